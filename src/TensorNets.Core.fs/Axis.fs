@@ -1,0 +1,23 @@
+namespace TensorNets
+
+/// <summary>The name of an index of a tensor network: a letter, or a word of letters and digits that starts with a letter.</summary>
+/// <remarks>Two cores that carry the same axis share that index. A name that ends in <c>'</c> is the second copy of an axis, made by
+/// rewrites such as <c>Spec.normSq</c>.</remarks>
+[<Struct>]
+type Axis =
+    | Axis of string
+
+    /// The name as text.
+    member this.Name =
+        let (Axis name) = this
+        name
+
+    override this.ToString() = this.Name
+
+[<RequireQualifiedAccess>]
+module Axis =
+    /// The name of an axis as text.
+    let name (Axis name) = name
+
+    /// The same index in the second copy of a network: `a` becomes `a'`.
+    let primed (Axis name) = Axis(name + "'")

@@ -1,0 +1,134 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+
+[<AutoOpen>]
+module private ErrorText =
+    let list (items: string list) = String.Join(", ", items)
+
+    let shape (dims: int64 list) =
+        "[" + String.Join(", ", dims |> List.map string) + "]"
+
+    let quoted (items: string list) =
+        items |> List.map (fun item -> $"'{item}'") |> list
+
+/// <summary>Why a list of cores, dimensions and output axes is not a tensor network.</summary>
+[<RequireQualifiedAccess>]
+type SpecError =
+    | NoCores
+    | BadName of name: string
+    | DuplicateCore of core: string
+    | RepeatedAxis of core: string * axis: string
+    | RepeatedOutputAxis of axis: string
+    | MissingDimension of axis: string * usedBy: string
+    | DuplicateDimension of axis: string
+    | NonPositiveDimension of axis: string * found: int
+    | UnusedDimension of axis: string
+    | OutputAxisWithoutCore of axis: string
+    | UnknownCore of core: string * known: string list
+    | Syntax of position: int * found: string * expected: string
+
+    /// The error in words: what was found and what was expected.
+    member this.Message =
+        match this with
+        | NoCores -> "A network needs at least one core; none was given."
+        | BadName name ->
+            $"'{name}' is not a name for a core or an axis: expected a letter followed by letters, digits or underscores."
+        | DuplicateCore core -> $"Core '{core}' is given more than once; core names must differ."
+        | RepeatedAxis(core, axis) -> $"Core '{core}' carries axis '{axis}' more than once; an axis may occur once in a core."
+        | RepeatedOutputAxis axis -> $"The output names axis '{axis}' more than once."
+        | MissingDimension(axis, usedBy) -> $"Axis '{axis}' of {usedBy} has no dimension."
+        | DuplicateDimension axis -> $"The dimension of axis '{axis}' is given more than once."
+        | NonPositiveDimension(axis, found) -> $"Axis '{axis}' has dimension {found}; expected at least 1."
+        | UnusedDimension axis -> $"Axis '{axis}' has a dimension but occurs in no core."
+        | OutputAxisWithoutCore axis -> $"The output names axis '{axis}', which occurs in no core."
+        | UnknownCore(core, known) -> $"There is no core '{core}'; the network has {quoted known}."
+        | Syntax(position, found, expected) -> $"At position {position}: found {found}, expected {expected}."
+
+/// <summary>Why a format does not fit a shape.</summary>
+[<RequireQualifiedAccess>]
+type FormatError =
+    | WrongOrder of format: string * found: int * expected: string
+    | WrongRankCount of format: string * found: int * expected: int
+    | RankOutOfRange of format: string * rank: string * found: int * largest: int * bound: string
+    | NonPositiveMode of mode: int * found: int
+
+    /// The error in words: what was found and what was expected.
+    member this.Message =
+        match this with
+        | WrongOrder(format, found, expected) -> $"{format} needs a tensor of {expected} modes; found {found}."
+        | WrongRankCount(format, found, expected) -> $"{format} needs {expected} ranks for this tensor; found {found}."
+        | RankOutOfRange(format, rank, found, largest, bound) ->
+            $"{format}: {rank} is {found}; expected 1 to {largest} ({bound})."
+        | NonPositiveMode(mode, found) -> $"Mode {mode} of the tensor has dimension {found}; expected at least 1."
+
+/// <summary>Everything that can be wrong with what a caller hands in, naming what was found and what was expected.</summary>
+[<RequireQualifiedAccess>]
+type TensorNetError =
+    | Spec of SpecError
+    | Format of FormatError
+    | MissingCore of core: string
+    | UnknownCore of core: string * known: string list
+    | CoreShape of core: string * found: int64 list * expected: int64 list
+    | CoreDType of core: string * found: string * expected: string
+    | CoreDevice of core: string * found: string * expected: string
+    | DType of what: string * found: string * expected: string
+    | Shape of what: string * found: int64 list * expected: string
+    | NotFinite of what: string * count: int64
+    | ZeroTensor of what: string
+    | ErrorBound of found: string * expected: string
+    | Unreachable of bound: float * reached: float
+    | RankDeficientBond of bond: string * rank: int * dimension: int
+    | Unsupported of option: string * found: string * supported: string
+    | PathNotFound of path: string * nearest: string list
+    | ModuleType of path: string * found: string * expected: string
+    | SealedField of path: string * owner: string * field: string * declared: string * replacement: string
+    | UnreachableField of path: string * owner: string * reason: string
+
+    /// The error in words: what was found and what was expected.
+    member this.Message =
+        match this with
+        | Spec error -> error.Message
+        | Format error -> error.Message
+        | MissingCore core -> $"No tensor is given for core '{core}'."
+        | UnknownCore(core, known) -> $"There is no core '{core}'; the network has {quoted known}."
+        | CoreShape(core, found, expected) -> $"Core '{core}' has shape {shape found}; expected {shape expected}."
+        | CoreDType(core, found, expected) -> $"Core '{core}' has dtype {found}; expected {expected}."
+        | CoreDevice(core, found, expected) -> $"Core '{core}' is on device {found}; expected {expected}."
+        | DType(what, found, expected) -> $"{what} has dtype {found}; expected {expected}."
+        | Shape(what, found, expected) -> $"{what} has shape {shape found}; expected {expected}."
+        | NotFinite(what, count) -> $"{what} has {count} entries that are NaN or infinite; expected finite numbers."
+        | ZeroTensor what -> $"{what} is zero everywhere; expected at least one entry that is not."
+        | ErrorBound(found, expected) -> $"The error bound is {found}; expected {expected}."
+        | Unreachable(bound, reached) ->
+            $"The error bound {bound:G6} cannot be met at these ranks from this start; the smallest error reached is {reached:G6}."
+        | RankDeficientBond(bond, rank, dimension) ->
+            $"Bond '{bond}' has dimension {dimension} but numerical rank {rank}; expected full rank (truncate it first)."
+        | Unsupported(option, found, supported) -> $"{option} = {found} is not supported; supported: {supported}."
+        | PathNotFound(path, nearest) ->
+            let near = if nearest.IsEmpty then "the module has no submodules" else $"nearest: {quoted nearest}"
+            $"There is no submodule '{path}'; {near}."
+        | ModuleType(path, found, expected) -> $"The module at '{path}' is a {found}; expected {expected}."
+        | SealedField(path, owner, field, declared, replacement) ->
+            $"'{path}' is held by field '{field}' of {owner}, declared as {declared}, which cannot hold a {replacement}; "
+            + $"declare the field as Module<Tensor, Tensor>."
+        | UnreachableField(path, owner, reason) -> $"'{path}' of {owner} cannot be replaced: {reason}."
+
+/// <summary>The one exception of this library: it lists every error found.</summary>
+type TensorNetException(errors: IReadOnlyList<TensorNetError>) =
+    inherit Exception(String.Join(Environment.NewLine, errors |> Seq.map _.Message))
+
+    /// Every error found, in the order in which it was found.
+    member _.Errors = errors
+
+[<RequireQualifiedAccess>]
+module TensorNetError =
+    /// The error in words.
+    let message (error: TensorNetError) = error.Message
+
+    /// The value of a result, or a TensorNetException that lists every error. For C# and for constructors, which cannot return a result.
+    let raiseErrors (result: Result<'T, TensorNetError list>) : 'T =
+        match result with
+        | Ok value -> value
+        | Error errors -> raise (TensorNetException(List.toArray errors))
