@@ -1,0 +1,130 @@
+/// The golden files that concern networks: sensitivities, solvers, correction, real kernels.
+module GoldenLaws
+
+open System.IO
+open System.Text.Json
+open Expecto
+open TorchSharp
+open TensorNets
+open Golden
+
+let private sensitivities =
+    testList "sensitivity equals the brute-force Jacobian" [
+        for file in names "sens_*.json" do
+            fileTest "golden" file (fun path ->
+                use _ = torch.NewDisposeScope()
+                let e = json path
+                let net = network "cores" e
+                close 1e-12 (Contraction.reconstruct net) (tensor (e.GetProperty "T")) "T"
+                let cores = [ for core in net.Cores -> core.requires_grad_ true ]
+                let s = Sensitivity.total net
+                near 1e-12 (s.ToDouble()) (number "sensitivity" e) "S"
+
+                List.zip (Sensitivity.ofCores net) (List.ofArray (floats (e.GetProperty "sensitivity_terms")))
+                |> List.iter (fun (term, expected) -> near 1e-12 (term.ToDouble()) expected "term")
+
+                s.backward ()
+
+                List.zip cores (tensors (e.GetProperty "sensitivity_grad"))
+                |> List.iter (fun (core, expected) -> close 1e-11 (nonNull core.grad) expected "gradient"))
+    ]
+
+let private solvers =
+    testList "solvers" [
+        fileTest "golden" "linreg.json" (fun path ->
+            use _ = torch.NewDisposeScope()
+
+            for case in (json path).GetProperty("cases").EnumerateArray() do
+                let a, b = tensor (case.GetProperty "A"), tensor (case.GetProperty "B")
+                let x = Linalg.leastNorm (number "delta" case) a b |> ok
+                let expected = tensor (case.GetProperty "X")
+
+                Expect.isLessThanOrEqual
+                    (x.sub(expected).norm().ToDouble())
+                    (1e-8 * expected.norm().ToDouble() + 1e-12)
+                    $"X, delta {number "delta" case}"
+
+                Expect.isLessThanOrEqual
+                    (x.matmul(a).sub(b).norm().ToDouble())
+                    (number "delta" case * (1.0 + 1e-9) + 1e-12)
+                    "the bound")
+        fileTest "golden" "scqp.json" (fun path ->
+            use _ = torch.NewDisposeScope()
+
+            for case in (json path).GetProperty("cases").EnumerateArray() do
+                let q = torch.tensor (floats (case.GetProperty "q"), dtype = torch.float64)
+                let b = torch.tensor (floats (case.GetProperty "b"), dtype = torch.float64)
+                let x = Linalg.sphereQuadratic q b |> ok
+                near 1e-12 (x.norm().ToDouble()) 1.0 "norm"
+                let f = 0.5 * x.mul(x).mul(q).sum().ToDouble() + x.mul(b).sum().ToDouble()
+                let expected = number "f" case
+
+                Expect.isLessThanOrEqual
+                    (abs (f - expected))
+                    (1e-10 * (1.0 + abs expected))
+                    $"f of {case.GetProperty "name"}: {f} {expected}")
+    ]
+
+/// The least S among a file's entries that start at the given network and meet the bound.
+let private leastFromStart (e: JsonElement) =
+    let delta = number "delta" e
+
+    [ for name in [ "bcd"; "slsqp_from_init"; "slsqp_from_bcd"; "gauge_then_bcd"; "slsqp_from_gauge" ] do
+          if has name e then
+              let entry = e.GetProperty name
+
+              if not (has "err" entry) || number "err" entry <= delta * (1.0 + 1e-9) then
+                  number "sens" entry ]
+    |> List.min
+
+let private corrections =
+    testList "correction" [
+        for kind in [ "cpd"; "tucker2"; "tc" ] do
+            for file in names $"epc_{kind}_*.json" do
+                fileTest "golden" file (fun path ->
+                    use _ = torch.NewDisposeScope()
+                    let e = json path
+                    let k = tensor (e.GetProperty "K")
+                    let delta = number "delta" e
+                    let net = network "init" e
+                    near 1e-10 (Sensitivity.value net) (number "init_sens" e) "S at start"
+
+                    // Every block step of the first sweep, without balancing.
+                    let working = net.Cores |> Seq.map _.clone() |> Seq.toArray
+                    let lookup = Fit.lookup net.Spec working
+                    let full = Plan.make Order.Auto net.Spec
+
+                    for step in e.GetProperty("first_sweep_blocks").EnumerateArray() do
+                        let i = step.GetProperty("block").GetInt32()
+                        let block = Environment.block net.Spec net.Spec.Cores[i]
+                        let current = Fit.explicitError full k lookup
+
+                        match Correction.solveBlock full block lookup k delta current None with
+                        | Correction.Moved(core, _)
+                        | Correction.LeastSquares core ->
+                            close 1e-8 core (tensor (step.GetProperty "core")) $"block {i}"
+                            working[i] <- core
+                        | Correction.Kept -> close 1e-8 working[i] (tensor (step.GetProperty "core")) $"block {i} kept"
+
+                    let balanced = Gauge.balance net |> ok
+                    let gaugeOnly = number "sens" (e.GetProperty "gauge_only")
+                    Expect.isLessThanOrEqual (Sensitivity.value balanced) (gaugeOnly * (1.0 + 1e-9)) "balanced S"
+                    close 1e-12 (Contraction.reconstruct balanced) (Contraction.reconstruct net) "T stays"
+
+                    let options =
+                        { SweepOptions.defaults with
+                            MaxSweeps = 300
+                            Tolerance = 1e-12 }
+
+                    let fit = Correction.epc options (ErrorBound.Absolute delta) k net |> ok
+                    Expect.isLessThanOrEqual fit.Error (delta * (1.0 + 1e-9)) "error"
+
+                    printfn "%s: S %.6g -> %.6g balanced %.6g; best from start %.6g best %.6g; %d sweeps %A" file (number "init_sens" e) fit.Sensitivity gaugeOnly (leastFromStart e) (number "best_known" e) fit.Sweeps fit.Stop
+                    // 300 sweeps after balancing, as the file's own run of that kind.
+                    Expect.isLessThanOrEqual
+                        fit.Sensitivity
+                        (number "sens" (e.GetProperty "gauge_then_bcd") * (1.0 + 1e-6))
+                        "S against 300 block sweeps from balanced")
+    ]
+
+let all = testList "golden" [ sensitivities; solvers; corrections ]
