@@ -51,37 +51,37 @@ module Als =
         let lookup = Fit.lookup spec cores
         let norm = target.norm().ToDouble()
 
-        let rec loop sweep error trace =
-            if options.Cancellation.IsCancellationRequested then
-                sweep, Stop.Cancelled, trace
-            elif sweep >= options.MaxSweeps then
-                sweep, Stop.MaxSweeps, trace
+        /// One sweep: the relative error after it, or None where it produced NaN and has been undone.
+        let sweep () =
+            use scope = torch.NewDisposeScope()
+            let before = [| for core in cores -> core.alias () |]
+
+            blocks
+            |> List.iteri (fun i block -> Fit.replace scope cores i (solveBlock block lookup target))
+
+            let next = Fit.explicitError plan target lookup / norm
+
+            if Double.IsFinite next then
+                Some next
             else
-                use scope = torch.NewDisposeScope()
-                let before = [| for core in cores -> core.alias () |]
+                before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
+                None
 
-                blocks
-                |> List.iteri (fun i block -> Fit.replace scope cores i (solveBlock block lookup target))
-
-                let next = Fit.explicitError plan target lookup / norm
-
-                if not (Double.IsFinite next) then
-                    before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
-                    sweep, Stop.Rounding, trace
-                else
-                    options.Progress
-                    |> Option.iter
-                        _.Report(
-                            { Sweep = sweep + 1
-                              MaxSweeps = options.MaxSweeps
-                              RelativeError = next
-                              Sensitivity = nan }
-                        )
+        let rec loop n error trace =
+            if options.Cancellation.IsCancellationRequested then
+                n, Stop.Cancelled, trace
+            elif n >= options.MaxSweeps then
+                n, Stop.MaxSweeps, trace
+            else
+                match sweep () with
+                | None -> n, Stop.Rounding, trace
+                | Some next ->
+                    SweepOptions.report options (n + 1) next nan
 
                     if finished error next then
-                        sweep + 1, Stop.Converged, next :: trace
+                        n + 1, Stop.Converged, next :: trace
                     else
-                        loop (sweep + 1) next (next :: trace)
+                        loop (n + 1) next (next :: trace)
 
         let first = Fit.explicitError plan target lookup / norm
         let sweeps, stop, trace = loop 0 first [ first ]

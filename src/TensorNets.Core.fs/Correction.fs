@@ -129,6 +129,7 @@ module Correction =
         let lookup = Fit.lookup spec cores
         let lambdas = Array.create cores.Length None
 
+        /// One sweep: the error and S after it.
         let sweep (scope: DisposeScope) =
             blocks
             |> List.iteri (fun i block ->
@@ -140,7 +141,24 @@ module Correction =
                 | Kept -> ())
 
             // A bond that has become rank deficient on the way is left as the blocks made it.
-            Gauge.cycles 1 gauge plan cores |> Result.toOption |> Option.map fst
+            let s =
+                match Gauge.cycles 1 gauge plan cores with
+                | Ok(s, _) -> s
+                | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).ToDouble()
+
+            Fit.explicitError full target lookup, s
+
+        /// A sweep, undone where it does not keep the bound or raises S. Written so that NaN counts as that.
+        let attempt s =
+            use scope = torch.NewDisposeScope()
+            let before = [| for core in cores -> core.alias () |]
+            let error, next = sweep scope
+
+            if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
+                Some(error, next)
+            else
+                before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
+                None
 
         let rec loop n s trace =
             if options.Cancellation.IsCancellationRequested then
@@ -148,29 +166,10 @@ module Correction =
             elif n >= options.MaxSweeps then
                 n, Stop.MaxSweeps, trace
             else
-                use scope = torch.NewDisposeScope()
-                let before = [| for core in cores -> core.alias () |]
-
-                let next =
-                    match sweep scope with
-                    | Some s -> s
-                    | None -> (Sensitivity.totalOf plan target.dtype target.device lookup).ToDouble()
-
-                let error = Fit.explicitError full target lookup
-
-                // Written so that NaN fails it.
-                if not (error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12)) then
-                    before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
-                    n, Stop.Rounding, trace
-                else
-                    options.Progress
-                    |> Option.iter
-                        _.Report(
-                            { Sweep = n + 1
-                              MaxSweeps = options.MaxSweeps
-                              RelativeError = error / norm
-                              Sensitivity = next }
-                        )
+                match attempt s with
+                | None -> n, Stop.Rounding, trace
+                | Some(error, next) ->
+                    SweepOptions.report options (n + 1) (error / norm) next
 
                     if s - next <= options.Tolerance * s then
                         n + 1, Stop.Converged, next :: trace

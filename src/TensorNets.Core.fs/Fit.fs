@@ -55,6 +55,16 @@ module SweepOptions =
           Progress = None
           Cancellation = CancellationToken.None }
 
+    let internal report (options: SweepOptions) sweep relativeError sensitivity =
+        match options.Progress with
+        | None -> ()
+        | Some progress ->
+            progress.Report
+                { Sweep = sweep
+                  MaxSweeps = options.MaxSweeps
+                  RelativeError = relativeError
+                  Sensitivity = sensitivity }
+
 /// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>
 [<Sealed>]
 type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, sweeps: int, stop: Stop, trace: float list) =

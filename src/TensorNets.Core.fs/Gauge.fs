@@ -82,7 +82,7 @@ module Gauge =
 
         let set i (tensor: Tensor) =
             let old = cores[i]
-            cores[i] <- scope.MoveToOuter tensor
+            cores[i] <- scope.Detach tensor
             old.Dispose()
 
         match bond with
@@ -161,13 +161,14 @@ module Gauge =
         else
             use scope = torch.NewDisposeScope()
             use start = Network.copyAs torch.float64 network
-            let cores = [| for tensor in start.Cores -> tensor.clone () |]
+            let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
 
-            cycles maxCycles (bonds spec) (Sensitivity.plan spec) cores
-            |> Result.map (fun (s, _) ->
-                use before = Sensitivity.total start
-
-                if s <= before.ToDouble() then
-                    new Network(spec, [| for tensor in cores -> tensor.``to``(network.DType) |> scope.MoveToOuter |])
-                else
-                    Network.copy network)
+            try
+                cycles maxCycles (bonds spec) (Sensitivity.plan spec) cores
+                |> Result.map (fun (s, _) ->
+                    use before = Sensitivity.total start
+                    let best: Tensor seq = if s <= before.ToDouble() then cores else start.Cores
+                    new Network(spec, [| for tensor in best -> tensor.``to``(network.DType, copy = true) |> scope.MoveToOuter |]))
+            finally
+                for core in cores do
+                    core.Dispose()

@@ -42,7 +42,7 @@ let private solvers =
                 Expect.isLessThanOrEqual
                     (x.sub(expected).norm().ToDouble())
                     (1e-8 * expected.norm().ToDouble() + 1e-12)
-                    $"X, delta {number "delta" case}"
+                    (sprintf "X, delta %g" (number "delta" case))
 
                 Expect.isLessThanOrEqual
                     (x.matmul(a).sub(b).norm().ToDouble())
@@ -62,7 +62,7 @@ let private solvers =
                 Expect.isLessThanOrEqual
                     (abs (f - expected))
                     (1e-10 * (1.0 + abs expected))
-                    $"f of {case.GetProperty "name"}: {f} {expected}")
+                    (sprintf "f of %O: %g %g" (case.GetProperty "name") f expected))
     ]
 
 /// The least S among a file's entries that start at the given network and meet the bound.
