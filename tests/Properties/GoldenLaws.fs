@@ -119,7 +119,6 @@ let private corrections =
                     let fit = Correction.epc options (ErrorBound.Absolute delta) k net |> ok
                     Expect.isLessThanOrEqual fit.Error (delta * (1.0 + 1e-9)) "error"
 
-                    printfn "%s: S %.6g -> %.6g balanced %.6g; best from start %.6g best %.6g; %d sweeps %A" file (number "init_sens" e) fit.Sensitivity gaugeOnly (leastFromStart e) (number "best_known" e) fit.Sweeps fit.Stop
                     // 300 sweeps after balancing, as the file's own run of that kind.
                     Expect.isLessThanOrEqual
                         fit.Sensitivity
@@ -127,4 +126,54 @@ let private corrections =
                         "S against 300 block sweeps from balanced")
     ]
 
-let all = testList "golden" [ sensitivities; solvers; corrections ]
+/// A kernel of ../shared/data as K[s, d, t], divided by its norm.
+let private realKernel (name: string) =
+    let kernels, _ = safetensors (Path.Combine(root, "..", "shared", "data", "face-resnet-kernels.safetensors"))
+    let w = kernels[name]
+    let k = w.permute(1L, 2L, 3L, 0L).reshape (w.shape[1], w.shape[2] * w.shape[3], w.shape[0])
+    k.div (k.norm ())
+
+let private realKernels =
+    testList "real kernels" [
+        for file in names "real_*.safetensors" do
+            fileTest "golden" file (fun path ->
+                use _ = torch.NewDisposeScope()
+                let cores, meta = safetensors path
+                let value name = float meta[name]
+                let k = realKernel meta["kernel"]
+                let einsum = meta["network"].Replace(" ", "")
+                let letters = einsum.Split("->").[0].Split ','
+                let cores = [ cores["A"]; cores["B"]; cores["C"] ]
+
+                let dims =
+                    Seq.map2
+                        (fun (word: string) (core: torch.Tensor) -> Seq.zip (Seq.map string word) (Seq.map int core.shape))
+                        letters
+                        cores
+                    |> Seq.concat
+                    |> Seq.distinct
+                    |> List.ofSeq
+
+                let net = networkOf (specOf einsum dims) cores
+                let norm = k.sub(Contraction.reconstruct net).norm().ToDouble()
+                near 1e-9 norm (value "relative_error") "relative error"
+                near 1e-9 (Sensitivity.value net) (value "S_start") "S at start"
+                let balanced = Gauge.balance net |> ok
+                near 1e-9 (Sensitivity.value balanced) (value "S_balanced") "balanced S"
+                close 1e-12 (Contraction.reconstruct balanced) (Contraction.reconstruct net) "T stays"
+
+                // The table of block sweeps: after as many sweeps, at the same error, at most that S.
+                for sweeps, name in [ 60, "S_after_60_block_sweeps_from_balanced"; 300, "S_after_300" ] do
+                    if meta.ContainsKey name then
+                        let options =
+                            { SweepOptions.defaults with
+                                MaxSweeps = sweeps
+                                Tolerance = 0.0 }
+                        let clock = System.Diagnostics.Stopwatch.StartNew()
+                        let fit = Correction.epc options (ErrorBound.Absolute norm) k net |> ok
+                        printfn "%s %d: %g (%g) %A %d sweeps %d ms" file sweeps fit.Sensitivity (value name) fit.Stop fit.Sweeps clock.ElapsedMilliseconds
+                        Expect.isLessThanOrEqual fit.Error (norm * (1.0 + 1e-9)) "error"
+                        Expect.isLessThanOrEqual fit.Sensitivity (value name * (1.0 + 1e-9)) $"S after {sweeps} sweeps")
+    ]
+
+let all = testList "golden" [ sensitivities; solvers; corrections; realKernels ]
