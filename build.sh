@@ -8,6 +8,12 @@ configuration=Release
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # libtorch's spinning threads slow small operations down
 export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
 
+# paket.dependencies and paket.lock name the package source as %NUGET_INDEX%: the first one that this machine's NuGet is set up with.
+package_source() {
+    NUGET_INDEX=${NUGET_INDEX:-$(dotnet nuget list source --format short | sed -n 's/^E \(http.*\)/\1/p' | head -1)}
+    export NUGET_INDEX
+}
+
 usage() {
     cat <<'TEXT'
 ./build.sh VERB
@@ -67,18 +73,21 @@ run_all_tests() {
 
 fantomas_paths=(src tests docs benchmarks)
 
+# The complaint about each F# project is left out: those are Fantomas's.
+format_csharp() { dotnet format "$solution" --no-restore "$@" 2> >(grep -v 'supports only C#' >&2); }
+
 format() {
     dotnet tool restore >/dev/null
     dotnet fantomas "${fantomas_paths[@]}"
     dotnet restore "$solution" --verbosity quiet
-    dotnet format "$solution" --no-restore
+    format_csharp
 }
 
 check_format() {
     dotnet tool restore >/dev/null
     dotnet fantomas --check "${fantomas_paths[@]}"
     dotnet restore "$solution" --verbosity quiet
-    dotnet format "$solution" --no-restore --verify-no-changes
+    format_csharp --verify-no-changes
 }
 
 # Every script under docs/ runs by itself, then again inside its page. fsdocs passes over exceptions, so both are looked at.
@@ -89,7 +98,8 @@ docs() {
         dotnet fsi --quiet "$script"
     done < <(git ls-files --cached --others --exclude-standard 'docs/*.fsx')
 
-    dotnet fsdocs build --eval --clean --strict --properties Configuration="$configuration"
+    dotnet fsdocs build --eval --clean --strict --properties Configuration="$configuration" |
+        grep -vE '^ *(copying|skipping|generating|Generating|reading|registering|found|please set) '
 
     if grep -rl --include='*.html' 'No value returned by any evaluator' output; then
         echo "A page lacks a value: see the files above." >&2
@@ -101,8 +111,6 @@ docs() {
 lock() {
     local before after
     dotnet tool restore >/dev/null
-    NUGET_INDEX=${NUGET_INDEX:-$(dotnet nuget list source --format short | sed -n 's/^E \(http.*\)/\1/p' | head -1)}
-    export NUGET_INDEX
 
     for _ in 1 2 3 4 5 6 7 8; do
         before=$(cat paket.lock 2>/dev/null || true)
@@ -120,6 +128,7 @@ lock() {
     return 1
 }
 
+package_source
 verb=${1:-}
 [[ $# -gt 0 ]] && shift
 
