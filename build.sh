@@ -36,6 +36,7 @@ run_tests() {
     echo "== $(basename "$program" .dll)"
     dotnet "$program" "$@" 2>&1 | tee "$log" || exit_code=$?
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1 || true)
+    grep '^Skipped: ' "$log" >>"$skips" || true
     rm -f "$log"
 
     if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
@@ -52,10 +53,11 @@ run_tests() {
     fi
 }
 
-# Runs every test program that was built; the last line printed is the total.
+# Runs every test program that was built; prints what was skipped and why, and last the total.
 run_all_tests() {
     local project name
     passed=0 failed=0 skipped=0
+    skips=$(mktemp)
 
     for project in tests/*/*.*proj; do
         name=$(basename "${project%.*}")
@@ -63,6 +65,8 @@ run_all_tests() {
     done
 
     echo
+    cat "$skips"
+    rm -f "$skips"
     if [[ $skipped -gt 0 ]]; then
         echo "$passed passed, $failed failed, $skipped skipped"
     else
