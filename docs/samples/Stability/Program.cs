@@ -1,0 +1,4 @@
+using TorchSharp;
+
+NativeLog.ErrorsOnly();
+Console.WriteLine($"libtorch {torch.__version__}");
