@@ -161,12 +161,17 @@ module Surgery =
         let registration = Holders.registration "RegisterComponents" replacement
         let parents = rest |> List.filter (isChild old)
 
+        let misfits = unfit path replacement old rest root
+
         let errors =
-            unfit path replacement old rest root
+            misfits
             @ List.collect (fun (owner, held) -> obstacles path replacement old owner held) holders
             @ errorsOf tables
             @ errorsOf [ registration ]
-            @ (if released then stillUsed path old replacement rest else [])
+            @ (if released && misfits.IsEmpty then
+                   stillUsed path old replacement rest
+               else
+                   [])
 
         let change (put: nn.Module -> unit) =
             (fun () -> put replacement), (fun () -> put old)
