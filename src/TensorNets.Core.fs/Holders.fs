@@ -45,12 +45,12 @@ module internal Holders =
         else
             t.Name
 
-    /// The name that the source gives to a field: the property's, for the field behind a property.
+    /// The name that the source gives to a field: the compilers add to it (<Conv>k__BackingField, Conv@, conv@54).
     let sourceName (field: string) =
         if field.StartsWith '<' && field.Contains '>' then
             field.Substring(1, field.IndexOf '>' - 1)
         else
-            field.TrimEnd '@'
+            field.Split('@')[0]
 
     /// The instance fields of a type and of all its base types.
     let rec fields (t: Type) : FieldInfo list =

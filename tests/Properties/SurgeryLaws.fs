@@ -5,58 +5,60 @@ open Expecto
 open TensorNets
 open TorchSharp
 open TorchSharp.Modules
-open type TorchSharp.torch
+
+type Tensor = torch.Tensor
 
 /// The replacement in these laws: x ↦ gain · x.
 type Gain(value: float) as this =
-    inherit nn.Module<Tensor, Tensor>("Gain")
-    let gain = new Parameter(torch.full ([| 1L |], value))
+    inherit torch.nn.Module<Tensor, Tensor>("Gain")
+    let gain = new Parameter(torch.tensor ([| float32 value |]))
     do this.RegisterComponents()
     member _.Value = gain
     override _.forward x = x * gain
 
-let private conv () = nn.Conv2d(4L, 4L, 3L, padding = 1L)
+let private conv () =
+    torch.nn.Conv2d(4L, 4L, 3L, padding = 1L)
 
 type LetField() as this =
-    inherit nn.Module<Tensor, Tensor>("LetField")
-    let c: nn.Module<Tensor, Tensor> = conv ()
+    inherit torch.nn.Module<Tensor, Tensor>("LetField")
+    let c: torch.nn.Module<Tensor, Tensor> = conv ()
     do this.RegisterComponents()
     override _.forward x = c.call x
 
 type LetMutable() as this =
-    inherit nn.Module<Tensor, Tensor>("LetMutable")
-    let mutable c: nn.Module<Tensor, Tensor> = conv ()
+    inherit torch.nn.Module<Tensor, Tensor>("LetMutable")
+    let mutable c: torch.nn.Module<Tensor, Tensor> = conv ()
     do this.RegisterComponents()
     member _.Set m = c <- m
     override _.forward x = c.call x
 
 type LetArray() as this =
-    inherit nn.Module<Tensor, Tensor>("LetArray")
-    let layers: nn.Module<Tensor, Tensor>[] = [| conv (); nn.ReLU() |]
+    inherit torch.nn.Module<Tensor, Tensor>("LetArray")
+    let layers: torch.nn.Module<Tensor, Tensor>[] = [| conv (); torch.nn.ReLU() |]
 
     do
         layers |> Array.iteri (fun i m -> this.register_module (string i, m))
         this.RegisterComponents()
 
     override _.forward x =
-        Array.fold (fun y (m: nn.Module<Tensor, Tensor>) -> m.call y) x layers
+        Array.fold (fun y (m: torch.nn.Module<Tensor, Tensor>) -> m.call y) x layers
 
 /// A member val is set after the do bindings; without one of them that registers, the parent registers it.
 type RegisteredByParent() =
-    inherit nn.Module<Tensor, Tensor>("RegisteredByParent")
-    member val C: nn.Module<Tensor, Tensor> = conv () with get, set
+    inherit torch.nn.Module<Tensor, Tensor>("RegisteredByParent")
+    member val C: torch.nn.Module<Tensor, Tensor> = conv () with get, set
     override this.forward x = this.C.call x
 
-type Holding(inner: nn.Module<Tensor, Tensor>) as this =
-    inherit nn.Module<Tensor, Tensor>("Holding")
-    let inner = inner
+type Holding(held: torch.nn.Module<Tensor, Tensor>) as this =
+    inherit torch.nn.Module<Tensor, Tensor>("Holding")
+    let inner = held
     do this.RegisterComponents()
     override _.forward x = inner.call x
 
 [<AbstractClass>]
 type Base(name: string) =
-    inherit nn.Module<Tensor, Tensor>(name)
-    let c: nn.Module<Tensor, Tensor> = conv ()
+    inherit torch.nn.Module<Tensor, Tensor>(name)
+    let c: torch.nn.Module<Tensor, Tensor> = conv ()
     override _.forward x = c.call x
 
 type Inheriting() as this =
@@ -64,27 +66,27 @@ type Inheriting() as this =
     do this.RegisterComponents()
 
 type LetConv() as this =
-    inherit nn.Module<Tensor, Tensor>("LetConv")
+    inherit torch.nn.Module<Tensor, Tensor>("LetConv")
     let c = conv ()
     do this.RegisterComponents()
     override _.forward x = c.call x
 
 type MemberVal() as this =
-    inherit nn.Module<Tensor, Tensor>("MemberVal")
+    inherit torch.nn.Module<Tensor, Tensor>("MemberVal")
     do this.RegisterComponents()
-    member val C: nn.Module<Tensor, Tensor> = conv () with get, set
+    member val C: torch.nn.Module<Tensor, Tensor> = conv () with get, set
     override this.forward x = this.C.call x
 
 type LetList() as this =
-    inherit nn.Module<Tensor, Tensor>("LetList")
-    let layers: nn.Module<Tensor, Tensor> list = [ conv (); nn.ReLU() ]
+    inherit torch.nn.Module<Tensor, Tensor>("LetList")
+    let layers: torch.nn.Module<Tensor, Tensor> list = [ conv (); torch.nn.ReLU() ]
     do layers |> List.iteri (fun i m -> this.register_module (string i, m))
 
     override _.forward x =
-        List.fold (fun y (m: nn.Module<Tensor, Tensor>) -> m.call y) x layers
+        List.fold (fun y (m: torch.nn.Module<Tensor, Tensor>) -> m.call y) x layers
 
 type Captured() as this =
-    inherit nn.Module<Tensor, Tensor>("Captured")
+    inherit torch.nn.Module<Tensor, Tensor>("Captured")
 
     let run =
         let c = conv ()
@@ -94,8 +96,8 @@ type Captured() as this =
     override _.forward x = run x
 
 type InOption() as this =
-    inherit nn.Module<Tensor, Tensor>("InOption")
-    let c: nn.Module<Tensor, Tensor> option = Some(conv ())
+    inherit torch.nn.Module<Tensor, Tensor>("InOption")
+    let c: torch.nn.Module<Tensor, Tensor> option = Some(conv ())
     do c |> Option.iter (fun m -> this.register_module ("c", m))
 
     override _.forward x =
@@ -104,26 +106,26 @@ type InOption() as this =
         | None -> x.alias ()
 
 type LocalOnly() as this =
-    inherit nn.Module<Tensor, Tensor>("LocalOnly")
+    inherit torch.nn.Module<Tensor, Tensor>("LocalOnly")
     let c = conv ()
     do this.register_module ("c", c)
 
     override this.forward x =
-        (Seq.head (this.children ()) :?> nn.Module<Tensor, Tensor>).call x
+        (Seq.head (this.children ()) :?> torch.nn.Module<Tensor, Tensor>).call x
 
 let private input () =
     torch.arange(200).reshape(2L, 4L, 5L, 5L).sin()
 
-let private output (m: nn.Module<Tensor, Tensor>) =
+let private output (m: torch.nn.Module<Tensor, Tensor>) =
     use _ = torch.NewDisposeScope()
     use _ = torch.no_grad ()
     m.call(input ()).contiguous().data<float32>().ToArray()
 
-let private names (m: nn.Module) = List.ofSeq (m.state_dict().Keys)
+let private names (m: torch.nn.Module) = List.ofSeq (m.state_dict().Keys)
 
 let private ok result = TensorNetError.raiseErrors result
 
-let private works: (string * string * (unit -> nn.Module<Tensor, Tensor>)) list =
+let private works: (string * string * (unit -> torch.nn.Module<Tensor, Tensor>)) list =
     [
         "a let field", "c", (fun () -> new LetField())
         "a mutable let field", "c", (fun () -> new LetMutable())
@@ -132,7 +134,7 @@ let private works: (string * string * (unit -> nn.Module<Tensor, Tensor>)) list 
         "a let field of a base class", "c", (fun () -> new Inheriting())
     ]
 
-let private restores (kind, path, make: unit -> nn.Module<Tensor, Tensor>) =
+let private restores (kind, path, make: unit -> torch.nn.Module<Tensor, Tensor>) =
     testCase $"{kind} takes the replacement, and restored it gives the same bits"
     <| fun () ->
         use model = make ()
@@ -149,7 +151,7 @@ let private restores (kind, path, make: unit -> nn.Module<Tensor, Tensor>) =
         Expect.equal (names model) beforeNames "the names are restored"
         Expect.equal (output model) before "the bits are restored"
 
-let private refuses (what, path, says: string list, isKind, make: unit -> nn.Module<Tensor, Tensor>) =
+let private refuses (what, path, says: string list, isKind, make: unit -> torch.nn.Module<Tensor, Tensor>) =
     testCase $"{what} is refused, and the model stays as it was"
     <| fun () ->
         use model = make ()
@@ -172,7 +174,7 @@ let private refuses (what, path, says: string list, isKind, make: unit -> nn.Mod
             Expect.equal (names model) beforeNames "the names"
             Expect.equal (output model) before "the bits"
 
-let private refused: (string * string * string list * (TensorNetError -> bool) * (unit -> nn.Module<Tensor, Tensor>)) list =
+let private refused: (string * string * string list * (TensorNetError -> bool) * (unit -> torch.nn.Module<Tensor, Tensor>)) list =
     [
         "a let field of the sealed type Conv2d", "c", [ "'c'"; "LetConv"; "Conv2d"; "Gain" ], _.IsSealedField, (fun () -> new LetConv())
         "a member val that is never registered", "C", [ "MemberVal"; "member val" ], _.IsUnreachableField, (fun () -> new MemberVal())
@@ -188,10 +190,20 @@ let private futureVersion (name: string) =
     <| fun () ->
         use model = new LetField()
 
-        let call =
-            typeof<TensorNetError>.Assembly.GetType("TensorNets.Holders").GetMethod(name, BindingFlags.Static ||| BindingFlags.NonPublic)
+        let message =
+            match typeof<TensorNetError>.Assembly.GetType "TensorNets.Holders" with
+            | null -> "no module of that name"
+            | holders ->
+                sprintf
+                    "%A"
+                    (holders.InvokeMember(
+                        name,
+                        BindingFlags.InvokeMethod ||| BindingFlags.Static ||| BindingFlags.NonPublic,
+                        null,
+                        null,
+                        [| "_gone"; model |]
+                    ))
 
-        let message = string (call.Invoke(null, [| "_gone"; model |]))
         Expect.stringContains message "_gone" "the member"
         Expect.stringContains message "0.107" "the version"
 
