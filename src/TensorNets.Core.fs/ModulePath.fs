@@ -73,6 +73,9 @@ module internal ModulePath =
 
     /// The submodule at a path, or why there is none.
     let find (path: string) (root: nn.Module) : Result<nn.Module, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+        ArgumentNullException.ThrowIfNull(root, nameof root)
+
         if path = "" then
             Error
                 [

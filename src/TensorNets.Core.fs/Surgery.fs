@@ -109,40 +109,39 @@ module Surgery =
             Ok()
         with problem ->
             for undo in applied do
-                undo ()
+                // A holder that refuses its old layer must not keep the others from getting theirs back.
+                try
+                    undo ()
+                with _ ->
+                    ()
 
             let cause = problem.GetBaseException().Message
             Error [ TensorNetError.UnreachableField(path, owner, cause.TrimEnd '.') ]
 
     /// What forbids to release the old layer: others that use it, its submodules or its tensors.
     let private stillUsed path (old: nn.Module) (replacement: nn.Module) (rest: nn.Module list) =
-        let tensors (m: nn.Module) =
-            [
-                for p in m.parameters () -> p.Handle
-                for b in m.buffers () -> b.Handle
-            ]
+        let tensors (recurse: bool) (m: nn.Module) =
+            Seq.append (m.parameters recurse |> Seq.map _.Handle) (m.buffers recurse |> Seq.map _.Handle)
 
-        let doomed = HashSet<nn.Module>(reached None old, HashIdentity.Reference)
-        let doomedTensors = HashSet<nativeint>(tensors old)
+        let below = reached None old |> List.tail
+        let doomed = HashSet<nn.Module>(old :: below, HashIdentity.Reference)
+        let doomedTensors = HashSet<nativeint>(tensors true old)
+
+        let kept why =
+            TensorNetError.UnreachableField(path, typeOf old, $"it cannot be released, as {why}; take it out with exchange")
 
         [
             for user in rest @ reached None replacement do
-                let own (m: nn.Module) =
-                    m.parameters (false) |> Seq.map _.Handle
-
                 if doomed.Contains user then
-                    TensorNetError.UnreachableField(
-                        path,
-                        typeOf old,
-                        $"it cannot be released, as its {typeOf user} stays in use; take it out with exchange"
-                    )
-                elif Seq.exists doomedTensors.Contains (own user) then
-                    TensorNetError.UnreachableField(
-                        path,
-                        typeOf old,
-                        $"it cannot be released, as a {typeOf user} uses its tensors too; take it out with exchange"
-                    )
+                    kept $"its {typeOf user} stays in use"
+                elif Seq.exists doomedTensors.Contains (tensors false user) then
+                    kept $"a {typeOf user} uses its tensors too"
+
+                for part in below do
+                    if not (doomed.Contains user || (Holders.find part user).IsEmpty) then
+                        kept $"a field of {typeOf user} holds its {typeOf part}"
         ]
+        |> List.distinct
 
     let private errorsOf (results: Result<'T, TensorNetError> list) : TensorNetError list =
         [
@@ -210,6 +209,8 @@ module Surgery =
             Error errors
 
     let private take released path (replacement: nn.Module<Tensor, Tensor>) root =
+        ArgumentNullException.ThrowIfNull(replacement, nameof replacement)
+
         find path root
         |> Result.bind (fun found ->
             match found with
@@ -219,7 +220,7 @@ module Surgery =
     /// <summary>Puts a module in the place of the submodule at a path and returns the one taken out, unharmed; it is now the caller's to
     /// put back or to dispose. The replacement belongs to the tree from then on.</summary>
     /// <remarks>
-    /// <para>The replacement takes over whether the old layer trains or evaluates. Exchanging again with the module returned restores
+    /// <para>The replacement takes over whether the old layer trains or evaluates, and registers its fields if it has not. Exchanging again with the module returned restores
     /// the model to the bit. The replacement may contain the old layer, to wrap it.</para>
     /// <para>Errors, all of them at once and with nothing changed: <c>PathNotFound</c> with the nearest paths; <c>ModuleType</c> if the module
     /// there is not a Module&lt;Tensor, Tensor&gt;; <c>SealedField</c> if the type of a field cannot hold the replacement;

@@ -33,7 +33,7 @@ public sealed class LazyGain : Module<Tensor, Tensor>
 }
 
 /// <summary>One module for each way in which a C# class can hold a layer; every one maps [n, 4, h, w] to its own shape.</summary>
-public static class Parents
+public static partial class Parents
 {
     public static Conv2d Conv() => Conv2d(4, 4, 3, padding: 1);
 
@@ -146,24 +146,6 @@ public static class Parents
         return new Collected<(Module<Tensor, Tensor>, int)>(layers, (t, x) => t.Item1.call(x), ("conv", layers.Item1));
     }
 
-    public static Module<Tensor, Tensor> InConvArray()
-    {
-        Conv2d[] layers = [Conv()];
-        return new Collected<Module<Tensor, Tensor>[]>(layers, Chain, ("conv", layers[0]));
-    }
-
-    public static Module<Tensor, Tensor> InReadOnlyCollection()
-    {
-        var layers = new List<Module<Tensor, Tensor>> { Conv() }.AsReadOnly();
-        return new Collected<IReadOnlyList<Module<Tensor, Tensor>>>(layers, Chain, ("conv", layers[0]));
-    }
-
-    public static Module<Tensor, Tensor> InDelegate()
-    {
-        var conv = Conv();
-        return new Collected<Func<Tensor, Tensor>>(conv.forward, (f, x) => f(x), ("conv", conv));
-    }
-
     public sealed class InModuleList : Module<Tensor, Tensor>
     {
         private readonly ModuleList<Module<Tensor, Tensor>> layers = ModuleList<Module<Tensor, Tensor>>(ReLU(), Conv());
@@ -202,57 +184,6 @@ public static class Parents
         private readonly Module<Tensor, Tensor> b;
         public Twice() : base(nameof(Twice)) { a = Conv(); b = a; RegisterComponents(); }
         public override Tensor forward(Tensor x) { using var y = a.call(x); return b.call(y); }
-    }
-
-    public sealed class SealedConv : Module<Tensor, Tensor>
-    {
-        private readonly Conv2d conv = Conv();
-        public SealedConv() : base(nameof(SealedConv)) => RegisterComponents();
-        public override Tensor forward(Tensor x) => conv.call(x);
-    }
-
-    /// <summary>The same layer in a field that can hold a replacement and in one that cannot.</summary>
-    public sealed class HalfSealed : Module<Tensor, Tensor>
-    {
-        private readonly Module<Tensor, Tensor> open;
-        private readonly Conv2d shut;
-        public HalfSealed() : base(nameof(HalfSealed)) { shut = Conv(); open = shut; RegisterComponents(); }
-        public override Tensor forward(Tensor x) { using var y = open.call(x); return shut.call(y); }
-    }
-
-    public sealed class NoField : Module<Tensor, Tensor>
-    {
-        public NoField() : base(nameof(NoField)) => register_module("conv", Conv());
-        public override Tensor forward(Tensor x)
-        {
-            foreach (var child in children()) return ((Module<Tensor, Tensor>)child).call(x);
-            return x.alias();
-        }
-    }
-
-    public sealed class NeverRegistered : Module<Tensor, Tensor>
-    {
-        private readonly Module<Tensor, Tensor> conv = Conv();
-        public NeverRegistered() : base(nameof(NeverRegistered)) { }
-        public override Tensor forward(Tensor x) => conv.call(x);
-    }
-
-    /// <summary>A setter that refuses every new layer after the first: the second of two changes fails.</summary>
-    public sealed class StubbornList : System.Collections.ObjectModel.Collection<Module<Tensor, Tensor>>
-    {
-        protected override void SetItem(int index, Module<Tensor, Tensor> item)
-        {
-            if (item is Gain) throw new InvalidOperationException("this list takes no Gain");
-            base.SetItem(index, item);
-        }
-    }
-
-    public sealed class Stubborn : Module<Tensor, Tensor>
-    {
-        private readonly Module<Tensor, Tensor> conv;
-        private readonly StubbornList layers = [];
-        public Stubborn() : base(nameof(Stubborn)) { conv = Conv(); layers.Add(conv); RegisterComponents(); }
-        public override Tensor forward(Tensor x) { using var y = conv.call(x); return layers[0].call(y); }
     }
 
     public sealed class Hooked : Module<Tensor, Tensor>
