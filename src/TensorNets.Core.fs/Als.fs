@@ -25,7 +25,7 @@ module Als =
             | Some factor -> eye.expand_as(gram).cholesky_solve factor
             | None ->
                 let mean =
-                    gram.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).mul(Linalg.scalar ridgeShare).unsqueeze(-1L).unsqueeze -1L
+                    gram.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).mul(Num.tensor ridgeShare).unsqueeze(-1L).unsqueeze -1L
 
                 match attempt (gram.add (eye.mul mean)) with
                 | Some factor -> eye.expand_as(gram).cholesky_solve factor

@@ -55,4 +55,4 @@ module Contraction =
     let norm (network: Network) : Tensor =
         use scope = torch.NewDisposeScope()
         let square = runOn network [ Plan.make Order.Auto (Spec.normSq network.Spec) ] |> List.head
-        square.clamp(min = torch.tensor(0.0).ToScalar()).sqrt () |> scope.MoveToOuter
+        square.maximum(Num.tensor 0.0).sqrt () |> scope.MoveToOuter

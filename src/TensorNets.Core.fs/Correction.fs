@@ -93,9 +93,9 @@ module Correction =
               Rho2 = rho2 }
 
         let build lambda =
-            let q = g.add(w.mul (Linalg.scalar lambda)).unsqueeze 1L
+            let q = g.add(w.mul (Num.tensor lambda)).unsqueeze 1L
             let numerator = y0.mul(g.unsqueeze 1L).add d
-            let y = torch.where (q.gt (Linalg.scalar 0.0), numerator.div q, torch.zeros_like d)
+            let y = torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
             let x = y |> transform (fun p -> p.V.mT)
             Environment.ofX block x |> scope.MoveToOuter
 

@@ -177,7 +177,7 @@ module internal Environment =
                 let lone = block.Lone |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
 
                 x
-                    .div(torch.tensor(float (size block.Lone block)).ToScalar())
+                    .div(Num.tensor (float (size block.Lone block)))
                     .reshape(Array.append sizes (Array.map (fun _ -> 1L) lone))
                     .expand (Array.append sizes lone)
 
@@ -218,7 +218,7 @@ module internal Environment =
               let p = size branch.Columns block
 
               evaluate block lookup target (branch.Weights |> List.map snd)
-              |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (torch.tensor(m: float).ToScalar())) branch.Weights
+              |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
               |> List.reduce (fun a b -> a.add b)
               |> _.reshape(size block.Batch block, p, p)
               |> scope.MoveToOuter ]

@@ -1,6 +1,7 @@
 namespace TensorNets
 
 open System
+open System.Collections.Generic
 open System.Threading
 open TorchSharp
 
@@ -81,7 +82,7 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
     /// Why the iteration ended.
     member _.Stop = stop
     /// What the iteration lowers, at the start and after each sweep: the relative error (ALS) or S (correction).
-    member _.Trace = trace
+    member _.Trace: IReadOnlyList<float> = trace
 
     override _.ToString() =
         $"{network.Spec}: relative error {error / targetNorm:G6}, sensitivity {sensitivity:G6}, {sweeps} sweeps, {stop}"

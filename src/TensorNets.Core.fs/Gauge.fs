@@ -58,9 +58,9 @@ module Gauge =
     let private root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
         let rank (matrix: Tensor) =
             let values = torch.linalg.eigvalsh matrix
-            int (values.gt(values.max().clamp(min = Linalg.scalar 0.0).mul (Linalg.scalar nullShare)).sum().ToInt64())
+            int (values.gt(values.max().maximum(Num.tensor 0.0).mul (Num.tensor nullShare)).sum().ToInt64())
 
-        let symmetric (a: Tensor) = a.add(a.mT).mul (Linalg.scalar 0.5)
+        let symmetric (a: Tensor) = a.add(a.mT).mul (Num.tensor 0.5)
         let p, q = symmetric p, symmetric q
         let dimension = int p.shape[0]
         let least = min (rank p) (rank q)
@@ -72,8 +72,8 @@ module Gauge =
             let struct (values, vectors) = torch.linalg.eigh p
             let f = vectors.mul (values.sqrt ())
             let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
-            let k = k.clamp (min = k.max().mul (Linalg.scalar nullShare))
-            let half = f.matmul(u).mul (k.pow (Linalg.scalar -0.25))
+            let k = k.clamp (min = k.max().mul (Num.tensor nullShare))
+            let half = f.matmul(u).mul (k.pow (Num.tensor -0.25))
             let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
             Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
 
@@ -90,7 +90,7 @@ module Gauge =
             let layers = run [ p; q ]
             let size core = float (Spec.ownSize spec.Cores[core] spec)
 
-            match root (layers[0].mul (Linalg.scalar (size i))) (layers[1].mul (Linalg.scalar (size j))) with
+            match root (layers[0].mul (Num.tensor (size i))) (layers[1].mul (Num.tensor (size j))) with
             | Error rank -> Some(TensorNetError.RankDeficientBond(axis.Name, rank, Spec.dim axis spec))
             | Ok(m, inverse) ->
                 set i (apply cores[i] (axisIndex spec i axis) m)
@@ -99,7 +99,7 @@ module Gauge =
         | Scaling(axis, carriers, terms) ->
             let c =
                 List.map2
-                    (fun i (term: Tensor) -> term.mul(Linalg.scalar (float (Spec.ownSize spec.Cores[i] spec))).clamp (min = Linalg.scalar 0.0))
+                    (fun i (term: Tensor) -> term.mul(Num.tensor (float (Spec.ownSize spec.Cores[i] spec))).maximum(Num.tensor 0.0))
                     carriers
                     (run terms)
 
@@ -111,7 +111,7 @@ module Gauge =
             carriers
             |> List.iteri (fun row i ->
                 let factor =
-                    torch.where(usable, logs[int64 row].sub(mean).mul (Linalg.scalar 0.5), torch.zeros_like mean).exp ()
+                    torch.where(usable, logs[int64 row].sub(mean).mul (Num.tensor 0.5), torch.zeros_like mean).exp ()
 
                 let shape = Array.create spec.Cores[i].Axes.Length 1L
                 let dim = axisIndex spec i axis

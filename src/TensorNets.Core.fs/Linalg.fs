@@ -116,8 +116,6 @@ module internal Secular =
 /// <summary>The small solvers that factorisation and correction are made of.</summary>
 [<RequireQualifiedAccess>]
 module Linalg =
-    let internal scalar (x: float) = torch.tensor(x).ToScalar()
-
     let internal toArray (tensor: Tensor) : float[] =
         use flat = tensor.detach().cpu().``to``(torch.float64).contiguous ()
         flat.data<float>().ToArray()
@@ -134,12 +132,12 @@ module Linalg =
         use scope = torch.NewDisposeScope()
 
         let symmetric (a: Tensor) =
-            a.add(a.mT).mul (scalar 0.5)
+            a.add(a.mT).mul (Num.tensor 0.5)
 
         let inverseRoot (m: Tensor) =
             let largest = m.amax([| -1L |], keepdim = true)
 
-            torch.where (m.gt (largest.mul (scalar nullShare)), m.clamp(min = scalar 1e-300).rsqrt (), torch.zeros_like m)
+            torch.where (m.gt (largest.mul (Num.tensor nullShare)), m.maximum(Num.tensor 1e-300).rsqrt (), torch.zeros_like m)
 
         let weightValues =
             if diagonal then
@@ -160,7 +158,7 @@ module Linalg =
                 weight
                     .diagonal(dim1 = -2L, dim2 = -1L)
                     .sum(-1L)
-                    .div (gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).clamp (min = scalar 1e-300))
+                    .div (gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
 
         let m = symmetric (weight.add (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
 
@@ -172,9 +170,9 @@ module Linalg =
                 vectors.mul ((inverseRoot values).unsqueeze -2L)
 
         let struct (g, u) = torch.linalg.eigh (symmetric (root.mT.matmul(gram).matmul root))
-        let g = g.clamp (min = scalar 0.0)
+        let g = g.maximum(Num.tensor 0.0)
         let v = root.matmul u
-        let w = torch.ones_like(g).sub(g.mul (alpha.unsqueeze -1L)).clamp (min = scalar 0.0)
+        let w = torch.ones_like(g).sub(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
 
         {| V = scope.MoveToOuter v
            M = scope.MoveToOuter m
@@ -212,7 +210,7 @@ module Linalg =
             use scope = torch.NewDisposeScope()
             let a64, b64 = Check.double a, Check.double b
             let struct (u, s, vh) = torch.linalg.svd (a64, fullMatrices = false)
-            let kept = s.gt (s.max().mul (scalar (1e-15 * float (max a.shape[0] a.shape[1]))))
+            let kept = s.gt (s.max().mul (Num.tensor (1e-15 * float (max a.shape[0] a.shape[1]))))
             let s = torch.where (kept, s, torch.zeros_like s)
             // In the basis of U and V every column is a problem of its own: g = σ², w = 1, d = σ·(B V).
             let bv = b64.matmul vh.mT
@@ -236,7 +234,7 @@ module Linalg =
             let reached = sqrt rest2
 
             let build lambda =
-                let denominator = s.square().add (scalar lambda)
+                let denominator = s.square().add (Num.tensor lambda)
 
                 let y =
                     torch.where (kept, d.div (torch.where (kept, denominator, torch.ones_like denominator)), torch.zeros_like d)

@@ -7,6 +7,12 @@ open TorchSharp
 type internal Tensor = torch.Tensor
 
 [<RequireQualifiedAccess>]
+module internal Num =
+    /// A number as a tensor without axes, owned by the scope around it. Not a Scalar: nothing holds one while a native call reads it, so that the
+    /// garbage collector may free it too early.
+    let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64)
+
+[<RequireQualifiedAccess>]
 module internal Check =
     let shapeOf (tensor: Tensor) = List.ofArray tensor.shape
 
@@ -126,7 +132,7 @@ module Network =
             [| for core in spec.Cores ->
                    let shape = Spec.coreShape core spec |> List.toArray
 
-                   torch.randn(shape, dtype = torch.float64, generator = generator).mul(torch.tensor scale).``to``(dtype)
+                   torch.randn(shape, dtype = torch.float64, generator = generator).mul(Num.tensor scale).``to``(dtype)
                    |> scope.MoveToOuter |]
 
         new Network(spec, tensors)

@@ -23,7 +23,7 @@ module Sensitivity =
         use scope = torch.NewDisposeScope()
 
         Contraction.runMany (plan.Terms |> List.map snd) dtype device lookup
-        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (torch.tensor(float m).ToScalar()) |> scope.MoveToOuter) plan.Terms
+        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.tensor (float m)) |> scope.MoveToOuter) plan.Terms
 
     let internal totalOf plan dtype device lookup : Tensor =
         use scope = torch.NewDisposeScope()
@@ -62,7 +62,7 @@ module Sensitivity =
 
                    let noisy =
                        [| for core in network.Cores ->
-                              core.add (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul (torch.tensor(sigma).ToScalar())) |]
+                              core.add (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul (Num.tensor sigma)) |]
 
                    let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head
                    (moved.sub tensor).square().sum().ToDouble() / (sigma * sigma) |]

@@ -21,7 +21,7 @@ module Svd =
                 let noise =
                     torch.randn ([| int64 n; int64 (rank - kept) |], dtype = torch.float64, generator = generator)
 
-                torch.cat ([| u; noise.div (Linalg.scalar (sqrt (float n))) |], 1L)
+                torch.cat ([| u; noise.div (Num.tensor (sqrt (float n))) |], 1L)
 
         result.contiguous () |> scope.MoveToOuter
 
@@ -45,7 +45,7 @@ module Svd =
 
         let pad (matrix: Tensor) (rows: int64) (columns: int64) : Tensor =
             let noise =
-                torch.randn([| rows; columns |], dtype = torch.float64, generator = generator).mul (Linalg.scalar 1e-3)
+                torch.randn([| rows; columns |], dtype = torch.float64, generator = generator).mul (Num.tensor 1e-3)
 
             let r, c = min rows matrix.shape[0], min columns matrix.shape[1]
             noise.narrow(0L, 0L, r).narrow(1L, 0L, c).copy_ (matrix.narrow(0L, 0L, r).narrow (1L, 0L, c)) |> ignore

@@ -1,0 +1,10 @@
+using Microsoft.FSharp.Collections;
+using Microsoft.FSharp.Core;
+
+namespace TensorNets.CSharp;
+
+internal static class Results
+{
+    /// <summary>The value, or a <see cref="TensorNetException"/> that lists every error.</summary>
+    internal static T OrThrow<T>(this FSharpResult<T, FSharpList<TensorNetError>> result) => TensorNetErrorModule.raiseErrors(result);
+}

@@ -1,0 +1,57 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// <summary>Replacing the layers of a model by tensor networks, and their sensitivity as a penalty.</summary>
+[<RequireQualifiedAccess>]
+module Compress =
+    /// The factorised layers of a model with their paths; the model itself, at the empty path, if it is one.
+    let factorised (model: torch.nn.Module) : (string * FactorizedConv2d) list =
+        ("", model) :: Surgery.paths model
+        |> List.choose (fun (path, m) ->
+            match m with
+            | :? FactorizedConv2d as layer -> Some(path, layer)
+            | _ -> None)
+        |> List.distinctBy (fun (_, layer) -> LanguagePrimitives.PhysicalHash layer)
+
+    /// <summary>The sum of the sensitivities of a model's factorised layers: a differentiable scalar, to be added to a loss.</summary>
+    /// <remarks>Errors: <c>ModuleType</c> where the model has no factorised layer, since a penalty that is always zero is a mistake. The layers must
+    /// agree in dtype and device.</remarks>
+    let sensitivity (model: torch.nn.Module) : Result<Tensor, TensorNetError list> =
+        match factorised model with
+        | [] -> Error [ TensorNetError.ModuleType("", model.GetType().Name, "a model with at least one factorised layer") ]
+        | layers ->
+            use scope = torch.NewDisposeScope()
+
+            layers
+            |> List.map (fun (_, layer) -> layer.Sensitivity())
+            |> List.reduce (fun a b -> a.add b)
+            |> scope.MoveToOuter
+            |> Ok
+
+    /// <summary>Replaces the Conv2d at a path by its factorised layer, in place, and returns the new layer, which belongs to the model; the dense
+    /// layer is disposed.</summary>
+    /// <remarks>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.conv2d</c> and <c>Surgery.replace</c>.</remarks>
+    /// <param name="options">The factorisation.</param>
+    /// <param name="bound">None: as alternating least squares leaves it. Some: the least sensitive network within that error of the kernel.</param>
+    /// <param name="format">The format, over (s, d, t).</param>
+    /// <param name="path">The path of the layer, such as `layer1.1.conv2`.</param>
+    /// <param name="model">The model.</param>
+    let layer
+        (options: FactorizeOptions)
+        (bound: ErrorBound option)
+        (format: Format)
+        (path: string)
+        (model: torch.nn.Module)
+        : Result<FactorizedConv2d, TensorNetError list> =
+        Surgery.find path model
+        |> Result.bind (fun found ->
+            match found with
+            | :? Modules.Conv2d as conv -> Layers.conv2d options bound format conv
+            | other -> Error [ TensorNetError.ModuleType(path, other.GetType().Name, "Conv2d") ])
+        |> Result.bind (fun layer ->
+            match Surgery.replace path layer model with
+            | Ok() -> Ok layer
+            | Error errors ->
+                layer.Dispose()
+                Error errors)

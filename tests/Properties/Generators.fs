@@ -1,0 +1,239 @@
+/// Random networks: shapes, ranks and a seed are drawn; the numbers come from the seed.
+module Generators
+
+open System
+open FsCheck
+open FsCheck.FSharp
+open Expecto
+open TorchSharp
+open TensorNets
+
+let ok = Golden.ok
+
+let specOk (result: Result<Spec, SpecError list>) =
+    match result with
+    | Ok spec -> spec
+    | Error errors -> failtestf "%A" (errors |> List.map _.Message)
+
+/// Any network: axes by number, dimensions, cores as lists of axes, output. Hyperedges, axes of one core, open axes in several cores, dimensions
+/// of one and cores without bonds all occur.
+[<StructuredFormatDisplay("{Text}")>]
+type AnyNetwork =
+    { Dims: int list
+      Cores: int list list
+      Output: int list
+      Seed: int }
+
+    member this.Spec =
+        let axis i = Axis(string (char (int 'a' + i)))
+
+        let used =
+            List.concat this.Cores |> List.distinct |> List.sort
+
+        Spec.create
+            (used |> List.map (fun i -> axis i, this.Dims[i]))
+            (this.Cores
+             |> List.mapi (fun i axes ->
+                 { Name = Spec.positionName i
+                   Axes = List.map axis axes }))
+            (List.map axis this.Output)
+        |> specOk
+
+    member this.Text =
+        let dims =
+            this.Spec.Dims |> Map.toList |> List.map (fun (axis, n) -> $"{axis}={n}") |> String.concat " "
+
+        $"{this.Spec} | {dims} | seed {this.Seed}"
+
+    override this.ToString() = this.Text
+
+let private valid (network: AnyNetwork) =
+    not network.Cores.IsEmpty
+    && network.Output
+       |> List.forall (fun i -> network.Cores |> List.exists (List.contains i))
+
+let private subset (items: 'a list) =
+    gen {
+        let! flags = Gen.listOfLength items.Length (Gen.elements [ true; false ])
+        let! shuffled = Gen.shuffle items
+        return List.zip flags (List.ofSeq shuffled) |> List.filter fst |> List.map snd
+    }
+
+let private anyNetwork =
+    gen {
+        let! axes = Gen.choose (1, 6)
+        let! cores = Gen.choose (1, 5)
+        let! dims = Gen.listOfLength axes (Gen.frequency [ 1, Gen.constant 1; 4, Gen.constant 2; 4, Gen.constant 3 ])
+        let! lists = Gen.listOfLength cores (subset [ 0 .. axes - 1 ])
+        let! output = subset (List.concat lists |> List.distinct)
+        let! seed = Gen.choose (0, 1_000_000)
+
+        return
+            { Dims = dims
+              Cores = lists
+              Output = List.truncate 4 output
+              Seed = seed }
+    }
+
+let private without i (list: 'a list) = List.removeAt i list
+
+let private shrinkNetwork (n: AnyNetwork) =
+    seq {
+        for i in 0 .. n.Cores.Length - 1 do
+            { n with Cores = without i n.Cores }
+
+        for i in List.distinct (List.concat n.Cores) do
+            { n with
+                Cores = n.Cores |> List.map (List.filter ((<>) i))
+                Output = n.Output |> List.filter ((<>) i) }
+
+        for i in 0 .. n.Output.Length - 1 do
+            { n with Output = without i n.Output }
+
+        for i in 0 .. n.Dims.Length - 1 do
+            if n.Dims[i] > 1 then
+                { n with
+                    Dims = n.Dims |> List.mapi (fun j d -> if i = j then d - 1 else d) }
+    }
+    |> Seq.filter valid
+
+/// A named format over three modes with admissible ranks.
+[<StructuredFormatDisplay("{Text}")>]
+type FormatCase =
+    { Shape: int list
+      Format: Format
+      Seed: int }
+
+    member this.Spec =
+        match Format.spec this.Shape this.Format with
+        | Ok spec -> spec
+        | Error errors -> failtestf "%A" (errors |> List.map _.Message)
+
+    member this.Text = $"%A{this.Format} over %A{this.Shape}: {this.Spec} | seed {this.Seed}"
+    override this.ToString() = this.Text
+
+let private formatOver (shape: int list) =
+    gen {
+        let s, d, t = shape[0], shape[1], shape[2]
+        let! kind = Gen.choose (0, 2)
+
+        match kind with
+        | 0 ->
+            let! rank = Gen.choose (1, min 4 (s * d * t / List.max shape))
+            return Format.CP rank
+        | 1 ->
+            let! first = Gen.choose (1, s)
+            let! last = Gen.choose (1, min t (d * first))
+            return Format.Tucker2(min first (d * last), last)
+        | _ ->
+            let! a = Gen.choose (1, 3)
+            let! b = Gen.choose (1, 3)
+            let! c = Gen.choose (1, 3)
+            // A bond wider than what both of its ends can span is not admissible.
+            let fits ranks =
+                match Format.spec shape (Format.TensorChain ranks) with
+                | Ok _ -> true
+                | Error _ -> false
+
+            let candidates = [ [ a; b; c ]; [ a; min b s; min c t ]; [ 1; 1; 1 ] ]
+            return Format.TensorChain(List.find fits candidates)
+    }
+
+let private formatCase =
+    gen {
+        let! shape = Gen.listOfLength 3 (Gen.choose (2, 5))
+        let! format = formatOver shape
+        let! seed = Gen.choose (0, 1_000_000)
+
+        return
+            { Shape = shape
+              Format = format
+              Seed = seed }
+    }
+
+type Arbitraries =
+    static member AnyNetwork() = Arb.fromGenShrink (anyNetwork, shrinkNetwork)
+
+    static member FormatCase() =
+        Arb.fromGenShrink (formatCase, (fun c -> seq { if c.Seed > 0 then { c with Seed = c.Seed / 2 } }))
+
+/// How many cases each law is tried on; `LAW_CASES` raises it.
+let cases =
+    match Environment.GetEnvironmentVariable "LAW_CASES" with
+    | null
+    | "" -> 100
+    | text -> int text
+
+let config =
+    { FsCheckConfig.defaultConfig with
+        maxTest = cases
+        arbitrary = [ typeof<Arbitraries> ] }
+
+/// A law over drawn cases; every tensor that it makes is disposed.
+let law name (check: 'a -> unit) =
+    testPropertyWithConfig config name (fun (case: 'a) ->
+        use _ = torch.NewDisposeScope()
+        check case)
+
+/// As `law`, for laws that cost more: a fifth of the cases.
+let costlyLaw name (check: 'a -> unit) =
+    testPropertyWithConfig { config with maxTest = max 20 (cases / 5) } name (fun (case: 'a) ->
+        use _ = torch.NewDisposeScope()
+        check case)
+
+let randomNetwork (seed: int) (spec: Spec) =
+    Network.random torch.float64 (uint64 seed) spec
+
+let noise (seed: int) (shape: int64 seq) =
+    use generator = new torch.Generator(uint64 seed)
+    torch.randn (Seq.toArray shape, dtype = torch.float64, generator = generator)
+
+/// The same bits.
+let identical (a: torch.Tensor) (b: torch.Tensor) =
+    use a = a.detach ()
+    use b = b.detach ()
+    a.Equals b
+
+let entries (tensor: torch.Tensor) = Linalg.toArray tensor
+
+/// The cores of a network as arrays, for the oracle.
+let arrays (network: Network) =
+    network.Spec.Cores |> List.map (fun core -> core.Name, entries network[core.Name]) |> Map.ofList
+
+/// The oracle's tensor of a network, over the same cores or those of the network that it was derived from.
+let oracle (spec: Spec) (network: Network) =
+    let shape = Spec.shape spec |> List.toArray
+    torch.tensor(Oracle.contract spec (arrays network), dtype = torch.float64).reshape shape
+
+/// A core with a matrix applied along one of its axes.
+let along (core: torch.Tensor) (axis: int) (matrix: torch.Tensor) =
+    core.movedim([| int64 axis |], [| -1L |]).matmul(matrix).movedim ([| -1L |], [| int64 axis |])
+
+/// The same tensor in a random gauge: a matrix and its inverse on every ordinary bond, scalings of product one on hyperedges.
+let regauged (seed: int) (network: Network) =
+    let spec = network.Spec
+    let cores = network.Cores |> Seq.toArray
+    let place (core: Core) = List.findIndex ((=) core) spec.Cores
+    let dim (core: Core) axis = List.findIndex ((=) axis) core.Axes
+
+    Spec.bonds spec
+    |> List.iteri (fun i axis ->
+        let n = int64 (Spec.dim axis spec)
+
+        match Spec.carriers axis spec with
+        | [ a; b ] ->
+            let m = torch.eye(n, dtype = torch.float64).add (noise (seed + i) [ n; n ] |> fun x -> x.mul (Num.tensor 0.4))
+            cores[place a] <- along cores[place a] (dim a axis) m
+            cores[place b] <- along cores[place b] (dim b axis) (torch.linalg.inv m).mT
+        | carriers when carriers.Length > 2 ->
+            let logs = carriers |> List.mapi (fun j _ -> noise (seed + 17 * j + i) [ n ])
+            let mean = (List.reduce (fun (x: torch.Tensor) y -> x.add y) logs).div (Num.tensor (float logs.Length))
+
+            List.iter2
+                (fun core (log: torch.Tensor) ->
+                    cores[place core] <- along cores[place core] (dim core axis) (torch.diag (log.sub(mean).exp ())))
+                carriers
+                logs
+        | _ -> ())
+
+    Golden.networkOf spec (List.ofArray cores)
