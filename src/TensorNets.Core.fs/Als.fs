@@ -1,0 +1,121 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// <summary>Alternating least squares for any network: each core in turn becomes the minimiser of ‖K − T‖ with the others fixed.</summary>
+[<RequireQualifiedAccess>]
+module Als =
+    /// The ridge of the second attempt, as a share of the mean diagonal of the Gram.
+    let private ridgeShare = 1e-12
+
+    /// C G⁻¹ along the columns of one branch. Cholesky; where G is not positive definite, with a ridge; where that fails too, the pseudo-inverse.
+    let private divide (i: int) (gram: Tensor) (x: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let p = gram.shape[2]
+
+        let attempt (matrix: Tensor) =
+            let struct (factor, info) = torch.linalg.cholesky_ex matrix
+            if info.count_nonzero().ToInt64() = 0L then Some factor else None
+
+        let eye = torch.eye (p, dtype = gram.dtype, device = gram.device)
+
+        let inverse =
+            match attempt gram with
+            | Some factor -> eye.expand_as(gram).cholesky_solve factor
+            | None ->
+                let mean =
+                    gram.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).mul(Linalg.scalar ridgeShare).unsqueeze(-1L).unsqueeze -1L
+
+                match attempt (gram.add (eye.mul mean)) with
+                | Some factor -> eye.expand_as(gram).cholesky_solve factor
+                | None -> torch.linalg.pinv (gram, hermitian = true)
+
+        Environment.along i inverse x |> scope.MoveToOuter
+
+    /// The least-squares core of a block, and its residual ‖K − T‖² = y² − ⟨X, C⟩.
+    let internal solveBlock (block: Block) lookup (target: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let c = Environment.targetOf block lookup target
+
+        Environment.grams block lookup target
+        |> List.indexed
+        |> List.fold (fun x (i, gram) -> divide i gram x) c
+        |> Environment.ofX block
+        |> scope.MoveToOuter
+
+    /// Sweeps in place over an array of float64 cores until `finished` says so. The error is explicit after each sweep.
+    let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
+        let blocks = Environment.blocks spec
+        let plan = Plan.make Order.Auto spec
+        let lookup = Fit.lookup spec cores
+        let norm = target.norm().ToDouble()
+
+        /// One sweep: the relative error after it, or None where it produced NaN and has been undone.
+        let sweep () =
+            use scope = torch.NewDisposeScope()
+            let before = [| for core in cores -> core.alias () |]
+
+            blocks
+            |> List.iteri (fun i block -> Fit.replace scope cores i (solveBlock block lookup target))
+
+            let next = Fit.explicitError plan target lookup / norm
+
+            if Double.IsFinite next then
+                Some next
+            else
+                before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
+                None
+
+        let rec loop n error trace =
+            if options.Cancellation.IsCancellationRequested then
+                n, Stop.Cancelled, trace
+            elif n >= options.MaxSweeps then
+                n, Stop.MaxSweeps, trace
+            else
+                match sweep () with
+                | None -> n, Stop.Rounding, trace
+                | Some next ->
+                    SweepOptions.report options (n + 1) next nan
+
+                    if finished error next then
+                        n + 1, Stop.Converged, next :: trace
+                    else
+                        loop (n + 1) next (next :: trace)
+
+        let first = Fit.explicitError plan target lookup / norm
+        let sweeps, stop, trace = loop 0 first [ first ]
+        sweeps, stop, List.rev trace
+
+    /// <summary>Alternating least squares from a start.</summary>
+    /// <remarks>The error never rises beyond rounding. Computed in float64 and returned in the dtype of the target; the start is not changed.
+    /// Cost per sweep: for each core, one contraction of K with its environment and a solve of the size of the core's bonds; a Tucker core is solved
+    /// branch by branch, never as one matrix.</remarks>
+    /// <param name="options">Sweeps, tolerance on the relative change of the error, progress, cancellation.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        use _ = torch.no_grad ()
+
+        match Fit.checkTarget start.Spec target with
+        | [] ->
+            use scope = torch.NewDisposeScope()
+            let k = Check.double target
+            use work = Network.copyAs torch.float64 start
+            let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
+
+            try
+                let finished before after =
+                    before - after <= options.Tolerance * before
+
+                let sweeps, stop, trace = sweepUntil options finished start.Spec k cores
+                let fit = Fit.make target.dtype start.Spec cores k sweeps stop trace
+
+                for core in fit.Network.Cores do
+                    scope.MoveToOuter core |> ignore
+
+                Ok fit
+            finally
+                for core in cores do
+                    core.Dispose()
+        | errors -> Error errors

@@ -1,0 +1,58 @@
+namespace TensorNets
+
+open System.Collections.Generic
+open TorchSharp
+
+/// <summary>The interpreter: runs plans on tensors.</summary>
+[<RequireQualifiedAccess>]
+module Contraction =
+    let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor =
+        torch.ones([||], dtype = dtype, device = device)
+
+    /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
+    let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
+        use scope = torch.NewDisposeScope()
+        let cache = Dictionary<string, Tensor>()
+
+        let cached key make =
+            match cache.TryGetValue key with
+            | true, value -> value
+            | _ ->
+                let value: Tensor = make ()
+                cache[key] <- value
+                value
+
+        let run (plan: Plan) =
+            let slots = List<Tensor>(plan.Spec.Cores |> List.map (fun core -> lookup core.Name))
+
+            for step in plan.Steps do
+                slots.Add(cached step.Key (fun () -> torch.einsum (step.Equation, slots[step.Left], slots[step.Right])))
+
+            if slots.Count = 0 then
+                one dtype device
+            else
+                cached plan.FinalKey (fun () -> torch.einsum (plan.Final, slots[slots.Count - 1]))
+
+        // The same result may be asked for twice, and einsum may hand back a view of a core: each result is its own handle.
+        plans |> List.map (fun plan -> (run plan).alias () |> scope.MoveToOuter)
+
+    /// <summary>The tensor of a plan's network. Differentiable in every core.</summary>
+    /// <param name="plan">The order of contraction.</param>
+    /// <param name="cores">The tensor of each core by name; a second copy, `A'`, reads the tensor of `A`.</param>
+    let run (plan: Plan) (cores: Map<string, Tensor>) : Tensor =
+        let first = (Seq.head cores).Value
+        runMany [ plan ] first.dtype first.device (fun name -> cores[Spec.original name]) |> List.head
+
+    let internal runOn (network: Network) (plans: Plan list) : Tensor list =
+        runMany plans network.DType network.Device (Network.lookup network)
+
+    /// <summary>T, in the order of the spec's output. Differentiable in every core.</summary>
+    let reconstruct (network: Network) : Tensor =
+        runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
+
+    /// <summary>‖T‖_F without forming T. Differentiable in every core where T is not zero.</summary>
+    /// <remarks>Rounding: relative error about 1e-8 where the terms of T cancel, since the square is what is summed.</remarks>
+    let norm (network: Network) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let square = runOn network [ Plan.make Order.Auto (Spec.normSq network.Spec) ] |> List.head
+        square.clamp(min = torch.tensor(0.0).ToScalar()).sqrt () |> scope.MoveToOuter

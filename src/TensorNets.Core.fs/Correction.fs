@@ -1,0 +1,232 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// <summary>Error-preserving correction (EPC): the least sensitive network at a bounded error.</summary>
+/// <remarks>minimise S(θ) subject to ‖K − T(θ)‖_F ≤ δ. The network is balanced first (<c>Gauge.balance</c>), since block descent cannot move along
+/// the gauge; then each core in turn becomes the minimiser with the others fixed, which one scalar equation gives exactly, and the gauge is balanced
+/// again after each sweep. Sources: Phan, Tichavský and Cichocki, "Error Preserving Correction", IEEE TSP 2019; Phan et al., ECCV 2020
+/// (arXiv 2008.05441).</remarks>
+[<RequireQualifiedAccess>]
+module Correction =
+    /// The relative error in ‖K − T‖ that counts as meeting the bound.
+    let feasibility = 1e-9
+
+    /// Below this δ/‖K‖ the residual is followed from the current block, where nothing cancels; above, it is cheaper from zero: its relative
+    /// rounding is about 1e-16 (‖K‖/δ)².
+    let private anchorBelow = 3e-2
+
+    /// The part of a block's bound given up to rounding, so that explicit and algebraic residual agree on which side they are.
+    let private guard = 1e-13
+
+    type internal BlockResult =
+        | Moved of core: Tensor * lambda: float
+        | LeastSquares of core: Tensor
+        | Kept
+
+    let private outer (op: Tensor -> Tensor -> Tensor) (parts: Tensor list) =
+        parts |> List.reduce (fun (a: Tensor) b -> op (a.unsqueeze -1L) b)
+
+    /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
+    let internal solveBlock (full: Plan) (block: Block) lookup (target: Tensor) (bound: float) (current: float) (lambda: float option) : BlockResult =
+        use scope = torch.NewDisposeScope()
+        let norm2 = target.square().sum().ToDouble()
+        let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current < sqrt norm2
+        let grams = Environment.grams block lookup target
+        let weights = Environment.weights block lookup target
+
+        let pencils =
+            List.map3 (fun branch gram weight -> Linalg.pencil branch.Diagonal gram weight) block.Branches grams weights
+
+        let batch = Environment.size block.Batch block
+
+        // Each branch's g and w along its own dimension; products over the other branches fill the grid.
+        let g, w =
+            match pencils with
+            | [] -> torch.ones ([| batch |], dtype = target.dtype, device = target.device), torch.zeros ([| batch |], dtype = target.dtype, device = target.device)
+            | [ only ] -> only.G, only.W
+            | several ->
+                let gs = several |> List.map (fun p -> p.G[0L])
+                let times (a: Tensor) (b: Tensor) = a.mul b
+                let g = outer times gs
+
+                let w =
+                    several
+                    |> List.mapi (fun i p -> outer times (gs |> List.mapi (fun l gl -> if l = i then p.W[0L] else gl)))
+                    |> List.reduce (fun a b -> a.add b)
+
+                g.unsqueeze 0L, w.unsqueeze 0L
+
+        let transform (pick: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} -> Tensor) x =
+            pencils
+            |> List.indexed
+            |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
+
+        let source, rho2 =
+            if anchored then
+                let tensor =
+                    Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
+
+                let rest = target.sub tensor
+                rest, rest.square().sum().ToDouble()
+            else
+                target, norm2
+
+        let d = Environment.targetOf block lookup source |> transform _.V
+
+        let y0 =
+            if anchored then
+                Environment.toX block (lookup block.Core.Name) |> transform (fun p -> p.M.matmul p.V)
+            else
+                torch.zeros_like d
+
+        let over (a: Tensor) =
+            Linalg.toArray (a.sum([| 1L |]).reshape -1L)
+
+        let secular =
+            { G = Linalg.toArray (g.reshape -1L)
+              W = Linalg.toArray (w.reshape -1L)
+              DD = over (d.square ())
+              DY = over (d.mul y0)
+              YY = over (y0.square ())
+              Rho2 = rho2 }
+
+        let build lambda =
+            let q = g.add(w.mul (Linalg.scalar lambda)).unsqueeze 1L
+            let numerator = y0.mul(g.unsqueeze 1L).add d
+            let y = torch.where (q.gt (Linalg.scalar 0.0), numerator.div q, torch.zeros_like d)
+            let x = y |> transform (fun p -> p.V.mT)
+            Environment.ofX block x |> scope.MoveToOuter
+
+        let bound2 = bound * bound * (1.0 - guard)
+
+        match Secular.solve bound2 lambda secular with
+        | Multiplier.Root lambda -> Moved(build lambda, lambda)
+        | Multiplier.Slack -> Moved(build 1e300, 1e300)
+        | Multiplier.AboveBound when current <= bound -> Kept
+        | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target)
+
+    let private boundOf (bound: ErrorBound) (norm: float) : Result<float, TensorNetError list> =
+        let checkedBound (value: float) largest unit =
+            if Double.IsNaN value || value < 0.0 || value >= largest then
+                Error [ TensorNetError.ErrorBound($"{value:G6}", $"0 ≤ bound < {largest:G6} ({unit})") ]
+            else
+                Ok value
+
+        match bound with
+        | ErrorBound.Absolute delta -> checkedBound delta norm "the norm of the target: at that bound nothing would be left"
+        | ErrorBound.Relative epsilon ->
+            checkedBound epsilon 1.0 "relative to the norm of the target: at 1 nothing would be left"
+            |> Result.map (fun epsilon -> epsilon * norm)
+
+    /// Sweeps of blocks in place from a feasible, balanced start; ends with the last iterate that kept the bound and did not raise S.
+    let private sweeps (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
+        let blocks = Environment.blocks spec
+        let full = Plan.make Order.Auto spec
+        let gauge = Gauge.bonds spec
+        let plan = Sensitivity.plan spec
+        let lookup = Fit.lookup spec cores
+        let lambdas = Array.create cores.Length None
+
+        /// One sweep: the error and S after it.
+        let sweep (scope: DisposeScope) =
+            blocks
+            |> List.iteri (fun i block ->
+                match solveBlock full block lookup target bound bound lambdas[i] with
+                | Moved(core, lambda) ->
+                    lambdas[i] <- Some lambda
+                    Fit.replace scope cores i core
+                | LeastSquares core -> Fit.replace scope cores i core
+                | Kept -> ())
+
+            // A bond that has become rank deficient on the way is left as the blocks made it.
+            let s =
+                match Gauge.cycles 1 gauge plan cores with
+                | Ok(s, _) -> s
+                | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).ToDouble()
+
+            Fit.explicitError full target lookup, s
+
+        /// A sweep, undone where it does not keep the bound or raises S. Written so that NaN counts as that.
+        let attempt s =
+            use scope = torch.NewDisposeScope()
+            let before = [| for core in cores -> core.alias () |]
+            let error, next = sweep scope
+
+            if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
+                Some(error, next)
+            else
+                before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
+                None
+
+        let rec loop n s trace =
+            if options.Cancellation.IsCancellationRequested then
+                n, Stop.Cancelled, trace
+            elif n >= options.MaxSweeps then
+                n, Stop.MaxSweeps, trace
+            else
+                match attempt s with
+                | None -> n, Stop.Rounding, trace
+                | Some(error, next) ->
+                    SweepOptions.report options (n + 1) (error / norm) next
+
+                    if s - next <= options.Tolerance * s then
+                        n + 1, Stop.Converged, next :: trace
+                    else
+                        loop (n + 1) next (next :: trace)
+
+        let n, stop, trace = loop 0 s0 [ s0 ]
+        n, stop, List.rev trace
+
+    /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
+    /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9). From one that does not, least squares first
+    /// bring the error down. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
+    /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
+    /// <param name="options">Sweeps, tolerance on the relative change of S, progress, cancellation.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        use _ = torch.no_grad ()
+        let spec = start.Spec
+
+        match Fit.checkTarget spec target with
+        | [] ->
+            use scope = torch.NewDisposeScope()
+            let k = Check.double target
+            let norm = k.norm().ToDouble()
+
+            match boundOf bound norm with
+            | Error errors -> Error errors
+            | Ok delta ->
+                use work = Network.copyAs torch.float64 start
+                let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
+
+                try
+                    let full = Plan.make Order.Auto spec
+                    let meets error = error <= delta * (1.0 + feasibility)
+                    let first = Fit.explicitError full k (Fit.lookup spec cores)
+
+                    if not (meets first) then
+                        let until _ relative = meets (relative * norm)
+                        Als.sweepUntil options until spec k cores |> ignore
+
+                    let reached = Fit.explicitError full k (Fit.lookup spec cores)
+
+                    if not (meets reached) then
+                        Error [ TensorNetError.Unreachable(delta, reached) ]
+                    else
+                        Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores
+                        |> Result.map (fun (s, _) ->
+                            let n, stop, trace = sweeps options spec k (max delta reached) norm s cores
+                            let fit = Fit.make target.dtype spec cores k n stop trace
+
+                            for core in fit.Network.Cores do
+                                scope.MoveToOuter core |> ignore
+
+                            fit)
+                finally
+                    for core in cores do
+                        core.Dispose()
+        | errors -> Error errors

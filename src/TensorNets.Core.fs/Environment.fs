@@ -1,0 +1,244 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// A part of a core's environment that shares no axis with the rest of it: the Gram and the weight factor over branches.
+type internal Branch =
+    { Columns: Axis list
+      Gram: Plan
+      /// For each core j of the branch, m_j and the double layer of the branch without j.
+      Weights: (float * Plan) list
+      /// Every weight is diagonal along every column.
+      Diagonal: bool }
+
+/// The least-squares problem of one core, all others fixed: X over batch × rows × columns.
+type internal Block =
+    {
+        Core: Core
+        /// Open axes that other cores carry too: G, W and C are block diagonal along them.
+        Batch: Axis list
+        /// Open axes of this core alone.
+        Rows: Axis list
+        /// Summed axes of this core alone: only the sum along them matters.
+        Lone: Axis list
+        Branches: Branch list
+        /// K contracted with E_k: batch, rows, columns.
+        Target: Plan
+        Dims: Map<Axis, int>
+    }
+
+/// The systems that alternating methods solve: for one core, the Gram G of its environment, the target C = K·E_k, and the weight W for which
+/// S = tr(X W Xᵀ) + const.
+[<RequireQualifiedAccess>]
+module internal Environment =
+    /// The name of the target among the cores of a plan; no core may be called so.
+    let targetName = "*"
+
+    let private identityCore (axis: Axis) =
+        { Name = "=" + axis.Name
+          Axes = [ axis; Axis.primed axis ] }
+
+    let private onesCore (axis: Axis) =
+        { Name = "~" + axis.Name
+          Axes = [ axis ] }
+
+    /// Groups of cores that share axes, directly or through one another.
+    let private components (cores: Core list) =
+        let touches (a: Core) (group: Core list) =
+            group
+            |> List.exists (fun b -> a.Axes |> List.exists (fun axis -> List.contains axis b.Axes))
+
+        (([]: Core list list), cores)
+        ||> List.fold (fun groups core ->
+            let near, far = groups |> List.partition (touches core)
+            far @ [ List.concat near @ [ core ] ])
+
+    let private dimsOf (axes: Axis list) (spec: Spec) =
+        axes
+        |> List.collect (fun axis -> [ axis, Spec.dim axis spec; Axis.primed axis, Spec.dim axis spec ])
+
+    let private branch (spec: Spec) (core: Core) (batch: Axis list) (group: Core list) : Branch =
+        let inGroup axis =
+            group |> List.exists (fun other -> List.contains axis other.Axes)
+
+        let columns =
+            core.Axes |> List.filter (fun axis -> inGroup axis && not (Spec.isOpen axis spec))
+
+        let output = batch @ columns @ List.map Axis.primed columns
+        let opened = Set.ofList spec.Output
+        let plan s = Plan.make Order.Auto s
+
+        let gram = Spec.doubled group opened output spec |> plan
+
+        let weight (j: Core) =
+            let rest = group |> List.filter (fun other -> other.Name <> j.Name)
+
+            let carried axis =
+                rest |> List.exists (fun other -> List.contains axis other.Axes)
+
+            let diagonal = columns |> List.filter (fun axis -> List.contains axis j.Axes)
+            let missing = batch |> List.filter (fun axis -> not (carried axis))
+
+            let network =
+                let shared = opened + Set.ofList j.Axes
+                let copies = Spec.doubled rest shared [] spec
+
+                Spec.extended
+                    (dimsOf (batch @ columns) spec)
+                    (copies.Cores @ List.map identityCore diagonal @ List.map onesCore missing)
+                    output
+                    copies
+
+            float (Spec.ownSize j spec), plan network
+
+        { Columns = columns
+          Gram = gram
+          Weights = group |> List.map weight
+          Diagonal = group |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes)) }
+
+    /// The block of one core.
+    let block (spec: Spec) (core: Core) : Block =
+        let own = Spec.ownAxes core spec
+        let opened axis = Spec.isOpen axis spec
+        let rows = own |> List.filter opened
+
+        let batch =
+            core.Axes |> List.filter (fun axis -> opened axis && not (List.contains axis own))
+
+        let rest = Spec.without core.Name spec
+
+        let groups =
+            if batch.IsEmpty then components rest
+            elif rest.IsEmpty then []
+            else [ rest ]
+
+        let branches = groups |> List.map (branch spec core batch)
+        let columns = branches |> List.collect _.Columns
+
+        let target =
+            let withTarget =
+                rest
+                @ [ { Name = targetName
+                      Axes = spec.Output } ]
+
+            Spec.extended [] withTarget (batch @ rows @ columns) spec |> Plan.make Order.Auto
+
+        { Core = core
+          Batch = batch
+          Rows = rows
+          Lone = own |> List.filter (opened >> not)
+          Branches = branches
+          Target = target
+          Dims = spec.Dims }
+
+    /// The blocks of all cores, in order.
+    let blocks (spec: Spec) : Block list = spec.Cores |> List.map (block spec)
+
+    let size (axes: Axis list) (block: Block) =
+        axes |> List.fold (fun product axis -> product * int64 block.Dims[axis]) 1L
+
+    /// The shape in which a block is solved: batch, rows, then the columns of each branch.
+    let solveShape (block: Block) =
+        [| size block.Batch block
+           size block.Rows block
+           for branch in block.Branches do
+               size branch.Columns block |]
+
+    let private storage (block: Block) =
+        block.Batch @ block.Rows @ (block.Branches |> List.collect _.Columns)
+
+    /// A core's tensor as X: summed over its lone axes, in the shape in which the block is solved.
+    let toX (block: Block) (tensor: Tensor) : Tensor =
+        let axes = block.Core.Axes
+
+        let summed =
+            if block.Lone.IsEmpty then
+                tensor
+            else
+                tensor.sum (block.Lone |> List.map (fun axis -> int64 (List.findIndex ((=) axis) axes)) |> List.toArray)
+
+        let kept = axes |> List.filter (fun axis -> not (List.contains axis block.Lone))
+
+        summed
+            .permute(storage block |> List.map (fun axis -> int64 (List.findIndex ((=) axis) kept)) |> List.toArray)
+            .reshape (solveShape block)
+
+    /// X as the core's tensor; spread evenly along lone axes, which is the least norm and leaves T as it is.
+    let ofX (block: Block) (x: Tensor) : Tensor =
+        let stored = storage block @ block.Lone
+
+        let sizes =
+            storage block |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
+
+        let spread =
+            if block.Lone.IsEmpty then
+                x.reshape sizes
+            else
+                let lone = block.Lone |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
+
+                x
+                    .div(torch.tensor(float (size block.Lone block)).ToScalar())
+                    .reshape(Array.append sizes (Array.map (fun _ -> 1L) lone))
+                    .expand (Array.append sizes lone)
+
+        spread.permute(block.Core.Axes |> List.map (fun axis -> int64 (List.findIndex ((=) axis) stored)) |> List.toArray).contiguous ()
+
+    /// Runs plans of a block: cores and target by name, identities and ones made on the spot. The caller's scope owns the results.
+    let evaluate (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
+        use scope = torch.NewDisposeScope()
+
+        let find (name: string) : Tensor =
+            if name = targetName then
+                target
+            elif name.StartsWith '=' then
+                torch.eye (int64 block.Dims[Axis(name.Substring 1)], dtype = target.dtype, device = target.device)
+            elif name.StartsWith '~' then
+                torch.ones ([| int64 block.Dims[Axis(name.Substring 1)] |], dtype = target.dtype, device = target.device)
+            else
+                lookup (Spec.original name)
+
+        Contraction.runMany plans target.dtype target.device find |> List.map scope.MoveToOuter
+
+    /// G of each branch: batch × columns × columns.
+    let grams (block: Block) lookup target : Tensor list =
+        use scope = torch.NewDisposeScope()
+
+        evaluate block lookup target (block.Branches |> List.map _.Gram)
+        |> List.map2
+            (fun branch (g: Tensor) ->
+                let p = size branch.Columns block
+                g.reshape (size block.Batch block, p, p) |> scope.MoveToOuter)
+            block.Branches
+
+    /// W of each branch: batch × columns × columns.
+    let weights (block: Block) lookup target : Tensor list =
+        use scope = torch.NewDisposeScope()
+
+        [ for branch in block.Branches ->
+              let p = size branch.Columns block
+
+              evaluate block lookup target (branch.Weights |> List.map snd)
+              |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (torch.tensor(m: float).ToScalar())) branch.Weights
+              |> List.reduce (fun a b -> a.add b)
+              |> _.reshape(size block.Batch block, p, p)
+              |> scope.MoveToOuter ]
+
+    /// C = K·E_k in the shape in which the block is solved.
+    let targetOf (block: Block) lookup target : Tensor =
+        use scope = torch.NewDisposeScope()
+
+        (evaluate block lookup target [ block.Target ]).Head.reshape (solveShape block) |> scope.MoveToOuter
+
+    /// X times a matrix along the columns of branch i: matrices are batch × columns × columns.
+    let along (i: int) (matrix: Tensor) (x: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+
+        let result =
+            if x.dim () = 3L then
+                x.matmul matrix
+            else
+                // Several branches only occur without batch axes, so that there is one matrix.
+                let axis = int64 (i + 2)
+                x.movedim([| axis |], [| -1L |]).matmul(matrix[0L]).movedim ([| -1L |], [| axis |])
+
+        scope.MoveToOuter result

@@ -1,0 +1,37 @@
+namespace TensorNets
+
+open System
+open System.Threading
+open TorchSharp
+
+/// <summary>How a tensor is factorised.</summary>
+type FactorizeOptions =
+    {
+        /// The iteration; by default 200 sweeps at most, until a sweep changes the error by less than 1e-7 of it.
+        Sweeps: SweepOptions
+        /// The seed of whatever noise the start needs.
+        Seed: uint64
+    }
+
+/// <summary>The front door: target → format → fit.</summary>
+[<RequireQualifiedAccess>]
+module Factorize =
+    let defaults =
+        { Sweeps = SweepOptions.defaults
+          Seed = 0UL }
+
+    /// <summary>A network of the given format near a target: a start from singular value decompositions, then alternating least squares.</summary>
+    /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call
+    /// <c>Factorize.stable</c>, which does both. Computed in float64, returned in the dtype of the target.</remarks>
+    let run (options: FactorizeOptions) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
+        Svd.start options.Seed format target
+        |> Result.bind (fun start ->
+            use start = start
+            Als.run options.Sweeps target start)
+
+    /// <summary>The least sensitive network of the given format within an error bound: <c>run</c>, then <c>Correction.epc</c>.</summary>
+    let stable (options: FactorizeOptions) (bound: ErrorBound) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
+        run options format target
+        |> Result.bind (fun fit ->
+            use fit = fit
+            Correction.epc options.Sweeps bound target fit.Network)

@@ -1,0 +1,133 @@
+namespace TensorNets
+
+open System
+open System.Threading
+open TorchSharp
+
+/// <summary>How far a network may be from its target, in the Frobenius norm.</summary>
+[<RequireQualifiedAccess>]
+type ErrorBound =
+    /// ‖K − T‖ ≤ δ.
+    | Absolute of delta: float
+    /// ‖K − T‖ ≤ ε ‖K‖.
+    | Relative of epsilon: float
+
+/// <summary>Why an iteration ended.</summary>
+[<RequireQualifiedAccess>]
+type Stop =
+    /// The last sweep changed less than the tolerance.
+    | Converged
+    /// The sweeps that were allowed are used up.
+    | MaxSweeps
+    /// The caller cancelled; the result is the best so far.
+    | Cancelled
+    /// A sweep produced NaN, or lost the error or the sensitivity to rounding; the result is the last good iterate.
+    | Rounding
+
+/// <summary>What an iteration reports after a sweep.</summary>
+[<Struct>]
+type FitProgress =
+    {
+        Sweep: int
+        MaxSweeps: int
+        /// ‖K − T‖ / ‖K‖.
+        RelativeError: float
+        /// S, or NaN where the iteration does not compute it.
+        Sensitivity: float
+    }
+
+/// <summary>How long an iteration runs and whom it tells.</summary>
+type SweepOptions =
+    {
+        MaxSweeps: int
+        /// A sweep that changes the error (ALS) or S (EPC) by less than this share of it is the last.
+        Tolerance: float
+        Progress: IProgress<FitProgress> option
+        Cancellation: CancellationToken
+    }
+
+[<RequireQualifiedAccess>]
+module SweepOptions =
+    /// At most 200 sweeps, until a sweep changes less than 1e-7 of the value.
+    let defaults =
+        { MaxSweeps = 200
+          Tolerance = 1e-7
+          Progress = None
+          Cancellation = CancellationToken.None }
+
+    let internal report (options: SweepOptions) sweep relativeError sensitivity =
+        match options.Progress with
+        | None -> ()
+        | Some progress ->
+            progress.Report
+                { Sweep = sweep
+                  MaxSweeps = options.MaxSweeps
+                  RelativeError = relativeError
+                  Sensitivity = sensitivity }
+
+/// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>
+[<Sealed>]
+type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, sweeps: int, stop: Stop, trace: float list) =
+    /// The network, in the dtype of the target.
+    member _.Network = network
+    /// ‖K − T‖, from the explicit difference in float64.
+    member _.Error = error
+    /// ‖K − T‖ / ‖K‖.
+    member _.RelativeError = error / targetNorm
+    /// S.
+    member _.Sensitivity = sensitivity
+    /// The sweeps that were run.
+    member _.Sweeps = sweeps
+    /// Why the iteration ended.
+    member _.Stop = stop
+    /// What the iteration lowers, at the start and after each sweep: the relative error (ALS) or S (correction).
+    member _.Trace = trace
+
+    override _.ToString() =
+        $"{network.Spec}: relative error {error / targetNorm:G6}, sensitivity {sensitivity:G6}, {sweeps} sweeps, {stop}"
+
+    interface IDisposable with
+        member _.Dispose() = (network :> IDisposable).Dispose()
+
+[<RequireQualifiedAccess>]
+module internal Fit =
+    /// ‖K − T‖ from the explicit difference.
+    let explicitError (plan: Plan) (target: Tensor) lookup =
+        use _ = torch.NewDisposeScope()
+        let tensor = Contraction.runMany [ plan ] target.dtype target.device lookup |> List.head
+        target.sub(tensor).norm().ToDouble()
+
+    /// The cores by name, for the array that an iteration works on.
+    let lookup (spec: Spec) (cores: Tensor[]) : string -> Tensor =
+        let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
+        fun name -> cores[index[Spec.original name]]
+
+    /// Replaces a core of the array; the old tensor is disposed. The new one leaves the scope.
+    let replace (scope: DisposeScope) (cores: Tensor[]) i (tensor: Tensor) =
+        let old = cores[i]
+        cores[i] <- scope.Detach tensor
+        old.Dispose()
+
+    /// The fit for cores in float64 whose error has been measured; the network gets the dtype asked for, and the cores are copied.
+    let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) sweeps stop trace : Fit =
+        use scope = torch.NewDisposeScope()
+
+        let tensors =
+            [| for core in cores -> core.``to``(dtype, copy = true) |> scope.MoveToOuter |]
+
+        let network = new Network(spec, tensors)
+
+        // What is handed over is what is measured: rounding to float32 is part of the error.
+        let lookup = lookup spec [| for tensor in tensors -> tensor.``to`` torch.float64 |]
+        let plan = Plan.make Order.Auto spec
+        let error = explicitError plan target lookup
+        let s = (Sensitivity.totalOf (Sensitivity.plan spec) target.dtype target.device lookup).ToDouble()
+        new Fit(network, error, target.norm().ToDouble(), s, sweeps, stop, trace)
+
+    /// Errors of a target for a network's spec: shape, dtype, NaN, zero.
+    let checkTarget (spec: Spec) (target: Tensor) =
+        let expected = Spec.shape spec
+
+        [ if Check.shapeOf target <> expected then
+              TensorNetError.Shape("The target", Check.shapeOf target, $"%A{expected}, the output of {spec}")
+          yield! Check.target "The target" target ]

@@ -1,0 +1,235 @@
+namespace TensorNets
+
+open System
+open System.Collections
+open System.Collections.Generic
+open System.Reflection
+open System.Runtime.CompilerServices
+open TorchSharp.Utils
+open type TorchSharp.torch
+
+/// One place where a module refers to a given submodule.
+[<RequireQualifiedAccess>]
+type internal Holder =
+    /// A field, or an element of a collection in a field, that can be given another module.
+    | Slot of owner: nn.Module * field: string * declared: Type * put: (nn.Module -> unit)
+    /// A function or an object that has kept the submodule where it cannot be changed.
+    | Shut of owner: nn.Module * field: string * container: Type
+
+/// Where in the fields of a module a submodule is held. TorchSharp offers no way to ask, so this reads fields by reflection.
+[<RequireQualifiedAccess>]
+module internal Holders =
+    let private instance =
+        BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.NonPublic
+
+    /// A place that holds a value and can be given another.
+    type private Cell =
+        {
+            Field: string
+            Declared: Type
+            Get: unit -> obj | null
+            Put: obj -> unit
+        }
+
+    let same (a: obj | null) (b: obj | null) = obj.ReferenceEquals(a, b)
+
+    /// The name of a type as one would write it: Module<Tensor, Tensor>.
+    let rec typeName (t: Type) : string =
+        if t.IsArray then
+            match t.GetElementType() with
+            | null -> t.Name
+            | element -> typeName element + "[]"
+        elif t.IsGenericType then
+            let arguments = t.GetGenericArguments() |> Array.map typeName
+            t.Name.Split('`')[0] + "<" + String.Join(", ", arguments) + ">"
+        else
+            t.Name
+
+    /// The name that the source gives to a field: the compilers add to it (<Conv>k__BackingField, Conv@, conv@54).
+    let sourceName (field: string) =
+        if field.StartsWith '<' && field.Contains '>' then
+            field.Substring(1, field.IndexOf '>' - 1)
+        else
+            field.Split('@')[0]
+
+    /// The instance fields of a type and of all its base types.
+    let rec fields (t: Type) : FieldInfo list =
+        let inherited =
+            match t.BaseType with
+            | null -> []
+            | parent -> fields parent
+
+        List.ofArray (t.GetFields(instance ||| BindingFlags.DeclaredOnly)) @ inherited
+
+    /// False for element types that cannot refer to a module, so that long arrays of numbers are not read.
+    let private mayHold (t: Type) =
+        not (
+            t.IsPrimitive
+            || t.IsEnum
+            || t.IsPointer
+            || t = typeof<string>
+            || t = typeof<decimal>
+            || typeof<Tensor>.IsAssignableFrom t
+        )
+
+    /// The type arguments with which a type implements a generic interface; objects if it does not.
+    let private argumentsOf (definition: Type) (t: Type) =
+        t.GetInterfaces()
+        |> Array.tryFind (fun i -> i.IsGenericType && i.GetGenericTypeDefinition() = definition)
+        |> Option.map _.GetGenericArguments()
+        |> Option.defaultValue (Array.create (definition.GetGenericArguments().Length) typeof<obj>)
+
+    let private rankOne (value: obj) =
+        match value with
+        | :? Array as array -> array.Rank = 1
+        | _ -> true
+
+    /// The elements of a collection that can be given other values, and of a tuple, which is then built anew. None for all else.
+    let private elements (cell: Cell) (value: obj) : Cell list option =
+        match value with
+        | :? IDictionary as entries when not entries.IsReadOnly ->
+            let declared = (argumentsOf typedefof<IDictionary<_, _>> (value.GetType()))[1]
+
+            Some
+                [
+                    if mayHold declared then
+                        for key in Seq.cast<obj> entries.Keys do
+                            {
+                                Field = $"{cell.Field}[{key}]"
+                                Declared = declared
+                                Get = fun () -> entries[key]
+                                Put = fun item -> entries[key] <- item
+                            }
+                ]
+        | :? IList as items when not items.IsReadOnly && rankOne value ->
+            let declared = (argumentsOf typedefof<IList<_>> (value.GetType()))[0]
+
+            Some
+                [
+                    if mayHold declared then
+                        for i in 0 .. items.Count - 1 do
+                            {
+                                Field = $"{cell.Field}[{i}]"
+                                Declared = declared
+                                Get = fun () -> items[i]
+                                Put = fun item -> items[i] <- item
+                            }
+                ]
+        | :? ITuple as tuple when tuple.Length <= 7 ->
+            let kind = value.GetType()
+
+            Some
+                [
+                    for i in 0 .. tuple.Length - 1 do
+                        let item () =
+                            match cell.Get() with
+                            | :? ITuple as now -> [| for j in 0 .. now.Length - 1 -> now[j] |]
+                            | _ -> [||]
+
+                        {
+                            Field = $"{cell.Field}.Item{i + 1}"
+                            Declared = kind.GetGenericArguments()[i]
+                            Get = fun () -> (item ())[i]
+                            Put =
+                                fun replaced ->
+                                    let items = item ()
+                                    items[i] <- replaced
+
+                                    match Activator.CreateInstance(kind, items) with
+                                    | null -> ()
+                                    | rebuilt -> cell.Put rebuilt
+                        }
+                ]
+        | _ -> None
+
+    /// Whether a function or an object has kept the module: a closure, an F# option or list, a record, a lazy value.
+    let rec private keeps (depth: int) (sought: nn.Module) (value: obj | null) : bool =
+        match value with
+        | null -> false
+        | found when same found sought -> true
+        | _ when depth = 0 -> false
+        | :? nn.Module
+        | :? Tensor
+        | :? MemberInfo -> false
+        | :? Delegate as call ->
+            call.GetInvocationList()
+            |> Array.exists (fun one -> keeps (depth - 1) sought one.Target)
+        | found ->
+            let kind = found.GetType()
+
+            let counted =
+                kind.IsArray
+                || kind.GetInterfaces()
+                   |> Array.exists (fun i ->
+                       i.IsGenericType
+                       && i.GetGenericTypeDefinition() = typedefof<IReadOnlyCollection<_>>)
+
+            match found with
+            | _ when not (mayHold kind) -> false
+            | :? IEnumerable as items when counted ->
+                let arguments =
+                    match kind.GetElementType() with
+                    | null -> kind.GetGenericArguments()
+                    | element -> [| element |]
+
+                (arguments.Length = 0 || Array.exists mayHold arguments)
+                && items |> Seq.cast<obj> |> Seq.exists (keeps (depth - 1) sought)
+            | _ ->
+                fields kind
+                |> List.exists (fun field -> mayHold field.FieldType && keeps (depth - 1) sought (field.GetValue found))
+
+    /// Collections in collections are followed this deep; what lies deeper is an object like any other.
+    let private deepest = 4
+
+    let rec private inside (owner: nn.Module) (ownCode: bool) (sought: nn.Module) (depth: int) (cell: Cell) : Holder list =
+        match cell.Get() with
+        | null -> []
+        | value when same value sought -> [ Holder.Slot(owner, cell.Field, cell.Declared, (fun m -> cell.Put m)) ]
+        | :? nn.Module -> []
+        | value ->
+            match (if depth = 0 then None else elements cell value) with
+            | Some inner -> inner |> List.collect (inside owner ownCode sought (depth - 1))
+            | None when ownCode && keeps deepest sought value -> [ Holder.Shut(owner, cell.Field, value.GetType()) ]
+            | None -> []
+
+    /// Every place in the fields of a module, inherited ones too, that holds the module sought. The hooks and other delegates of
+    /// TorchSharp's own classes are no part of a forward pass and are left out.
+    let find (sought: nn.Module) (owner: nn.Module) : Holder list =
+        fields (owner.GetType())
+        |> List.filter (fun field -> mayHold field.FieldType)
+        |> List.collect (fun field ->
+            let ownCode =
+                match field.DeclaringType with
+                | null -> true
+                | declaring -> declaring.Assembly <> typeof<nn.Module>.Assembly
+
+            inside
+                owner
+                ownCode
+                sought
+                deepest
+                {
+                    Field = sourceName field.Name
+                    Declared = field.FieldType
+                    Get = fun () -> field.GetValue owner
+                    Put = fun value -> field.SetValue(owner, value)
+                })
+
+    let private missing (name: string) =
+        let found = typeof<nn.Module>.Assembly.GetName().Version
+        TensorNetError.Unsupported("TorchSharp", $"{found}, whose nn.Module has no '{name}' of the kind needed", "TorchSharp 0.107")
+
+    /// TorchSharp's own table of the named children of a module, by the name of the private field.
+    let table (field: string) (owner: nn.Module) : Result<OrderedDict<string, nn.Module>, TensorNetError> =
+        match typeof<nn.Module>.GetField(field, instance) with
+        | null -> Error(missing field)
+        | info ->
+            match info.GetValue owner with
+            | :? OrderedDict<string, nn.Module> as children -> Ok children
+            | _ -> Error(missing field)
+
+    /// The act of registering a module's fields, which TorchSharp does for a child when the child is registered.
+    let registration (method: string) (owner: nn.Module) : Result<unit -> unit, TensorNetError> =
+        match typeof<nn.Module>.GetMethod(method, instance, Type.EmptyTypes) with
+        | null -> Error(missing method)
+        | info -> Ok(fun () -> info.Invoke(owner, null) |> ignore)

@@ -1,0 +1,144 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open TorchSharp
+
+type internal Tensor = torch.Tensor
+
+[<RequireQualifiedAccess>]
+module internal Check =
+    let shapeOf (tensor: Tensor) = List.ofArray tensor.shape
+
+    let isReal (tensor: Tensor) =
+        tensor.dtype = torch.float32 || tensor.dtype = torch.float64
+
+    /// What is wrong with a tensor of numbers: a dtype that is not real, entries that are NaN or infinite.
+    let finite (what: string) (tensor: Tensor) : TensorNetError list =
+        if not (isReal tensor) then
+            [ TensorNetError.DType(what, string tensor.dtype, "Float32 or Float64") ]
+        else
+            use _ = torch.NewDisposeScope()
+            let bad = tensor.isfinite().logical_not().sum().ToInt64()
+
+            if bad > 0L then
+                [ TensorNetError.NotFinite(what, bad) ]
+            else
+                []
+
+    /// As `finite`, and not zero everywhere.
+    let target (what: string) (tensor: Tensor) : TensorNetError list =
+        match finite what tensor with
+        | [] ->
+            use _ = torch.NewDisposeScope()
+
+            if tensor.count_nonzero().ToInt64() = 0L then
+                [ TensorNetError.ZeroTensor what ]
+            else
+                []
+        | errors -> errors
+
+    /// The tensor in float64, detached; a fresh handle that the caller's dispose scope owns.
+    let double (tensor: Tensor) : Tensor =
+        tensor.detach().``to``(torch.float64)
+
+/// <summary>A network with numbers: a <c>Spec</c> and one tensor for each core.</summary>
+/// <remarks>Whoever creates a network disposes it; that disposes its tensors. The tensors are not copied, so that those of a layer stay its
+/// parameters.</remarks>
+[<Sealed>]
+type Network internal (spec: Spec, tensors: Tensor[]) =
+    let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
+
+    /// The network without numbers.
+    member _.Spec = spec
+    /// The tensors of the cores, in the order of the spec.
+    member _.Cores: IReadOnlyList<Tensor> = tensors
+    /// The tensor of the core of that name.
+    member _.Item
+        with get (core: string) = tensors[index[core]]
+
+    /// The dtype of the cores.
+    member _.DType = tensors[0].dtype
+    /// The device of the cores.
+    member _.Device = tensors[0].device
+
+    interface IDisposable with
+        member _.Dispose() =
+            for tensor in tensors do
+                tensor.Dispose()
+
+[<RequireQualifiedAccess>]
+module Network =
+    /// The tensor of a core, or of the original of a second copy.
+    let internal lookup (network: Network) (core: string) = network[Spec.original core]
+
+    /// <summary>A network of the given tensors, checked: one tensor for every core, of its shape, all of one dtype and device, all finite.</summary>
+    let create (spec: Spec) (cores: (string * Tensor) seq) : Result<Network, TensorNetError list> =
+        let given = List.ofSeq cores
+        let known = spec.Cores |> List.map _.Name
+
+        let errors =
+            [ for name, _ in given do
+                  if not (List.contains name known) then
+                      TensorNetError.UnknownCore(name, known)
+              for name, count in List.countBy fst given do
+                  if count > 1 then
+                      TensorNetError.Spec(SpecError.DuplicateCore name)
+              for core in spec.Cores do
+                  match List.tryFind (fun (name, _) -> name = core.Name) given with
+                  | None -> TensorNetError.MissingCore core.Name
+                  | Some(_, tensor) ->
+                      let expected = Spec.coreShape core spec
+
+                      if Check.shapeOf tensor <> expected then
+                          TensorNetError.CoreShape(core.Name, Check.shapeOf tensor, expected)
+
+                      let first = snd given.Head
+
+                      if Check.isReal first && Check.isReal tensor && tensor.dtype <> first.dtype then
+                          TensorNetError.CoreDType(core.Name, string tensor.dtype, string first.dtype)
+
+                      if string tensor.device <> string first.device then
+                          TensorNetError.CoreDevice(core.Name, string tensor.device, string first.device)
+
+                      yield! Check.finite $"Core '{core.Name}'" tensor ]
+
+        if errors.IsEmpty then
+            let tensors =
+                known |> List.map (fun name -> given |> List.find (fun (n, _) -> n = name) |> snd)
+
+            Ok(new Network(spec, List.toArray tensors))
+        else
+            Error errors
+
+    /// <summary>A network of white noise from a seed, scaled so that the entries of its tensor have variance 1.</summary>
+    /// <remarks>The variance of an entry of T is the number of terms it sums times the product of the cores' variances.</remarks>
+    let random (dtype: torch.ScalarType) (seed: uint64) (spec: Spec) : Network =
+        use scope = torch.NewDisposeScope()
+        use generator = new torch.Generator(seed)
+
+        let terms =
+            Spec.bonds spec |> List.fold (fun n axis -> n * float (Spec.dim axis spec)) 1.0
+
+        let scale = Math.Pow(terms, -0.5 / float spec.Cores.Length)
+
+        let tensors =
+            [| for core in spec.Cores ->
+                   let shape = Spec.coreShape core spec |> List.toArray
+
+                   torch.randn(shape, dtype = torch.float64, generator = generator).mul(torch.tensor scale).``to``(dtype)
+                   |> scope.MoveToOuter |]
+
+        new Network(spec, tensors)
+
+    /// <summary>A copy of a network, detached, in the given dtype. Nothing is shared with the original.</summary>
+    let copyAs (dtype: torch.ScalarType) (network: Network) : Network =
+        use scope = torch.NewDisposeScope()
+
+        let copies =
+            [| for tensor in network.Cores -> tensor.detach().``to``(dtype, copy = true) |> scope.MoveToOuter |]
+
+        new Network(network.Spec, copies)
+
+    /// <summary>A copy of a network, detached. Nothing is shared with the original.</summary>
+    let copy (network: Network) : Network = copyAs network.DType network

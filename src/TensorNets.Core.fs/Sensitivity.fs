@@ -1,0 +1,75 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// <summary>A plan for the sensitivity of a network: made once, run at every training step.</summary>
+[<Sealed>]
+type SensitivityPlan internal (spec: Spec, terms: (int64 * Plan) list) =
+    /// The network.
+    member _.Spec = spec
+    /// For each core, m_k and the plan for ‖E_k‖².
+    member internal _.Terms = terms
+
+/// <summary>The expected squared change of a network's tensor per unit of white noise in its cores.</summary>
+/// <remarks>S(θ) = lim σ→0 σ⁻² E‖T(θ+σξ) − T(θ)‖² = Σ_k ‖∂T/∂θ_k‖_F² = Σ_k m_k ‖E_k‖_F². Source: Tichavský, Phan and Cichocki, "Sensitivity in
+/// tensor decomposition", IEEE Signal Processing Letters 26(11), 2019; here for any network, by one rule.</remarks>
+[<RequireQualifiedAccess>]
+module Sensitivity =
+    /// The plan for a network's sensitivity.
+    let plan (spec: Spec) : SensitivityPlan =
+        SensitivityPlan(spec, Spec.sensitivityTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
+
+    let internal run (plan: SensitivityPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
+        use scope = torch.NewDisposeScope()
+
+        Contraction.runMany (plan.Terms |> List.map snd) dtype device lookup
+        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (torch.tensor(float m).ToScalar()) |> scope.MoveToOuter) plan.Terms
+
+    let internal totalOf plan dtype device lookup : Tensor =
+        use scope = torch.NewDisposeScope()
+        run plan dtype device lookup |> List.reduce (fun a b -> a.add b) |> scope.MoveToOuter
+
+    /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores. Differentiable.</summary>
+    let ofCores (network: Network) : Tensor list =
+        run (plan network.Spec) network.DType network.Device (Network.lookup network)
+
+    /// <summary>S, a scalar that can be added to a loss: differentiable in every core.</summary>
+    /// <remarks>Cost: for CP, a few products of Grams; T is never formed. Equivalent to the squared norm of the Jacobian of T.</remarks>
+    let total (network: Network) : Tensor =
+        totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
+
+    /// <summary>S as a number.</summary>
+    let value (network: Network) : float =
+        use _ = torch.no_grad ()
+        use total = total network
+        total.ToDouble()
+
+    /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
+    /// <param name="draws">How many draws, at least 2.</param>
+    /// <param name="sigma">The standard deviation of the noise.</param>
+    /// <param name="seed">The seed of the noise.</param>
+    /// <param name="network">The network.</param>
+    let estimate (draws: int) (sigma: float) (seed: uint64) (network: Network) : float * float =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        use generator = new torch.Generator(seed)
+        let plan = Plan.make Order.Auto network.Spec
+        let tensor = Contraction.runOn network [ plan ] |> List.head
+
+        let changes =
+            [| for _ in 1..draws ->
+                   use _ = torch.NewDisposeScope()
+
+                   let noisy =
+                       [| for core in network.Cores ->
+                              core.add (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul (torch.tensor(sigma).ToScalar())) |]
+
+                   let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head
+                   (moved.sub tensor).square().sum().ToDouble() / (sigma * sigma) |]
+
+        let mean = Array.average changes
+
+        let variance =
+            (changes |> Array.sumBy (fun x -> (x - mean) * (x - mean))) / float (draws - 1)
+
+        mean, sqrt (variance / float draws)
