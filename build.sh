@@ -102,6 +102,7 @@ docs() {
         dotnet fsi --quiet "$script"
     done < <(git ls-files --cached --others --exclude-standard 'docs/*.fsx')
 
+    mkdir -p output # cleaning wants it to exist
     dotnet fsdocs build --eval --clean --strict --properties Configuration="$configuration" |
         grep -vE '^ *(copying|skipping|generating|Generating|reading|registering|found|please set) '
 
