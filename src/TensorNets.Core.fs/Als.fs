@@ -56,8 +56,7 @@ module Als =
             use scope = torch.NewDisposeScope()
             let before = [| for core in cores -> core.alias () |]
 
-            blocks
-            |> List.iteri (fun i block -> Fit.replace scope cores i (solveBlock block lookup target))
+            blocks |> List.iteri (fun i block -> Fit.replace scope cores i (solveBlock block lookup target))
 
             let next = Fit.explicitError plan target lookup / norm
 
@@ -105,8 +104,7 @@ module Als =
             let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
 
             try
-                let finished before after =
-                    before - after <= options.Tolerance * before
+                let finished before after = before - after <= options.Tolerance * before
 
                 let sweeps, stop, trace = sweepUntil options finished start.Spec k cores
                 let fit = Fit.make target.dtype start.Spec cores k sweeps stop trace

@@ -19,7 +19,11 @@ module Compress =
     /// agree in dtype and device.</remarks>
     let sensitivity (model: torch.nn.Module) : Result<Tensor, TensorNetError list> =
         match factorised model with
-        | [] -> Error [ TensorNetError.ModuleType("", model.GetType().Name, "a model with at least one factorised layer") ]
+        | [] ->
+            Error
+                [
+                    TensorNetError.ModuleType("", model.GetType().Name, "a model with at least one factorised layer")
+                ]
         | layers ->
             use scope = torch.NewDisposeScope()
 

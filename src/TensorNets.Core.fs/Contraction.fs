@@ -6,8 +6,7 @@ open TorchSharp
 /// <summary>The interpreter: runs plans on tensors.</summary>
 [<RequireQualifiedAccess>]
 module Contraction =
-    let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor =
-        torch.ones([||], dtype = dtype, device = device)
+    let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor = torch.ones ([||], dtype = dtype, device = device)
 
     /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
     let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
@@ -34,7 +33,7 @@ module Contraction =
                 cached plan.FinalKey (fun () -> torch.einsum (plan.Final, slots[slots.Count - 1]))
 
         // The same result may be asked for twice, and einsum may hand back a view of a core: each result is its own handle.
-        plans |> List.map (fun plan -> (run plan).alias () |> scope.MoveToOuter)
+        plans |> List.map (fun plan -> (run plan).alias() |> scope.MoveToOuter)
 
     /// <summary>The tensor of a plan's network. Differentiable in every core.</summary>
     /// <param name="plan">The order of contraction.</param>
@@ -47,12 +46,11 @@ module Contraction =
         runMany plans network.DType network.Device (Network.lookup network)
 
     /// <summary>T, in the order of the spec's output. Differentiable in every core.</summary>
-    let reconstruct (network: Network) : Tensor =
-        runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
+    let reconstruct (network: Network) : Tensor = runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
 
     /// <summary>‖T‖_F without forming T. Differentiable in every core where T is not zero.</summary>
     /// <remarks>Rounding: relative error about 1e-8 where the terms of T cancel, since the square is what is summed.</remarks>
     let norm (network: Network) : Tensor =
         use scope = torch.NewDisposeScope()
         let square = runOn network [ Plan.make Order.Auto (Spec.normSq network.Spec) ] |> List.head
-        square.maximum(Num.tensor 0.0).sqrt () |> scope.MoveToOuter
+        square.maximum(Num.tensor 0.0).sqrt() |> scope.MoveToOuter

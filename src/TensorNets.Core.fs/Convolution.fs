@@ -44,13 +44,7 @@ module ConvGeometry =
 
 /// A kernel network prepared for images. Each stage lists the axes of one core's tensor in the order in which its convolution reads them.
 type internal ConvPlan =
-    {
-        Geometry: ConvGeometry
-        Spec: Spec
-        Lowering: Lowering
-        Reconstruct: Plan
-        Stages: Stages option
-    }
+    { Geometry: ConvGeometry; Spec: Spec; Lowering: Lowering; Reconstruct: Plan; Stages: Stages option }
 
 and internal Stages =
     {
@@ -69,11 +63,11 @@ and internal Stages =
 module Convolution =
     /// <summary>The kernel tensor K[s, d, t] of a dense weight [t, s, height, width].</summary>
     let kernelOfWeight (weight: Tensor) : Tensor =
-        weight.permute(1L, 2L, 3L, 0L).reshape (weight.shape[1], weight.shape[2] * weight.shape[3], weight.shape[0])
+        weight.permute(1L, 2L, 3L, 0L).reshape(weight.shape[1], weight.shape[2] * weight.shape[3], weight.shape[0])
 
     /// <summary>The dense weight [t, s, height, width] of a kernel tensor K[s, d, t].</summary>
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
-        kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous ()
+        kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()
 
     let private stagesOf (spec: Spec) : Stages option =
         let opened = Set.ofList spec.Output
@@ -88,7 +82,8 @@ module Convolution =
             let bonds carriers =
                 Spec.bonds spec
                 |> List.filter (fun axis ->
-                    [ first; middle; last ] |> List.forall (fun core -> List.contains axis core.Axes = List.contains core carriers))
+                    [ first; middle; last ]
+                    |> List.forall (fun core -> List.contains axis core.Axes = List.contains core carriers))
 
             let lone =
                 [ first; middle; last ]
@@ -98,13 +93,15 @@ module Convolution =
                 None
             else
                 Some
-                    { First = first
-                      Middle = middle
-                      Last = last
-                      Everywhere = bonds [ first; middle; last ]
-                      Entering = bonds [ first; middle ]
-                      Leaving = bonds [ middle; last ]
-                      Around = bonds [ first; last ] }
+                    {
+                        First = first
+                        Middle = middle
+                        Last = last
+                        Everywhere = bonds [ first; middle; last ]
+                        Entering = bonds [ first; middle ]
+                        Leaving = bonds [ middle; last ]
+                        Around = bonds [ first; last ]
+                    }
         | _ -> None
 
     /// Whether a network can be applied stage by stage.
@@ -117,24 +114,26 @@ module Convolution =
         match lowering, stages with
         | Some Lowering.Staged, None ->
             Error
-                [ TensorNetError.Unsupported(
-                      "lowering",
-                      $"Staged for {spec}",
-                      "Dense, or a network of three cores that each carry one open axis"
-                  ) ]
+                [
+                    TensorNetError.Unsupported(
+                        "lowering",
+                        $"Staged for {spec}",
+                        "Dense, or a network of three cores that each carry one open axis"
+                    )
+                ]
         | chosen, stages ->
-            let fallback =
-                if stages.IsSome then Lowering.Staged else Lowering.Dense
+            let fallback = if stages.IsSome then Lowering.Staged else Lowering.Dense
 
             Ok
-                { Geometry = geometry
-                  Spec = spec
-                  Lowering = defaultArg chosen fallback
-                  Reconstruct = Plan.make Order.Auto spec
-                  Stages = stages }
+                {
+                    Geometry = geometry
+                    Spec = spec
+                    Lowering = defaultArg chosen fallback
+                    Reconstruct = Plan.make Order.Auto spec
+                    Stages = stages
+                }
 
-    let private size (spec: Spec) (axes: Axis list) =
-        axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
+    let private size (spec: Spec) (axes: Axis list) = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
 
     /// Multiplications and additions for one image of the given height and width, without bias.
     let internal flops (plan: ConvPlan) (struct (height, width): struct (int64 * int64)) : float =
@@ -151,9 +150,7 @@ module Convolution =
             2.0 * inside * float g.InChannels * e * i * a
             + 2.0 * outside * float (kh * kw) * e * i * l * a
             + 2.0 * outside * float g.OutChannels * e * l * a
-        | _ ->
-            plan.Reconstruct.Flops
-            + 2.0 * outside * float (g.InChannels * g.OutChannels * kh * kw)
+        | _ -> plan.Reconstruct.Flops + 2.0 * outside * float (g.InChannels * g.OutChannels * kh * kw)
 
     let private arrange (core: Core) (axes: Axis list) (tensor: Tensor) : Tensor =
         tensor.permute [| for axis in axes -> int64 (List.findIndex ((=) axis) core.Axes) |]
@@ -220,8 +217,7 @@ module Convolution =
             match plan.Lowering, plan.Stages with
             | Lowering.Staged, Some stages -> staged plan stages lookup bias input
             | _ ->
-                let kernel =
-                    Contraction.runMany [ plan.Reconstruct ] x.dtype x.device lookup |> List.head
+                let kernel = Contraction.runMany [ plan.Reconstruct ] x.dtype x.device lookup |> List.head
 
                 spatial plan.Geometry (weightOfKernel plan.Geometry.Kernel kernel) bias 1L input
 
@@ -230,10 +226,12 @@ module Convolution =
     /// The geometry of a dense layer; options that are not supported are named.
     let internal geometryOf (conv: Modules.Conv2d) : Result<ConvGeometry, TensorNetError list> =
         let errors =
-            [ if conv.groups <> 1L then
-                  TensorNetError.Unsupported("groups", string conv.groups, "1")
-              if conv.padding_mode <> PaddingModes.Zeros then
-                  TensorNetError.Unsupported("padding_mode", string conv.padding_mode, "Zeros") ]
+            [
+                if conv.groups <> 1L then
+                    TensorNetError.Unsupported("groups", string conv.groups, "1")
+                if conv.padding_mode <> PaddingModes.Zeros then
+                    TensorNetError.Unsupported("padding_mode", string conv.padding_mode, "Zeros")
+            ]
 
         let padding = if isNull conv.padding then [| 0L; 0L |] else nonNull conv.padding
 
@@ -250,12 +248,14 @@ module Convolution =
 
         if errors.IsEmpty then
             Ok
-                { InChannels = conv.in_channels
-                  OutChannels = conv.out_channels
-                  Kernel = struct (conv.kernel_size[0], conv.kernel_size[1])
-                  Stride = struct (conv.stride[0], conv.stride[1])
-                  Dilation = struct (conv.dilation[0], conv.dilation[1])
-                  PaddingHeight = along 0
-                  PaddingWidth = along 1 }
+                {
+                    InChannels = conv.in_channels
+                    OutChannels = conv.out_channels
+                    Kernel = struct (conv.kernel_size[0], conv.kernel_size[1])
+                    Stride = struct (conv.stride[0], conv.stride[1])
+                    Dilation = struct (conv.dilation[0], conv.dilation[1])
+                    PaddingHeight = along 0
+                    PaddingWidth = along 1
+                }
         else
             Error errors

@@ -29,7 +29,15 @@ module Correction =
         parts |> List.reduce (fun (a: Tensor) b -> op (a.unsqueeze -1L) b)
 
     /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
-    let internal solveBlock (full: Plan) (block: Block) lookup (target: Tensor) (bound: float) (current: float) (lambda: float option) : BlockResult =
+    let internal solveBlock
+        (full: Plan)
+        (block: Block)
+        lookup
+        (target: Tensor)
+        (bound: float)
+        (current: float)
+        (lambda: float option)
+        : BlockResult =
         use scope = torch.NewDisposeScope()
         let norm2 = target.square().sum().ToDouble()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current < sqrt norm2
@@ -44,7 +52,9 @@ module Correction =
         // Each branch's g and w along its own dimension; products over the other branches fill the grid.
         let g, w =
             match pencils with
-            | [] -> torch.ones ([| batch |], dtype = target.dtype, device = target.device), torch.zeros ([| batch |], dtype = target.dtype, device = target.device)
+            | [] ->
+                torch.ones ([| batch |], dtype = target.dtype, device = target.device),
+                torch.zeros ([| batch |], dtype = target.dtype, device = target.device)
             | [ only ] -> only.G, only.W
             | several ->
                 let gs = several |> List.map (fun p -> p.G[0L])
@@ -59,14 +69,11 @@ module Correction =
                 g.unsqueeze 0L, w.unsqueeze 0L
 
         let transform (pick: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} -> Tensor) x =
-            pencils
-            |> List.indexed
-            |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
+            pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
 
         let source, rho2 =
             if anchored then
-                let tensor =
-                    Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
+                let tensor = Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
 
                 let rest = target.sub tensor
                 rest, rest.square().sum().ToDouble()
@@ -81,16 +88,17 @@ module Correction =
             else
                 torch.zeros_like d
 
-        let over (a: Tensor) =
-            Linalg.toArray (a.sum([| 1L |]).reshape -1L)
+        let over (a: Tensor) = Linalg.toArray (a.sum([| 1L |]).reshape -1L)
 
         let secular =
-            { G = Linalg.toArray (g.reshape -1L)
-              W = Linalg.toArray (w.reshape -1L)
-              DD = over (d.square ())
-              DY = over (d.mul y0)
-              YY = over (y0.square ())
-              Rho2 = rho2 }
+            {
+                G = Linalg.toArray (g.reshape -1L)
+                W = Linalg.toArray (w.reshape -1L)
+                DD = over (d.square ())
+                DY = over (d.mul y0)
+                YY = over (y0.square ())
+                Rho2 = rho2
+            }
 
         let build lambda =
             let q = g.add(w.mul (Num.tensor lambda)).unsqueeze 1L

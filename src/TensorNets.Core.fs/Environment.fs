@@ -4,12 +4,14 @@ open TorchSharp
 
 /// A part of a core's environment that shares no axis with the rest of it: the Gram and the weight factor over branches.
 type internal Branch =
-    { Columns: Axis list
-      Gram: Plan
-      /// For each core j of the branch, m_j and the double layer of the branch without j.
-      Weights: (float * Plan) list
-      /// Every weight is diagonal along every column.
-      Diagonal: bool }
+    {
+        Columns: Axis list
+        Gram: Plan
+        /// For each core j of the branch, m_j and the double layer of the branch without j.
+        Weights: (float * Plan) list
+        /// Every weight is diagonal along every column.
+        Diagonal: bool
+    }
 
 /// The least-squares problem of one core, all others fixed: X over batch × rows × columns.
 type internal Block =
@@ -34,19 +36,14 @@ module internal Environment =
     /// The name of the target among the cores of a plan; no core may be called so.
     let targetName = "*"
 
-    let private identityCore (axis: Axis) =
-        { Name = "=" + axis.Name
-          Axes = [ axis; Axis.primed axis ] }
+    let private identityCore (axis: Axis) = { Name = "=" + axis.Name; Axes = [ axis; Axis.primed axis ] }
 
-    let private onesCore (axis: Axis) =
-        { Name = "~" + axis.Name
-          Axes = [ axis ] }
+    let private onesCore (axis: Axis) = { Name = "~" + axis.Name; Axes = [ axis ] }
 
     /// Groups of cores that share axes, directly or through one another.
     let private components (cores: Core list) =
         let touches (a: Core) (group: Core list) =
-            group
-            |> List.exists (fun b -> a.Axes |> List.exists (fun axis -> List.contains axis b.Axes))
+            group |> List.exists (fun b -> a.Axes |> List.exists (fun axis -> List.contains axis b.Axes))
 
         (([]: Core list list), cores)
         ||> List.fold (fun groups core ->
@@ -58,11 +55,9 @@ module internal Environment =
         |> List.collect (fun axis -> [ axis, Spec.dim axis spec; Axis.primed axis, Spec.dim axis spec ])
 
     let private branch (spec: Spec) (core: Core) (batch: Axis list) (group: Core list) : Branch =
-        let inGroup axis =
-            group |> List.exists (fun other -> List.contains axis other.Axes)
+        let inGroup axis = group |> List.exists (fun other -> List.contains axis other.Axes)
 
-        let columns =
-            core.Axes |> List.filter (fun axis -> inGroup axis && not (Spec.isOpen axis spec))
+        let columns = core.Axes |> List.filter (fun axis -> inGroup axis && not (Spec.isOpen axis spec))
 
         let output = batch @ columns @ List.map Axis.primed columns
         let opened = Set.ofList spec.Output
@@ -73,8 +68,7 @@ module internal Environment =
         let weight (j: Core) =
             let rest = group |> List.filter (fun other -> other.Name <> j.Name)
 
-            let carried axis =
-                rest |> List.exists (fun other -> List.contains axis other.Axes)
+            let carried axis = rest |> List.exists (fun other -> List.contains axis other.Axes)
 
             let diagonal = columns |> List.filter (fun axis -> List.contains axis j.Axes)
             let missing = batch |> List.filter (fun axis -> not (carried axis))
@@ -91,10 +85,12 @@ module internal Environment =
 
             float (Spec.ownSize j spec), plan network
 
-        { Columns = columns
-          Gram = gram
-          Weights = group |> List.map weight
-          Diagonal = group |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes)) }
+        {
+            Columns = columns
+            Gram = gram
+            Weights = group |> List.map weight
+            Diagonal = group |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes))
+        }
 
     /// The block of one core.
     let block (spec: Spec) (core: Core) : Block =
@@ -102,8 +98,7 @@ module internal Environment =
         let opened axis = Spec.isOpen axis spec
         let rows = own |> List.filter opened
 
-        let batch =
-            core.Axes |> List.filter (fun axis -> opened axis && not (List.contains axis own))
+        let batch = core.Axes |> List.filter (fun axis -> opened axis && not (List.contains axis own))
 
         let rest = Spec.without core.Name spec
 
@@ -116,36 +111,35 @@ module internal Environment =
         let columns = branches |> List.collect _.Columns
 
         let target =
-            let withTarget =
-                rest
-                @ [ { Name = targetName
-                      Axes = spec.Output } ]
+            let withTarget = rest @ [ { Name = targetName; Axes = spec.Output } ]
 
             Spec.extended [] withTarget (batch @ rows @ columns) spec |> Plan.make Order.Auto
 
-        { Core = core
-          Batch = batch
-          Rows = rows
-          Lone = own |> List.filter (opened >> not)
-          Branches = branches
-          Target = target
-          Dims = spec.Dims }
+        {
+            Core = core
+            Batch = batch
+            Rows = rows
+            Lone = own |> List.filter (opened >> not)
+            Branches = branches
+            Target = target
+            Dims = spec.Dims
+        }
 
     /// The blocks of all cores, in order.
     let blocks (spec: Spec) : Block list = spec.Cores |> List.map (block spec)
 
-    let size (axes: Axis list) (block: Block) =
-        axes |> List.fold (fun product axis -> product * int64 block.Dims[axis]) 1L
+    let size (axes: Axis list) (block: Block) = axes |> List.fold (fun product axis -> product * int64 block.Dims[axis]) 1L
 
     /// The shape in which a block is solved: batch, rows, then the columns of each branch.
     let solveShape (block: Block) =
-        [| size block.Batch block
-           size block.Rows block
-           for branch in block.Branches do
-               size branch.Columns block |]
+        [|
+            size block.Batch block
+            size block.Rows block
+            for branch in block.Branches do
+                size branch.Columns block
+        |]
 
-    let private storage (block: Block) =
-        block.Batch @ block.Rows @ (block.Branches |> List.collect _.Columns)
+    let private storage (block: Block) = block.Batch @ block.Rows @ (block.Branches |> List.collect _.Columns)
 
     /// A core's tensor as X: summed over its lone axes, in the shape in which the block is solved.
     let toX (block: Block) (tensor: Tensor) : Tensor =
@@ -161,14 +155,13 @@ module internal Environment =
 
         summed
             .permute(storage block |> List.map (fun axis -> int64 (List.findIndex ((=) axis) kept)) |> List.toArray)
-            .reshape (solveShape block)
+            .reshape(solveShape block)
 
     /// X as the core's tensor; spread evenly along lone axes, which is the least norm and leaves T as it is.
     let ofX (block: Block) (x: Tensor) : Tensor =
         let stored = storage block @ block.Lone
 
-        let sizes =
-            storage block |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
+        let sizes = storage block |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
 
         let spread =
             if block.Lone.IsEmpty then
@@ -179,9 +172,9 @@ module internal Environment =
                 x
                     .div(Num.tensor (float (size block.Lone block)))
                     .reshape(Array.append sizes (Array.map (fun _ -> 1L) lone))
-                    .expand (Array.append sizes lone)
+                    .expand(Array.append sizes lone)
 
-        spread.permute(block.Core.Axes |> List.map (fun axis -> int64 (List.findIndex ((=) axis) stored)) |> List.toArray).contiguous ()
+        spread.permute(block.Core.Axes |> List.map (fun axis -> int64 (List.findIndex ((=) axis) stored)) |> List.toArray).contiguous()
 
     /// Runs plans of a block: cores and target by name, identities and ones made on the spot. The caller's scope owns the results.
     let evaluate (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
@@ -214,20 +207,22 @@ module internal Environment =
     let weights (block: Block) lookup target : Tensor list =
         use scope = torch.NewDisposeScope()
 
-        [ for branch in block.Branches ->
-              let p = size branch.Columns block
+        [
+            for branch in block.Branches ->
+                let p = size branch.Columns block
 
-              evaluate block lookup target (branch.Weights |> List.map snd)
-              |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
-              |> List.reduce (fun a b -> a.add b)
-              |> _.reshape(size block.Batch block, p, p)
-              |> scope.MoveToOuter ]
+                evaluate block lookup target (branch.Weights |> List.map snd)
+                |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
+                |> List.reduce (fun a b -> a.add b)
+                |> _.reshape(size block.Batch block, p, p)
+                |> scope.MoveToOuter
+        ]
 
     /// C = K·E_k in the shape in which the block is solved.
     let targetOf (block: Block) lookup target : Tensor =
         use scope = torch.NewDisposeScope()
 
-        (evaluate block lookup target [ block.Target ]).Head.reshape (solveShape block) |> scope.MoveToOuter
+        (evaluate block lookup target [ block.Target ]).Head.reshape(solveShape block) |> scope.MoveToOuter
 
     /// X times a matrix along the columns of branch i: matrices are batch × columns × columns.
     let along (i: int) (matrix: Tensor) (x: Tensor) : Tensor =
@@ -239,6 +234,6 @@ module internal Environment =
             else
                 // Several branches only occur without batch axes, so that there is one matrix.
                 let axis = int64 (i + 2)
-                x.movedim([| axis |], [| -1L |]).matmul(matrix[0L]).movedim ([| -1L |], [| axis |])
+                x.movedim([| axis |], [| -1L |]).matmul(matrix[0L]).movedim([| -1L |], [| axis |])
 
         scope.MoveToOuter result

@@ -16,9 +16,7 @@ type FactorizeOptions =
 /// <summary>The front door: target → format → fit.</summary>
 [<RequireQualifiedAccess>]
 module Factorize =
-    let defaults =
-        { Sweeps = SweepOptions.defaults
-          Seed = 0UL }
+    let defaults = { Sweeps = SweepOptions.defaults; Seed = 0UL }
 
     /// <summary>A network of the given format near a target: a start from singular value decompositions, then alternating least squares.</summary>
     /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call

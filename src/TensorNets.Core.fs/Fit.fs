@@ -51,20 +51,19 @@ type SweepOptions =
 module SweepOptions =
     /// At most 200 sweeps, until a sweep changes less than 1e-7 of the value.
     let defaults =
-        { MaxSweeps = 200
-          Tolerance = 1e-7
-          Progress = None
-          Cancellation = CancellationToken.None }
+        { MaxSweeps = 200; Tolerance = 1e-7; Progress = None; Cancellation = CancellationToken.None }
 
     let internal report (options: SweepOptions) sweep relativeError sensitivity =
         match options.Progress with
         | None -> ()
         | Some progress ->
             progress.Report
-                { Sweep = sweep
-                  MaxSweeps = options.MaxSweeps
-                  RelativeError = relativeError
-                  Sensitivity = sensitivity }
+                {
+                    Sweep = sweep
+                    MaxSweeps = options.MaxSweeps
+                    RelativeError = relativeError
+                    Sensitivity = sensitivity
+                }
 
 /// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>
 [<Sealed>]
@@ -113,8 +112,7 @@ module internal Fit =
     let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) sweeps stop trace : Fit =
         use scope = torch.NewDisposeScope()
 
-        let tensors =
-            [| for core in cores -> core.``to``(dtype, copy = true) |> scope.MoveToOuter |]
+        let tensors = [| for core in cores -> core.``to`` (dtype, copy = true) |> scope.MoveToOuter |]
 
         let network = new Network(spec, tensors)
 
@@ -129,6 +127,8 @@ module internal Fit =
     let checkTarget (spec: Spec) (target: Tensor) =
         let expected = Spec.shape spec
 
-        [ if Check.shapeOf target <> expected then
-              TensorNetError.Shape("The target", Check.shapeOf target, $"%A{expected}, the output of {spec}")
-          yield! Check.target "The target" target ]
+        [
+            if Check.shapeOf target <> expected then
+                TensorNetError.Shape("The target", Check.shapeOf target, $"%A{expected}, the output of {spec}")
+            yield! Check.target "The target" target
+        ]

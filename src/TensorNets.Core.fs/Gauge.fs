@@ -31,36 +31,33 @@ module Gauge =
         let doubleLayer (core: Core) axis both =
             let shared = opened + Set.ofList core.Axes
 
-            let shared, output =
-                if both then
-                    shared.Remove axis, [ axis; Axis.primed axis ]
-                else
-                    shared, [ axis ]
+            let shared, output = if both then shared.Remove axis, [ axis; Axis.primed axis ] else shared, [ axis ]
 
             Spec.doubled (Spec.without core.Name spec) shared output spec |> Plan.make Order.Auto
 
-        [ for axis in spec.Dims.Keys do
-              match Spec.carriers axis spec with
-              | [ first; second ] when not (opened.Contains axis) ->
-                  Matrix(axis, position first, position second, doubleLayer first axis true, doubleLayer second axis true)
-              | carriers when carriers.Length >= 2 ->
-                  Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core axis false))
-              | _ -> () ]
+        [
+            for axis in spec.Dims.Keys do
+                match Spec.carriers axis spec with
+                | [ first; second ] when not (opened.Contains axis) ->
+                    Matrix(axis, position first, position second, doubleLayer first axis true, doubleLayer second axis true)
+                | carriers when carriers.Length >= 2 ->
+                    Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core axis false))
+                | _ -> ()
+        ]
 
-    let private axisIndex (spec: Spec) (i: int) (axis: Axis) =
-        int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
+    let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
     /// The core with a matrix applied along one axis: the axis of the core meets the rows of the matrix.
     let private apply (tensor: Tensor) (dim: int64) (matrix: Tensor) : Tensor =
-        tensor.movedim([| dim |], [| -1L |]).matmul(matrix).movedim([| -1L |], [| dim |]).contiguous ()
+        tensor.movedim([| dim |], [| -1L |]).matmul(matrix).movedim([| -1L |], [| dim |]).contiguous()
 
     /// M = H^½ and its inverse for the H with H Q H = P; or the numerical rank where P or Q is singular.
     let private root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
         let rank (matrix: Tensor) =
             let values = torch.linalg.eigvalsh matrix
-            int (values.gt(values.max().maximum(Num.tensor 0.0).mul (Num.tensor nullShare)).sum().ToInt64())
+            int (values.gt(values.max().maximum(Num.tensor 0.0).mul(Num.tensor nullShare)).sum().ToInt64())
 
-        let symmetric (a: Tensor) = a.add(a.mT).mul (Num.tensor 0.5)
+        let symmetric (a: Tensor) = a.add(a.mT).mul(Num.tensor 0.5)
         let p, q = symmetric p, symmetric q
         let dimension = int p.shape[0]
         let least = min (rank p) (rank q)
@@ -72,8 +69,8 @@ module Gauge =
             let struct (values, vectors) = torch.linalg.eigh p
             let f = vectors.mul (values.sqrt ())
             let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
-            let k = k.clamp (min = k.max().mul (Num.tensor nullShare))
-            let half = f.matmul(u).mul (k.pow (Num.tensor -0.25))
+            let k = k.clamp (min = k.max().mul(Num.tensor nullShare))
+            let half = f.matmul(u).mul(k.pow (Num.tensor -0.25))
             let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
             Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
 
@@ -90,7 +87,7 @@ module Gauge =
             let layers = run [ p; q ]
             let size core = float (Spec.ownSize spec.Cores[core] spec)
 
-            match root (layers[0].mul (Num.tensor (size i))) (layers[1].mul (Num.tensor (size j))) with
+            match root (layers[0].mul(Num.tensor (size i))) (layers[1].mul(Num.tensor (size j))) with
             | Error rank -> Some(TensorNetError.RankDeficientBond(axis.Name, rank, Spec.dim axis spec))
             | Ok(m, inverse) ->
                 set i (apply cores[i] (axisIndex spec i axis) m)
@@ -103,20 +100,20 @@ module Gauge =
                     carriers
                     (run terms)
 
-            let logs = torch.stack(List.toArray c).log ()
+            let logs = torch.stack(List.toArray c).log()
             // A slice of zeros in any core makes the whole slice of T zero: there is nothing to balance.
-            let usable = logs.isfinite().all (0L)
+            let usable = logs.isfinite().all(0L)
             let mean = logs.mean ([| 0L |])
 
             carriers
             |> List.iteri (fun row i ->
                 let factor =
-                    torch.where(usable, logs[int64 row].sub(mean).mul (Num.tensor 0.5), torch.zeros_like mean).exp ()
+                    torch.where(usable, logs[int64 row].sub(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
 
                 let shape = Array.create spec.Cores[i].Axes.Length 1L
                 let dim = axisIndex spec i axis
                 shape[int dim] <- -1L
-                set i (cores[i].mul (factor.reshape shape)))
+                set i (cores[i].mul(factor.reshape shape)))
 
             None
 
@@ -140,10 +137,7 @@ module Gauge =
                 | None ->
                     let next = sensitivity ()
 
-                    if s - next <= standstill * s || all.Length = 1 then
-                        Ok(next, cycle + 1)
-                    else
-                        loop (cycle + 1) next
+                    if s - next <= standstill * s || all.Length = 1 then Ok(next, cycle + 1) else loop (cycle + 1) next
 
         loop 0 (sensitivity ())
 
@@ -154,7 +148,10 @@ module Gauge =
     let balance (network: Network) : Result<Network, TensorNetError list> =
         use _ = torch.no_grad ()
         let spec = network.Spec
-        let errors = List.map2 (fun (core: Core) tensor -> Check.finite $"Core '{core.Name}'" tensor) spec.Cores (List.ofSeq network.Cores) |> List.concat
+
+        let errors =
+            List.map2 (fun (core: Core) tensor -> Check.finite $"Core '{core.Name}'" tensor) spec.Cores (List.ofSeq network.Cores)
+            |> List.concat
 
         if not errors.IsEmpty then
             Error errors
@@ -168,7 +165,7 @@ module Gauge =
                 |> Result.map (fun (s, _) ->
                     use before = Sensitivity.total start
                     let best: Tensor seq = if s <= before.ToDouble() then cores else start.Cores
-                    new Network(spec, [| for tensor in best -> tensor.``to``(network.DType, copy = true) |> scope.MoveToOuter |]))
+                    new Network(spec, [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |]))
             finally
                 for core in cores do
                     core.Dispose()

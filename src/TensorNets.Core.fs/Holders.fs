@@ -19,17 +19,10 @@ type internal Holder =
 /// Where in the fields of a module a submodule is held. TorchSharp offers no way to ask, so this reads fields by reflection.
 [<RequireQualifiedAccess>]
 module internal Holders =
-    let private instance =
-        BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.NonPublic
+    let private instance = BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.NonPublic
 
     /// A place that holds a value and can be given another.
-    type private Cell =
-        {
-            Field: string
-            Declared: Type
-            Get: unit -> obj | null
-            Put: obj -> unit
-        }
+    type private Cell = { Field: string; Declared: Type; Get: unit -> obj | null; Put: obj -> unit }
 
     let same (a: obj | null) (b: obj | null) = obj.ReferenceEquals(a, b)
 
@@ -151,18 +144,14 @@ module internal Holders =
         | :? nn.Module
         | :? Tensor
         | :? MemberInfo -> false
-        | :? Delegate as call ->
-            call.GetInvocationList()
-            |> Array.exists (fun one -> keeps (depth - 1) sought one.Target)
+        | :? Delegate as call -> call.GetInvocationList() |> Array.exists (fun one -> keeps (depth - 1) sought one.Target)
         | found ->
             let kind = found.GetType()
 
             let counted =
                 kind.IsArray
                 || kind.GetInterfaces()
-                   |> Array.exists (fun i ->
-                       i.IsGenericType
-                       && i.GetGenericTypeDefinition() = typedefof<IReadOnlyCollection<_>>)
+                   |> Array.exists (fun i -> i.IsGenericType && i.GetGenericTypeDefinition() = typedefof<IReadOnlyCollection<_>>)
 
             match found with
             | _ when not (mayHold kind) -> false

@@ -31,8 +31,7 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
         bias' |> Option.iter (own "bias")
 
     // Moves of dtype or device replace the registered parameters: they are always read from there.
-    member private this.Parameter(name: string) : Modules.Parameter =
-        nonNull (this.get_parameter name)
+    member private this.Parameter(name: string) : Modules.Parameter = nonNull (this.get_parameter name)
 
     member internal this.Lookup(name: string) : Tensor = this.Parameter(Spec.original name)
 
@@ -48,16 +47,13 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
         [| for core in spec'.Cores -> this.Parameter core.Name |]
 
     /// The bias, or null.
-    member this.Bias: Modules.Parameter | null =
-        if hasBias' then this.Parameter "bias" else null
+    member this.Bias: Modules.Parameter | null = if hasBias' then this.Parameter "bias" else null
 
     /// The number of trainable numbers, bias included.
-    member this.ParameterCount =
-        Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
+    member this.ParameterCount = Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
 
     /// Multiplications and additions for one image of the given height and width, without bias.
-    member _.Flops(height: int64, width: int64) =
-        Convolution.flops plan' (struct (height, width))
+    member _.Flops(height: int64, width: int64) = Convolution.flops plan' (struct (height, width))
 
     /// <summary>S of the network: a differentiable scalar, to be added to a loss.</summary>
     member this.Sensitivity() : Tensor =
@@ -78,21 +74,24 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
     member this.Network() : Network =
         use scope = torch.NewDisposeScope()
 
-        new Network(spec', [| for p in this.Factors -> p.detach().clone () |> scope.MoveToOuter |])
+        new Network(spec', [| for p in this.Factors -> p.detach().clone() |> scope.MoveToOuter |])
 
     /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them.</summary>
     /// <returns>Every core whose shape or dtype differs; then nothing is changed.</returns>
     member this.TrySetFactors(factors: IReadOnlyList<Tensor>) : Result<unit, TensorNetError list> =
         let wrongCount =
-            [ if factors.Count < spec'.Cores.Length then
-                  for core in List.skip factors.Count spec'.Cores do
-                      TensorNetError.MissingCore core.Name
-              for i in spec'.Cores.Length .. factors.Count - 1 do
-                  TensorNetError.UnknownCore(Spec.positionName i, spec'.Cores |> List.map _.Name) ]
+            [
+                if factors.Count < spec'.Cores.Length then
+                    for core in List.skip factors.Count spec'.Cores do
+                        TensorNetError.MissingCore core.Name
+                for i in spec'.Cores.Length .. factors.Count - 1 do
+                    TensorNetError.UnknownCore(Spec.positionName i, spec'.Cores |> List.map _.Name)
+            ]
 
         let errors =
             wrongCount
-            @ [ for core, factor in Seq.zip spec'.Cores factors do
+            @ [
+                for core, factor in Seq.zip spec'.Cores factors do
                     let parameter = this.Parameter core.Name
                     let expected = Spec.coreShape core spec'
 
@@ -102,7 +101,8 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
                     if factor.dtype <> parameter.dtype then
                         TensorNetError.CoreDType(core.Name, string factor.dtype, string parameter.dtype)
 
-                    yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType) ]
+                    yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType)
+            ]
 
         if errors.IsEmpty then
             use _ = torch.no_grad ()
@@ -115,8 +115,7 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
             Error errors
 
     /// <summary>As <c>TrySetFactors</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
-    member this.SetFactors(factors: IReadOnlyList<Tensor>) : unit =
-        this.TrySetFactors factors |> TensorNetError.raiseErrors
+    member this.SetFactors(factors: IReadOnlyList<Tensor>) : unit = this.TrySetFactors factors |> TensorNetError.raiseErrors
 
     /// <summary>A dense layer with the kernel that the network contracts to, the same geometry and a copy of the bias.</summary>
     /// <remarks>A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
@@ -133,7 +132,7 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
 
         let conv =
             if top = bottom && left = right then
-                torch.nn.Conv2d (
+                torch.nn.Conv2d(
                     geometry'.InChannels,
                     geometry'.OutChannels,
                     geometry'.Kernel,
@@ -145,7 +144,7 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
                     dtype = dtype
                 )
             else
-                torch.nn.Conv2d (
+                torch.nn.Conv2d(
                     geometry'.InChannels,
                     geometry'.OutChannels,
                     geometry'.Kernel,
@@ -171,12 +170,14 @@ type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tens
         let channels = x.dim () - 3L
 
         let errors =
-            [ if x.dim () <> 3L && x.dim () <> 4L then
-                  TensorNetError.Shape("The input", Check.shapeOf x, "batch × channels × height × width, or without the batch")
-              elif x.shape[int channels] <> geometry'.InChannels then
-                  TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
-              if x.dtype <> first.dtype then
-                  TensorNetError.DType("The input", string x.dtype, string first.dtype) ]
+            [
+                if x.dim () <> 3L && x.dim () <> 4L then
+                    TensorNetError.Shape("The input", Check.shapeOf x, "batch × channels × height × width, or without the batch")
+                elif x.shape[int channels] <> geometry'.InChannels then
+                    TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
+                if x.dtype <> first.dtype then
+                    TensorNetError.DType("The input", string x.dtype, string first.dtype)
+            ]
 
         if errors.IsEmpty then
             Convolution.apply plan' this.Lookup this.Bias x
@@ -200,7 +201,10 @@ module Layers =
             if network.Spec.Cores |> List.exists (fun core -> core.Name = "bias") then
                 Error [ TensorNetError.Unsupported("core name", "bias", "any other: the layer's bias is called so") ]
             elif Spec.shape network.Spec <> expected then
-                Error [ TensorNetError.Shape("The kernel network", Spec.shape network.Spec, $"%A{expected} (in, kernel positions, out)") ]
+                Error
+                    [
+                        TensorNetError.Shape("The kernel network", Spec.shape network.Spec, $"%A{expected} (in, kernel positions, out)")
+                    ]
             else
                 Convolution.plan lowering geometry network.Spec)
         |> Result.map (fun plan ->
@@ -208,8 +212,7 @@ module Layers =
             use scope = torch.NewDisposeScope()
             let weight = conv.weight
 
-            let own (tensor: Tensor) =
-                tensor.detach().``to``(weight.dtype, weight.device, copy = true) |> scope.MoveToOuter
+            let own (tensor: Tensor) = tensor.detach().``to``(weight.dtype, weight.device, copy = true) |> scope.MoveToOuter
 
             let bias =
                 match conv.bias with

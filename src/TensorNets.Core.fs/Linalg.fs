@@ -8,13 +8,15 @@ open TorchSharp
 /// The minimiser for multiplier λ is Y_J = (g_J Y⁰_J + d_J)/(g_J + λ w_J). Y⁰ = 0 and ρ² = ‖K‖² is the plain form; with Y⁰ the current block and ρ²
 /// its squared residual nothing cancels, so that a small δ keeps its digits.
 type internal Secular =
-    { G: float[]
-      W: float[]
-      /// Σ d², Σ d·Y⁰, Σ Y⁰² over the rows.
-      DD: float[]
-      DY: float[]
-      YY: float[]
-      Rho2: float }
+    {
+        G: float[]
+        W: float[]
+        /// Σ d², Σ d·Y⁰, Σ Y⁰² over the rows.
+        DD: float[]
+        DY: float[]
+        YY: float[]
+        Rho2: float
+    }
 
 [<RequireQualifiedAccess>]
 type internal Multiplier =
@@ -117,11 +119,11 @@ module internal Secular =
 [<RequireQualifiedAccess>]
 module Linalg =
     let internal toArray (tensor: Tensor) : float[] =
-        use flat = tensor.detach().cpu().``to``(torch.float64).contiguous ()
+        use flat = tensor.detach().cpu().``to``(torch.float64).contiguous()
         flat.data<float>().ToArray()
 
     let internal ofArray (like: Tensor) (shape: int64[]) (values: float[]) : Tensor =
-        torch.tensor(values, dtype = torch.float64).reshape(shape).``to`` (like.device)
+        torch.tensor(values, dtype = torch.float64).reshape(shape).``to``(like.device)
 
     /// Singular values below this share of the largest are rounding in a Gram of float64.
     let private nullShare = 1e-14
@@ -131,13 +133,12 @@ module Linalg =
     let internal pencil (diagonal: bool) (gram: Tensor) (weight: Tensor) : {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} =
         use scope = torch.NewDisposeScope()
 
-        let symmetric (a: Tensor) =
-            a.add(a.mT).mul (Num.tensor 0.5)
+        let symmetric (a: Tensor) = a.add(a.mT).mul(Num.tensor 0.5)
 
         let inverseRoot (m: Tensor) =
-            let largest = m.amax([| -1L |], keepdim = true)
+            let largest = m.amax ([| -1L |], keepdim = true)
 
-            torch.where (m.gt (largest.mul (Num.tensor nullShare)), m.maximum(Num.tensor 1e-300).rsqrt (), torch.zeros_like m)
+            torch.where (m.gt (largest.mul (Num.tensor nullShare)), m.maximum(Num.tensor 1e-300).rsqrt(), torch.zeros_like m)
 
         let weightValues =
             if diagonal then
@@ -146,19 +147,18 @@ module Linalg =
                 torch.linalg.eigvalsh (symmetric weight)
 
         // Plain W where it is well conditioned: small g then keep their digits. W + αG where it is not: its null space is that of both.
-        let share =
-            weightValues.amin([| -1L |]).div(weightValues.amax([| -1L |])).min().ToDouble()
+        let share = weightValues.amin([| -1L |]).div(weightValues.amax ([| -1L |])).min().ToDouble()
 
         let definite = share > 1e-10
 
         let alpha =
             if definite then
-                torch.zeros_like (weight.diagonal(dim1 = -2L, dim2 = -1L).sum (-1L))
+                torch.zeros_like (weight.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L))
             else
                 weight
                     .diagonal(dim1 = -2L, dim2 = -1L)
                     .sum(-1L)
-                    .div (gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
+                    .div(gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
 
         let m = symmetric (weight.add (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
 
@@ -170,17 +170,18 @@ module Linalg =
                 vectors.mul ((inverseRoot values).unsqueeze -2L)
 
         let struct (g, u) = torch.linalg.eigh (symmetric (root.mT.matmul(gram).matmul root))
-        let g = g.maximum(Num.tensor 0.0)
+        let g = g.maximum (Num.tensor 0.0)
         let v = root.matmul u
         let w = torch.ones_like(g).sub(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
 
-        {| V = scope.MoveToOuter v
-           M = scope.MoveToOuter m
-           G = scope.MoveToOuter g
-           W = scope.MoveToOuter w |}
+        {|
+            V = scope.MoveToOuter v
+            M = scope.MoveToOuter m
+            G = scope.MoveToOuter g
+            W = scope.MoveToOuter w
+        |}
 
-    let private bad (what: string) (found: string) expected =
-        TensorNetError.Shape($"{what} ({found})", [], expected)
+    let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)
 
     let private matrix (what: string) (tensor: Tensor) =
         if tensor.dim () <> 2L then
@@ -199,10 +200,12 @@ module Linalg =
         let errors =
             matrix "A" a
             @ matrix "B" b
-            @ [ if a.dim () = 2L && b.dim () = 2L && a.shape[1] <> b.shape[1] then
+            @ [
+                if a.dim () = 2L && b.dim () = 2L && a.shape[1] <> b.shape[1] then
                     TensorNetError.Shape("B", Check.shapeOf b, $"{a.shape[1]} columns, as A")
                 if not (bound >= 0.0) || Double.IsInfinity bound then
-                    TensorNetError.ErrorBound(string bound, "a number of at least 0") ]
+                    TensorNetError.ErrorBound(string bound, "a number of at least 0")
+            ]
 
         if not errors.IsEmpty then
             Error errors
@@ -210,7 +213,7 @@ module Linalg =
             use scope = torch.NewDisposeScope()
             let a64, b64 = Check.double a, Check.double b
             let struct (u, s, vh) = torch.linalg.svd (a64, fullMatrices = false)
-            let kept = s.gt (s.max().mul (Num.tensor (1e-15 * float (max a.shape[0] a.shape[1]))))
+            let kept = s.gt (s.max().mul(Num.tensor (1e-15 * float (max a.shape[0] a.shape[1]))))
             let s = torch.where (kept, s, torch.zeros_like s)
             // In the basis of U and V every column is a problem of its own: g = σ², w = 1, d = σ·(B V).
             let bv = b64.matmul vh.mT
@@ -224,17 +227,19 @@ module Linalg =
 
             // residual(λ) = rest² + Σ |bv|² (λ/(σ²+λ))²: as an anchored problem at the least-squares solution nothing cancels.
             let secular =
-                { G = gs
-                  W = Array.map (fun _ -> 1.0) zeros
-                  DD = zeros
-                  DY = zeros
-                  YY = Array.map2 (fun g dd -> if g > 0.0 then dd / (g * g) else 0.0) gs dd
-                  Rho2 = rest2 }
+                {
+                    G = gs
+                    W = Array.map (fun _ -> 1.0) zeros
+                    DD = zeros
+                    DY = zeros
+                    YY = Array.map2 (fun g dd -> if g > 0.0 then dd / (g * g) else 0.0) gs dd
+                    Rho2 = rest2
+                }
 
             let reached = sqrt rest2
 
             let build lambda =
-                let denominator = s.square().add (Num.tensor lambda)
+                let denominator = s.square().add(Num.tensor lambda)
 
                 let y =
                     torch.where (kept, d.div (torch.where (kept, denominator, torch.ones_like denominator)), torch.zeros_like d)
@@ -250,8 +255,7 @@ module Linalg =
                 match Secular.solve (bound * bound) None secular with
                 | Multiplier.Root lambda -> build lambda
                 | Multiplier.AboveBound -> build 0.0
-                | Multiplier.Slack ->
-                    Ok(torch.zeros (b.shape[0], a.shape[0], dtype = b.dtype, device = b.device) |> scope.MoveToOuter)
+                | Multiplier.Slack -> Ok(torch.zeros (b.shape[0], a.shape[0], dtype = b.dtype, device = b.device) |> scope.MoveToOuter)
 
     /// <summary>The global minimum of a diagonal quadratic on the unit sphere: min ½ xᵀdiag(q)x + bᵀx subject to ‖x‖ = 1.</summary>
     /// <remarks>(q − λ)x = −b with λ ≤ min q. In the hard case (b vanishes where q is least and λ = min q) the remaining length goes along the first
@@ -269,8 +273,10 @@ module Linalg =
         let errors =
             vector "q" q
             @ vector "b" b
-            @ [ if q.dim () = 1L && b.dim () = 1L && q.shape[0] <> b.shape[0] then
-                    TensorNetError.Shape("b", Check.shapeOf b, $"{q.shape[0]} entries, as q") ]
+            @ [
+                if q.dim () = 1L && b.dim () = 1L && q.shape[0] <> b.shape[0] then
+                    TensorNetError.Shape("b", Check.shapeOf b, $"{q.shape[0]} entries, as q")
+            ]
 
         if not errors.IsEmpty then
             Error errors
@@ -313,4 +319,4 @@ module Linalg =
                     x |> Array.map (fun v -> v / length)
 
             use scope = torch.NewDisposeScope()
-            Ok((ofArray q [| int64 n |] x).``to`` (q.dtype) |> scope.MoveToOuter)
+            Ok((ofArray q [| int64 n |] x).``to``(q.dtype) |> scope.MoveToOuter)

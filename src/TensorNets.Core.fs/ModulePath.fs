@@ -10,8 +10,7 @@ module internal ModulePath =
     let typeOf (m: nn.Module) = Holders.typeName (m.GetType())
 
     /// All submodules with their paths, in TorchSharp's order. A shared layer stands under each of its paths; the root is not listed.
-    let all (root: nn.Module) : (string * nn.Module) list =
-        [ for struct (path, m) in root.named_modules () -> path, m ]
+    let all (root: nn.Module) : (string * nn.Module) list = [ for struct (path, m) in root.named_modules () -> path, m ]
 
     /// Levenshtein's distance: insertions, deletions and substitutions of single letters.
     let private distance (a: string) (b: string) =
@@ -61,10 +60,7 @@ module internal ModulePath =
         |> List.filter (fun field -> Holders.sourceName field.Name = head)
         |> List.tryPick (fun field ->
             match field.GetValue m with
-            | :? nn.Module as held when
-                m.named_children ()
-                |> Seq.forall (fun struct (_, child) -> not (Holders.same child held))
-                ->
+            | :? nn.Module as held when m.named_children () |> Seq.forall (fun struct (_, child) -> not (Holders.same child held)) ->
                 Some(m, head, held)
             | _ -> None)
         |> Option.orElseWith (fun () ->

@@ -16,8 +16,7 @@ module internal Num =
 module internal Check =
     let shapeOf (tensor: Tensor) = List.ofArray tensor.shape
 
-    let isReal (tensor: Tensor) =
-        tensor.dtype = torch.float32 || tensor.dtype = torch.float64
+    let isReal (tensor: Tensor) = tensor.dtype = torch.float32 || tensor.dtype = torch.float64
 
     /// What is wrong with a tensor of numbers: a dtype that is not real, entries that are NaN or infinite.
     let finite (what: string) (tensor: Tensor) : TensorNetError list =
@@ -27,10 +26,7 @@ module internal Check =
             use _ = torch.NewDisposeScope()
             let bad = tensor.isfinite().logical_not().sum().ToInt64()
 
-            if bad > 0L then
-                [ TensorNetError.NotFinite(what, bad) ]
-            else
-                []
+            if bad > 0L then [ TensorNetError.NotFinite(what, bad) ] else []
 
     /// As `finite`, and not zero everywhere.
     let target (what: string) (tensor: Tensor) : TensorNetError list =
@@ -38,15 +34,11 @@ module internal Check =
         | [] ->
             use _ = torch.NewDisposeScope()
 
-            if tensor.count_nonzero().ToInt64() = 0L then
-                [ TensorNetError.ZeroTensor what ]
-            else
-                []
+            if tensor.count_nonzero().ToInt64() = 0L then [ TensorNetError.ZeroTensor what ] else []
         | errors -> errors
 
     /// The tensor in float64, detached; a fresh handle that the caller's dispose scope owns.
-    let double (tensor: Tensor) : Tensor =
-        tensor.detach().``to``(torch.float64)
+    let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64)
 
 /// <summary>A network with numbers: a <c>Spec</c> and one tensor for each core.</summary>
 /// <remarks>Whoever creates a network disposes it; that disposes its tensors. The tensors are not copied, so that those of a layer stay its
@@ -59,6 +51,7 @@ type Network internal (spec: Spec, tensors: Tensor[]) =
     member _.Spec = spec
     /// The tensors of the cores, in the order of the spec.
     member _.Cores: IReadOnlyList<Tensor> = tensors
+
     /// The tensor of the core of that name.
     member _.Item
         with get (core: string) = tensors[index[core]]
@@ -84,34 +77,35 @@ module Network =
         let known = spec.Cores |> List.map _.Name
 
         let errors =
-            [ for name, _ in given do
-                  if not (List.contains name known) then
-                      TensorNetError.UnknownCore(name, known)
-              for name, count in List.countBy fst given do
-                  if count > 1 then
-                      TensorNetError.Spec(SpecError.DuplicateCore name)
-              for core in spec.Cores do
-                  match List.tryFind (fun (name, _) -> name = core.Name) given with
-                  | None -> TensorNetError.MissingCore core.Name
-                  | Some(_, tensor) ->
-                      let expected = Spec.coreShape core spec
+            [
+                for name, _ in given do
+                    if not (List.contains name known) then
+                        TensorNetError.UnknownCore(name, known)
+                for name, count in List.countBy fst given do
+                    if count > 1 then
+                        TensorNetError.Spec(SpecError.DuplicateCore name)
+                for core in spec.Cores do
+                    match List.tryFind (fun (name, _) -> name = core.Name) given with
+                    | None -> TensorNetError.MissingCore core.Name
+                    | Some(_, tensor) ->
+                        let expected = Spec.coreShape core spec
 
-                      if Check.shapeOf tensor <> expected then
-                          TensorNetError.CoreShape(core.Name, Check.shapeOf tensor, expected)
+                        if Check.shapeOf tensor <> expected then
+                            TensorNetError.CoreShape(core.Name, Check.shapeOf tensor, expected)
 
-                      let first = snd given.Head
+                        let first = snd given.Head
 
-                      if Check.isReal first && Check.isReal tensor && tensor.dtype <> first.dtype then
-                          TensorNetError.CoreDType(core.Name, string tensor.dtype, string first.dtype)
+                        if Check.isReal first && Check.isReal tensor && tensor.dtype <> first.dtype then
+                            TensorNetError.CoreDType(core.Name, string tensor.dtype, string first.dtype)
 
-                      if string tensor.device <> string first.device then
-                          TensorNetError.CoreDevice(core.Name, string tensor.device, string first.device)
+                        if string tensor.device <> string first.device then
+                            TensorNetError.CoreDevice(core.Name, string tensor.device, string first.device)
 
-                      yield! Check.finite $"Core '{core.Name}'" tensor ]
+                        yield! Check.finite $"Core '{core.Name}'" tensor
+            ]
 
         if errors.IsEmpty then
-            let tensors =
-                known |> List.map (fun name -> given |> List.find (fun (n, _) -> n = name) |> snd)
+            let tensors = known |> List.map (fun name -> given |> List.find (fun (n, _) -> n = name) |> snd)
 
             Ok(new Network(spec, List.toArray tensors))
         else
@@ -123,17 +117,18 @@ module Network =
         use scope = torch.NewDisposeScope()
         use generator = new torch.Generator(seed)
 
-        let terms =
-            Spec.bonds spec |> List.fold (fun n axis -> n * float (Spec.dim axis spec)) 1.0
+        let terms = Spec.bonds spec |> List.fold (fun n axis -> n * float (Spec.dim axis spec)) 1.0
 
         let scale = Math.Pow(terms, -0.5 / float spec.Cores.Length)
 
         let tensors =
-            [| for core in spec.Cores ->
-                   let shape = Spec.coreShape core spec |> List.toArray
+            [|
+                for core in spec.Cores ->
+                    let shape = Spec.coreShape core spec |> List.toArray
 
-                   torch.randn(shape, dtype = torch.float64, generator = generator).mul(Num.tensor scale).``to``(dtype)
-                   |> scope.MoveToOuter |]
+                    torch.randn(shape, dtype = torch.float64, generator = generator).mul(Num.tensor scale).``to``(dtype)
+                    |> scope.MoveToOuter
+            |]
 
         new Network(spec, tensors)
 

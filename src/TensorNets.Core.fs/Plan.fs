@@ -17,26 +17,30 @@ type Order =
 
 /// <summary>One pairwise contraction: two slots in, one slot out. Axes by their letter in this step only.</summary>
 type PlanStep =
-    { Left: int
-      Right: int
-      /// The einsum of this step, with letters local to it.
-      Equation: string
-      /// The axes of what comes out.
-      Axes: Axis list
-      /// Multiplications and additions.
-      Flops: float
-      /// The entries of what comes out.
-      Size: float
-      /// The same for two steps that compute the same thing from the same tensors.
-      Key: string }
+    {
+        Left: int
+        Right: int
+        /// The einsum of this step, with letters local to it.
+        Equation: string
+        /// The axes of what comes out.
+        Axes: Axis list
+        /// Multiplications and additions.
+        Flops: float
+        /// The entries of what comes out.
+        Size: float
+        /// The same for two steps that compute the same thing from the same tensors.
+        Key: string
+    }
 
 /// <summary>An order in which to contract a network, computed from shapes alone. Slots 0 … N−1 are the cores; each step fills the next slot.</summary>
 type Plan =
     private
-        { spec: Spec
-          steps: PlanStep list
-          final: string
-          finalKey: string }
+        {
+            spec: Spec
+            steps: PlanStep list
+            final: string
+            finalKey: string
+        }
 
     /// The network that is contracted.
     member this.Spec = this.spec
@@ -59,11 +63,7 @@ module Plan =
     let private letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
     // Axes are bits of a big integer here: networks may have any number of axes.
-    type private Shape =
-        { Axes: Axis[]
-          Sizes: float[]
-          Output: BigInteger
-          Cores: BigInteger[] }
+    type private Shape = { Axes: Axis[]; Sizes: float[]; Output: BigInteger; Cores: BigInteger[] }
 
     let private bit (i: int) = BigInteger.One <<< i
 
@@ -71,13 +71,14 @@ module Plan =
         let axes = spec.Dims |> Map.toArray |> Array.map fst
         let index = axes |> Array.mapi (fun i axis -> axis, i) |> dict
 
-        let set (list: Axis list) =
-            list |> List.fold (fun s axis -> s ||| bit index[axis]) BigInteger.Zero
+        let set (list: Axis list) = list |> List.fold (fun s axis -> s ||| bit index[axis]) BigInteger.Zero
 
-        { Axes = axes
-          Sizes = axes |> Array.map (fun axis -> float spec.Dims[axis])
-          Output = set spec.Output
-          Cores = spec.Cores |> List.map (fun core -> set core.Axes) |> List.toArray }
+        {
+            Axes = axes
+            Sizes = axes |> Array.map (fun axis -> float spec.Dims[axis])
+            Output = set spec.Output
+            Cores = spec.Cores |> List.map (fun core -> set core.Axes) |> List.toArray
+        }
 
     let private size (shape: Shape) (set: BigInteger) =
         let mutable product = 1.0
@@ -109,8 +110,7 @@ module Plan =
 
                 u)
 
-        let kept =
-            Array.init (full + 1) (fun set -> union[set] &&& (shape.Output ||| union[full &&& ~~~set]))
+        let kept = Array.init (full + 1) (fun set -> union[set] &&& (shape.Output ||| union[full &&& ~~~set]))
 
         let cost = Array.create (full + 1) infinity
         let split = Array.zeroCreate (full + 1)
@@ -119,8 +119,7 @@ module Plan =
             cost[1 <<< i] <- 0.0
 
         // A single core keeps its lone axes until its first contraction, so a leaf counts whole.
-        let axesOf set =
-            if BitOperations.PopCount(uint set) = 1 then union[set] else kept[set]
+        let axesOf set = if BitOperations.PopCount(uint set) = 1 then union[set] else kept[set]
 
         for set in 1..full do
             if BitOperations.PopCount(uint set) > 1 then
@@ -182,8 +181,7 @@ module Plan =
             for a in 0 .. holders.Length - 1 do
                 if not (all &&& bit a).IsZero then
                     let inside =
-                        (if (live[i] &&& bit a).IsZero then 0 else 1)
-                        + (if (live[j] &&& bit a).IsZero then 0 else 1)
+                        (if (live[i] &&& bit a).IsZero then 0 else 1) + (if (live[j] &&& bit a).IsZero then 0 else 1)
 
                     if holders[a].Count > inside then
                         kept <- kept ||| bit a
@@ -228,7 +226,11 @@ module Plan =
 
             if best.IsNone then
                 let smallest =
-                    live |> Seq.sortBy (fun slot -> size shape slot.Value, slot.Key) |> Seq.truncate 2 |> Seq.map _.Key |> Seq.toArray
+                    live
+                    |> Seq.sortBy (fun slot -> size shape slot.Value, slot.Key)
+                    |> Seq.truncate 2
+                    |> Seq.map _.Key
+                    |> Seq.toArray
 
                 consider (min smallest[0] smallest[1]) (max smallest[0] smallest[1])
 
@@ -259,8 +261,7 @@ module Plan =
         let letter =
             inputs |> List.concat |> List.distinct |> List.mapi (fun i axis -> axis, letters[i]) |> Map.ofList
 
-        let text (axes: Axis list) =
-            String(axes |> List.map (fun axis -> letter[axis]) |> List.toArray)
+        let text (axes: Axis list) = String(axes |> List.map (fun axis -> letter[axis]) |> List.toArray)
 
         String.Join(",", inputs |> List.map text) + "->" + text output
 
@@ -271,8 +272,7 @@ module Plan =
     let private build (spec: Spec) (order: (int * int) list) : Plan =
         let slots = List<Axis list>(spec.Cores |> List.map _.Axes)
 
-        let keys =
-            List<string>(spec.Cores |> List.map (fun core -> key [ Spec.original core.Name ] core.Axes))
+        let keys = List<string>(spec.Cores |> List.map (fun core -> key [ Spec.original core.Name ] core.Axes))
 
         let count = Dictionary<Axis, int>()
 
@@ -280,44 +280,45 @@ module Plan =
             count[axis] <- n
 
         let steps =
-            [ for left, right in order do
-                  let a, b = slots[left], slots[right]
+            [
+                for left, right in order do
+                    let a, b = slots[left], slots[right]
 
-                  for axis in a @ b do
-                      count[axis] <- count[axis] - 1
+                    for axis in a @ b do
+                        count[axis] <- count[axis] - 1
 
-                  // An axis that another slot or the output still carries stays; those of the larger operand keep their order.
-                  let kept = List.distinct (a @ b) |> List.filter (fun axis -> count[axis] > 0)
+                    // An axis that another slot or the output still carries stays; those of the larger operand keep their order.
+                    let kept = List.distinct (a @ b) |> List.filter (fun axis -> count[axis] > 0)
 
-                  for axis in kept do
-                      count[axis] <- count[axis] + 1
+                    for axis in kept do
+                        count[axis] <- count[axis] + 1
 
-                  let product = List.fold (fun p axis -> p * float spec.Dims[axis]) 1.0
-                  let points = product (List.distinct (a @ b))
-                  // Which operand stands first does not change the product: sorted keys let both orders be the same intermediate.
-                  let stepKey = key (List.sort [ keys[left]; keys[right] ]) kept
-                  slots.Add kept
-                  keys.Add stepKey
+                    let product = List.fold (fun p axis -> p * float spec.Dims[axis]) 1.0
+                    let points = product (List.distinct (a @ b))
+                    // Which operand stands first does not change the product: sorted keys let both orders be the same intermediate.
+                    let stepKey = key (List.sort [ keys[left]; keys[right] ]) kept
+                    slots.Add kept
+                    keys.Add stepKey
 
-                  { Left = left
-                    Right = right
-                    Equation = equation [ a; b ] kept
-                    Axes = kept
-                    Flops =
-                      (if kept.Length = (List.distinct (a @ b)).Length then
-                           points
-                       else
-                           2.0 * points)
-                    Size = product kept
-                    Key = stepKey } ]
+                    {
+                        Left = left
+                        Right = right
+                        Equation = equation [ a; b ] kept
+                        Axes = kept
+                        Flops = (if kept.Length = (List.distinct (a @ b)).Length then points else 2.0 * points)
+                        Size = product kept
+                        Key = stepKey
+                    }
+            ]
 
-        let last, lastKey =
-            if slots.Count = 0 then [], "()" else slots[slots.Count - 1], keys[keys.Count - 1]
+        let last, lastKey = if slots.Count = 0 then [], "()" else slots[slots.Count - 1], keys[keys.Count - 1]
 
-        { spec = spec
-          steps = steps
-          final = equation [ last ] spec.Output
-          finalKey = key [ lastKey ] spec.Output }
+        {
+            spec = spec
+            steps = steps
+            final = equation [ last ] spec.Output
+            finalKey = key [ lastKey ] spec.Output
+        }
 
     /// <summary>A contraction order for a network.</summary>
     /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included.</remarks>
@@ -358,14 +359,21 @@ module Plan =
         let names = List<string>(plan.spec.Cores |> List.map _.Name)
         let text = StringBuilder()
         text.AppendLine $"{plan.spec}" |> ignore
-        text.AppendLine(String.Format("{0,-4} {1,-24} {2,-24} {3,12} {4,12}", "step", "product", "axes", "FLOPs", "entries")) |> ignore
+
+        text.AppendLine(String.Format("{0,-4} {1,-24} {2,-24} {3,12} {4,12}", "step", "product", "axes", "FLOPs", "entries"))
+        |> ignore
 
         plan.steps
         |> List.iteri (fun i step ->
             let axes = String.Join(" ", step.Axes |> List.map Axis.name)
             let pair = names[step.Left] + " * " + names[step.Right]
             names.Add $"#{i + 1}"
-            text.AppendLine(String.Format("{0,-4} {1,-24} {2,-24} {3,12:G6} {4,12:G6}", $"#{i + 1}", pair, axes, step.Flops, step.Size)) |> ignore)
 
-        text.AppendLine $"total {plan.Flops:G6} FLOPs, largest intermediate {plan.LargestIntermediate:G6}, peak {peakEntries plan:G6} entries" |> ignore
+            text.AppendLine(String.Format("{0,-4} {1,-24} {2,-24} {3,12:G6} {4,12:G6}", $"#{i + 1}", pair, axes, step.Flops, step.Size))
+            |> ignore)
+
+        text.AppendLine
+            $"total {plan.Flops:G6} FLOPs, largest intermediate {plan.LargestIntermediate:G6}, peak {peakEntries plan:G6} entries"
+        |> ignore
+
         text.ToString()

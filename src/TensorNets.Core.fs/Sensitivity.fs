@@ -30,13 +30,11 @@ module Sensitivity =
         run plan dtype device lookup |> List.reduce (fun a b -> a.add b) |> scope.MoveToOuter
 
     /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores. Differentiable.</summary>
-    let ofCores (network: Network) : Tensor list =
-        run (plan network.Spec) network.DType network.Device (Network.lookup network)
+    let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// <summary>S, a scalar that can be added to a loss: differentiable in every core.</summary>
     /// <remarks>Cost: for CP, a few products of Grams; T is never formed. Equivalent to the squared norm of the Jacobian of T.</remarks>
-    let total (network: Network) : Tensor =
-        totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
+    let total (network: Network) : Tensor = totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// <summary>S as a number.</summary>
     let value (network: Network) : float =
@@ -57,19 +55,22 @@ module Sensitivity =
         let tensor = Contraction.runOn network [ plan ] |> List.head
 
         let changes =
-            [| for _ in 1..draws ->
-                   use _ = torch.NewDisposeScope()
+            [|
+                for _ in 1..draws ->
+                    use _ = torch.NewDisposeScope()
 
-                   let noisy =
-                       [| for core in network.Cores ->
-                              core.add (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul (Num.tensor sigma)) |]
+                    let noisy =
+                        [|
+                            for core in network.Cores ->
+                                core.add (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul(Num.tensor sigma))
+                        |]
 
-                   let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head
-                   (moved.sub tensor).square().sum().ToDouble() / (sigma * sigma) |]
+                    let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head
+                    (moved.sub tensor).square().sum().ToDouble() / (sigma * sigma)
+            |]
 
         let mean = Array.average changes
 
-        let variance =
-            (changes |> Array.sumBy (fun x -> (x - mean) * (x - mean))) / float (draws - 1)
+        let variance = (changes |> Array.sumBy (fun x -> (x - mean) * (x - mean))) / float (draws - 1)
 
         mean, sqrt (variance / float draws)

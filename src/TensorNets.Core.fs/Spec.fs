@@ -12,9 +12,11 @@ type Core = { Name: string; Axes: Axis list }
 [<CustomEquality; NoComparison>]
 type Spec =
     private
-        { dims: Map<Axis, int>
-          cores: Core list
-          output: Axis list }
+        {
+            dims: Map<Axis, int>
+            cores: Core list
+            output: Axis list
+        }
 
     /// The dimension of every axis.
     member this.Dims = this.dims
@@ -28,20 +30,15 @@ type Spec =
         | :? Spec as other -> this.dims = other.dims && this.cores = other.cores && this.output = other.output
         | _ -> false
 
-    override this.GetHashCode() =
-        HashCode.Combine(this.dims, this.cores, this.output)
+    override this.GetHashCode() = HashCode.Combine(this.dims, this.cores, this.output)
 
     /// The network without dimensions: `sr, dr, tr -> sdt`; longer names stand apart.
     override this.ToString() =
-        let compact =
-            this.dims |> Map.forall (fun (Axis name) _ -> name.TrimEnd('\'').Length = 1)
+        let compact = this.dims |> Map.forall (fun (Axis name) _ -> name.TrimEnd('\'').Length = 1)
 
-        let axes (list: Axis list) =
-            String.Join((if compact then "" else " "), list |> List.map Axis.name)
+        let axes (list: Axis list) = String.Join((if compact then "" else " "), list |> List.map Axis.name)
 
-        String.Join(", ", this.cores |> List.map (fun core -> axes core.Axes))
-        + " -> "
-        + axes this.output
+        String.Join(", ", this.cores |> List.map (fun core -> axes core.Axes)) + " -> " + axes this.output
 
 /// <summary>Making, reading and rewriting networks. Everything here is algebra on names: no tensor is needed.</summary>
 [<RequireQualifiedAccess>]
@@ -51,8 +48,7 @@ module Spec =
         && Char.IsLetter name[0]
         && name |> Seq.forall (fun c -> Char.IsLetterOrDigit c || c = '_')
 
-    let private repeated list =
-        list |> List.countBy id |> List.filter (fun (_, n) -> n > 1) |> List.map fst
+    let private repeated list = list |> List.countBy id |> List.filter (fun (_, n) -> n > 1) |> List.map fst
 
     /// <summary>A checked network. Returns every error at once.</summary>
     /// <param name="dims">The dimension of each axis, at least 1.</param>
@@ -63,61 +59,55 @@ module Spec =
         let given = dims |> List.map fst
 
         let errors =
-            [ if cores.IsEmpty then
-                  SpecError.NoCores
-              for name in (cores |> List.map _.Name) @ (given @ used |> List.map Axis.name) |> List.distinct do
-                  if not (isName name) then
-                      SpecError.BadName name
-              for name in repeated (cores |> List.map _.Name) do
-                  SpecError.DuplicateCore name
-              for core in cores do
-                  for axis in repeated core.Axes do
-                      SpecError.RepeatedAxis(core.Name, axis.Name)
-              for axis in repeated output do
-                  SpecError.RepeatedOutputAxis axis.Name
-              for axis in repeated given do
-                  SpecError.DuplicateDimension axis.Name
-              for core in cores do
-                  for axis in List.distinct core.Axes do
-                      if not (List.contains axis given) then
-                          SpecError.MissingDimension(axis.Name, $"core '{core.Name}'")
-              for axis, dim in dims do
-                  if dim < 1 then
-                      SpecError.NonPositiveDimension(axis.Name, dim)
+            [
+                if cores.IsEmpty then
+                    SpecError.NoCores
+                for name in (cores |> List.map _.Name) @ (given @ used |> List.map Axis.name) |> List.distinct do
+                    if not (isName name) then
+                        SpecError.BadName name
+                for name in repeated (cores |> List.map _.Name) do
+                    SpecError.DuplicateCore name
+                for core in cores do
+                    for axis in repeated core.Axes do
+                        SpecError.RepeatedAxis(core.Name, axis.Name)
+                for axis in repeated output do
+                    SpecError.RepeatedOutputAxis axis.Name
+                for axis in repeated given do
+                    SpecError.DuplicateDimension axis.Name
+                for core in cores do
+                    for axis in List.distinct core.Axes do
+                        if not (List.contains axis given) then
+                            SpecError.MissingDimension(axis.Name, $"core '{core.Name}'")
+                for axis, dim in dims do
+                    if dim < 1 then
+                        SpecError.NonPositiveDimension(axis.Name, dim)
 
-                  if not (List.contains axis used) then
-                      SpecError.UnusedDimension axis.Name
-              for axis in List.distinct output do
-                  if not (List.contains axis used) then
-                      SpecError.OutputAxisWithoutCore axis.Name ]
+                    if not (List.contains axis used) then
+                        SpecError.UnusedDimension axis.Name
+                for axis in List.distinct output do
+                    if not (List.contains axis used) then
+                        SpecError.OutputAxisWithoutCore axis.Name
+            ]
 
         if errors.IsEmpty then
-            Ok
-                { dims = Map.ofList dims
-                  cores = cores
-                  output = output }
+            Ok { dims = Map.ofList dims; cores = cores; output = output }
         else
             Error errors
 
     /// The name that position i takes where the user gives none: A, B, …, Z, A26, A27, …
-    let positionName i =
-        if i < 26 then string (char (int 'A' + i)) else $"A{i}"
+    let positionName i = if i < 26 then string (char (int 'A' + i)) else $"A{i}"
 
     /// The dimension of an axis.
     let dim (axis: Axis) (spec: Spec) = spec.dims[axis]
 
     /// The shape of the network's tensor: the dimensions of the output axes.
-    let shape (spec: Spec) =
-        spec.output |> List.map (fun axis -> int64 spec.dims[axis])
+    let shape (spec: Spec) = spec.output |> List.map (fun axis -> int64 spec.dims[axis])
 
     /// The shape of one core's tensor.
-    let coreShape (core: Core) (spec: Spec) =
-        core.Axes |> List.map (fun axis -> int64 spec.dims[axis])
+    let coreShape (core: Core) (spec: Spec) = core.Axes |> List.map (fun axis -> int64 spec.dims[axis])
 
     /// The number of entries of all cores together.
-    let parameters (spec: Spec) =
-        spec.cores
-        |> List.sumBy (fun core -> coreShape core spec |> List.fold (*) 1L)
+    let parameters (spec: Spec) = spec.cores |> List.sumBy (fun core -> coreShape core spec |> List.fold (*) 1L)
 
     /// The core of that name, or the error that lists the names there are.
     let tryCore (name: string) (spec: Spec) : Result<Core, SpecError list> =
@@ -126,19 +116,16 @@ module Spec =
         | None -> Error [ SpecError.UnknownCore(name, spec.cores |> List.map _.Name) ]
 
     /// The cores that carry an axis.
-    let carriers (axis: Axis) (spec: Spec) =
-        spec.cores |> List.filter (fun core -> List.contains axis core.Axes)
+    let carriers (axis: Axis) (spec: Spec) = spec.cores |> List.filter (fun core -> List.contains axis core.Axes)
 
     /// Whether an axis is named by the output.
     let isOpen (axis: Axis) (spec: Spec) = List.contains axis spec.output
 
     /// The axes of a core that occur in no other core.
-    let ownAxes (core: Core) (spec: Spec) =
-        core.Axes |> List.filter (fun axis -> (carriers axis spec).Length = 1)
+    let ownAxes (core: Core) (spec: Spec) = core.Axes |> List.filter (fun axis -> (carriers axis spec).Length = 1)
 
     /// m_k: the product of the dimensions of the axes that occur in this core and in no other.
-    let ownSize (core: Core) (spec: Spec) =
-        ownAxes core spec |> List.fold (fun size axis -> size * int64 spec.dims[axis]) 1L
+    let ownSize (core: Core) (spec: Spec) = ownAxes core spec |> List.fold (fun size axis -> size * int64 spec.dims[axis]) 1L
 
     /// The axes that are summed: those that the output does not name, in order of appearance.
     let bonds (spec: Spec) =
@@ -150,27 +137,20 @@ module Spec =
     // Rewrites keep the meaning of what they are given, so what they make needs no second check; it may have no cores (the environment in a
     // network of one core), which contracts to 1, and second copies named with a prime, which `create` refuses.
     let private make (dims: Map<Axis, int>) cores output =
-        let used =
-            (cores |> List.collect (fun (core: Core) -> core.Axes)) @ output |> Set.ofList
+        let used = (cores |> List.collect (fun (core: Core) -> core.Axes)) @ output |> Set.ofList
 
-        { dims = dims |> Map.filter (fun axis _ -> used.Contains axis)
-          cores = cores
-          output = output }
+        { dims = dims |> Map.filter (fun axis _ -> used.Contains axis); cores = cores; output = output }
 
     /// The name of the tensor that a core reads: a second copy, `A'`, reads the tensor of `A`.
     let original (name: string) = name.TrimEnd '\''
 
     /// Two copies of a part of a network: the axes in `shared` carry one label in both copies, every other axis is renamed in the second.
     let internal doubled (cores: Core list) (shared: Set<Axis>) (output: Axis list) (spec: Spec) =
-        let second axis =
-            if shared.Contains axis then axis else Axis.primed axis
+        let second axis = if shared.Contains axis then axis else Axis.primed axis
 
         let copies =
             cores
-            |> List.collect (fun core ->
-                [ core
-                  { Name = core.Name + "'"
-                    Axes = core.Axes |> List.map second } ])
+            |> List.collect (fun core -> [ core; { Name = core.Name + "'"; Axes = core.Axes |> List.map second } ])
 
         let dims =
             spec.dims
@@ -183,29 +163,24 @@ module Spec =
         let all = dims |> List.fold (fun all (axis, dim) -> Map.add axis dim all) spec.dims
         make all cores output
 
-    let internal without (name: string) (spec: Spec) =
-        spec.cores |> List.filter (fun core -> core.Name <> name)
+    let internal without (name: string) (spec: Spec) = spec.cores |> List.filter (fun core -> core.Name <> name)
 
     /// The axes of core k that its environment carries as well: those that occur elsewhere.
-    let internal sharedAxes (core: Core) (spec: Spec) =
-        core.Axes |> List.filter (fun axis -> (carriers axis spec).Length > 1)
+    let internal sharedAxes (core: Core) (spec: Spec) = core.Axes |> List.filter (fun axis -> (carriers axis spec).Length > 1)
 
-    let private withCore name spec rewrite =
-        tryCore name spec |> Result.map rewrite
+    let private withCore name spec rewrite = tryCore name spec |> Result.map rewrite
 
     /// <summary>E_k, the network without core k. Its output: the axes that core k shares with other cores, in the core's order, then the open axes
     /// that core k does not carry.</summary>
     /// <remarks>Equivalent to: the environment paired with its core is T.</remarks>
     let environment (core: string) (spec: Spec) : Result<Spec, SpecError list> =
         withCore core spec (fun core ->
-            let rest =
-                spec.output |> List.filter (fun axis -> not (List.contains axis core.Axes))
+            let rest = spec.output |> List.filter (fun axis -> not (List.contains axis core.Axes))
 
             make spec.dims (without core.Name spec) (sharedAxes core spec @ rest))
 
     /// <summary>The closed network whose value is ‖T‖².</summary>
-    let normSq (spec: Spec) : Spec =
-        doubled spec.cores (Set.ofList spec.output) [] spec
+    let normSq (spec: Spec) : Spec = doubled spec.cores (Set.ofList spec.output) [] spec
 
     /// <summary>The Gram of E_k over the axes that core k shares: an open axis once (the Gram is diagonal along it), a bond twice, `c` and `c'`.</summary>
     let gram (core: string) (spec: Spec) : Result<Spec, SpecError list> =
@@ -213,10 +188,7 @@ module Spec =
             let shared = sharedAxes core spec
 
             let output =
-                shared
-                @ (shared
-                   |> List.filter (fun axis -> not (isOpen axis spec))
-                   |> List.map Axis.primed)
+                shared @ (shared |> List.filter (fun axis -> not (isOpen axis spec)) |> List.map Axis.primed)
 
             doubled (without core.Name spec) (Set.ofList spec.output) output spec)
 

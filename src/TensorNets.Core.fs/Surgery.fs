@@ -44,8 +44,7 @@ module Surgery =
         visit root
 
     let private isChild (m: nn.Module) (owner: nn.Module) =
-        owner.named_children ()
-        |> Seq.exists (fun struct (_, child) -> Holders.same child m)
+        owner.named_children () |> Seq.exists (fun struct (_, child) -> Holders.same child m)
 
     /// What keeps a module from entering the tree: it is there already, or has been disposed.
     let private unfit path (replacement: nn.Module) (old: nn.Module) (rest: nn.Module list) root =
@@ -75,8 +74,7 @@ module Surgery =
 
     /// What keeps the holders of a module from being given the replacement.
     let private obstacles path (replacement: nn.Module) old (owner: nn.Module) (holders: Holder list) =
-        let unreachable reason =
-            TensorNetError.UnreachableField(path, typeOf owner, reason)
+        let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, reason)
 
         [
             for holder in holders do
@@ -167,13 +165,9 @@ module Surgery =
             @ List.collect (fun (owner, held) -> obstacles path replacement old owner held) holders
             @ errorsOf tables
             @ errorsOf [ registration ]
-            @ (if released && misfits.IsEmpty then
-                   stillUsed path old replacement rest
-               else
-                   [])
+            @ (if released && misfits.IsEmpty then stillUsed path old replacement rest else [])
 
-        let change (put: nn.Module -> unit) =
-            (fun () -> put replacement), (fun () -> put old)
+        let change (put: nn.Module -> unit) = (fun () -> put replacement), (fun () -> put old)
 
         let act (act: unit -> unit) = act, (fun () -> ())
 
@@ -203,10 +197,7 @@ module Surgery =
                             raise (InvalidOperationException $"a {typeOf parent} still lists the old layer among its children"))
             ]
 
-        if errors.IsEmpty then
-            allOrNothing path (typeOf parents.Head) changes
-        else
-            Error errors
+        if errors.IsEmpty then allOrNothing path (typeOf parents.Head) changes else Error errors
 
     let private take released path (replacement: nn.Module<Tensor, Tensor>) root =
         ArgumentNullException.ThrowIfNull(replacement, nameof replacement)

@@ -25,8 +25,7 @@ module Svd =
 
         result.contiguous () |> scope.MoveToOuter
 
-    let private unfold (tensor: Tensor) (mode: int) =
-        tensor.movedim([| int64 mode |], [| 0L |]).reshape (tensor.shape[mode], -1L)
+    let private unfold (tensor: Tensor) (mode: int) = tensor.movedim([| int64 mode |], [| 0L |]).reshape(tensor.shape[mode], -1L)
 
     let private cp generator rank (target: Tensor) =
         [ for mode in 0 .. int (target.dim ()) - 1 -> leading generator rank (unfold target mode) ]
@@ -45,31 +44,36 @@ module Svd =
 
         let pad (matrix: Tensor) (rows: int64) (columns: int64) : Tensor =
             let noise =
-                torch.randn([| rows; columns |], dtype = torch.float64, generator = generator).mul (Num.tensor 1e-3)
+                torch.randn([| rows; columns |], dtype = torch.float64, generator = generator).mul(Num.tensor 1e-3)
 
             let r, c = min rows matrix.shape[0], min columns matrix.shape[1]
-            noise.narrow(0L, 0L, r).narrow(1L, 0L, c).copy_ (matrix.narrow(0L, 0L, r).narrow (1L, 0L, c)) |> ignore
+
+            noise.narrow(0L, 0L, r).narrow(1L, 0L, c).copy_(matrix.narrow(0L, 0L, r).narrow(1L, 0L, c))
+            |> ignore
+
             noise
 
         // Core 0: the leading singular vectors of the first unfolding, its columns folded into (bond 0, bond 1).
         let split = closing * int64 ranks[1]
         let first = leading generator (int split) (unfold target 0)
-        let core0 = first.reshape(shape[0], closing, int64 ranks[1]).permute (1L, 0L, 2L)
+        let core0 = first.reshape(shape[0], closing, int64 ranks[1]).permute(1L, 0L, 2L)
         // What remains: (bond 0, bond 1, modes 1 …), with bond 0 moved to the end, where the ring closes.
         let rest = first.mT.matmul (unfold target 0)
 
         let mutable remaining =
-            rest.reshape(closing, int64 ranks[1], -1L).permute(1L, 2L, 0L).reshape (int64 ranks[1] * shape[1], -1L)
+            rest.reshape(closing, int64 ranks[1], -1L).permute(1L, 2L, 0L).reshape(int64 ranks[1] * shape[1], -1L)
 
-        [ core0
-          for i in 1 .. n - 2 do
-              let next = int64 ranks[i + 1]
-              let u = leading generator (int next) remaining
-              let folded = pad u u.shape[0] next
-              folded.reshape (int64 ranks[i], shape[i], next)
-              let projected = folded.mT.matmul remaining
-              remaining <- projected.reshape (next * shape[i + 1], -1L)
-          remaining.reshape (int64 ranks[n - 1], shape[n - 1], closing) ]
+        [
+            core0
+            for i in 1 .. n - 2 do
+                let next = int64 ranks[i + 1]
+                let u = leading generator (int next) remaining
+                let folded = pad u u.shape[0] next
+                folded.reshape (int64 ranks[i], shape[i], next)
+                let projected = folded.mT.matmul remaining
+                remaining <- projected.reshape (next * shape[i + 1], -1L)
+            remaining.reshape (int64 ranks[n - 1], shape[n - 1], closing)
+        ]
 
     /// <summary>A start for a format: the truncated HOSVD (Tucker-2), the leading singular vectors of the unfoldings (CP), sequential SVDs
     /// (tensor chain). Computed in float64. Where a rank exceeds a dimension the remaining columns are noise from the seed.</summary>
@@ -90,8 +94,7 @@ module Svd =
                     | Format.Tucker2(first, last) -> tucker2 generator first last k
                     | Format.TensorChain ranks -> tensorChain generator ranks k
 
-                let tensors =
-                    cores |> List.map (fun core -> core.contiguous () |> scope.MoveToOuter) |> List.toArray
+                let tensors = cores |> List.map (fun core -> core.contiguous () |> scope.MoveToOuter) |> List.toArray
 
                 Ok(new Network(spec, tensors))
             | errors -> Error errors

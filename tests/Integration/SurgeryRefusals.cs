@@ -1,10 +1,10 @@
 using System;
 using System.Linq;
 using Expecto;
-using static Expecto.CSharp.Runner;
 using Microsoft.FSharp.Core;
 using TorchSharp;
 using TorchSharp.Modules;
+using static Expecto.CSharp.Runner;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

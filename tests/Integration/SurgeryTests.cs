@@ -3,11 +3,11 @@ using System.Collections.Generic;
 using System.IO;
 using System.Linq;
 using Expecto;
-using static Expecto.CSharp.Runner;
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 using TorchSharp;
 using TorchSharp.Modules;
+using static Expecto.CSharp.Runner;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 

@@ -11,87 +11,101 @@ open Golden
 /// a double, relative to the target.
 let private gramRounding = 1e-7
 
-let private options sweeps =
-    { SweepOptions.defaults with
-        MaxSweeps = sweeps
-        Tolerance = 1e-9 }
+let private options sweeps = { SweepOptions.defaults with MaxSweeps = sweeps; Tolerance = 1e-9 }
 
 /// A target near the format, and a network for it.
 let private problem (case: FormatCase) =
     let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
     let rough = noise (case.Seed + 1) clean.shape
-    let k = clean.add (rough.mul (clean.norm().div(rough.norm ()).mul (Num.tensor 0.3)))
+    let k = clean.add (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
     let fit = Factorize.run { Factorize.defaults with Sweeps = options 60 } case.Format k |> ok
     k, fit
 
 let private als =
-    testList "alternating least squares" [
-        costlyLaw "the error never rises" (fun (case: FormatCase) ->
-            let _, fit = problem case
+    testList
+        "alternating least squares"
+        [
+            costlyLaw "the error never rises" (fun (case: FormatCase) ->
+                let _, fit = problem case
 
-            for before, after in Seq.pairwise fit.Trace do
-                Expect.isLessThanOrEqual after (before * (1.0 + 1e-9) + gramRounding) "error")
-        costlyLaw "the start is not changed and the error is that of the difference" (fun (case: FormatCase) ->
-            let k, fit = problem case
-            near 1e-9 (k.sub(Contraction.reconstruct fit.Network).norm().ToDouble() + 1e-12) (fit.Error + 1e-12) "error"
-            near 1e-9 (Sensitivity.value fit.Network) fit.Sensitivity "S")
-        costlyLaw "float32 in, float32 out" (fun (case: FormatCase) ->
-            let k, _ = problem case
-            let fit = Factorize.run { Factorize.defaults with Sweeps = options 5 } case.Format (k.``to`` torch.float32) |> ok
-            Expect.isTrue (fit.Network.Cores |> Seq.forall (fun core -> core.dtype = torch.float32)) "dtype")
-        costlyLaw "a seed gives the same bits" (fun (case: FormatCase) ->
-            let k, first = problem case
-            let _, second = problem case
-            ignore k
-            Seq.iter2 (fun (a: torch.Tensor) (b: torch.Tensor) -> Expect.isTrue (identical a b) "core") first.Network.Cores second.Network.Cores)
-    ]
+                for before, after in Seq.pairwise fit.Trace do
+                    Expect.isLessThanOrEqual after (before * (1.0 + 1e-9) + gramRounding) "error")
+            costlyLaw "the start is not changed and the error is that of the difference" (fun (case: FormatCase) ->
+                let k, fit = problem case
+                near 1e-9 (k.sub(Contraction.reconstruct fit.Network).norm().ToDouble() + 1e-12) (fit.Error + 1e-12) "error"
+                near 1e-9 (Sensitivity.value fit.Network) fit.Sensitivity "S")
+            costlyLaw "float32 in, float32 out" (fun (case: FormatCase) ->
+                let k, _ = problem case
+
+                let fit =
+                    Factorize.run { Factorize.defaults with Sweeps = options 5 } case.Format (k.``to`` torch.float32)
+                    |> ok
+
+                Expect.isTrue (fit.Network.Cores |> Seq.forall (fun core -> core.dtype = torch.float32)) "dtype")
+            costlyLaw "a seed gives the same bits" (fun (case: FormatCase) ->
+                let k, first = problem case
+                let _, second = problem case
+                ignore k
+
+                Seq.iter2
+                    (fun (a: torch.Tensor) (b: torch.Tensor) -> Expect.isTrue (identical a b) "core")
+                    first.Network.Cores
+                    second.Network.Cores)
+        ]
 
 let private correction =
-    testList "correction" [
-        costlyLaw "from a start that meets the bound S never rises and the error stays within it" (fun (case: FormatCase) ->
-            let k, fit = problem case
+    testList
+        "correction"
+        [
+            costlyLaw "from a start that meets the bound S never rises and the error stays within it" (fun (case: FormatCase) ->
+                let k, fit = problem case
 
-            for slack in [ 1.0; 1.001; 1.3 ] do
-                let delta = fit.Error * slack
+                for slack in [ 1.0; 1.001; 1.3 ] do
+                    let delta = fit.Error * slack
+
+                    if delta > 1e-6 && delta < k.norm().ToDouble() then
+                        match Correction.epc (options 30) (ErrorBound.Absolute delta) k fit.Network with
+                        | Ok corrected ->
+                            Expect.isLessThanOrEqual corrected.Error (delta * (1.0 + 1e-9)) "error"
+                            Expect.isLessThanOrEqual corrected.Sensitivity (fit.Sensitivity * (1.0 + 1e-12)) "S"
+
+                            for before, after in Seq.pairwise corrected.Trace do
+                                Expect.isLessThanOrEqual after (before * (1.0 + 1e-12)) "S of a sweep"
+                        // Least squares may leave a bond that the target does not need.
+                        | Error [ TensorNetError.RankDeficientBond _ ] -> ()
+                        | Error errors -> failtestf "%A" (errors |> List.map _.Message))
+            costlyLaw "a single block never raises S nor leaves the bound" (fun (case: FormatCase) ->
+                let k, fit = problem case
+                let delta = fit.Error * 1.05
 
                 if delta > 1e-6 && delta < k.norm().ToDouble() then
-                    match Correction.epc (options 30) (ErrorBound.Absolute delta) k fit.Network with
-                    | Ok corrected ->
-                        Expect.isLessThanOrEqual corrected.Error (delta * (1.0 + 1e-9)) "error"
-                        Expect.isLessThanOrEqual corrected.Sensitivity (fit.Sensitivity * (1.0 + 1e-12)) "S"
+                    let cores = fit.Network.Cores |> Seq.toArray
+                    let spec = fit.Network.Spec
+                    let full = Plan.make Order.Auto spec
+                    let value () = Sensitivity.value (new Network(spec, cores))
+                    let mutable s = value ()
 
-                        for before, after in Seq.pairwise corrected.Trace do
-                            Expect.isLessThanOrEqual after (before * (1.0 + 1e-12)) "S of a sweep"
-                    // Least squares may leave a bond that the target does not need.
-                    | Error [ TensorNetError.RankDeficientBond _ ] -> ()
-                    | Error errors -> failtestf "%A" (errors |> List.map _.Message))
-        costlyLaw "a single block never raises S nor leaves the bound" (fun (case: FormatCase) ->
-            let k, fit = problem case
-            let delta = fit.Error * 1.05
+                    for i, block in List.indexed (Environment.blocks spec) do
+                        match Correction.solveBlock full block (Fit.lookup spec cores) k delta delta None with
+                        | Correction.Moved(core, _) -> cores[i] <- core
+                        | Correction.LeastSquares _ -> failtest "the start meets the bound"
+                        | Correction.Kept -> ()
 
-            if delta > 1e-6 && delta < k.norm().ToDouble() then
-                let cores = fit.Network.Cores |> Seq.toArray
-                let spec = fit.Network.Spec
-                let full = Plan.make Order.Auto spec
-                let value () = Sensitivity.value (new Network(spec, cores))
-                let mutable s = value ()
+                        let next = value ()
+                        Expect.isLessThanOrEqual next (s * (1.0 + 1e-9)) $"S after block {i}"
 
-                for i, block in List.indexed (Environment.blocks spec) do
-                    match Correction.solveBlock full block (Fit.lookup spec cores) k delta delta None with
-                    | Correction.Moved(core, _) -> cores[i] <- core
-                    | Correction.LeastSquares _ -> failtest "the start meets the bound"
-                    | Correction.Kept -> ()
+                        Expect.isLessThanOrEqual
+                            (Fit.explicitError full k (Fit.lookup spec cores))
+                            (delta * (1.0 + 1e-9))
+                            $"error after block {i}"
 
-                    let next = value ()
-                    Expect.isLessThanOrEqual next (s * (1.0 + 1e-9)) $"S after block {i}"
-                    Expect.isLessThanOrEqual (Fit.explicitError full k (Fit.lookup spec cores)) (delta * (1.0 + 1e-9)) $"error after block {i}"
-                    s <- next)
-        costlyLaw "the given network is not changed" (fun (case: FormatCase) ->
-            let k, fit = problem case
-            let before = fit.Network.Cores |> Seq.map _.clone() |> Seq.toList
-            Correction.epc (options 3) (ErrorBound.Relative 0.9) k fit.Network |> ignore
-            Seq.iter2 (fun (a: torch.Tensor) (b: torch.Tensor) -> Expect.isTrue (identical a b) "core") fit.Network.Cores before)
-    ]
+                        s <- next)
+            costlyLaw "the given network is not changed" (fun (case: FormatCase) ->
+                let k, fit = problem case
+                let before = fit.Network.Cores |> Seq.map _.clone() |> Seq.toList
+                Correction.epc (options 3) (ErrorBound.Relative 0.9) k fit.Network |> ignore
+                Seq.iter2 (fun (a: torch.Tensor) (b: torch.Tensor) -> Expect.isTrue (identical a b) "core") fit.Network.Cores before)
+        ]
 
 let private badInput =
     let k () = noise 1 [ 4L; 3L; 4L ]
@@ -103,76 +117,88 @@ let private badInput =
 
     let run format target = Factorize.run Factorize.defaults format target |> errorsOf
 
-    testList "bad input" [
-        testCase "NaN and infinite targets are counted" (fun () ->
-            use _ = torch.NewDisposeScope()
-            let bad = k ()
-            bad[0L, 0L, 0L] <- torch.tensor nan
-            bad[1L, 0L, 0L] <- torch.tensor infinity
-            Expect.equal (run (Format.CP 2) bad) [ TensorNetError.NotFinite("The target", 2L) ] "error")
-        testCase "a zero target is named" (fun () ->
-            use _ = torch.NewDisposeScope()
-            Expect.equal (run (Format.CP 2) (torch.zeros (4L, 3L, 4L))) [ TensorNetError.ZeroTensor "The target" ] "error")
-        testCase "an integer target is named" (fun () ->
-            use _ = torch.NewDisposeScope()
-            Expect.equal
-                (run (Format.CP 2) (torch.ones (4L, 3L, 4L, dtype = torch.int64)))
-                [ TensorNetError.DType("The target", "Int64", "Float32 or Float64") ]
-                "error")
-        for format, text in
-            [ Format.CP 0, "CP: rank is 0; expected 1 to 12"
-              Format.CP -3, "CP: rank is -3; expected 1 to 12"
-              Format.CP 13, "CP: rank is 13; expected 1 to 12"
-              Format.Tucker2(5, 2), "Tucker-2: first rank is 5; expected 1 to 4"
-              Format.Tucker2(2, 0), "Tucker-2: last rank is 0; expected 1 to 4"
-              Format.TensorChain [ 1; 1 ], "Tensor chain needs 3 ranks for this tensor; found 2"
-              Format.TensorChain [ 1; 5; 1 ], "Tensor chain: rank 2 is 5; expected 1 to 3" ] do
-            testCase $"ranks out of range: {text}" (fun () ->
+    testList
+        "bad input"
+        [
+            testCase "NaN and infinite targets are counted" (fun () ->
                 use _ = torch.NewDisposeScope()
-                let messages = run format (k ()) |> List.map _.Message |> String.concat "; "
-                Expect.stringContains messages text "message")
-        testCase "a target of the wrong order is named" (fun () ->
-            use _ = torch.NewDisposeScope()
-            let messages = run (Format.Tucker2(1, 1)) (noise 1 [ 4L; 4L ]) |> List.map _.Message
-            Expect.equal messages [ "Tucker-2 needs a tensor of 3 modes; found 2." ] "message")
-        for bound, text in
-            [ ErrorBound.Absolute -1.0, "The error bound is -1; expected 0 ≤ bound < "
-              ErrorBound.Absolute nan, "The error bound is NaN"
-              ErrorBound.Absolute 1e9, "The error bound is 1E+09"
-              ErrorBound.Relative 1.0, "The error bound is 1; expected 0 ≤ bound < 1"
-              ErrorBound.Relative 1e-3, "cannot be met at these ranks from this start" ] do
-            testCase $"error bounds: {text}" (fun () ->
+                let bad = k ()
+                bad[0L, 0L, 0L] <- torch.tensor nan
+                bad[1L, 0L, 0L] <- torch.tensor infinity
+                Expect.equal (run (Format.CP 2) bad) [ TensorNetError.NotFinite("The target", 2L) ] "error")
+            testCase "a zero target is named" (fun () ->
                 use _ = torch.NewDisposeScope()
-                let fit = Factorize.run Factorize.defaults (Format.CP 2) (k ()) |> ok
+                Expect.equal (run (Format.CP 2) (torch.zeros (4L, 3L, 4L))) [ TensorNetError.ZeroTensor "The target" ] "error")
+            testCase "an integer target is named" (fun () ->
+                use _ = torch.NewDisposeScope()
 
-                match Correction.epc SweepOptions.defaults bound (k ()) fit.Network with
-                | Ok _ -> failtest "accepted"
-                | Error errors -> Expect.stringContains (errors |> List.map _.Message |> String.concat "; ") text "message")
-        testCase "cores of the wrong number, shape, dtype or name are all named at once" (fun () ->
-            use _ = torch.NewDisposeScope()
-            let spec = Format.spec [ 4; 3; 4 ] (Format.CP 2) |> function Ok s -> s | Error e -> failtestf "%A" e
-
-            match Network.create spec [ "A", noise 1 [ 4L; 2L ]; "B", noise 2 [ 3L; 3L ]; "D", noise 3 [ 4L; 2L ] ] with
-            | Ok _ -> failtest "accepted"
-            | Error errors ->
                 Expect.equal
-                    errors
-                    [ TensorNetError.UnknownCore("D", [ "A"; "B"; "C" ])
-                      TensorNetError.CoreShape("B", [ 3L; 3L ], [ 3L; 2L ])
-                      TensorNetError.MissingCore "C" ]
-                    "errors")
-        testCase "a cancelled run returns the best so far and says so" (fun () ->
-            use _ = torch.NewDisposeScope()
-            use source = new System.Threading.CancellationTokenSource()
-            source.Cancel()
+                    (run (Format.CP 2) (torch.ones (4L, 3L, 4L, dtype = torch.int64)))
+                    [ TensorNetError.DType("The target", "Int64", "Float32 or Float64") ]
+                    "error")
+            for format, text in
+                [
+                    Format.CP 0, "CP: rank is 0; expected 1 to 12"
+                    Format.CP -3, "CP: rank is -3; expected 1 to 12"
+                    Format.CP 13, "CP: rank is 13; expected 1 to 12"
+                    Format.Tucker2(5, 2), "Tucker-2: first rank is 5; expected 1 to 4"
+                    Format.Tucker2(2, 0), "Tucker-2: last rank is 0; expected 1 to 4"
+                    Format.TensorChain [ 1; 1 ], "Tensor chain needs 3 ranks for this tensor; found 2"
+                    Format.TensorChain [ 1; 5; 1 ], "Tensor chain: rank 2 is 5; expected 1 to 3"
+                ] do
+                testCase $"ranks out of range: {text}" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let messages = run format (k ()) |> List.map _.Message |> String.concat "; "
+                    Expect.stringContains messages text "message")
+            testCase "a target of the wrong order is named" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let messages = run (Format.Tucker2(1, 1)) (noise 1 [ 4L; 4L ]) |> List.map _.Message
+                Expect.equal messages [ "Tucker-2 needs a tensor of 3 modes; found 2." ] "message")
+            for bound, text in
+                [
+                    ErrorBound.Absolute -1.0, "The error bound is -1; expected 0 ≤ bound < "
+                    ErrorBound.Absolute nan, "The error bound is NaN"
+                    ErrorBound.Absolute 1e9, "The error bound is 1E+09"
+                    ErrorBound.Relative 1.0, "The error bound is 1; expected 0 ≤ bound < 1"
+                    ErrorBound.Relative 1e-3, "cannot be met at these ranks from this start"
+                ] do
+                testCase $"error bounds: {text}" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let fit = Factorize.run Factorize.defaults (Format.CP 2) (k ()) |> ok
 
-            let options =
-                { SweepOptions.defaults with
-                    Cancellation = source.Token }
+                    match Correction.epc SweepOptions.defaults bound (k ()) fit.Network with
+                    | Ok _ -> failtest "accepted"
+                    | Error errors -> Expect.stringContains (errors |> List.map _.Message |> String.concat "; ") text "message")
+            testCase "cores of the wrong number, shape, dtype or name are all named at once" (fun () ->
+                use _ = torch.NewDisposeScope()
 
-            let fit = Factorize.run { Factorize.defaults with Sweeps = options } (Format.CP 2) (k ()) |> ok
-            Expect.equal fit.Stop Stop.Cancelled "stop"
-            Expect.equal fit.Sweeps 0 "sweeps")
-    ]
+                let spec =
+                    Format.spec [ 4; 3; 4 ] (Format.CP 2)
+                    |> function
+                        | Ok s -> s
+                        | Error e -> failtestf "%A" e
+
+                match Network.create spec [ "A", noise 1 [ 4L; 2L ]; "B", noise 2 [ 3L; 3L ]; "D", noise 3 [ 4L; 2L ] ] with
+                | Ok _ -> failtest "accepted"
+                | Error errors ->
+                    Expect.equal
+                        errors
+                        [
+                            TensorNetError.UnknownCore("D", [ "A"; "B"; "C" ])
+                            TensorNetError.CoreShape("B", [ 3L; 3L ], [ 3L; 2L ])
+                            TensorNetError.MissingCore "C"
+                        ]
+                        "errors")
+            testCase "a cancelled run returns the best so far and says so" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use source = new System.Threading.CancellationTokenSource()
+                source.Cancel()
+
+                let options = { SweepOptions.defaults with Cancellation = source.Token }
+
+                let fit = Factorize.run { Factorize.defaults with Sweeps = options } (Format.CP 2) (k ()) |> ok
+                Expect.equal fit.Stop Stop.Cancelled "stop"
+                Expect.equal fit.Sweeps 0 "sweeps")
+        ]
 
 let all = testList "factorisation" [ als; correction; badInput ]

@@ -10,36 +10,48 @@ open Golden
 let private tensorStays = 1e-12
 
 let all =
-    testList "balance" [
-        law "T stays" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
-            close tensorStays (Contraction.reconstruct (Gauge.balance network |> ok)) (Contraction.reconstruct network) "T")
-        law "S never rises" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
-            Expect.isLessThanOrEqual (Sensitivity.value (Gauge.balance network |> ok)) (Sensitivity.value network * (1.0 + 1e-13)) "S")
-        law "balancing again changes nothing" (fun (case: FormatCase) ->
-            let once = Gauge.balance (randomNetwork case.Seed case.Spec) |> ok
-            near 1e-11 (Sensitivity.value (Gauge.balance once |> ok)) (Sensitivity.value once) "S")
-        law "any gauge of a network comes to the same S" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
-            let other = regauged case.Seed network
-            close 1e-10 (Contraction.reconstruct other) (Contraction.reconstruct network) "the gauge leaves T"
-            near 1e-9 (Sensitivity.value (Gauge.balance other |> ok)) (Sensitivity.value (Gauge.balance network |> ok)) "S")
-        law "the given network is not changed" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
-            let before = network.Cores |> Seq.map _.clone() |> Seq.toList
-            Gauge.balance network |> ok |> ignore
-            Seq.iter2 (fun (core: torch.Tensor) (kept: torch.Tensor) -> Expect.isTrue (identical core kept) "core") network.Cores before)
-        testCase "a rank-deficient bond is refused by name" (fun () ->
-            use _ = torch.NewDisposeScope()
-            let spec = Format.spec [ 4; 3; 4 ] (Format.Tucker2(2, 2)) |> function Ok s -> s | Error e -> failtestf "%A" e
-            let network = randomNetwork 3 spec
-            let a = network["A"].clone ()
-            a[torch.TensorIndex.Colon, torch.TensorIndex.Single 1L] <- a[torch.TensorIndex.Colon, torch.TensorIndex.Single 0L]
-            let deficient = networkOf spec [ a; network["B"]; network["C"] ]
+    testList
+        "balance"
+        [
+            law "T stays" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                close tensorStays (Contraction.reconstruct (Gauge.balance network |> ok)) (Contraction.reconstruct network) "T")
+            law "S never rises" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                Expect.isLessThanOrEqual (Sensitivity.value (Gauge.balance network |> ok)) (Sensitivity.value network * (1.0 + 1e-13)) "S")
+            law "balancing again changes nothing" (fun (case: FormatCase) ->
+                let once = Gauge.balance (randomNetwork case.Seed case.Spec) |> ok
+                near 1e-11 (Sensitivity.value (Gauge.balance once |> ok)) (Sensitivity.value once) "S")
+            law "any gauge of a network comes to the same S" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                let other = regauged case.Seed network
+                close 1e-10 (Contraction.reconstruct other) (Contraction.reconstruct network) "the gauge leaves T"
+                near 1e-9 (Sensitivity.value (Gauge.balance other |> ok)) (Sensitivity.value (Gauge.balance network |> ok)) "S")
+            law "the given network is not changed" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                let before = network.Cores |> Seq.map _.clone() |> Seq.toList
+                Gauge.balance network |> ok |> ignore
 
-            match Gauge.balance deficient with
-            | Error [ TensorNetError.RankDeficientBond(bond, rank, dimension) ] ->
-                Expect.equal (bond, rank, dimension) ("a", 1, 2) "the error"
-            | other -> failtestf "%A" other)
-    ]
+                Seq.iter2
+                    (fun (core: torch.Tensor) (kept: torch.Tensor) -> Expect.isTrue (identical core kept) "core")
+                    network.Cores
+                    before)
+            testCase "a rank-deficient bond is refused by name" (fun () ->
+                use _ = torch.NewDisposeScope()
+
+                let spec =
+                    Format.spec [ 4; 3; 4 ] (Format.Tucker2(2, 2))
+                    |> function
+                        | Ok s -> s
+                        | Error e -> failtestf "%A" e
+
+                let network = randomNetwork 3 spec
+                let a = network["A"].clone()
+                a[torch.TensorIndex.Colon, torch.TensorIndex.Single 1L] <- a[torch.TensorIndex.Colon, torch.TensorIndex.Single 0L]
+                let deficient = networkOf spec [ a; network["B"]; network["C"] ]
+
+                match Gauge.balance deficient with
+                | Error [ TensorNetError.RankDeficientBond(bond, rank, dimension) ] ->
+                    Expect.equal (bond, rank, dimension) ("a", 1, 2) "the error"
+                | other -> failtestf "%A" other)
+        ]

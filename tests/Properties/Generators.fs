@@ -19,23 +19,21 @@ let specOk (result: Result<Spec, SpecError list>) =
 /// of one and cores without bonds all occur.
 [<StructuredFormatDisplay("{Text}")>]
 type AnyNetwork =
-    { Dims: int list
-      Cores: int list list
-      Output: int list
-      Seed: int }
+    {
+        Dims: int list
+        Cores: int list list
+        Output: int list
+        Seed: int
+    }
 
     member this.Spec =
         let axis i = Axis(string (char (int 'a' + i)))
 
-        let used =
-            List.concat this.Cores |> List.distinct |> List.sort
+        let used = List.concat this.Cores |> List.distinct |> List.sort
 
         Spec.create
             (used |> List.map (fun i -> axis i, this.Dims[i]))
-            (this.Cores
-             |> List.mapi (fun i axes ->
-                 { Name = Spec.positionName i
-                   Axes = List.map axis axes }))
+            (this.Cores |> List.mapi (fun i axes -> { Name = Spec.positionName i; Axes = List.map axis axes }))
             (List.map axis this.Output)
         |> specOk
 
@@ -49,8 +47,7 @@ type AnyNetwork =
 
 let private valid (network: AnyNetwork) =
     not network.Cores.IsEmpty
-    && network.Output
-       |> List.forall (fun i -> network.Cores |> List.exists (List.contains i))
+    && network.Output |> List.forall (fun i -> network.Cores |> List.exists (List.contains i))
 
 let private subset (items: 'a list) =
     gen {
@@ -63,16 +60,15 @@ let private anyNetwork =
     gen {
         let! axes = Gen.choose (1, 6)
         let! cores = Gen.choose (1, 5)
-        let! dims = Gen.listOfLength axes (Gen.frequency [ 1, Gen.constant 1; 4, Gen.constant 2; 4, Gen.constant 3 ])
+
+        let! dims =
+            Gen.listOfLength axes (Gen.frequency [ 1, Gen.constant 1; 4, Gen.constant 2; 4, Gen.constant 3 ])
+
         let! lists = Gen.listOfLength cores (subset [ 0 .. axes - 1 ])
         let! output = subset (List.concat lists |> List.distinct)
         let! seed = Gen.choose (0, 1_000_000)
 
-        return
-            { Dims = dims
-              Cores = lists
-              Output = List.truncate 4 output
-              Seed = seed }
+        return { Dims = dims; Cores = lists; Output = List.truncate 4 output; Seed = seed }
     }
 
 let private without i (list: 'a list) = List.removeAt i list
@@ -85,24 +81,26 @@ let private shrinkNetwork (n: AnyNetwork) =
         for i in List.distinct (List.concat n.Cores) do
             { n with
                 Cores = n.Cores |> List.map (List.filter ((<>) i))
-                Output = n.Output |> List.filter ((<>) i) }
+                Output = n.Output |> List.filter ((<>) i)
+            }
 
         for i in 0 .. n.Output.Length - 1 do
             { n with Output = without i n.Output }
 
         for i in 0 .. n.Dims.Length - 1 do
             if n.Dims[i] > 1 then
-                { n with
-                    Dims = n.Dims |> List.mapi (fun j d -> if i = j then d - 1 else d) }
+                { n with Dims = n.Dims |> List.mapi (fun j d -> if i = j then d - 1 else d) }
     }
     |> Seq.filter valid
 
 /// A named format over three modes with admissible ranks.
 [<StructuredFormatDisplay("{Text}")>]
 type FormatCase =
-    { Shape: int list
-      Format: Format
-      Seed: int }
+    {
+        Shape: int list
+        Format: Format
+        Seed: int
+    }
 
     member this.Spec =
         match Format.spec this.Shape this.Format with
@@ -145,17 +143,21 @@ let private formatCase =
         let! format = formatOver shape
         let! seed = Gen.choose (0, 1_000_000)
 
-        return
-            { Shape = shape
-              Format = format
-              Seed = seed }
+        return { Shape = shape; Format = format; Seed = seed }
     }
 
 type Arbitraries =
     static member AnyNetwork() = Arb.fromGenShrink (anyNetwork, shrinkNetwork)
 
     static member FormatCase() =
-        Arb.fromGenShrink (formatCase, (fun c -> seq { if c.Seed > 0 then { c with Seed = c.Seed / 2 } }))
+        Arb.fromGenShrink (
+            formatCase,
+            (fun c ->
+                seq {
+                    if c.Seed > 0 then
+                        { c with Seed = c.Seed / 2 }
+                })
+        )
 
 /// How many cases each law is tried on; `LAW_CASES` raises it.
 let cases =
@@ -164,10 +166,7 @@ let cases =
     | "" -> 100
     | text -> int text
 
-let config =
-    { FsCheckConfig.defaultConfig with
-        maxTest = cases
-        arbitrary = [ typeof<Arbitraries> ] }
+let config = { FsCheckConfig.defaultConfig with maxTest = cases; arbitrary = [ typeof<Arbitraries> ] }
 
 /// A law over drawn cases; every tensor that it makes is disposed.
 let law name (check: 'a -> unit) =
@@ -181,8 +180,7 @@ let costlyLaw name (check: 'a -> unit) =
         use _ = torch.NewDisposeScope()
         check case)
 
-let randomNetwork (seed: int) (spec: Spec) =
-    Network.random torch.float64 (uint64 seed) spec
+let randomNetwork (seed: int) (spec: Spec) = Network.random torch.float64 (uint64 seed) spec
 
 let noise (seed: int) (shape: int64 seq) =
     use generator = new torch.Generator(uint64 seed)
@@ -197,8 +195,7 @@ let identical (a: torch.Tensor) (b: torch.Tensor) =
 let entries (tensor: torch.Tensor) = Linalg.toArray tensor
 
 /// The cores of a network as arrays, for the oracle.
-let arrays (network: Network) =
-    network.Spec.Cores |> List.map (fun core -> core.Name, entries network[core.Name]) |> Map.ofList
+let arrays (network: Network) = network.Spec.Cores |> List.map (fun core -> core.Name, entries network[core.Name]) |> Map.ofList
 
 /// The oracle's tensor of a network, over the same cores or those of the network that it was derived from.
 let oracle (spec: Spec) (network: Network) =
@@ -207,7 +204,7 @@ let oracle (spec: Spec) (network: Network) =
 
 /// A core with a matrix applied along one of its axes.
 let along (core: torch.Tensor) (axis: int) (matrix: torch.Tensor) =
-    core.movedim([| int64 axis |], [| -1L |]).matmul(matrix).movedim ([| -1L |], [| int64 axis |])
+    core.movedim([| int64 axis |], [| -1L |]).matmul(matrix).movedim([| -1L |], [| int64 axis |])
 
 /// The same tensor in a random gauge: a matrix and its inverse on every ordinary bond, scalings of product one on hyperedges.
 let regauged (seed: int) (network: Network) =
@@ -222,16 +219,18 @@ let regauged (seed: int) (network: Network) =
 
         match Spec.carriers axis spec with
         | [ a; b ] ->
-            let m = torch.eye(n, dtype = torch.float64).add (noise (seed + i) [ n; n ] |> fun x -> x.mul (Num.tensor 0.4))
+            let m =
+                torch.eye(n, dtype = torch.float64).add(noise (seed + i) [ n; n ] |> fun x -> x.mul (Num.tensor 0.4))
+
             cores[place a] <- along cores[place a] (dim a axis) m
             cores[place b] <- along cores[place b] (dim b axis) (torch.linalg.inv m).mT
         | carriers when carriers.Length > 2 ->
             let logs = carriers |> List.mapi (fun j _ -> noise (seed + 17 * j + i) [ n ])
-            let mean = (List.reduce (fun (x: torch.Tensor) y -> x.add y) logs).div (Num.tensor (float logs.Length))
+            let mean = (List.reduce (fun (x: torch.Tensor) y -> x.add y) logs).div(Num.tensor (float logs.Length))
 
             List.iter2
                 (fun core (log: torch.Tensor) ->
-                    cores[place core] <- along cores[place core] (dim core axis) (torch.diag (log.sub(mean).exp ())))
+                    cores[place core] <- along cores[place core] (dim core axis) (torch.diag (log.sub(mean).exp())))
                 carriers
                 logs
         | _ -> ())

@@ -41,8 +41,7 @@ let names (pattern: string) =
     else
         [ pattern ]
 
-let json (path: string) =
-    JsonDocument.Parse(File.ReadAllText path).RootElement
+let json (path: string) = JsonDocument.Parse(File.ReadAllText path).RootElement
 
 let number (name: string) (e: JsonElement) = e.GetProperty(name).GetDouble()
 
@@ -50,31 +49,25 @@ let has (name: string) (e: JsonElement) =
     let found, value = e.TryGetProperty name
     found && value.ValueKind <> JsonValueKind.Null
 
-let floats (e: JsonElement) =
-    [| for x in e.EnumerateArray() -> x.GetDouble() |]
+let floats (e: JsonElement) = [| for x in e.EnumerateArray() -> x.GetDouble() |]
 
-let ints (e: JsonElement) =
-    [| for x in e.EnumerateArray() -> x.GetInt64() |]
+let ints (e: JsonElement) = [| for x in e.EnumerateArray() -> x.GetInt64() |]
 
 let tensor (e: JsonElement) : torch.Tensor =
     let shape = ints (e.GetProperty "shape")
     torch.tensor(floats (e.GetProperty "data"), dtype = torch.float64).reshape shape
 
-let tensors (e: JsonElement) =
-    [ for x in e.EnumerateArray() -> tensor x ]
+let tensors (e: JsonElement) = [ for x in e.EnumerateArray() -> tensor x ]
 
 /// The spec of an einsum over single letters.
 let specOf (einsum: string) (dims: (string * int) list) : Spec =
-    let axes (word: string) =
-        word |> Seq.map (fun c -> Axis(string c)) |> List.ofSeq
+    let axes (word: string) = word |> Seq.map (fun c -> Axis(string c)) |> List.ofSeq
 
     let parts = einsum.Split "->"
 
     let cores =
         parts[0].Split ','
-        |> Array.mapi (fun i word ->
-            { Name = Spec.positionName i
-              Axes = axes (word.Trim()) })
+        |> Array.mapi (fun i word -> { Name = Spec.positionName i; Axes = axes (word.Trim()) })
         |> List.ofArray
 
     match Spec.create (dims |> List.map (fun (name, n) -> Axis name, n)) cores (axes (parts[1].Trim())) with
@@ -86,13 +79,11 @@ let ok (result: Result<'T, TensorNetError list>) =
     | Ok value -> value
     | Error errors -> failtestf "%s" (String.Join("; ", errors |> List.map _.Message))
 
-let networkOf (spec: Spec) (cores: torch.Tensor list) =
-    Network.create spec (List.zip (spec.Cores |> List.map _.Name) cores) |> ok
+let networkOf (spec: Spec) (cores: torch.Tensor list) = Network.create spec (List.zip (spec.Cores |> List.map _.Name) cores) |> ok
 
 /// The network of a golden file, with the cores of the given property.
 let network (property: string) (e: JsonElement) =
-    let dims =
-        [ for p in e.GetProperty("dims").EnumerateObject() -> p.Name, p.Value.GetInt32() ]
+    let dims = [ for p in e.GetProperty("dims").EnumerateObject() -> p.Name, p.Value.GetInt32() ]
 
     let spec = specOf (nonNull (e.GetProperty("einsum").GetString())) dims
     networkOf spec (tensors (e.GetProperty property))
@@ -116,18 +107,20 @@ let safetensors (path: string) =
     let data = reader.ReadBytes(int (file.Length - file.Position))
 
     let tensors =
-        [ for entry in header.EnumerateObject() do
-              if entry.Name <> "__metadata__" then
-                  let range = ints (entry.Value.GetProperty "data_offsets")
-                  let bytes = data[int range[0] .. int range[1] - 1]
+        [
+            for entry in header.EnumerateObject() do
+                if entry.Name <> "__metadata__" then
+                    let range = ints (entry.Value.GetProperty "data_offsets")
+                    let bytes = data[int range[0] .. int range[1] - 1]
 
-                  let values =
-                      match entry.Value.GetProperty("dtype").GetString() with
-                      | "F64" -> Array.init (bytes.Length / 8) (fun i -> BitConverter.ToDouble(bytes, 8 * i))
-                      | "F32" -> Array.init (bytes.Length / 4) (fun i -> float (BitConverter.ToSingle(bytes, 4 * i)))
-                      | other -> failtestf "dtype %A" other
+                    let values =
+                        match entry.Value.GetProperty("dtype").GetString() with
+                        | "F64" -> Array.init (bytes.Length / 8) (fun i -> BitConverter.ToDouble(bytes, 8 * i))
+                        | "F32" -> Array.init (bytes.Length / 4) (fun i -> float (BitConverter.ToSingle(bytes, 4 * i)))
+                        | other -> failtestf "dtype %A" other
 
-                  entry.Name, torch.tensor(values, dtype = torch.float64).reshape (ints (entry.Value.GetProperty "shape")) ]
+                    entry.Name, torch.tensor(values, dtype = torch.float64).reshape(ints (entry.Value.GetProperty "shape"))
+        ]
 
     let metadata =
         [ for p in header.GetProperty("__metadata__").EnumerateObject() -> p.Name, string p.Value ]

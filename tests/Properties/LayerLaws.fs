@@ -12,18 +12,20 @@ open Golden
 
 [<StructuredFormatDisplay("{Text}")>]
 type ConvCase =
-    { In: int
-      Out: int
-      Kernel: int * int
-      Stride: int * int
-      Dilation: int * int
-      /// None: 'same'.
-      Padding: (int * int) option
-      Bias: bool
-      Batched: bool
-      Kind: int
-      Lowering: Lowering
-      Seed: int }
+    {
+        In: int
+        Out: int
+        Kernel: int * int
+        Stride: int * int
+        Dilation: int * int
+        /// None: 'same'.
+        Padding: (int * int) option
+        Bias: bool
+        Batched: bool
+        Kind: int
+        Lowering: Lowering
+        Seed: int
+    }
 
     member this.Text =
         $"in {this.In} out {this.Out} kernel {this.Kernel} stride {this.Stride} dilation {this.Dilation} padding {this.Padding} bias {this.Bias} "
@@ -47,22 +49,31 @@ let private convCase =
         let! seed = Gen.choose (0, 1_000_000)
 
         return
-            { In = fst channels
-              Out = snd channels
-              Kernel = kernel
-              Stride = stride
-              Dilation = dilation
-              Padding = if same then None else Some padding
-              Bias = bias
-              Batched = batched
-              Kind = kind
-              Lowering = lowering
-              Seed = seed }
+            {
+                In = fst channels
+                Out = snd channels
+                Kernel = kernel
+                Stride = stride
+                Dilation = dilation
+                Padding = if same then None else Some padding
+                Bias = bias
+                Batched = batched
+                Kind = kind
+                Lowering = lowering
+                Seed = seed
+            }
     }
 
 type ConvArbitraries =
     static member ConvCase() =
-        Arb.fromGenShrink (convCase, (fun c -> seq { if c.Bias then { c with Bias = false } }))
+        Arb.fromGenShrink (
+            convCase,
+            (fun c ->
+                seq {
+                    if c.Bias then
+                        { c with Bias = false }
+                })
+        )
 
 let private pairOf (a, b) = struct (int64 a, int64 b)
 
@@ -73,10 +84,10 @@ let conv (dtype: torch.ScalarType) (c: ConvCase) : Modules.Conv2d =
     let dtype = Nullable dtype
 
     match c.Padding with
-    | None -> torch.nn.Conv2d (int64 c.In, int64 c.Out, kernel, Padding.Same, stride, dilation, bias = c.Bias, dtype = dtype)
+    | None -> torch.nn.Conv2d(int64 c.In, int64 c.Out, kernel, Padding.Same, stride, dilation, bias = c.Bias, dtype = dtype)
     | Some padding ->
         let padding: Nullable<struct (int64 * int64)> = Nullable(pairOf padding)
-        torch.nn.Conv2d (int64 c.In, int64 c.Out, kernel, stride, padding, dilation, bias = c.Bias, dtype = dtype)
+        torch.nn.Conv2d(int64 c.In, int64 c.Out, kernel, stride, padding, dilation, bias = c.Bias, dtype = dtype)
 
 let private formatOf (c: ConvCase) =
     let s, d, t = c.In, fst c.Kernel * snd c.Kernel, c.Out
@@ -92,10 +103,14 @@ let private formatOf (c: ConvCase) =
         | Error _ -> Format.TensorChain [ 1; 1; 1 ]
 
 let private input (dtype: torch.ScalarType) (c: ConvCase) =
-    let shape = [ if c.Batched then 2L
-                  int64 c.In
-                  9L
-                  8L ]
+    let shape =
+        [
+            if c.Batched then
+                2L
+            int64 c.In
+            9L
+            8L
+        ]
 
     (noise (c.Seed + 1) shape).``to`` dtype
 
@@ -108,9 +123,7 @@ let private layer dtype (c: ConvCase) (dense: Modules.Conv2d) =
     let network = Network.random dtype (uint64 c.Seed) (specOf c)
     Layers.conv2dOf (Some c.Lowering) dense network |> ok
 
-let private config =
-    { config with
-        arbitrary = [ typeof<ConvArbitraries> ] }
+let private config = { config with arbitrary = [ typeof<ConvArbitraries> ] }
 
 let private law name (check: ConvCase -> unit) =
     testPropertyWithConfig config name (fun (c: ConvCase) ->
@@ -118,8 +131,7 @@ let private law name (check: ConvCase -> unit) =
         check c)
 
 /// Sums of a few hundred products of numbers of order one.
-let private tolerance (dtype: torch.ScalarType) =
-    if dtype = torch.float64 then 1e-10 else 2e-4
+let private tolerance (dtype: torch.ScalarType) = if dtype = torch.float64 then 1e-10 else 2e-4
 
 let private near (tolerance: float) (actual: torch.Tensor) (expected: torch.Tensor) what =
     Expect.equal (List.ofArray actual.shape) (List.ofArray expected.shape) $"{what}: shape"
@@ -127,161 +139,209 @@ let private near (tolerance: float) (actual: torch.Tensor) (expected: torch.Tens
     Expect.isLessThanOrEqual (actual.sub(expected).norm().``to``(torch.float64).ToDouble()) (tolerance * scale) what
 
 let private equality =
-    testList "equals the dense layer" [
-        for dtype in [ torch.float64; torch.float32 ] do
-            law $"forward, {dtype}" (fun c ->
-                use dense = conv dtype c
-                use layer = layer dtype c dense
-                use back = layer.ToConv2d()
-                let x = input dtype c
-                near (tolerance dtype) (layer.call x) (back.call x) "y")
-        law "gradients of input, bias and cores" (fun c ->
-            use dense = conv torch.float64 c
-            use layer = layer torch.float64 c dense
-            let x1 = (input torch.float64 c).requires_grad_ true
-            let y = layer.call x1
-            let weights = noise (c.Seed + 2) y.shape
-            y.mul(weights).sum().backward ()
-            let found = [ for p in layer.Factors -> (nonNull p.grad).clone () ]
+    testList
+        "equals the dense layer"
+        [
+            for dtype in [ torch.float64; torch.float32 ] do
+                law $"forward, {dtype}" (fun c ->
+                    use dense = conv dtype c
+                    use layer = layer dtype c dense
+                    use back = layer.ToConv2d()
+                    let x = input dtype c
+                    near (tolerance dtype) (layer.call x) (back.call x) "y")
+            law "gradients of input, bias and cores" (fun c ->
+                use dense = conv torch.float64 c
+                use layer = layer torch.float64 c dense
+                let x1 = (input torch.float64 c).requires_grad_ true
+                let y = layer.call x1
+                let weights = noise (c.Seed + 2) y.shape
+                y.mul(weights).sum().backward()
+                let found = [ for p in layer.Factors -> (nonNull p.grad).clone() ]
 
-            // Through the reconstructed kernel, by the dense convolution.
-            let x2 = x1.detach().clone().requires_grad_ true
-            use reference = layer.ToConv2d()
-            reference.call(x2).mul(weights).sum().backward ()
-            near 1e-10 (nonNull x1.grad) (nonNull x2.grad) "input"
+                // Through the reconstructed kernel, by the dense convolution.
+                let x2 = x1.detach().clone().requires_grad_ true
+                use reference = layer.ToConv2d()
+                reference.call(x2).mul(weights).sum().backward()
+                near 1e-10 (nonNull x1.grad) (nonNull x2.grad) "input"
 
-            if c.Bias then
-                near 1e-10 (nonNull (nonNull layer.Bias).grad) (nonNull (nonNull reference.bias).grad) "bias"
+                if c.Bias then
+                    near 1e-10 (nonNull (nonNull layer.Bias).grad) (nonNull (nonNull reference.bias).grad) "bias"
 
-            for p in layer.Factors do
-                (nonNull p.grad).zero_ () |> ignore
+                for p in layer.Factors do
+                    (nonNull p.grad).zero_() |> ignore
 
-            layer.Kernel().mul(nonNull reference.weight.grad).sum().backward ()
-            List.iter2 (fun (p: Modules.Parameter) (g: torch.Tensor) -> near 1e-10 g (nonNull p.grad) "core") (List.ofSeq layer.Factors) found)
-        law "the bias of the original is kept" (fun c ->
-            use dense = conv torch.float64 c
-            use layer = layer torch.float64 c dense
+                layer.Kernel().mul(nonNull reference.weight.grad).sum().backward()
 
-            match layer.Bias, dense.bias with
-            | null, null -> ()
-            | found, expected -> Expect.isTrue (identical (nonNull found) (nonNull expected)) "bias")
-        law "by default it starts from the kernel of the original" (fun c ->
-            use dense = conv torch.float64 c
-            use layer = Layers.conv2d { Factorize.defaults with Seed = uint64 c.Seed } None (formatOf c) dense |> ok
-            let kernel = dense.weight.detach ()
-            let error = layer.Kernel().detach().sub(kernel).norm().ToDouble()
-            Expect.isLessThan error (kernel.norm().ToDouble()) "nearer than nothing")
-    ]
+                List.iter2
+                    (fun (p: Modules.Parameter) (g: torch.Tensor) -> near 1e-10 g (nonNull p.grad) "core")
+                    (List.ofSeq layer.Factors)
+                    found)
+            law "the bias of the original is kept" (fun c ->
+                use dense = conv torch.float64 c
+                use layer = layer torch.float64 c dense
+
+                match layer.Bias, dense.bias with
+                | null, null -> ()
+                | found, expected -> Expect.isTrue (identical (nonNull found) (nonNull expected)) "bias")
+            law "by default it starts from the kernel of the original" (fun c ->
+                use dense = conv torch.float64 c
+                use layer = Layers.conv2d { Factorize.defaults with Seed = uint64 c.Seed } None (formatOf c) dense |> ok
+                let kernel = dense.weight.detach ()
+                let error = layer.Kernel().detach().sub(kernel).norm().ToDouble()
+                Expect.isLessThan error (kernel.norm().ToDouble()) "nearer than nothing")
+        ]
 
 let private factors =
-    testList "factors" [
-        law "set and read back, in place" (fun c ->
-            use dense = conv torch.float64 c
-            use layer = layer torch.float64 c dense
-            let held = layer.Factors |> Seq.toArray
-            let values = [| for p in held -> noise (c.Seed + 5) p.shape |]
-            layer.SetFactors values
+    testList
+        "factors"
+        [
+            law "set and read back, in place" (fun c ->
+                use dense = conv torch.float64 c
+                use layer = layer torch.float64 c dense
+                let held = layer.Factors |> Seq.toArray
+                let values = [| for p in held -> noise (c.Seed + 5) p.shape |]
+                layer.SetFactors values
 
-            Seq.iteri2 (fun i (p: Modules.Parameter) (v: torch.Tensor) ->
-                Expect.isTrue (identical p v) "value"
-                Expect.isTrue (p.Handle = held[i].Handle) "the same parameter") layer.Factors values
+                Seq.iteri2
+                    (fun i (p: Modules.Parameter) (v: torch.Tensor) ->
+                        Expect.isTrue (identical p v) "value"
+                        Expect.isTrue (p.Handle = held[i].Handle) "the same parameter")
+                    layer.Factors
+                    values
 
-            use network = layer.Network()
-            near 1e-12 (Convolution.weightOfKernel (pairOf c.Kernel) (Contraction.reconstruct network)) (layer.Kernel().detach ()) "kernel")
-        law "a wrong shape or dtype changes nothing and names all cores" (fun c ->
-            use dense = conv torch.float64 c
-            use layer = layer torch.float64 c dense
-            let before = [ for p in layer.Factors -> p.detach().clone () ]
-            let good = noise 1 layer.Factors[0].shape
+                use network = layer.Network()
 
-            match layer.TrySetFactors [| good; noise 2 [ 7L; 7L; 7L; 7L ]; (noise 3 layer.Factors[2].shape).``to`` torch.float32 |] with
-            | Error [ TensorNetError.CoreShape("B", found, _); TensorNetError.CoreDType("C", _, _) ] ->
-                Expect.equal found [ 7L; 7L; 7L; 7L ] "found"
-            | other -> failtestf "%A" other
+                near
+                    1e-12
+                    (Convolution.weightOfKernel (pairOf c.Kernel) (Contraction.reconstruct network))
+                    (layer.Kernel().detach())
+                    "kernel")
+            law "a wrong shape or dtype changes nothing and names all cores" (fun c ->
+                use dense = conv torch.float64 c
+                use layer = layer torch.float64 c dense
+                let before = [ for p in layer.Factors -> p.detach().clone() ]
+                let good = noise 1 layer.Factors[0].shape
 
-            Seq.iter2 (fun (p: Modules.Parameter) (kept: torch.Tensor) -> Expect.isTrue (identical p kept) "value") layer.Factors before)
-        law "state dict, dtype moves and sensitivity see the same cores" (fun c ->
-            use dense = conv torch.float32 c
-            use layer = layer torch.float32 c dense
-            let keys = layer.state_dict().Keys |> Seq.sort |> List.ofSeq
-            Expect.equal keys [ "A"; "B"; "C"; if c.Bias then "bias" ] "keys"
-            let s = (layer.Sensitivity()).ToDouble()
-            layer.``to`` torch.float64 |> ignore
-            let x = input torch.float64 c
-            use back = layer.ToConv2d()
-            near 1e-10 (layer.call x) (back.call x) "y after the move"
-            let moved = (layer.Sensitivity()).ToDouble()
-            Expect.isLessThan (abs (moved - s)) (1e-4 * (1.0 + s)) "S")
-    ]
+                match
+                    layer.TrySetFactors [| good; noise 2 [ 7L; 7L; 7L; 7L ]; (noise 3 layer.Factors[2].shape).``to`` torch.float32 |]
+                with
+                | Error [ TensorNetError.CoreShape("B", found, _); TensorNetError.CoreDType("C", _, _) ] ->
+                    Expect.equal found [ 7L; 7L; 7L; 7L ] "found"
+                | other -> failtestf "%A" other
+
+                Seq.iter2
+                    (fun (p: Modules.Parameter) (kept: torch.Tensor) -> Expect.isTrue (identical p kept) "value")
+                    layer.Factors
+                    before)
+            law "state dict, dtype moves and sensitivity see the same cores" (fun c ->
+                use dense = conv torch.float32 c
+                use layer = layer torch.float32 c dense
+                let keys = layer.state_dict().Keys |> Seq.sort |> List.ofSeq
+
+                Expect.equal
+                    keys
+                    [
+                        "A"
+                        "B"
+                        "C"
+                        if c.Bias then
+                            "bias"
+                    ]
+                    "keys"
+
+                let s = (layer.Sensitivity()).ToDouble()
+                layer.``to`` torch.float64 |> ignore
+                let x = input torch.float64 c
+                use back = layer.ToConv2d()
+                near 1e-10 (layer.call x) (back.call x) "y after the move"
+                let moved = (layer.Sensitivity()).ToDouble()
+                Expect.isLessThan (abs (moved - s)) (1e-4 * (1.0 + s)) "S")
+        ]
 
 let private refusals =
-    testList "refusals" [
-        testCase "groups and padding modes are named" (fun () ->
-            use conv = torch.nn.Conv2d (4L, 4L, 3L, groups = 2L, padding_mode = PaddingModes.Reflect)
+    testList
+        "refusals"
+        [
+            testCase "groups and padding modes are named" (fun () ->
+                use conv = torch.nn.Conv2d(4L, 4L, 3L, groups = 2L, padding_mode = PaddingModes.Reflect)
 
-            match Layers.conv2d Factorize.defaults None (Format.CP 2) conv with
-            | Error errors ->
-                Expect.equal
-                    (errors |> List.map (function TensorNetError.Unsupported(option, found, _) -> option, found | e -> "?", e.Message))
-                    [ "groups", "2"; "padding_mode", "Reflect" ]
-                    "errors"
-            | Ok _ -> failtest "accepted")
-        testCase "an input of the wrong rank, channels or dtype is refused" (fun () ->
-            use _ = torch.NewDisposeScope()
-            use conv = torch.nn.Conv2d (4L, 4L, 3L)
-            use layer = Layers.conv2d Factorize.defaults None (Format.CP 2) conv |> ok
+                match Layers.conv2d Factorize.defaults None (Format.CP 2) conv with
+                | Error errors ->
+                    Expect.equal
+                        (errors
+                         |> List.map (function
+                             | TensorNetError.Unsupported(option, found, _) -> option, found
+                             | e -> "?", e.Message))
+                        [ "groups", "2"; "padding_mode", "Reflect" ]
+                        "errors"
+                | Ok _ -> failtest "accepted")
+            testCase "an input of the wrong rank, channels or dtype is refused" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use conv = torch.nn.Conv2d(4L, 4L, 3L)
+                use layer = Layers.conv2d Factorize.defaults None (Format.CP 2) conv |> ok
 
-            let message (x: torch.Tensor) =
-                try
-                    layer.call x |> ignore
-                    "accepted"
-                with :? TensorNetException as e ->
-                    e.Message
+                let message (x: torch.Tensor) =
+                    try
+                        layer.call x |> ignore
+                        "accepted"
+                    with :? TensorNetException as e ->
+                        e.Message
 
-            Expect.stringContains (message (torch.zeros (4L, 4L))) "expected batch × channels" "rank"
-            Expect.stringContains (message (torch.zeros (1L, 3L, 8L, 8L))) "expected 4 channels" "channels"
-            Expect.stringContains (message (torch.zeros (1L, 4L, 8L, 8L, dtype = torch.float64))) "expected Float32" "dtype")
-    ]
+                Expect.stringContains (message (torch.zeros (4L, 4L))) "expected batch × channels" "rank"
+                Expect.stringContains (message (torch.zeros (1L, 3L, 8L, 8L))) "expected 4 channels" "channels"
+                Expect.stringContains (message (torch.zeros (1L, 4L, 8L, 8L, dtype = torch.float64))) "expected Float32" "dtype")
+        ]
 
 let private golden =
-    testList "golden layers" [
-        for kind in [ "cpd"; "tkd"; "tc" ] do
-            fileTest "golden" $"layer_{kind}.json" (fun path ->
-                use _ = torch.NewDisposeScope()
-                let e = json path
+    testList
+        "golden layers"
+        [
+            for kind in [ "cpd"; "tkd"; "tc" ] do
+                fileTest "golden" $"layer_{kind}.json" (fun path ->
+                    use _ = torch.NewDisposeScope()
+                    let e = json path
 
-                for case in e.GetProperty("cases").EnumerateArray() do
-                    let kernel = ints (case.GetProperty "kernel")
-                    let stride = ints (case.GetProperty "stride")
-                    let padding = ints (case.GetProperty "padding")
-                    let dilation = ints (case.GetProperty "dilation")
-                    let pair (a: int64[]) : Nullable<struct (int64 * int64)> = Nullable(struct (a[0], a[1]))
-                    let s, t = e.GetProperty("in_channels").GetInt64(), e.GetProperty("out_channels").GetInt64()
-                    let hasBias = has "bias" case
+                    for case in e.GetProperty("cases").EnumerateArray() do
+                        let kernel = ints (case.GetProperty "kernel")
+                        let stride = ints (case.GetProperty "stride")
+                        let padding = ints (case.GetProperty "padding")
+                        let dilation = ints (case.GetProperty "dilation")
+                        let pair (a: int64[]) : Nullable<struct (int64 * int64)> = Nullable(struct (a[0], a[1]))
+                        let s, t = e.GetProperty("in_channels").GetInt64(), e.GetProperty("out_channels").GetInt64()
+                        let hasBias = has "bias" case
 
-                    use dense =
-                        torch.nn.Conv2d (s, t, struct (kernel[0], kernel[1]), pair stride, pair padding, pair dilation, bias = hasBias, dtype = Nullable torch.float64)
+                        use dense =
+                            torch.nn.Conv2d(
+                                s,
+                                t,
+                                struct (kernel[0], kernel[1]),
+                                pair stride,
+                                pair padding,
+                                pair dilation,
+                                bias = hasBias,
+                                dtype = Nullable torch.float64
+                            )
 
-                    if hasBias then
-                        use _ = torch.no_grad ()
-                        (nonNull dense.bias).copy_ (tensor (case.GetProperty "bias")) |> ignore
+                        if hasBias then
+                            use _ = torch.no_grad ()
+                            (nonNull dense.bias).copy_(tensor (case.GetProperty "bias")) |> ignore
 
-                    let factors = tensors (case.GetProperty "factors")
-                    let einsum = nonNull (e.GetProperty("einsum").GetString())
+                        let factors = tensors (case.GetProperty "factors")
+                        let einsum = nonNull (e.GetProperty("einsum").GetString())
 
-                    let dims =
-                        Seq.zip (einsum.Split("->").[0].Split ',') factors
-                        |> Seq.collect (fun (word, f) -> Seq.zip (Seq.map string word) (Seq.map int f.shape))
-                        |> Seq.distinct
-                        |> List.ofSeq
+                        let dims =
+                            Seq.zip (einsum.Split("->").[0].Split ',') factors
+                            |> Seq.collect (fun (word, f) -> Seq.zip (Seq.map string word) (Seq.map int f.shape))
+                            |> Seq.distinct
+                            |> List.ofSeq
 
-                    let network = networkOf (Golden.specOf einsum dims) factors
+                        let network = networkOf (Golden.specOf einsum dims) factors
 
-                    for lowering in [ Lowering.Staged; Lowering.Dense ] do
-                        use layer = Layers.conv2dOf (Some lowering) dense network |> ok
-                        close 1e-12 (layer.Kernel().detach ()) (tensor (case.GetProperty "weight")) "kernel"
-                        close 1e-11 (layer.call(tensor (case.GetProperty "x")).detach ()) (tensor (case.GetProperty "y")) "y"
-                        Golden.near 1e-12 ((layer.Sensitivity()).ToDouble()) (number "sensitivity" case) "S")
-    ]
+                        for lowering in [ Lowering.Staged; Lowering.Dense ] do
+                            use layer = Layers.conv2dOf (Some lowering) dense network |> ok
+                            close 1e-12 (layer.Kernel().detach()) (tensor (case.GetProperty "weight")) "kernel"
+                            close 1e-11 (layer.call(tensor (case.GetProperty "x")).detach()) (tensor (case.GetProperty "y")) "y"
+                            Golden.near 1e-12 ((layer.Sensitivity()).ToDouble()) (number "sensitivity" case) "S")
+        ]
 
 let all = testList "layers" [ equality; factors; refusals; golden ]

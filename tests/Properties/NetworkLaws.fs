@@ -23,109 +23,138 @@ let private jacobian (network: Network) =
     network.Spec.Cores |> List.map (fun core -> Oracle.jacobianNorm2 network.Spec cores core.Name)
 
 let private contraction =
-    testList "contraction" [
-        law "reconstruction equals the loops" (fun (case: AnyNetwork) ->
-            let network = randomNetwork case.Seed case.Spec
-            same (Contraction.reconstruct network) (oracle case.Spec network) "T")
-        law "every order gives the same tensor" (fun (case: AnyNetwork) ->
-            let network = randomNetwork case.Seed case.Spec
-            let cores = case.Spec.Cores |> List.map (fun core -> core.Name, network[core.Name]) |> Map.ofList
-            let expected = oracle case.Spec network
+    testList
+        "contraction"
+        [
+            law "reconstruction equals the loops" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
+                same (Contraction.reconstruct network) (oracle case.Spec network) "T")
+            law "every order gives the same tensor" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
+                let cores = case.Spec.Cores |> List.map (fun core -> core.Name, network[core.Name]) |> Map.ofList
+                let expected = oracle case.Spec network
 
-            for order in [ Order.Exact; Order.Greedy ] do
-                same (Contraction.run (Plan.make order case.Spec) cores) expected $"{order}")
-        law "the norm is that of the tensor" (fun (case: AnyNetwork) ->
-            let network = randomNetwork case.Seed case.Spec
-            let norm = (oracle case.Spec network).norm().ToDouble()
-            let found = (Contraction.norm network).ToDouble()
-            // The square is what is summed, so the norm keeps half the digits where it cancels.
-            Expect.isLessThanOrEqual (abs (found * found - norm * norm)) (rounding * max 1.0 (norm * norm)) $"{found} {norm}")
-    ]
+                for order in [ Order.Exact; Order.Greedy ] do
+                    same (Contraction.run (Plan.make order case.Spec) cores) expected $"{order}")
+            law "the norm is that of the tensor" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
+                let norm = (oracle case.Spec network).norm().ToDouble()
+                let found = (Contraction.norm network).ToDouble()
+                // The square is what is summed, so the norm keeps half the digits where it cancels.
+                Expect.isLessThanOrEqual (abs (found * found - norm * norm)) (rounding * max 1.0 (norm * norm)) $"{found} {norm}")
+        ]
 
 let private rewrites =
-    testList "rewrites" [
-        law "the environment paired with its core is T" (fun (case: AnyNetwork) ->
-            let network = randomNetwork case.Seed case.Spec
+    testList
+        "rewrites"
+        [
+            law "the environment paired with its core is T" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
 
-            for core in case.Spec.Cores do
-                match Spec.environment core.Name case.Spec with
-                | Error errors -> failtestf "%A" errors
-                | Ok environment ->
-                    let e = oracle environment network
-                    // Paired by the oracle too: a network of two cores, the environment and the core.
-                    let pair =
-                        Spec.create
-                            (Map.toList case.Spec.Dims
-                             |> List.filter (fun (axis, _) -> List.contains axis (environment.Output @ core.Axes)))
-                            [ { Name = "E"; Axes = environment.Output }; { core with Name = "X" } ]
-                            case.Spec.Output
-                        |> specOk
+                for core in case.Spec.Cores do
+                    match Spec.environment core.Name case.Spec with
+                    | Error errors -> failtestf "%A" errors
+                    | Ok environment ->
+                        let e = oracle environment network
+                        // Paired by the oracle too: a network of two cores, the environment and the core.
+                        let pair =
+                            Spec.create
+                                (Map.toList case.Spec.Dims
+                                 |> List.filter (fun (axis, _) -> List.contains axis (environment.Output @ core.Axes)))
+                                [ { Name = "E"; Axes = environment.Output }; { core with Name = "X" } ]
+                                case.Spec.Output
+                            |> specOk
 
-                    let values = Map.ofList [ "E", entries e; "X", entries network[core.Name] ]
-                    let shape = Spec.shape pair |> List.toArray
-                    same (torch.tensor(Oracle.contract pair values, dtype = torch.float64).reshape shape) (oracle case.Spec network) core.Name)
-        law "normSq is the squared norm" (fun (case: AnyNetwork) ->
-            let network = randomNetwork case.Seed case.Spec
-            let value = (oracle (Spec.normSq case.Spec) network).ToDouble()
-            sameNumber value ((oracle case.Spec network).square().sum().ToDouble()) "normSq")
-    ]
+                        let values = Map.ofList [ "E", entries e; "X", entries network[core.Name] ]
+                        let shape = Spec.shape pair |> List.toArray
+
+                        same
+                            (torch.tensor(Oracle.contract pair values, dtype = torch.float64).reshape shape)
+                            (oracle case.Spec network)
+                            core.Name)
+            law "normSq is the squared norm" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
+                let value = (oracle (Spec.normSq case.Spec) network).ToDouble()
+                sameNumber value ((oracle case.Spec network).square().sum().ToDouble()) "normSq")
+        ]
 
 let private sensitivity =
-    testList "sensitivity" [
-        law "each term is the squared norm of the Jacobian in its core" (fun (case: AnyNetwork) ->
-            let network = randomNetwork case.Seed case.Spec
+    testList
+        "sensitivity"
+        [
+            law "each term is the squared norm of the Jacobian in its core" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
 
-            List.iter2
-                (fun (term: torch.Tensor) expected -> sameNumber (term.ToDouble()) expected "term")
-                (Sensitivity.ofCores network)
-                (jacobian network)
+                List.iter2
+                    (fun (term: torch.Tensor) expected -> sameNumber (term.ToDouble()) expected "term")
+                    (Sensitivity.ofCores network)
+                    (jacobian network)
 
-            sameNumber (Sensitivity.value network) (List.sum (jacobian network)) "S")
-        costlyLaw "it is the squared norm of the Jacobian by automatic differentiation" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
+                sameNumber (Sensitivity.value network) (List.sum (jacobian network)) "S")
+            costlyLaw "it is the squared norm of the Jacobian by automatic differentiation" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
 
-            for core in network.Cores do
-                core.requires_grad_ true |> ignore
+                for core in network.Cores do
+                    core.requires_grad_ true |> ignore
 
-            let flat = (Contraction.reconstruct network).reshape -1L
+                let flat = (Contraction.reconstruct network).reshape -1L
 
-            let total =
-                [ for i in 0L .. flat.shape[0] - 1L do
-                      for core in network.Cores do
-                          if not (isNull core.grad) then
-                              (nonNull core.grad).zero_ () |> ignore
+                let total =
+                    [
+                        for i in 0L .. flat.shape[0] - 1L do
+                            for core in network.Cores do
+                                if not (isNull core.grad) then
+                                    (nonNull core.grad).zero_() |> ignore
 
-                      flat[i].backward (retain_graph = true)
+                            flat[i].backward(retain_graph = true)
 
-                      for core in network.Cores do
-                          (nonNull core.grad).square().sum().ToDouble() ]
-                |> List.sum
+                            for core in network.Cores do
+                                (nonNull core.grad).square().sum().ToDouble()
+                    ]
+                    |> List.sum
 
-            sameNumber (Sensitivity.value network) total "S")
-        costlyLaw "it is the expected squared change per unit of noise" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
-            let mean, error = Sensitivity.estimate 400 1e-5 (uint64 case.Seed) network
-            let s = Sensitivity.value network
-            // Six standard errors: one case in 5e8 fails by chance.
-            Expect.isLessThanOrEqual (abs (mean - s)) (6.0 * error + 1e-4 * s) $"{mean} ± {error} against {s}")
-        costlyLaw "its gradient is that of finite differences" (fun (case: FormatCase) ->
-            let network = randomNetwork case.Seed case.Spec
-            let direction = network.Cores |> Seq.mapi (fun i core -> noise (case.Seed + i + 1) core.shape) |> Seq.toArray
+                sameNumber (Sensitivity.value network) total "S")
+            costlyLaw "it is the expected squared change per unit of noise" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                let mean, error = Sensitivity.estimate 400 1e-5 (uint64 case.Seed) network
+                let s = Sensitivity.value network
+                // Six standard errors: one case in 5e8 fails by chance.
+                Expect.isLessThanOrEqual (abs (mean - s)) (6.0 * error + 1e-4 * s) $"{mean} ± {error} against {s}")
+            costlyLaw "its gradient is that of finite differences" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
 
-            for core in network.Cores do
-                core.requires_grad_ true |> ignore
+                let direction =
+                    network.Cores |> Seq.mapi (fun i core -> noise (case.Seed + i + 1) core.shape) |> Seq.toArray
 
-            (Sensitivity.total network).backward ()
-            let slope = Seq.map2 (fun (core: torch.Tensor) (d: torch.Tensor) -> (nonNull core.grad).mul(d).sum().ToDouble()) network.Cores direction |> Seq.sum
+                for core in network.Cores do
+                    core.requires_grad_ true |> ignore
 
-            let at (h: float) =
-                let moved = Seq.map2 (fun (core: torch.Tensor) (d: torch.Tensor) -> core.detach().add (d.mul (Num.tensor h))) network.Cores direction
-                Sensitivity.value (networkOf case.Spec (List.ofSeq moved))
+                (Sensitivity.total network).backward()
 
-            // S is a polynomial of degree four for three cores: the central difference of fourth order is exact up to rounding.
-            let h = 1e-2
-            let difference = (8.0 * (at h - at -h) - (at (2.0 * h) - at (-2.0 * h))) / (12.0 * h)
-            Expect.isLessThanOrEqual (abs (slope - difference)) (1e-9 * (abs slope + Sensitivity.value network)) $"{slope} {difference}")
-    ]
+                let slope =
+                    Seq.map2
+                        (fun (core: torch.Tensor) (d: torch.Tensor) -> (nonNull core.grad).mul(d).sum().ToDouble())
+                        network.Cores
+                        direction
+                    |> Seq.sum
+
+                let at (h: float) =
+                    let moved =
+                        Seq.map2
+                            (fun (core: torch.Tensor) (d: torch.Tensor) -> core.detach().add(d.mul (Num.tensor h)))
+                            network.Cores
+                            direction
+
+                    Sensitivity.value (networkOf case.Spec (List.ofSeq moved))
+
+                // S is a polynomial of degree four for three cores: the central difference of fourth order is exact up to rounding.
+                let h = 1e-2
+                let difference = (8.0 * (at h - at -h) - (at (2.0 * h) - at (-2.0 * h))) / (12.0 * h)
+
+                Expect.isLessThanOrEqual
+                    (abs (slope - difference))
+                    (1e-9 * (abs slope + Sensitivity.value network))
+                    $"{slope} {difference}")
+        ]
 
 let all = testList "networks" [ contraction; rewrites; sensitivity ]

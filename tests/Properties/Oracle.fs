@@ -10,26 +10,22 @@ let contract (spec: Spec) (cores: Map<string, float[]>) : float[] =
     let position = axes |> Array.mapi (fun i axis -> axis, i) |> dict
 
     /// The places of a list of axes among all axes, for row-major offsets.
-    let places (list: Axis list) =
-        list |> List.map (fun axis -> position[axis]) |> List.toArray
+    let places (list: Axis list) = list |> List.map (fun axis -> position[axis]) |> List.toArray
 
-    let offset (places: int[]) (index: int[]) =
-        places |> Array.fold (fun total place -> total * dims[place] + index[place]) 0
+    let offset (places: int[]) (index: int[]) = places |> Array.fold (fun total place -> total * dims[place] + index[place]) 0
 
     let output = places spec.Output
     let size = output |> Array.fold (fun n place -> n * dims[place]) 1
     let result = Array.zeroCreate size
 
-    let factors =
-        [| for core in spec.Cores -> places core.Axes, cores[Spec.original core.Name] |]
+    let factors = [| for core in spec.Cores -> places core.Axes, cores[Spec.original core.Name] |]
 
     let index = Array.zeroCreate axes.Length
     let total = Array.fold (*) 1 dims
 
     for _ in 1..total do
         let product =
-            factors
-            |> Array.fold (fun product (places, values) -> product * values[offset places index]) 1.0
+            factors |> Array.fold (fun product (places, values) -> product * values[offset places index]) 1.0
 
         let at = offset output index
         result[at] <- result[at] + product
@@ -54,4 +50,3 @@ let jacobianNorm2 (spec: Spec) (cores: Map<string, float[]>) (core: string) =
 
     Seq.init size (fun i -> contract spec (cores |> Map.add core (Array.init size (fun j -> if i = j then 1.0 else 0.0))))
     |> Seq.sumBy (Array.sumBy (fun x -> x * x))
-

@@ -16,8 +16,7 @@ type Gain(value: float) as this =
     member _.Value = gain
     override _.forward x = x * gain
 
-let private conv () =
-    torch.nn.Conv2d(4L, 4L, 3L, padding = 1L)
+let private conv () = torch.nn.Conv2d(4L, 4L, 3L, padding = 1L)
 
 type LetField() as this =
     inherit torch.nn.Module<Tensor, Tensor>("LetField")
@@ -40,8 +39,7 @@ type LetArray() as this =
         layers |> Array.iteri (fun i m -> this.register_module (string i, m))
         this.RegisterComponents()
 
-    override _.forward x =
-        Array.fold (fun y (m: torch.nn.Module<Tensor, Tensor>) -> m.call y) x layers
+    override _.forward x = Array.fold (fun y (m: torch.nn.Module<Tensor, Tensor>) -> m.call y) x layers
 
 /// A member val is set after the do bindings; without one of them that registers, the parent registers it.
 type RegisteredByParent() =
@@ -82,8 +80,7 @@ type LetList() as this =
     let layers: torch.nn.Module<Tensor, Tensor> list = [ conv (); torch.nn.ReLU() ]
     do layers |> List.iteri (fun i m -> this.register_module (string i, m))
 
-    override _.forward x =
-        List.fold (fun y (m: torch.nn.Module<Tensor, Tensor>) -> m.call y) x layers
+    override _.forward x = List.fold (fun y (m: torch.nn.Module<Tensor, Tensor>) -> m.call y) x layers
 
 type Captured() as this =
     inherit torch.nn.Module<Tensor, Tensor>("Captured")
@@ -110,11 +107,9 @@ type LocalOnly() as this =
     let c = conv ()
     do this.register_module ("c", c)
 
-    override this.forward x =
-        (Seq.head (this.children ()) :?> torch.nn.Module<Tensor, Tensor>).call x
+    override this.forward x = (Seq.head (this.children ()) :?> torch.nn.Module<Tensor, Tensor>).call x
 
-let private input () =
-    torch.arange(200).reshape(2L, 4L, 5L, 5L).sin()
+let private input () = torch.arange(200).reshape(2L, 4L, 5L, 5L).sin()
 
 let private output (m: torch.nn.Module<Tensor, Tensor>) =
     use _ = torch.NewDisposeScope()
