@@ -1,4 +1,3 @@
-using Microsoft.FSharp.Core;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -8,20 +7,18 @@ namespace TensorNets.CSharp;
 /// <summary>Layers of a model by path: find, factorise, replace, exchange. On any error the model is as it was.</summary>
 public static class Model
 {
-    private static FSharpOption<T> Option<T>(T? value) where T : class => value is null ? FSharpOption<T>.None : FSharpOption<T>.Some(value);
-
-    /// <summary>The factorised layer for a dense one: its kernel factorised, its bias copied. With a bound, the least sensitive network within it.</summary>
+    /// <summary>The factorised layer for a dense one: its kernel as the least sensitive network found, its bias copied. Without a bound, at the error that least squares reach.</summary>
     public static FactorizedConv2d Factorize(Conv2d convolution, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
-        Layers.conv2d(FitOptions.Or(options).Factorize, Option(bound), format, convolution).OrThrow();
+        Layers.conv2d(FitOptions.Or(options).Factorize, Results.Option(bound), format, convolution).OrThrow();
 
     /// <summary>The layer with the geometry and a copy of the bias of a dense one, and the kernel of a network over (in, kernel positions, out).</summary>
     public static FactorizedConv2d Layer(Conv2d convolution, Network kernel, Lowering? lowering = null) =>
-        Layers.conv2dOf(Option(lowering), convolution, kernel).OrThrow();
+        Layers.conv2dOf(Results.Option(lowering), convolution, kernel).OrThrow();
 
     /// <summary>Replaces the Conv2d at a path by its factorised layer; the dense one is disposed.</summary>
     /// <returns>The new layer, which belongs to the model.</returns>
     public static FactorizedConv2d Compress(Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
-        TensorNets.Compress.layer(FitOptions.Or(options).Factorize, Option(bound), format, path, model).OrThrow();
+        TensorNets.Compress.layer(FitOptions.Or(options).Factorize, Results.Option(bound), format, path, model).OrThrow();
 
     /// <summary>The submodule at a path.</summary>
     public static Module Find(Module model, string path) => Surgery.find(path, model).OrThrow();

@@ -7,4 +7,7 @@ internal static class Results
 {
     /// <summary>The value, or a <see cref="TensorNetException"/> that lists every error.</summary>
     internal static T OrThrow<T>(this FSharpResult<T, FSharpList<TensorNetError>> result) => TensorNetErrorModule.raiseErrors(result);
+
+    internal static FSharpOption<T> Option<T>(T? value)
+        where T : class => value is null ? FSharpOption<T>.None : FSharpOption<T>.Some(value);
 }

@@ -1,4 +1,3 @@
-using Microsoft.FSharp.Core;
 using static TorchSharp.torch;
 
 namespace TensorNets.CSharp;
@@ -19,7 +18,7 @@ public sealed record FitOptions(
     internal SweepOptions Sweeps => new(
         MaxSweeps,
         Tolerance,
-        Progress is null ? FSharpOption<IProgress<FitProgress>>.None : FSharpOption<IProgress<FitProgress>>.Some(Progress),
+        Results.Option(Progress),
         Cancellation);
 
     internal FactorizeOptions Factorize => new(Sweeps, Seed);
@@ -34,9 +33,9 @@ public static class TensorNetwork
     public static Fit Factorize(Tensor target, Format format, FitOptions? options = null) =>
         TensorNets.Factorize.run(FitOptions.Or(options).Factorize, format, target).OrThrow();
 
-    /// <summary>The least sensitive network of a format within an error bound of a target.</summary>
-    public static Fit FactorizeStable(Tensor target, Format format, ErrorBound bound, FitOptions? options = null) =>
-        TensorNets.Factorize.stable(FitOptions.Or(options).Factorize, bound, format, target).OrThrow();
+    /// <summary>The least sensitive network of a format within an error bound of a target; without a bound, at the error that least squares reach.</summary>
+    public static Fit FactorizeStable(Tensor target, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
+        TensorNets.Factorize.stable(FitOptions.Or(options).Factorize, Results.Option(bound), format, target).OrThrow();
 
     /// <summary>Alternating least squares from a network.</summary>
     public static Fit LeastSquares(Tensor target, Network start, FitOptions? options = null) =>

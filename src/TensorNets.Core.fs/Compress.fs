@@ -37,7 +37,7 @@ module Compress =
     /// layer is disposed.</summary>
     /// <remarks>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.conv2d</c> and <c>Surgery.replace</c>.</remarks>
     /// <param name="options">The factorisation.</param>
-    /// <param name="bound">None: as alternating least squares leaves it. Some: the least sensitive network within that error of the kernel.</param>
+    /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
     /// <param name="format">The format, over (s, d, t).</param>
     /// <param name="path">The path of the layer, such as `layer1.1.conv2`.</param>
     /// <param name="model">The model.</param>

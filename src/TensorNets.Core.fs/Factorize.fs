@@ -27,9 +27,18 @@ module Factorize =
             use start = start
             Als.run options.Sweeps target start)
 
-    /// <summary>The least sensitive network of the given format within an error bound: <c>run</c>, then <c>Correction.epc</c>.</summary>
-    let stable (options: FactorizeOptions) (bound: ErrorBound) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
+    /// <summary>The least sensitive network of the given format: <c>run</c>, then <c>Correction.epc</c> within an error bound.</summary>
+    /// <param name="options">The iterations.</param>
+    /// <param name="bound">None: the error that <c>run</c> reaches, so that S falls at no cost in error.</param>
+    /// <param name="format">The format.</param>
+    /// <param name="target">K.</param>
+    let stable
+        (options: FactorizeOptions)
+        (bound: ErrorBound option)
+        (format: Format)
+        (target: Tensor)
+        : Result<Fit, TensorNetError list> =
         run options format target
         |> Result.bind (fun fit ->
             use fit = fit
-            Correction.epc options.Sweeps bound target fit.Network)
+            Correction.epc options.Sweeps (defaultArg bound (ErrorBound.Absolute fit.Error)) target fit.Network)

@@ -7,7 +7,7 @@ open TorchSharp
 /// <summary>A two-dimensional convolution whose kernel is a tensor network over (s, d, t): input channels, kernel positions, output channels.</summary>
 /// <remarks>Equivalent to <c>Conv2d</c> with the kernel that the network contracts to, forward and gradient. The cores are parameters under their names
 /// in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: batch × in × height × width, or without
-/// the batch. Made by <c>FactorizedConv2d.FromConv2d</c> or <c>Layers.conv2d</c>.</remarks>
+/// the batch. Made by <c>Layers.conv2d</c>.</remarks>
 [<Sealed>]
 type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tensor option, trainable: bool) as this =
     inherit torch.nn.Module<Tensor, Tensor>("FactorizedConv2d")
@@ -225,9 +225,9 @@ module Layers =
             layer.train conv.training
             layer)
 
-    /// <summary>The layer that replaces a dense one: its kernel factorised in the given format, its bias copied.</summary>
+    /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
     /// <param name="options">The factorisation.</param>
-    /// <param name="bound">None: as alternating least squares leaves it. Some: the least sensitive network within that error of the kernel.</param>
+    /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
     /// <param name="format">The format, over (s, d, t).</param>
     /// <param name="conv">The dense layer; it is not changed and not disposed.</param>
     let conv2d
@@ -243,10 +243,6 @@ module Layers =
             use _ = torch.NewDisposeScope()
             let kernel = Convolution.kernelOfWeight (conv.weight.detach ())
 
-            let fit =
-                match bound with
-                | None -> Factorize.run options format kernel
-                | Some bound -> Factorize.stable options bound format kernel
-
-            fit |> Result.map (fun fit -> conv2dOf None conv fit.Network))
+            Factorize.stable options bound format kernel
+            |> Result.map (fun fit -> conv2dOf None conv fit.Network))
         |> Result.bind id
