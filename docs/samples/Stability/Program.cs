@@ -1,0 +1,4 @@
+using Spectre.Console;
+using TensorNets.Samples.Stability;
+
+return CommandLine.Create(options => Application.Run(options, new TrialVariants(), AnsiConsole.Console)).Parse(args).Invoke();
