@@ -7,11 +7,9 @@ open System.Collections.Generic
 module private ErrorText =
     let list (items: string list) = String.Join(", ", items)
 
-    let shape (dims: int64 list) =
-        "[" + String.Join(", ", dims |> List.map string) + "]"
+    let shape (dims: int64 list) = "[" + String.Join(", ", dims |> List.map string) + "]"
 
-    let quoted (items: string list) =
-        items |> List.map (fun item -> $"'{item}'") |> list
+    let quoted (items: string list) = items |> List.map (fun item -> $"'{item}'") |> list
 
 /// <summary>Why a list of cores, dimensions and output axes is not a tensor network.</summary>
 [<RequireQualifiedAccess>]
@@ -33,8 +31,7 @@ type SpecError =
     member this.Message =
         match this with
         | NoCores -> "A network needs at least one core; none was given."
-        | BadName name ->
-            $"'{name}' is not a name for a core or an axis: expected a letter followed by letters, digits or underscores."
+        | BadName name -> $"'{name}' is not a name for a core or an axis: expected a letter followed by letters, digits or underscores."
         | DuplicateCore core -> $"Core '{core}' is given more than once; core names must differ."
         | RepeatedAxis(core, axis) -> $"Core '{core}' carries axis '{axis}' more than once; an axis may occur once in a core."
         | RepeatedOutputAxis axis -> $"The output names axis '{axis}' more than once."
@@ -59,8 +56,7 @@ type FormatError =
         match this with
         | WrongOrder(format, found, expected) -> $"{format} needs a tensor of {expected} modes; found {found}."
         | WrongRankCount(format, found, expected) -> $"{format} needs {expected} ranks for this tensor; found {found}."
-        | RankOutOfRange(format, rank, found, largest, bound) ->
-            $"{format}: {rank} is {found}; expected 1 to {largest} ({bound})."
+        | RankOutOfRange(format, rank, found, largest, bound) -> $"{format}: {rank} is {found}; expected 1 to {largest} ({bound})."
         | NonPositiveMode(mode, found) -> $"Mode {mode} of the tensor has dimension {found}; expected at least 1."
 
 /// <summary>Everything that can be wrong with what a caller hands in, naming what was found and what was expected.</summary>

@@ -9,9 +9,8 @@ public static class Application
     /// <summary>Runs what the options ask for; 0 if it worked, 1 if the dataset, the path or the format is at fault.</summary>
     public static int Run(Options options, IVariants library, IAnsiConsole console)
     {
-        torch.InitializeDeviceType(DeviceType.CPU);
+        NativeLog.ErrorsOnly();
         torch.set_num_threads(options.Threads);
-        Quiet.ErrorsOfLibtorchOnly();
         try
         {
             var dataset = FashionMnist.LoadOrSynthetic(options.Data, options.Seeds[0], console.WriteLine);

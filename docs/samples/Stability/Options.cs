@@ -35,7 +35,7 @@ public sealed record Options
     public string? Data { get; init; }
 
     /// <summary>The folder for the picture and the numbers.</summary>
-    public string Output { get; init; } = System.IO.Path.Combine("output", "stability");
+    public string Output { get; init; } = "stability-results";
 
     /// <summary>Steps of dense training.</summary>
     public int Steps { get; init; } = 300;

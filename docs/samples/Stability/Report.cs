@@ -46,7 +46,7 @@ public static class Report
             ("4 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(4))),
             ("3 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(3))),
             ("S", v => v[0].Sensitivity is null ? "–" : Spread(v, r => r.FineTunings[i].Sensitivity ?? double.NaN, "N0")),
-            ("largest loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G3")),
+            ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G3")),
             ("diverged", v => Diverged(v, i)));
     }
 
@@ -71,9 +71,9 @@ public static class Report
             Gain("float", r => r.Accuracy),
             Gain("4 bits", r => r.ByBits.At(4)),
             Gain("3 bits", r => r.ByBits.At(3)),
-            Gain("noise 20 %", r => r.ByNoise.At(0.20)),
+            Gain("noise 20%", r => r.ByNoise.At(0.20)),
             Gain("fine-tuned", r => r.FineTunings[0].Accuracy),
-            Gain("and 3 bits", r => r.FineTunings[0].ByBits.At(3)));
+            Gain("+ 3 bits", r => r.FineTunings[0].ByBits.At(3)));
         console.MarkupLine("[dim]“(…)” is within two standard errors of nothing.[/]");
     }
 
@@ -94,10 +94,10 @@ public static class Report
         IReadOnlyList<IReadOnlyList<VariantResult>> variants,
         params (string Name, Func<IReadOnlyList<VariantResult>, string> Text)[] columns)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumn(string.Empty, column => column.NoWrap());
+        var table = new Table().Border(TableBorder.Simple).AddColumn(string.Empty, column => column.NoWrap().PadRight(0));
         foreach (var (name, _) in columns)
         {
-            table.AddColumn(Markup.Escape(name), column => column.RightAligned().NoWrap());
+            table.AddColumn(Markup.Escape(name), column => column.RightAligned().NoWrap().PadLeft(2).PadRight(0));
         }
 
         foreach (var variant in variants)

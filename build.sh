@@ -1,0 +1,146 @@
+#!/usr/bin/env bash
+# The everyday commands of this repository; `./build.sh` alone lists them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+solution=TensorNets.sln
+configuration=Release
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # libtorch's spinning threads slow small operations down
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
+
+# paket.dependencies and paket.lock name the package source as %NUGET_INDEX%: the first one that this machine's NuGet is set up with.
+package_source() {
+    NUGET_INDEX=${NUGET_INDEX:-$(dotnet nuget list source --format short | sed -n 's/^E \(http.*\)/\1/p' | head -1)}
+    export NUGET_INDEX
+}
+
+usage() {
+    cat <<'TEXT'
+./build.sh VERB
+  build          compile everything, warnings as errors
+  test [ARGS]    build, run every test program (ARGS go to Expecto, as in: ./build.sh test --filter Properties.Axis), print the total
+  format         format F# with Fantomas and C# with dotnet format
+  check-format   the same, changing nothing; fails if something would change
+  docs           build, run the scripts under docs/, write the site to output/
+  lock           resolve paket.dependencies anew and write paket.lock in full
+TEXT
+}
+
+build() { dotnet build "$solution" --configuration "$configuration" --verbosity minimal --nologo; }
+
+# Runs one test program, shows what it prints, adds its counts to the totals. A crash counts as one failure.
+run_tests() {
+    local program=$1 log line exit_code=0
+    shift
+    log=$(mktemp)
+    echo "== $(basename "$program" .dll)"
+    dotnet "$program" "$@" 2>&1 | tee "$log" || exit_code=$?
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1 || true)
+    rm -f "$log"
+
+    if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+        passed=$((passed + BASH_REMATCH[1]))
+        failed=$((failed + BASH_REMATCH[2]))
+        skipped=$((skipped + BASH_REMATCH[3]))
+        if [[ $exit_code -ne 0 && ${BASH_REMATCH[2]} -eq 0 ]]; then
+            echo "$program ended with exit code $exit_code though no test failed: counted as 1 failure."
+            failed=$((failed + 1))
+        fi
+    else
+        echo "$program ended with exit code $exit_code and no line of counts: counted as 1 failure."
+        failed=$((failed + 1))
+    fi
+}
+
+# Runs every test program that was built; the last line printed is the total.
+run_all_tests() {
+    local project name
+    passed=0 failed=0 skipped=0
+
+    for project in tests/*/*.*proj; do
+        name=$(basename "${project%.*}")
+        run_tests "$(dirname "$project")/bin/$configuration/net10.0/$name.dll" "$@"
+    done
+
+    echo
+    if [[ $skipped -gt 0 ]]; then
+        echo "$passed passed, $failed failed, $skipped skipped"
+    else
+        echo "$passed passed, $failed failed"
+    fi
+    [[ $failed -eq 0 ]]
+}
+
+fantomas_paths=(src tests docs benchmarks)
+
+# The complaint about each F# project is left out: those are Fantomas's.
+format_csharp() { dotnet format "$solution" --no-restore "$@" 2> >(grep -v 'supports only C#' >&2); }
+
+format() {
+    dotnet tool restore >/dev/null
+    dotnet fantomas "${fantomas_paths[@]}"
+    dotnet restore "$solution" --verbosity quiet
+    format_csharp
+}
+
+check_format() {
+    dotnet tool restore >/dev/null
+    dotnet fantomas --check "${fantomas_paths[@]}"
+    dotnet restore "$solution" --verbosity quiet
+    format_csharp --verify-no-changes
+}
+
+# Every script under docs/ runs by itself, then again inside its page. fsdocs passes over exceptions, so both are looked at.
+docs() {
+    local script
+    while IFS= read -r script; do
+        echo "== $script"
+        dotnet fsi --quiet "$script"
+    done < <(git ls-files --cached --others --exclude-standard 'docs/*.fsx')
+
+    dotnet fsdocs build --eval --clean --strict --properties Configuration="$configuration" |
+        grep -vE '^ *(copying|skipping|generating|Generating|reading|registering|found|please set) '
+
+    if grep -rl --include='*.html' 'No value returned by any evaluator' output; then
+        echo "A page lacks a value: see the files above." >&2
+        return 1
+    fi
+}
+
+# Paket knows a package's dependencies only once the package is in the cache, so it resolves until nothing changes any more.
+lock() {
+    local before after
+    dotnet tool restore >/dev/null
+
+    for _ in 1 2 3 4 5 6 7 8; do
+        before=$(cat paket.lock 2>/dev/null || true)
+        rm -f paket.lock
+        dotnet paket install >/dev/null
+        after=$(sed "s#^  remote: .*#  remote: %NUGET_INDEX%#" paket.lock)
+        printf '%s\n' "$after" >paket.lock
+        if [[ $after == "$before" ]]; then
+            echo "paket.lock is complete: $(wc -l <paket.lock) lines"
+            return
+        fi
+    done
+
+    echo "paket.lock still changes after 8 rounds" >&2
+    return 1
+}
+
+package_source
+verb=${1:-}
+[[ $# -gt 0 ]] && shift
+
+case $verb in
+    build) build ;;
+    test) build && run_all_tests "$@" ;;
+    format) format ;;
+    check-format) check_format ;;
+    docs) build && docs ;;
+    lock) lock ;;
+    *)
+        usage
+        [[ -z $verb ]]
+        ;;
+esac
