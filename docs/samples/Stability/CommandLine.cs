@@ -19,25 +19,22 @@ public static class CommandLine
         };
         var rates = new Option<IReadOnlyList<double>>("--learning-rates")
         {
-            Description = "Learning rates of fine-tuning, between commas. With several, the largest at which a variant does not diverge is its stability.",
+            Description = "Learning rates of fine-tuning, between commas. With several, the largest at which a variant "
+                + "does not diverge is its stability.",
             CustomParser = result => Parse(result, RatesOf, "numbers above 0 between commas"),
             DefaultValueFactory = _ => defaults.LearningRates,
         };
-        var path = new Option<string>("--path") { Description = "The convolution to replace.", DefaultValueFactory = _ => defaults.Path };
-        var format = new Option<FactorFormat>("--format") { Description = "The format of the replacement.", DefaultValueFactory = _ => defaults.Format };
+        var path = With("--path", "The convolution to replace.", defaults.Path);
+        var format = With("--format", "The format of the replacement.", defaults.Format);
         var rank = AtLeastOne("--rank", "The rank of the replacement; by default that of the format.");
-        var data = new Option<string?>("--data") { Description = $"A folder with four IDX files; by default {FashionMnist.DefaultFolder}." };
-        var output = new Option<string>("--output") { Description = "The folder for the picture and the numbers.", DefaultValueFactory = _ => defaults.Output };
+        var data = With<string?>("--data", $"A folder with four IDX files, instead of {FashionMnist.DefaultFolder}.", null);
+        var output = With("--output", "The folder for the picture and the numbers.", defaults.Output);
         var steps = AtLeastOne("--steps", $"Steps of dense training (default {defaults.Steps}).");
         var fineTuneSteps = AtLeastOne("--fine-tune-steps", $"Steps of each fine-tuning (default {defaults.FineTuneSteps}).");
         var images = AtLeastOne("--images", $"Images to train on (default {defaults.Images}).");
         var testImages = AtLeastOne("--test-images", $"Images to measure accuracy on (default {defaults.TestImages}).");
-        var norm = new Option<Norm>("--norm") { Description = "What stands behind each convolution.", DefaultValueFactory = _ => defaults.Norm };
-        var penalty = new Option<double>("--penalty")
-        {
-            Description = "The penalty c·S at the start of fine-tuning; it fixes c.",
-            DefaultValueFactory = _ => defaults.Penalty,
-        };
+        var norm = With("--norm", "What stands behind each convolution.", defaults.Norm);
+        var penalty = With("--penalty", "The penalty c·S at the start of fine-tuning; it fixes c.", defaults.Penalty);
         penalty.Validators.Add(result =>
         {
             if (result.Tokens.Count > 0 && result.GetValueOrDefault<double>() is not (>= 0 and < double.PositiveInfinity))
@@ -47,9 +44,11 @@ public static class CommandLine
         });
         var draws = AtLeastOne("--noise-draws", $"Draws of noise at each level (default {defaults.NoiseDraws}).");
         var threads = AtLeastOne("--threads", $"Threads of libtorch (default {defaults.Threads}).");
-        var quick = new Option<bool>("--quick") { Description = "A run of seconds that shows that everything works; its numbers say nothing." };
+        var quick = With("--quick", "A run of seconds that shows that everything works; its numbers say nothing.", false);
 
-        var command = new RootCommand("Replaces one convolution of a trained net by tensor networks of equal rank and measures which of them bears rounding, noise and fine-tuning.")
+        var command = new RootCommand(
+            "Replaces one convolution of a trained net by tensor networks of equal rank and measures which of them bears rounding, noise "
+            + "and fine-tuning.")
         {
             seeds, rates, path, format, rank, data, output, steps, fineTuneSteps, images, testImages, norm, penalty, draws, threads, quick,
         };
@@ -77,6 +76,9 @@ public static class CommandLine
         });
         return command;
     }
+
+    private static Option<T> With<T>(string name, string description, T value) =>
+        new(name) { Description = description, DefaultValueFactory = _ => value };
 
     private static Option<int?> AtLeastOne(string name, string description)
     {
@@ -126,7 +128,8 @@ public static class CommandLine
         var rates = new List<double>();
         foreach (var part in text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
         {
-            if (!double.TryParse(part, NumberStyles.Float, CultureInfo.InvariantCulture, out var rate) || !(rate > 0) || double.IsInfinity(rate))
+            if (!double.TryParse(part, NumberStyles.Float, CultureInfo.InvariantCulture, out var rate)
+                || rate is not (> 0 and < double.PositiveInfinity))
             {
                 return null;
             }

@@ -8,7 +8,8 @@ public static class FashionMnist
 
     /// <summary>One line that says how to get the dataset.</summary>
     public const string HowToGet =
-        "Fashion-MNIST is not in " + DefaultFolder + ": 'apt-get install dataset-fashion-mnist' puts it there, or '--data FOLDER' names a folder with the four IDX files.";
+        "Fashion-MNIST is not in " + DefaultFolder + ": 'apt-get install dataset-fashion-mnist' puts it there, or '--data FOLDER' names "
+        + "a folder with the four IDX files.";
 
     private const string TrainImages = "train-images-idx3-ubyte";
     private const string TrainLabels = "train-labels-idx1-ubyte";
@@ -26,14 +27,16 @@ public static class FashionMnist
         folder ??= DefaultFolder;
         if (!Directory.Exists(folder))
         {
-            throw new DatasetException(folder, "dataset folder", "no such folder", $"a folder with {TrainImages}, {TrainLabels}, {TestImages} and {TestLabels}, plain or .gz");
+            var files = $"{TrainImages}, {TrainLabels}, {TestImages} and {TestLabels}, plain or .gz";
+            throw new DatasetException(folder, "dataset folder", "no such folder", $"a folder with {files}");
         }
 
         var train = LoadPart(name, folder, TrainImages, TrainLabels);
         var test = LoadPart(name, folder, TestImages, TestLabels);
         if (test.Size != train.Size)
         {
-            throw new DatasetException(Find(folder, TestImages), "image size", $"{test.Size}×{test.Size}", $"{train.Size}×{train.Size} as in the training images");
+            var expected = $"{train.Size}×{train.Size} as in the training images";
+            throw new DatasetException(Find(folder, TestImages), "image size", $"{test.Size}×{test.Size}", expected);
         }
 
         return new Dataset(name, train, test);
@@ -68,7 +71,8 @@ public static class FashionMnist
 
         if (labels.Dimensions[0] != count)
         {
-            throw new DatasetException(labelsPath, "number of labels", $"{labels.Dimensions[0]}", $"{count}, one for each image of {Path.GetFileName(imagesPath)}");
+            var expected = $"{count}, one for each image of {Path.GetFileName(imagesPath)}";
+            throw new DatasetException(labelsPath, "number of labels", $"{labels.Dimensions[0]}", expected);
         }
 
         var wrong = Array.FindIndex(labels.Values, label => label >= ImageSet.Classes);

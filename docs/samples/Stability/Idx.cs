@@ -61,7 +61,8 @@ public static class Idx
             var expected = (uint)(UnsignedByte << 8 | dimensions);
             if (magic != expected)
             {
-                throw new DatasetException(file, "magic number", $"0x{magic:X8}", $"0x{expected:X8} (unsigned bytes, {dimensions} dimension(s))");
+                var meaning = $"0x{expected:X8} (unsigned bytes, {dimensions} dimension(s))";
+                throw new DatasetException(file, "magic number", $"0x{magic:X8}", meaning);
             }
         }
 

@@ -8,7 +8,11 @@ public static class LiveProgress
     /// <summary>What <paramref name="work"/> gives, with its progress on the console while it runs.</summary>
     public static T Run<T>(IAnsiConsole console, Func<IProgress<ProgressNote>, T> work) =>
         console.Progress()
-            .Columns(new TaskDescriptionColumn { Alignment = Justify.Left }, new ProgressBarColumn(), new PercentageColumn(), new ElapsedTimeColumn())
+            .Columns(
+                new TaskDescriptionColumn { Alignment = Justify.Left },
+                new ProgressBarColumn(),
+                new PercentageColumn(),
+                new ElapsedTimeColumn())
             .Start(context => work(new Bars(context)));
 
     private sealed class Bars(ProgressContext context) : IProgress<ProgressNote>

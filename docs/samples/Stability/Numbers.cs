@@ -23,5 +23,6 @@ public static class Numbers
 
     /// <summary>The run that a file holds.</summary>
     public static RunResult Load(string file) =>
-        JsonSerializer.Deserialize<RunResult>(File.ReadAllText(file), Format) ?? throw new JsonException($"{file}: found null, expected a run.");
+        JsonSerializer.Deserialize<RunResult>(File.ReadAllText(file), Format)
+        ?? throw new JsonException($"{file}: found null, expected a run.");
 }

@@ -13,8 +13,8 @@ public static class Perturbation
     public static readonly IReadOnlyList<double> NoiseLevels = [0.05, 0.10, 0.20, 0.30, 0.40];
 
     /// <summary>
-    /// The tensor at the nearest of 2^bits − 1 evenly spaced levels k·max|t|/(2^(bits−1) − 1), k = −(2^(bits−1) − 1) … 2^(bits−1) − 1;
-    /// symmetric, one scale for the tensor. Zero stays zero.
+    /// The tensor at the nearest of 2m + 1 evenly spaced levels k·max|t|/m, k = −m … m, with m = 2^(bits−1) − 1: symmetric, one scale for
+    /// the tensor. Zero stays zero.
     /// </summary>
     public static Tensor Round(Tensor tensor, int bits)
     {
@@ -28,7 +28,7 @@ public static class Perturbation
         return (scale.item<float>() > 0 ? (tensor / scale).round() * scale : tensor.clone()).MoveToOuterDisposeScope();
     }
 
-    /// <summary>The tensor plus white noise whose standard deviation is <paramref name="share"/> of the tensor's root mean square.</summary>
+    /// <summary>The tensor plus white noise whose standard deviation is <paramref name="share"/> of the tensor's rms.</summary>
     public static Tensor AddNoise(Tensor tensor, double share, Generator generator)
     {
         using var scope = NewDisposeScope();
@@ -68,7 +68,7 @@ public static class Perturbation
     public static double Rounded(IReadOnlyList<Tensor> tensors, int bits, Func<double> measure) =>
         With(tensors, tensor => Round(tensor, bits), measure);
 
-    /// <summary>The mean of what <paramref name="measure"/> gives over draws of noise; the draws depend on the seed and the level alone.</summary>
+    /// <summary>The mean of what <paramref name="measure"/> gives over draws of noise, which depend on the seed and the level alone.</summary>
     public static double Noisy(IReadOnlyList<Tensor> tensors, double share, int draws, int seed, Func<double> measure)
     {
         // One generator for all draws and tensors: layers with the same shapes get the same noise, so they are compared draw by draw.

@@ -141,8 +141,8 @@ public static class Plots
         legend.ShadowColor = Colors.Transparent;
         legend.BackgroundColor = Colors.Transparent;
         var seeds = run.Seeds.Count == 1 ? $"seed {run.Seeds[0].Seed}" : $"mean of {run.Seeds.Count} seeds";
-        var text = plot.Add.Annotation(
-            $"{run.Dataset}, {run.TestImages} test images, {run.Options.Format} in place of {run.Options.Path}, {seeds}", Alignment.LowerCenter);
+        var about = $"{run.Dataset}, {run.TestImages} test images, {run.Options.Format} in place of {run.Options.Path}, {seeds}";
+        var text = plot.Add.Annotation(about, Alignment.LowerCenter);
         text.LabelFontSize = TickSize;
         text.LabelBackgroundColor = Colors.Transparent;
         text.LabelBorderColor = Colors.Transparent;

@@ -12,7 +12,8 @@ public static class Report
         var variants = Statistics.ByVariant(run);
         var options = run.Options;
         var seeds = string.Join(", ", options.Seeds);
-        console.MarkupLineInterpolated($"[bold]{run.Dataset}[/]: {run.TrainImages} training images, accuracy in % of {run.TestImages} test images; {options.Format} in place of {options.Path}, seed {seeds}");
+        console.MarkupLineInterpolated($"[bold]{run.Dataset}[/]: {run.TrainImages} training images, accuracy in % of {run.TestImages} test images");
+        console.MarkupLineInterpolated($"{options.Format} in place of {options.Path}, seed {seeds}");
 
         Table(console, "As it stands, before fine-tuning", variants,
             ("parameters", v => Plain(v, r => r.Parameters, "N0")),
@@ -22,7 +23,7 @@ public static class Report
             ("accuracy", v => Percent(v, r => r.Accuracy)));
         Table(console, "Accuracy with the cores rounded to so many bits, before fine-tuning", variants,
             [.. Perturbation.Bits.Select(bits => Column($"{bits} bits", v => Percent(v, r => r.ByBits.At(bits))))]);
-        Table(console, $"Accuracy with noise of so much of each core's rms (mean of {options.NoiseDraws} draws), before fine-tuning", variants,
+        Table(console, $"Accuracy with noise of so much of the cores' rms (mean of {options.NoiseDraws} draws), before fine-tuning", variants,
             [.. Perturbation.NoiseLevels.Select(level => Column($"{level:P0}", v => Percent(v, r => r.ByNoise.At(level))))]);
         for (var i = 0; i < options.LearningRates.Count; i++)
         {
@@ -32,13 +33,14 @@ public static class Report
         if (options.LearningRates.Count > 1)
         {
             Table(console, "Largest learning rate up to which no fine-tuning diverged, for each seed", variants,
-                ("learning rate", v => string.Join(", ", v.Select(r => r.LargestStableRate == 0 ? "none" : Text(r.LargestStableRate, "G3")))));
+                ("learning rate", v => string.Join(", ", v.Select(StableRate))));
         }
 
         WriteGains(console, run, variants);
     }
 
-    private static void WriteFineTuning(IAnsiConsole console, RunResult run, IReadOnlyList<IReadOnlyList<VariantResult>> variants, int i)
+    private static void WriteFineTuning(
+        IAnsiConsole console, RunResult run, IReadOnlyList<IReadOnlyList<VariantResult>> variants, int i)
     {
         var title = $"After {run.Options.FineTuneSteps} steps of fine-tuning at learning rate {Text(run.Options.LearningRates[i], "G3")}";
         Table(console, title, variants,
@@ -49,6 +51,9 @@ public static class Report
             ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G3")),
             ("diverged", v => Diverged(v, i)));
     }
+
+    private static string StableRate(VariantResult result) =>
+        result.LargestStableRate == 0 ? "none" : Text(result.LargestStableRate, "G3");
 
     private static string Diverged(IReadOnlyList<VariantResult> seeds, int i)
     {
@@ -85,8 +90,8 @@ public static class Report
         return Math.Abs(gain) <= Statistics.Doubt(Statistics.Mean(reference.Select(value)), images * seeds.Count) ? $"({text})" : text;
     }
 
-    private static (string Name, Func<IReadOnlyList<VariantResult>, string> Text) Column(string name, Func<IReadOnlyList<VariantResult>, string> text) =>
-        (name, text);
+    private static (string Name, Func<IReadOnlyList<VariantResult>, string> Text) Column(
+        string name, Func<IReadOnlyList<VariantResult>, string> text) => (name, text);
 
     private static void Table(
         IAnsiConsole console,

@@ -9,7 +9,8 @@ public sealed record Reading(double Setting, double Accuracy);
 /// <param name="ByBits">Accuracy afterwards with the cores rounded.</param>
 /// <param name="Sensitivity">S afterwards.</param>
 /// <param name="Training">Losses, the largest of them, diverged or not.</param>
-public sealed record FineTuning(double LearningRate, double Accuracy, IReadOnlyList<Reading> ByBits, double? Sensitivity, TrainingResult Training);
+public sealed record FineTuning(
+    double LearningRate, double Accuracy, IReadOnlyList<Reading> ByBits, double? Sensitivity, TrainingResult Training);
 
 /// <summary>Everything measured of one variant for one seed.</summary>
 /// <param name="Name">The variant.</param>

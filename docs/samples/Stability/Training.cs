@@ -32,8 +32,8 @@ public static class Training
     private const int EvaluationBatch = 50;
 
     /// <summary>
-    /// Minimises cross-entropy + <paramref name="penalty"/> over the net's parameters, in place. Diverged means that a loss was not finite or
-    /// above the largest allowed, or that the mean over the last tenth of the steps was above <see cref="LossOfGuessing"/>.
+    /// Minimises cross-entropy + <paramref name="penalty"/> over the net's parameters, in place. Diverged means that a loss was not finite
+    /// or above the largest allowed, or that the mean over the last tenth of the steps was above <see cref="LossOfGuessing"/>.
     /// </summary>
     public static TrainingResult Run(
         Module<Tensor, Tensor> net, Samples samples, TrainingOptions options, Func<Tensor>? penalty = null, Action<int>? stepDone = null)

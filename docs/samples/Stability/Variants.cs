@@ -6,7 +6,7 @@ using static TorchSharp.torch.nn;
 namespace TensorNets.Samples.Stability;
 
 /// <summary>
-/// One layer to put in the place of a convolution. Variants may share a layer, which is then measured once and fine-tuned from the same start.
+/// One layer to put in the place of a convolution. Variants may share a layer: it is measured once and each is fine-tuned from it.
 /// </summary>
 /// <param name="Name">The name in tables and pictures.</param>
 /// <param name="Layer">The layer itself.</param>
@@ -28,7 +28,8 @@ public sealed record Variant(
     public static Variant Dense(Conv2d convolution)
     {
         var weight = convolution.weight;
-        return new Variant("dense", convolution, [weight], () => weight.detach().clone(), null, (height, width) => 2 * weight.numel() * height * width);
+        long Flops(long height, long width) => 2 * weight.numel() * height * width;
+        return new Variant("dense", convolution, [weight], () => weight.detach().clone(), null, Flops);
     }
 }
 
