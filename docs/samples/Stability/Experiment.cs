@@ -19,12 +19,12 @@ public sealed class Experiment(Options options, IVariants library, IProgress<Pro
     /// <summary>The whole run.</summary>
     public RunResult Run(Dataset dataset)
     {
-        using var train = Samples.First(dataset.Train, options.Images);
-        using var test = Samples.First(dataset.Test, options.TestImages);
+        using var train = LabelledImages.First(dataset.Train, options.Images);
+        using var test = LabelledImages.First(dataset.Test, options.TestImages);
         return new RunResult(dataset.Name, options, train.Count, test.Count, [.. options.Seeds.Select(seed => RunSeed(seed, train, test))]);
     }
 
-    private SeedResult RunSeed(int seed, Samples train, Samples test)
+    private SeedResult RunSeed(int seed, LabelledImages train, LabelledImages test)
     {
         using var net = new ResNet(ResNetShape.Default(options.Norm), seed);
         var convolution = library.Find(net, options.Path);
@@ -49,7 +49,7 @@ public sealed class Experiment(Options options, IVariants library, IProgress<Pro
         }
     }
 
-    private List<VariantResult> Measure(ResNet net, Variant[] variants, Samples test, int seed)
+    private List<VariantResult> Measure(ResNet net, Variant[] variants, LabelledImages test, int seed)
     {
         var (height, width) = OutputSize(net, variants[0].Layer, test);
         using var trained = variants[0].Kernel();
@@ -80,7 +80,7 @@ public sealed class Experiment(Options options, IVariants library, IProgress<Pro
     }
 
     private List<VariantResult> FineTune(
-        ResNet net, Variant[] variants, List<VariantResult> before, Samples train, Samples test, int seed)
+        ResNet net, Variant[] variants, List<VariantResult> before, LabelledImages train, LabelledImages test, int seed)
     {
         var total = variants.Length * options.LearningRates.Count * options.FineTuneSteps;
         var done = 0;
@@ -143,7 +143,7 @@ public sealed class Experiment(Options options, IVariants library, IProgress<Pro
         }
     }
 
-    private static (long Height, long Width) OutputSize(ResNet net, Module<Tensor, Tensor> layer, Samples test)
+    private static (long Height, long Width) OutputSize(ResNet net, Module<Tensor, Tensor> layer, LabelledImages test)
     {
         long[] shape = [];
         var hook = layer.register_forward_hook((_, _, output) =>

@@ -36,7 +36,7 @@ public static class Training
     /// or above the largest allowed, or that the mean over the last tenth of the steps was above <see cref="LossOfGuessing"/>.
     /// </summary>
     public static TrainingResult Run(
-        Module<Tensor, Tensor> net, Samples samples, TrainingOptions options, Func<Tensor>? penalty = null, Action<int>? stepDone = null)
+        Module<Tensor, Tensor> net, LabelledImages samples, TrainingOptions options, Func<Tensor>? penalty = null, Action<int>? stepDone = null)
     {
         net.train();
         using var optimizer = optim.SGD(net.parameters(), options.LearningRate, options.Momentum);
@@ -70,7 +70,7 @@ public static class Training
     }
 
     /// <summary>The share of images, 0 to 1, whose largest score is at their label.</summary>
-    public static double Accuracy(Module<Tensor, Tensor> net, Samples samples)
+    public static double Accuracy(Module<Tensor, Tensor> net, LabelledImages samples)
     {
         net.eval();
         using var noGradients = inference_mode();
@@ -102,14 +102,14 @@ public static class Training
 /// <summary>Endless shuffled batches; the order depends on the seed alone. A rest smaller than a batch is left out of its epoch.</summary>
 public sealed class Batches
 {
-    private readonly Samples samples;
+    private readonly LabelledImages samples;
     private readonly int size;
     private readonly Random random;
     private readonly long[] order;
     private int next;
 
     /// <summary>Batches of at most <paramref name="size"/> images.</summary>
-    public Batches(Samples samples, int size, int seed)
+    public Batches(LabelledImages samples, int size, int seed)
     {
         this.samples = samples;
         this.size = Math.Min(size, samples.Count);
