@@ -45,7 +45,7 @@ internal static class DatasetTests
         TestCase("a dimension of zero or beyond all memory is an error", () =>
         {
             Faulty(folder => folder.Write(Images, Folder.Idx([0, 4, 4], [])), Images, "dimension 0", "found 0", "at least 1");
-            Faulty(folder => folder.Write(Images, Folder.Idx([int.MaxValue, 4, 4], [])), Images, "found 4", "at most");
+            Faulty(folder => folder.Write(Images, Folder.Idx([int.MaxValue, 4, 4], [])), Images, "found 2147483647", "at most");
             Faulty(folder => folder.Write(Images, Folder.Idx([-1, 4, 4], [])), Images, "found 4294967295", "at most");
         }),
         TestCase("a number of labels that differs from that of the images gives both", () =>

@@ -8,7 +8,7 @@ namespace TensorNets.Integration;
 /// <summary>The sample as a whole, on a few images.</summary>
 internal static class SampleTests
 {
-    internal static Test All => TestList("sample", [
+    internal static Test All => TestSequenced(TestList("sample", [
         TestCase("the net has torchvision's names", () =>
         {
             using var net = new ResNet(ResNetShape.Default(), 1);
@@ -53,7 +53,7 @@ internal static class SampleTests
             Expect.Equal(0, command.Parse("--seeds 3 --learning-rates 0.5,0.1 --format tc --rank 7").Invoke());
             Expect.SequenceEqual([1, 2, 3], found!.Seeds);
             Expect.SequenceEqual([0.1, 0.5], found.LearningRates);
-            Expect.Equal(FactorFormat.Tc, found.Format);
+            Expect.Equal(FactorFormat.TC, found.Format);
             Expect.Equal(7, found.Rank);
             Expect.Equal(0, command.Parse("--seeds 4,9").Invoke());
             Expect.SequenceEqual([4, 9], found.Seeds);
@@ -62,7 +62,7 @@ internal static class SampleTests
                 Expect.True(command.Parse(bad).Errors.Count > 0, $"'{bad}' was accepted");
             }
         }),
-    ]);
+    ]));
 
     private static (int Code, string Text) Run(Options options)
     {

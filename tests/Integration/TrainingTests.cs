@@ -9,10 +9,17 @@ namespace TensorNets.Integration;
 /// <summary>The sample's training, and the disturbances by which it measures layers.</summary>
 internal static class TrainingTests
 {
-    /// <summary>A net of the sample's kind with few channels.</summary>
-    private static readonly ResNetShape SmallShape = new([8, 8, 8, 8], 2, Norm.Batch);
+    /// <summary>
+    /// A net of the sample's kind with few channels: 16, as libtorch's convolutions read memory that nobody wrote where the number of
+    /// channels is no multiple of 16. Should the test that diverges have left a NaN there, the gradients of the next become NaN.
+    /// </summary>
+    private static readonly ResNetShape SmallShape = new([16, 16, 16, 16], 2, Norm.Batch);
 
-    internal static Test All => TestList("training", [
+    /// <summary>Float rounding of scale · level.</summary>
+    private const float Rounding = 1.000001f;
+
+    // One after the other: tensors are counted.
+    internal static Test All => TestSequenced(TestList("training", [
         TestCase("100 training steps and an evaluation leave no tensor behind", () =>
         {
             using var samples = LabelledImages.First(Synthetic.Make(1, 64, 10).Train, 64);
@@ -76,9 +83,9 @@ internal static class TrainingTests
                 using var rounded = Perturbation.Round(values, bits);
                 var levels = rounded.data<float>().ToArray().Distinct().Order().ToArray();
                 Expect.True(levels.Length <= (1 << bits) - 1, $"{bits} bits: {levels.Length} levels");
-                Expect.True(levels.All(level => Math.Abs(level) <= largest), $"{bits} bits: a level above the largest value");
+                Expect.True(levels.All(level => Math.Abs(level) <= largest * Rounding), $"{bits} bits: a level above the largest value");
                 var half = largest / ((1 << (bits - 1)) - 1) / 2;
-                Expect.True((rounded - values).abs().max().item<float>() <= half * 1.00001f, $"{bits} bits: off by more than {half}");
+                Expect.True((rounded - values).abs().max().item<float>() <= half * Rounding, $"{bits} bits: off by more than {half}");
             }
         }),
         TestCase("a tensor of zeros stays as it is when rounded", () =>
@@ -110,7 +117,7 @@ internal static class TrainingTests
             Expect.SequenceEqual(before, values.data<float>().ToArray());
             Expect.Equal(count, Tensor.TotalCount);
         }),
-    ]);
+    ]));
 
     private static TrainingOptions Steps(int steps) => new(steps, 0.05, 1) { BatchSize = 32 };
 

@@ -4,13 +4,13 @@ namespace TensorNets.Samples.Stability;
 public enum FactorFormat
 {
     /// <summary>Canonical polyadic: a sum of rank-one kernels.</summary>
-    Cp,
+    CP,
 
     /// <summary>Tucker-2: a core between a matrix for the inputs and one for the outputs.</summary>
     Tucker2,
 
     /// <summary>Tensor chain: a ring of cores.</summary>
-    Tc,
+    TC,
 }
 
 /// <summary>What a run does; the values here are those of the default run.</summary>
@@ -20,13 +20,13 @@ public sealed record Options
     public IReadOnlyList<int> Seeds { get; init; } = [1];
 
     /// <summary>Each variant is fine-tuned once at each learning rate.</summary>
-    public IReadOnlyList<double> LearningRates { get; init; } = [0.02];
+    public IReadOnlyList<double> LearningRates { get; init; } = [0.01];
 
     /// <summary>The convolution to replace.</summary>
     public string Path { get; init; } = "layer1.1.conv2";
 
     /// <summary>The format of the replacement.</summary>
-    public FactorFormat Format { get; init; } = FactorFormat.Cp;
+    public FactorFormat Format { get; init; } = FactorFormat.CP;
 
     /// <summary>The rank of the replacement, or null for the default of the format.</summary>
     public int? Rank { get; init; }

@@ -21,6 +21,9 @@ public static class Plots
     /// <summary>The most that the picture shows of a loss: a little above that of a net that guesses.</summary>
     private const double LargestLossShown = 3;
 
+    /// <summary>The least span of the accuracy axis, in points, so that differences of a few images do not look large.</summary>
+    private const double LeastSpan = 10;
+
     /// <summary>The dense layer, then the variants in their order. Okabe and Ito's colours, distinct for colour-blind eyes too.</summary>
     private static readonly IReadOnlyList<(string Color, LinePattern Line, MarkerShape Marker)> Styles =
     [
@@ -47,6 +50,7 @@ public static class Plots
         layout.Set(picture.GetPlot(3), new GridCell(Rows - 1, 0, Rows, 1, 1, 1));
         DrawBits(picture.GetPlot(0), variants);
         DrawNoise(picture.GetPlot(1), variants);
+        ShareAccuracyAxis(picture.GetPlot(0), picture.GetPlot(1));
         DrawLosses(picture.GetPlot(2), run, variants);
         DrawLegend(picture.GetPlot(3), run, variants);
         picture.SavePng(file, Width, Height);
@@ -96,6 +100,16 @@ public static class Plots
         plot.Axes.Margins(0.06, 0.06);
     }
 
+    private static void ShareAccuracyAxis(Plot first, Plot second)
+    {
+        first.Axes.AutoScale();
+        second.Axes.AutoScale();
+        var top = Math.Min(100, Math.Max(first.Axes.GetLimits().Top, second.Axes.GetLimits().Top));
+        var bottom = Math.Min(top - LeastSpan, Math.Min(first.Axes.GetLimits().Bottom, second.Axes.GetLimits().Bottom));
+        first.Axes.SetLimitsY(Math.Max(0, bottom), top);
+        second.Axes.SetLimitsY(Math.Max(0, bottom), top);
+    }
+
     private static void DrawLosses(Plot plot, RunResult run, IReadOnlyList<IReadOnlyList<VariantResult>> variants)
     {
         foreach (var (seeds, index) in variants.Select((seeds, index) => (seeds, index)))
@@ -137,6 +151,8 @@ public static class Plots
         var legend = plot.ShowLegend(items, Alignment.UpperCenter);
         legend.Orientation = Orientation.Horizontal;
         legend.FontSize = LabelSize;
+        legend.SymbolWidth = 50;
+        legend.TightHorizontalWrapping = true;
         legend.OutlineWidth = 0;
         legend.ShadowColor = Colors.Transparent;
         legend.BackgroundColor = Colors.Transparent;

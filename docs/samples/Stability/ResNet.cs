@@ -11,7 +11,7 @@ public enum Norm
     /// <summary>Batch norm, as in torchvision.</summary>
     Batch,
 
-    /// <summary>Nothing: convolutions have a bias instead, and the second one of each block starts small.</summary>
+    /// <summary>Nothing: convolutions have a bias instead, and the second one of each block starts at zero.</summary>
     None,
 }
 
@@ -133,14 +133,15 @@ public sealed class BasicBlock : Module<Tensor, Tensor>
 /// <summary>The pieces that the net and its blocks share.</summary>
 internal static class Layers
 {
-    /// <summary>Start of each block's second convolution without batch norm: small, or the sum over eight blocks explodes.</summary>
-    private const double SmallStart = 0.25;
-
     public static Module<Tensor, Tensor> Conv(int inputs, int outputs, int kernel, int stride, Norm norm) =>
         Conv2d(inputs, outputs, kernel, stride: stride, padding: kernel / 2, bias: norm == Norm.None);
 
     public static Module<Tensor, Tensor> NormOf(int channels, Norm norm) => norm == Norm.Batch ? BatchNorm2d(channels) : Identity();
 
+    /// <summary>
+    /// The scale of a weight at the start. Without batch norm each block's second convolution starts at zero, so that the block starts
+    /// as its shortcut and the sum over eight blocks does not explode.
+    /// </summary>
     public static double Scale(string parameter, Norm norm) =>
-        norm == Norm.None && parameter.EndsWith("conv2.weight", StringComparison.Ordinal) ? SmallStart : 1;
+        norm == Norm.None && parameter.EndsWith("conv2.weight", StringComparison.Ordinal) ? 0 : 1;
 }

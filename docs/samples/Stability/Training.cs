@@ -38,6 +38,8 @@ public static class Training
     public static TrainingResult Run(
         Module<Tensor, Tensor> net, LabelledImages samples, TrainingOptions options, Func<Tensor>? penalty = null, Action<int>? stepDone = null)
     {
+        // The optimizer looks at gradients in its own calls too, and each look is a tensor.
+        using var run = NewDisposeScope();
         net.train();
         using var optimizer = optim.SGD(net.parameters(), options.LearningRate, options.Momentum);
         var batches = new Batches(samples, options.BatchSize, options.Seed);
