@@ -17,13 +17,13 @@ public static class LiveProgress
 
     private sealed class Bars(ProgressContext context) : IProgress<ProgressNote>
     {
-        private readonly Dictionary<string, ProgressTask> tasks = [];
+        private readonly Dictionary<string, ProgressTask> _tasks = [];
 
         public void Report(ProgressNote note)
         {
-            if (!tasks.TryGetValue(note.Stage, out var task))
+            if (!_tasks.TryGetValue(note.Stage, out var task))
             {
-                tasks[note.Stage] = task = context.AddTask(Markup.Escape(note.Stage), maxValue: note.Total);
+                _tasks[note.Stage] = task = context.AddTask(Markup.Escape(note.Stage), maxValue: note.Total);
             }
 
             task.Value = note.Done;

@@ -13,6 +13,8 @@ public static class NativeLog
         var libraryName = OperatingSystem.IsWindows() ? "c10.dll" : OperatingSystem.IsMacOS() ? "libc10.dylib" : "libc10.so";
         if (NativeLibrary.TryLoad(libraryName, out var library)
             && NativeLibrary.TryGetExport(library, "FLAGS_caffe2_log_level", out var level))
+        {
             Marshal.WriteInt32(level, 2);
+        }
     }
 }

@@ -100,37 +100,3 @@ public static class Training
         }
     }
 }
-
-/// <summary>Endless shuffled batches; the order depends on the seed alone. A rest smaller than a batch is left out of its epoch.</summary>
-public sealed class Batches
-{
-    private readonly LabelledImages samples;
-    private readonly int size;
-    private readonly Random random;
-    private readonly long[] order;
-    private int next;
-
-    /// <summary>Batches of at most <paramref name="size"/> images.</summary>
-    public Batches(LabelledImages samples, int size, int seed)
-    {
-        this.samples = samples;
-        this.size = Math.Min(size, samples.Count);
-        random = new Random(seed);
-        order = [.. Enumerable.Range(0, samples.Count).Select(i => (long)i)];
-        next = order.Length;
-    }
-
-    /// <summary>Fresh copies of the next batch's images and labels.</summary>
-    public (Tensor Images, Tensor Labels) Next()
-    {
-        if (next + size > order.Length)
-        {
-            random.Shuffle(order);
-            next = 0;
-        }
-
-        using var chosen = tensor(order.AsSpan(next, size).ToArray());
-        next += size;
-        return (samples.Images.index_select(0, chosen), samples.Labels.index_select(0, chosen));
-    }
-}

@@ -40,23 +40,23 @@ public sealed class TrialVariants : IVariants
 
     private sealed class TwoCores : Module<Tensor, Tensor>
     {
-        private readonly Parameter left;
-        private readonly Parameter right;
-        private readonly Parameter? bias;
-        private readonly long stride;
-        private readonly long[] shape;
+        private readonly Parameter _left;
+        private readonly Parameter _right;
+        private readonly Parameter? _bias;
+        private readonly long _stride;
+        private readonly long[] _shape;
 
         public TwoCores(Conv2d convolution, int rank, double share)
             : base(nameof(TwoCores))
         {
             using var scope = NewDisposeScope();
             using var noGradients = no_grad();
-            shape = convolution.weight.shape;
-            stride = convolution.stride[0];
-            var (u, s, vh) = linalg.svd(convolution.weight.reshape(shape[0], -1), fullMatrices: false);
-            left = new Parameter((u * s.pow(share)).narrow(1, 0, rank).reshape(shape[0], rank, 1, 1).contiguous().DetachFromDisposeScope());
-            right = new Parameter((s.pow(1 - share).unsqueeze(1) * vh).narrow(0, 0, rank).reshape(rank, shape[1], shape[2], shape[3]).contiguous().DetachFromDisposeScope());
-            bias = convolution.bias is null ? null : new Parameter(convolution.bias.clone().DetachFromDisposeScope());
+            _shape = convolution.weight.shape;
+            _stride = convolution.stride[0];
+            var (u, s, vh) = linalg.svd(convolution.weight.reshape(_shape[0], -1), fullMatrices: false);
+            _left = new Parameter((u * s.pow(share)).narrow(1, 0, rank).reshape(_shape[0], rank, 1, 1).contiguous().DetachFromDisposeScope());
+            _right = new Parameter((s.pow(1 - share).unsqueeze(1) * vh).narrow(0, 0, rank).reshape(rank, _shape[1], _shape[2], _shape[3]).contiguous().DetachFromDisposeScope());
+            _bias = convolution.bias is null ? null : new Parameter(convolution.bias.clone().DetachFromDisposeScope());
             RegisterComponents();
             foreach (var p in parameters())
             {
@@ -64,16 +64,16 @@ public sealed class TrialVariants : IVariants
             }
         }
 
-        public Parameter[] Cores => [left, right];
+        public Parameter[] Cores => [_left, _right];
 
-        public Tensor Kernel() => left.reshape(shape[0], -1).mm(right.reshape(left.shape[1], -1)).reshape(shape);
+        public Tensor Kernel() => _left.reshape(_shape[0], -1).mm(_right.reshape(_left.shape[1], -1)).reshape(_shape);
 
-        public Tensor Sensitivity() => (left.square().sum() * right.shape[1] * shape[2] * shape[3]) + (right.square().sum() * shape[0]);
+        public Tensor Sensitivity() => (_left.square().sum() * _right.shape[1] * _shape[2] * _shape[3]) + (_right.square().sum() * _shape[0]);
 
         public override Tensor forward(Tensor input)
         {
-            using var x = functional.conv2d(input, right, strides: [stride, stride], padding: [shape[2] / 2, shape[3] / 2]);
-            return functional.conv2d(x, left, bias);
+            using var x = functional.conv2d(input, _right, strides: [_stride, _stride], padding: [_shape[2] / 2, _shape[3] / 2]);
+            return functional.conv2d(x, _left, _bias);
         }
     }
 }
