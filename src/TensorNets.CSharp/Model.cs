@@ -23,6 +23,13 @@ public static class Model
     /// <summary>The submodule at a path.</summary>
     public static Module Find(Module model, string path) => Surgery.find(path, model).OrThrow();
 
+    /// <summary>The submodule of a given type at a path.</summary>
+    public static T Find<T>(Module model, string path)
+        where T : Module =>
+        Find(model, path) is var found && found is T typed
+            ? typed
+            : throw new TensorNetException([TensorNetError.NewModuleType(path, found.GetType().Name, typeof(T).Name)]);
+
     /// <summary>Replaces the submodule at a path; the old one is disposed.</summary>
     public static void Replace(Module model, string path, Module<Tensor, Tensor> replacement) =>
         Surgery.replace(path, replacement, model).OrThrow();

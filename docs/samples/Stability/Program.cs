@@ -1,4 +1,4 @@
-using TorchSharp;
+using Spectre.Console;
+using TensorNets.Samples.Stability;
 
-NativeLog.ErrorsOnly();
-Console.WriteLine($"libtorch {torch.__version__}");
+return CommandLine.Create(options => Application.Run(options, AnsiConsole.Console)).Parse(args).Invoke();
