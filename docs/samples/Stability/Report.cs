@@ -47,7 +47,7 @@ public static class Report
             ("accuracy", v => Percent(v, r => r.FineTunings[i].Accuracy)),
             ("4 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(4))),
             ("3 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(3))),
-            ("S", v => v[0].Sensitivity is null ? "–" : Spread(v, r => r.FineTunings[i].Sensitivity ?? double.NaN, "N0")),
+            ("S", v => v[0].Sensitivity is null ? "–" : Plain(v, r => r.FineTunings[i].Sensitivity ?? double.NaN, "N0")),
             ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G3")),
             ("diverged", v => Diverged(v, i)));
     }
@@ -58,7 +58,7 @@ public static class Report
     private static string Diverged(IReadOnlyList<VariantResult> seeds, int i)
     {
         var count = seeds.Count(result => result.FineTunings[i].Training.Diverged);
-        return seeds.Count == 1 ? (count == 1 ? "yes" : "no") : $"{count} of {seeds.Count}";
+        return seeds.Count == 1 ? (count == 1 ? "yes" : "no") : $"{count}/{seeds.Count}";
     }
 
     /// <summary>What each later variant gains on the first factorised one, in points of accuracy, or that it does not.</summary>
@@ -125,8 +125,10 @@ public static class Report
     {
         double[] values = [.. seeds.Select(value)];
         var mean = Text(Statistics.Mean(values), format);
-        return values.Length == 1 ? mean : $"{mean} ± {Text(Statistics.Deviation(values), format)}";
+        return values.Length == 1 ? mean : $"{mean}±{Text(Statistics.Deviation(values), format)}";
     }
 
-    private static string Text(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
+    /// <summary>Numbers that no column is wide enough for are given by their power of ten.</summary>
+    private static string Text(double value, string format) =>
+        double.IsInfinity(value) ? "∞" : value.ToString(Math.Abs(value) < 1e7 ? format : "0.0E+0", CultureInfo.InvariantCulture);
 }
