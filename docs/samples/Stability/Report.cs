@@ -6,9 +6,13 @@ namespace TensorNets.Samples.Stability;
 /// <summary>The tables at the end of a run. With several seeds each number is the mean and, after ±, the standard deviation.</summary>
 public static class Report
 {
+    private const int LeastWidth = 100;
+
     /// <summary>Writes everything measured.</summary>
     public static void Write(IAnsiConsole console, RunResult run)
     {
+        // A table of several seeds needs so much; where the output is no terminal, a width of 80 is only a guess.
+        console.Profile.Width = Math.Max(console.Profile.Width, LeastWidth);
         var variants = Statistics.ByVariant(run);
         var options = run.Options;
         var seeds = string.Join(", ", options.Seeds);
@@ -48,7 +52,7 @@ public static class Report
             ("4 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(4))),
             ("3 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(3))),
             ("S", v => v[0].Sensitivity is null ? "–" : Plain(v, r => r.FineTunings[i].Sensitivity ?? double.NaN, "N0")),
-            ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G3")),
+            ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G2")),
             ("diverged", v => Diverged(v, i)));
     }
 
