@@ -6,9 +6,13 @@ namespace TensorNets.Samples.Stability;
 /// <summary>The tables at the end of a run. With several seeds each number is the mean and, after ±, the standard deviation.</summary>
 public static class Report
 {
+    private const int LeastWidth = 100;
+
     /// <summary>Writes everything measured.</summary>
     public static void Write(IAnsiConsole console, RunResult run)
     {
+        // A table of several seeds needs so much; where the output is no terminal, a width of 80 is only a guess.
+        console.Profile.Width = Math.Max(console.Profile.Width, LeastWidth);
         var variants = Statistics.ByVariant(run);
         var options = run.Options;
         var seeds = string.Join(", ", options.Seeds);
@@ -47,8 +51,8 @@ public static class Report
             ("accuracy", v => Percent(v, r => r.FineTunings[i].Accuracy)),
             ("4 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(4))),
             ("3 bits", v => Percent(v, r => r.FineTunings[i].ByBits.At(3))),
-            ("S", v => v[0].Sensitivity is null ? "–" : Spread(v, r => r.FineTunings[i].Sensitivity ?? double.NaN, "N0")),
-            ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G3")),
+            ("S", v => v[0].Sensitivity is null ? "–" : Plain(v, r => r.FineTunings[i].Sensitivity ?? double.NaN, "N0")),
+            ("top loss", v => Text(v.Max(r => r.FineTunings[i].Training.LargestLoss), "G2")),
             ("diverged", v => Diverged(v, i)));
     }
 
@@ -58,7 +62,7 @@ public static class Report
     private static string Diverged(IReadOnlyList<VariantResult> seeds, int i)
     {
         var count = seeds.Count(result => result.FineTunings[i].Training.Diverged);
-        return seeds.Count == 1 ? (count == 1 ? "yes" : "no") : $"{count} of {seeds.Count}";
+        return seeds.Count == 1 ? (count == 1 ? "yes" : "no") : $"{count}/{seeds.Count}";
     }
 
     /// <summary>What each later variant gains on the first factorised one, in points of accuracy, or that it does not.</summary>
@@ -125,8 +129,10 @@ public static class Report
     {
         double[] values = [.. seeds.Select(value)];
         var mean = Text(Statistics.Mean(values), format);
-        return values.Length == 1 ? mean : $"{mean} ± {Text(Statistics.Deviation(values), format)}";
+        return values.Length == 1 ? mean : $"{mean}±{Text(Statistics.Deviation(values), format)}";
     }
 
-    private static string Text(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
+    /// <summary>Numbers that no column is wide enough for are given by their power of ten.</summary>
+    private static string Text(double value, string format) =>
+        double.IsInfinity(value) ? "∞" : value.ToString(Math.Abs(value) < 1e7 ? format : "0.0E+0", CultureInfo.InvariantCulture);
 }
