@@ -6,12 +6,14 @@ namespace TensorNets.CSharp;
 /// <param name="MaxSweeps">The most sweeps.</param>
 /// <param name="Tolerance">A sweep that changes the error (ALS) or S (correction) by less than this share of it is the last.</param>
 /// <param name="Seed">The seed of whatever noise a start needs.</param>
+/// <param name="RandomStart">Start from white noise instead of singular value decompositions.</param>
 /// <param name="Progress">Told after each sweep.</param>
 /// <param name="Cancellation">Cancelled: the best so far is returned.</param>
 public sealed record FitOptions(
     int MaxSweeps = 200,
     double Tolerance = 1e-7,
     ulong Seed = 0,
+    bool RandomStart = false,
     IProgress<FitProgress>? Progress = null,
     CancellationToken Cancellation = default)
 {
@@ -21,7 +23,7 @@ public sealed record FitOptions(
         Results.Option(Progress),
         Cancellation);
 
-    internal FactorizeOptions Factorize => new(Sweeps, Seed);
+    internal FactorizeOptions Factorize => new(Sweeps, RandomStart ? Start.Random : Start.Svd, Seed);
 
     internal static FitOptions Or(FitOptions? options) => options ?? new FitOptions();
 }

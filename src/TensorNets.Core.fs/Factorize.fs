@@ -4,11 +4,21 @@ open System
 open System.Threading
 open TorchSharp
 
+/// <summary>Where alternating least squares starts.</summary>
+[<RequireQualifiedAccess>]
+type Start =
+    /// Singular value decompositions of the target (<c>Svd.start</c>).
+    | Svd
+    /// White noise from the seed.
+    | Random
+
 /// <summary>How a tensor is factorised.</summary>
 type FactorizeOptions =
     {
         /// The iteration; by default 200 sweeps at most, until a sweep changes the error by less than 1e-7 of it.
         Sweeps: SweepOptions
+        /// Where it starts; by default singular value decompositions.
+        Start: Start
         /// The seed of whatever noise the start needs.
         Seed: uint64
     }
@@ -16,13 +26,21 @@ type FactorizeOptions =
 /// <summary>The front door: target → format → fit.</summary>
 [<RequireQualifiedAccess>]
 module Factorize =
-    let defaults = { Sweeps = SweepOptions.defaults; Seed = 0UL }
+    let defaults =
+        { Sweeps = SweepOptions.defaults
+          Start = Start.Svd
+          Seed = 0UL }
 
-    /// <summary>A network of the given format near a target: a start from singular value decompositions, then alternating least squares.</summary>
+    /// <summary>A network of the given format near a target: a start, then alternating least squares.</summary>
     /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call
     /// <c>Factorize.stable</c>, which does both. Computed in float64, returned in the dtype of the target.</remarks>
     let run (options: FactorizeOptions) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
-        Svd.start options.Seed format target
+        let start =
+            match options.Start with
+            | Start.Svd -> Svd.start options.Seed format target
+            | Start.Random -> Svd.noise options.Seed format target
+
+        start
         |> Result.bind (fun start ->
             use start = start
             Als.run options.Sweeps target start)

@@ -75,26 +75,47 @@ module Svd =
             remaining.reshape (int64 ranks[n - 1], shape[n - 1], closing)
         ]
 
-    /// <summary>A start for a format: the truncated HOSVD (Tucker-2), the leading singular vectors of the unfoldings (CP), sequential SVDs
-    /// (tensor chain). Computed in float64. Where a rank exceeds a dimension the remaining columns are noise from the seed.</summary>
-    /// <remarks>Source: Kolda and Bader 2009, §3.4 and §4.2; Zhao et al. 2016 (TR-SVD).</remarks>
-    let start (seed: uint64) (format: Format) (target: Tensor) : Result<Network, TensorNetError list> =
+    let private specFor (format: Format) (target: Tensor) =
         match Format.spec (target.shape |> Array.map int |> List.ofArray) format with
         | Error errors -> Error(List.map TensorNetError.Format errors)
         | Ok spec ->
             match Check.target "The target" target with
-            | [] ->
-                use scope = torch.NewDisposeScope()
-                use generator = new torch.Generator(seed)
-                let k = Check.double target
-
-                let cores =
-                    match format with
-                    | Format.CP rank -> cp generator rank k
-                    | Format.Tucker2(first, last) -> tucker2 generator first last k
-                    | Format.TensorChain ranks -> tensorChain generator ranks k
-
-                let tensors = cores |> List.map (fun core -> core.contiguous () |> scope.MoveToOuter) |> List.toArray
-
-                Ok(new Network(spec, tensors))
+            | [] -> Ok spec
             | errors -> Error errors
+
+    /// <summary>A start of white noise from a seed, in float64, of the norm of the target.</summary>
+    let noise (seed: uint64) (format: Format) (target: Tensor) : Result<Network, TensorNetError list> =
+        specFor format target
+        |> Result.map (fun spec ->
+            use scope = torch.NewDisposeScope()
+            use network = Network.random torch.float64 seed spec
+
+            let ratio =
+                target.norm().``to``(torch.float64).ToDouble()
+                / (Contraction.reconstruct network).norm().ToDouble()
+
+            let share = Num.tensor (Math.Pow(ratio, 1.0 / float network.Cores.Count))
+            new Network(spec, [| for core in network.Cores -> core.mul share |> scope.MoveToOuter |]))
+
+    /// <summary>A start for a format: the truncated HOSVD (Tucker-2), the leading singular vectors of the unfoldings (CP), sequential SVDs
+    /// (tensor chain). Computed in float64. Where a rank exceeds a dimension the remaining columns are noise from the seed.</summary>
+    /// <remarks>Source: Kolda and Bader 2009, §3.4 and §4.2; Zhao et al. 2016 (TR-SVD).</remarks>
+    let start (seed: uint64) (format: Format) (target: Tensor) : Result<Network, TensorNetError list> =
+        specFor format target
+        |> Result.map (fun spec ->
+            use scope = torch.NewDisposeScope()
+            use generator = new torch.Generator(seed)
+            let k = Check.double target
+
+            let cores =
+                match format with
+                | Format.CP rank -> cp generator rank k
+                | Format.Tucker2(first, last) -> tucker2 generator first last k
+                | Format.TensorChain ranks -> tensorChain generator ranks k
+
+            let tensors =
+                cores
+                |> List.map (fun core -> core.contiguous () |> scope.MoveToOuter)
+                |> List.toArray
+
+            new Network(spec, tensors))

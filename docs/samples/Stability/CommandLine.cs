@@ -27,6 +27,9 @@ public static class CommandLine
         var path = With("--path", "The convolution to replace.", defaults.Path);
         var format = With("--format", "The format of the replacement.", defaults.Format);
         var rank = AtLeastOne("--rank", "The rank of the replacement; by default that of the format.");
+        var sweeps = AtLeastOne("--sweeps", $"The most sweeps of least squares (default {defaults.Sweeps}).");
+        var correctionSweeps = AtLeastOne("--correction-sweeps", $"The most sweeps of the correction (default {defaults.CorrectionSweeps}).");
+        var randomStart = With("--random-start", "Start least squares from noise instead of singular value decompositions.", false);
         var data = With<string?>("--data", $"A folder with four IDX files, instead of {FashionMnist.DefaultFolder}.", null);
         var output = With("--output", "The folder for the picture and the numbers.", defaults.Output);
         var steps = AtLeastOne("--steps", $"Steps of dense training (default {defaults.Steps}).");
@@ -50,7 +53,7 @@ public static class CommandLine
             "Replaces one convolution of a trained net by tensor networks of equal rank and measures which of them bears rounding, noise "
             + "and fine-tuning.")
         {
-            seeds, rates, path, format, rank, data, output, steps, fineTuneSteps, images, testImages, norm, penalty, draws, threads, quick,
+            seeds, rates, path, format, rank, sweeps, correctionSweeps, randomStart, data, output, steps, fineTuneSteps, images, testImages, norm, penalty, draws, threads, quick,
         };
         command.SetAction(parsed =>
         {
@@ -62,6 +65,9 @@ public static class CommandLine
                 Path = parsed.GetValue(path) ?? start.Path,
                 Format = parsed.GetValue(format),
                 Rank = parsed.GetValue(rank),
+                Sweeps = parsed.GetValue(sweeps) ?? start.Sweeps,
+                CorrectionSweeps = parsed.GetValue(correctionSweeps) ?? start.CorrectionSweeps,
+                RandomStart = parsed.GetValue(randomStart),
                 Data = parsed.GetValue(data),
                 Output = parsed.GetValue(output) ?? start.Output,
                 Steps = parsed.GetValue(steps) ?? start.Steps,

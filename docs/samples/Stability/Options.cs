@@ -35,8 +35,14 @@ public sealed record Options
     /// </remarks>
     public int? Rank { get; init; }
 
-    /// <summary>The most sweeps of alternating least squares, and of the correction.</summary>
+    /// <summary>The most sweeps of alternating least squares.</summary>
     public int Sweeps { get; init; } = 200;
+
+    /// <summary>The most sweeps of the correction.</summary>
+    public int CorrectionSweeps { get; init; } = 1000;
+
+    /// <summary>Least squares start from noise instead of singular value decompositions.</summary>
+    public bool RandomStart { get; init; }
 
     /// <summary>A folder with the four IDX files, or null for the Debian package's Fashion-MNIST.</summary>
     public string? Data { get; init; }
@@ -72,5 +78,5 @@ public sealed record Options
     public int Threads { get; init; } = 2;
 
     /// <summary>A run of seconds that shows that everything works, and nothing else.</summary>
-    public static Options Quick => new() { Steps = 12, FineTuneSteps = 4, Images = 512, TestImages = 100, Sweeps = 10 };
+    public static Options Quick => new() { Steps = 12, FineTuneSteps = 4, Images = 512, TestImages = 100, Sweeps = 10, CorrectionSweeps = 10 };
 }

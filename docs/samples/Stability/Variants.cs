@@ -41,10 +41,10 @@ public sealed record Variant(
     {
         using var scope = NewDisposeScope();
         var kernel = TensorNetwork.KernelOfWeight(convolution.weight!.detach()).to(ScalarType.Float64);
-        var found = TensorNetwork.Factorize(kernel, FormatOf(options), new FitOptions(options.Sweeps, Tolerance: 1e-6, Seed: (ulong)seed));
+        var found = TensorNetwork.Factorize(kernel, FormatOf(options), new FitOptions(options.Sweeps, Tolerance: 1e-6, (ulong)seed, options.RandomStart));
         var balanced = TensorNetwork.Balance(found.Network);
         var bound = ErrorBounds.Absolute(found.Error);
-        var corrected = TensorNetwork.Correct(kernel, found.Network, bound, new FitOptions(options.Sweeps, Tolerance: 1e-6));
+        var corrected = TensorNetwork.Correct(kernel, found.Network, bound, new FitOptions(options.CorrectionSweeps, Tolerance: 1e-6));
 
         var least = Model.Layer(convolution, corrected.Network);
         return
