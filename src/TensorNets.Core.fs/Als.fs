@@ -6,17 +6,29 @@ open TorchSharp
 /// <summary>Alternating least squares for any network: each core in turn becomes the minimiser of ‖K − T‖ with the others fixed.</summary>
 [<RequireQualifiedAccess>]
 module Als =
+    /// What a Gram, which squares the condition, costs in the relative error: the root of the rounding of a double.
+    let private gramRounding = 1e-8
+
     /// The ridge of the second attempt, as a share of the mean diagonal of the Gram.
     let private ridgeShare = 1e-12
 
-    /// C G⁻¹ along the columns of one branch. Cholesky; where G is not positive definite, with a ridge; where that fails too, the pseudo-inverse.
+    /// The ratio of the smallest to the largest squared pivot from which on a Gram counts as singular to rounding.
+    let private singularShare = 1e-13
+
+    /// C G⁻¹ along the columns of one branch. Cholesky; where G is singular to rounding, with a ridge; where that fails too, the pseudo-inverse.
     let private divide (i: int) (gram: Tensor) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let p = gram.shape[2]
 
         let attempt (matrix: Tensor) =
             let struct (factor, info) = torch.linalg.cholesky_ex matrix
-            if info.count_nonzero().ToInt64() = 0L then Some factor else None
+
+            if info.count_nonzero().ToInt64() > 0L then
+                None
+            else
+                let pivots = factor.diagonal(dim1 = -2L, dim2 = -1L).square()
+                let share = pivots.amin([| -1L |]).div(pivots.amax [| -1L |]).min().ToDouble()
+                if share > singularShare then Some factor else None
 
         let eye = torch.eye (p, dtype = gram.dtype, device = gram.device)
 
@@ -51,8 +63,8 @@ module Als =
         let lookup = Fit.lookup spec cores
         let norm = target.norm().ToDouble()
 
-        /// One sweep: the relative error after it, or None where it produced NaN and has been undone.
-        let sweep () =
+        /// One sweep: the relative error after it, or None where it produced NaN or raised the error, and has been undone.
+        let sweep error =
             use scope = torch.NewDisposeScope()
             let before = [| for core in cores -> core.alias () |]
 
@@ -60,7 +72,7 @@ module Als =
 
             let next = Fit.explicitError plan target lookup / norm
 
-            if Double.IsFinite next then
+            if next <= error + gramRounding then
                 Some next
             else
                 before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
@@ -72,7 +84,7 @@ module Als =
             elif n >= options.MaxSweeps then
                 n, Stop.MaxSweeps, trace
             else
-                match sweep () with
+                match sweep error with
                 | None -> n, Stop.Rounding, trace
                 | Some next ->
                     SweepOptions.report options (n + 1) next nan
@@ -96,7 +108,7 @@ module Als =
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         use _ = torch.no_grad ()
 
-        match Fit.checkTarget start.Spec target with
+        match Check.forSpec start.Spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
             let k = Check.double target
@@ -108,11 +120,7 @@ module Als =
 
                 let sweeps, stop, trace = sweepUntil options finished start.Spec k cores
                 let fit = Fit.make target.dtype start.Spec cores k sweeps stop trace
-
-                for core in fit.Network.Cores do
-                    scope.MoveToOuter core |> ignore
-
-                Ok fit
+                Ok(Fit.toOuterScope fit)
             finally
                 for core in cores do
                     core.Dispose()

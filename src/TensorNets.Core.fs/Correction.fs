@@ -199,7 +199,7 @@ module Correction =
         use _ = torch.no_grad ()
         let spec = start.Spec
 
-        match Fit.checkTarget spec target with
+        match Check.forSpec spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
             let k = Check.double target
@@ -229,11 +229,7 @@ module Correction =
                         |> Result.map (fun (s, _) ->
                             let n, stop, trace = sweeps options spec k (max delta reached) norm s cores
                             let fit = Fit.make target.dtype spec cores k n stop trace
-
-                            for core in fit.Network.Cores do
-                                scope.MoveToOuter core |> ignore
-
-                            fit)
+                            Fit.toOuterScope fit)
                 finally
                     for core in cores do
                         core.Dispose()

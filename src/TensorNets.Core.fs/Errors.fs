@@ -50,6 +50,10 @@ type FormatError =
     | WrongRankCount of format: string * found: int * expected: int
     | RankOutOfRange of format: string * rank: string * found: int * largest: int * bound: string
     | NonPositiveMode of mode: int * found: int
+    | BadTree of found: int list * modes: int
+    | NarrowTree
+    | UnequalSplits of rows: int * columns: int
+    | WrongSplit of what: string * factors: int list * expected: int
 
     /// The error in words: what was found and what was expected.
     member this.Message =
@@ -57,6 +61,13 @@ type FormatError =
         | WrongOrder(format, found, expected) -> $"{format} needs a tensor of {expected} modes; found {found}."
         | WrongRankCount(format, found, expected) -> $"{format} needs {expected} ranks for this tensor; found {found}."
         | RankOutOfRange(format, rank, found, largest, bound) -> $"{format}: {rank} is {found}; expected 1 to {largest} ({bound})."
+        | BadTree(found, modes) ->
+            $"The dimension tree names the modes {list (List.map string found)}; expected each of 0 to {modes - 1} once."
+        | NarrowTree -> "The dimension tree has a node of fewer than two children; expected at least two."
+        | UnequalSplits(rows, columns) ->
+            $"The rows are split into {rows} factors and the columns into {columns}; expected the same number, at least one."
+        | WrongSplit(what, factors, expected) ->
+            $"The {what} are split into {list (List.map string factors)}; expected factors whose product is {expected}."
         | NonPositiveMode(mode, found) -> $"Mode {mode} of the tensor has dimension {found}; expected at least 1."
 
 /// <summary>Everything that can be wrong with what a caller hands in, naming what was found and what was expected.</summary>

@@ -123,12 +123,9 @@ module internal Fit =
         let s = (Sensitivity.totalOf (Sensitivity.plan spec) target.dtype target.device lookup).ToDouble()
         new Fit(network, error, target.norm().ToDouble(), s, sweeps, stop, trace)
 
-    /// Errors of a target for a network's spec: shape, dtype, NaN, zero.
-    let checkTarget (spec: Spec) (target: Tensor) =
-        let expected = Spec.shape spec
+    /// The fit, its cores moved to the scope around the current one.
+    let toOuterScope (fit: Fit) : Fit =
+        for core in fit.Network.Cores do
+            core.MoveToOuterDisposeScope() |> ignore
 
-        [
-            if Check.shapeOf target <> expected then
-                TensorNetError.Shape("The target", Check.shapeOf target, $"%A{expected}, the output of {spec}")
-            yield! Check.target "The target" target
-        ]
+        fit

@@ -1,15 +1,38 @@
 namespace TensorNets
 
+/// <summary>A dimension tree: how the modes of a tensor are split into groups, and those again, down to single modes.</summary>
+[<RequireQualifiedAccess>]
+type DimTree =
+    /// One mode, counted from 0.
+    | Mode of mode: int
+    /// Two or more groups, each with the rank of the bond that joins it to this node.
+    | Split of children: (int * DimTree) list
+
 /// <summary>The named networks, with their ranks. Each is a smart constructor of <c>Spec</c>; no format has code of its own beyond that.</summary>
-/// <remarks>For a convolution kernel the modes are (s, d, t): input channels, kernel positions, output channels.</remarks>
+/// <remarks>For a convolution kernel the modes are (s, d, t), input channels, kernel positions, output channels, or (s, h, w, t) with the kernel's
+/// axes kept apart.</remarks>
 [<RequireQualifiedAccess>]
 type Format =
     /// CP: `sr, dr, tr -> sdt`. T = Σ_r a_r ∘ b_r ∘ c_r.
     | CP of rank: int
-    /// Tucker-2 (TKD) of a tensor of three modes, the middle one kept whole: `sa, abd, tb -> sdt`.
+    /// Tucker: `sa, db, tc, abc -> sdt`, one rank for each mode.
+    | Tucker of ranks: int list
+    /// Tucker-2 (TKD): only the first and the last mode are compressed, `sa, abd, tb -> sdt`.
     | Tucker2 of first: int * last: int
+    /// Tensor train (TT): `sa, adb, bt -> sdt`, one rank for each of the bonds between neighbours.
+    | TensorTrain of ranks: int list
     /// Tensor chain (TC, tensor ring): `asb, bdc, cta -> sdt`. Rank i is the bond in front of core i; the first closes the ring.
     | TensorChain of ranks: int list
+    /// Hierarchical Tucker over any dimension tree: `sa, db, abe, tc, ud, cde -> sdtu`.
+    | HierarchicalTucker of DimTree
+    /// Block-term decomposition with equal ranks: `sax, dbx, tcx, abcx -> sdt`, a sum over x of Tucker networks.
+    | BlockTerm of blocks: int * ranks: int list
+    /// TT-matrix of a matrix (m, n) with m = Π rows and n = Π columns: core k carries row factor k and column factor k. Output: all row factors,
+    /// then all column factors.
+    | TensorTrainMatrix of rows: int list * columns: int list * ranks: int list
+
+/// What a format says about a shape: the network, or what is wrong with its arguments.
+type private Layout = { Modes: (Axis * int) list; Bonds: (Axis * int) list; Cores: Axis list list }
 
 [<RequireQualifiedAccess>]
 module Format =
@@ -17,152 +40,262 @@ module Format =
     let name format =
         match format with
         | Format.CP _ -> "CP"
+        | Format.Tucker _ -> "Tucker"
         | Format.Tucker2 _ -> "Tucker-2"
+        | Format.TensorTrain _ -> "Tensor train"
         | Format.TensorChain _ -> "Tensor chain"
+        | Format.HierarchicalTucker _ -> "Hierarchical Tucker"
+        | Format.BlockTerm _ -> "Block-term"
+        | Format.TensorTrainMatrix _ -> "TT-matrix"
 
-    let private modeNames = [ "s"; "d"; "t"; "u"; "v"; "w"; "x"; "y"; "z" ]
+    let private modeNames = [ "s"; "d"; "t"; "u"; "v"; "w"; "y"; "z" ]
 
-    let private mode order i = Axis(if order <= modeNames.Length then modeNames[i] else $"m{i}")
+    let private modes (shape: int list) =
+        shape
+        |> List.mapi (fun i n -> Axis(if shape.Length <= modeNames.Length then modeNames[i] else $"m{i}"), n)
 
-    let private bond i = Axis(if i < 12 then string (char (int 'a' + i)) else $"b{i}")
+    // Letters that no mode and no hyperedge has.
+    let private bondNames = "abcefghijklnopq"
 
-    let private core i axes = { Name = Spec.positionName i; Axes = axes }
+    let private bond i = Axis(if i < bondNames.Length then string bondNames[i] else $"b{i}")
 
-    let private product dims = dims |> List.fold (fun p n -> p * int64 n) 1L
+    let private bonds (ranks: int list) = ranks |> List.mapi (fun i rank -> bond i, rank)
 
-    let private atMost (size: int64) = int (min size (int64 System.Int32.MaxValue))
-
-    let private checkRank name rank found largest bound =
+    let private order name (expected: string) fits (shape: int list) =
         [
-            if found < 1 || found > largest then
-                FormatError.RankOutOfRange(name, rank, found, largest, bound)
+            if not (fits shape.Length) then
+                FormatError.WrongOrder(name, shape.Length, expected)
         ]
 
-    /// The product of all dimensions but one mode's.
-    let private others (shape: int list) i = product (List.removeAt i shape) |> atMost
-
-    let private build dims cores output =
-        match Spec.create dims cores output with
-        | Ok spec -> spec
-        | Error errors -> invalidOp (String.concat "; " (errors |> List.map _.Message))
-
-    let private orderAtLeast name least (shape: int list) =
+    let private rankCount name expected (ranks: int list) =
         [
-            if shape.Length < least then
-                FormatError.WrongOrder(name, shape.Length, $"at least {least}")
+            if ranks.Length <> expected then
+                FormatError.WrongRankCount(name, ranks.Length, expected)
+        ]
+
+    let private positive name (what: string) (ranks: int list) =
+        [
+            for i, rank in List.indexed ranks do
+                if rank < 1 then
+                    FormatError.RankOutOfRange(
+                        name,
+                        (if ranks.Length = 1 then what else $"{what} {i + 1}"),
+                        rank,
+                        System.Int32.MaxValue,
+                        "a rank is at least 1"
+                    )
         ]
 
     let private cp rank (shape: int list) =
-        let name = "CP"
-
-        // T is a sum of as many rank-one terms as the product of all dimensions but the largest.
-        let largest = if shape.IsEmpty then 1 else atMost (product shape / int64 (List.max shape))
-
-        let errors =
-            orderAtLeast name 2 shape
-            @ checkRank name "rank" rank largest "the product of all dimensions but the largest"
-
         let r = Axis "r"
-        let modes = shape |> List.mapi (fun i _ -> mode shape.Length i)
+        let modes = modes shape
 
-        errors, fun () -> build ((r, rank) :: List.zip modes shape) (modes |> List.mapi (fun i axis -> core i [ axis; r ])) modes
+        { Modes = modes; Bonds = [ r, rank ]; Cores = modes |> List.map (fun (axis, _) -> [ axis; r ]) }
+
+    let private tucker ranks (shape: int list) =
+        let modes, bonds = modes shape, bonds ranks
+
+        {
+            Modes = modes
+            Bonds = bonds
+            Cores = List.map2 (fun (m, _) (b, _) -> [ m; b ]) modes bonds @ [ List.map fst bonds ]
+        }
 
     let private tucker2 first last (shape: int list) =
-        let name = "Tucker-2"
+        let modes, bonds = modes shape, bonds [ first; last ]
+        let a, b = fst bonds[0], fst bonds[1]
+        let axes = List.map fst modes
+        let middle = axes[1 .. axes.Length - 2]
 
-        let errors =
-            if shape.Length <> 3 then
-                [ FormatError.WrongOrder(name, shape.Length, "3") ]
-            else
-                checkRank name "first rank" first shape[0] "the dimension of the first mode"
-                @ checkRank name "last rank" last shape[2] "the dimension of the last mode"
-                @ (if first >= 1 && last >= 1 then
-                       [
-                           if int64 first > int64 shape[1] * int64 last then
-                               FormatError.RankOutOfRange(
-                                   name,
-                                   "first rank",
-                                   first,
-                                   atMost (int64 shape[1] * int64 last),
-                                   "middle dimension times last rank"
-                               )
-                           if int64 last > int64 shape[1] * int64 first then
-                               FormatError.RankOutOfRange(
-                                   name,
-                                   "last rank",
-                                   last,
-                                   atMost (int64 shape[1] * int64 first),
-                                   "middle dimension times first rank"
-                               )
-                       ]
-                   else
-                       [])
+        {
+            Modes = modes
+            Bonds = bonds
+            Cores = [ [ axes.Head; a ]; a :: b :: middle; [ List.last axes; b ] ]
+        }
 
-        let s, d, t, a, b = Axis "s", Axis "d", Axis "t", Axis "a", Axis "b"
+    let private train ranks (shape: int list) =
+        let modes, bonds = modes shape, bonds ranks
+        let axes, links = List.map fst modes, List.map fst bonds
 
-        errors,
-        fun () ->
-            build
-                [ s, shape[0]; d, shape[1]; t, shape[2]; a, first; b, last ]
-                [ core 0 [ s; a ]; core 1 [ a; b; d ]; core 2 [ t; b ] ]
-                [ s; d; t ]
+        {
+            Modes = modes
+            Bonds = bonds
+            Cores =
+                axes
+                |> List.mapi (fun i axis ->
+                    [
+                        yield! links |> List.skip (max 0 (i - 1)) |> List.truncate (min 1 i)
+                        axis
+                        yield! links |> List.skip i |> List.truncate 1
+                    ])
+        }
 
-    let private tensorChain (ranks: int list) (shape: int list) =
-        let name = "Tensor chain"
+    let private chain ranks (shape: int list) =
+        let modes, bonds = modes shape, bonds ranks
+        let n = modes.Length
+
+        {
+            Modes = modes
+            Bonds = bonds
+            Cores = modes |> List.mapi (fun i (axis, _) -> [ bond i; axis; bond ((i + 1) % n) ])
+        }
+
+    let rec private treeModes tree =
+        match tree with
+        | DimTree.Mode mode -> [ mode ]
+        | DimTree.Split children -> children |> List.collect (snd >> treeModes)
+
+    let rec private treeRanks tree =
+        match tree with
+        | DimTree.Mode _ -> []
+        | DimTree.Split children -> children |> List.collect (fun (rank, child) -> rank :: treeRanks child)
+
+    let rec private narrow tree =
+        match tree with
+        | DimTree.Mode _ -> false
+        | DimTree.Split children -> children.Length < 2 || children |> List.exists (snd >> narrow)
+
+    let private hierarchical tree (shape: int list) =
+        let modes = modes shape
+        let mutable count = 0
+        let mutable links = []
+
+        // Children before their node; the bond to the parent last.
+        let rec visit (up: Axis list) tree =
+            match tree with
+            | DimTree.Mode mode -> [ fst modes[mode] :: up ]
+            | DimTree.Split children ->
+                let named =
+                    children
+                    |> List.map (fun (rank, child) ->
+                        let axis = bond count
+                        count <- count + 1
+                        links <- (axis, rank) :: links
+                        axis, child)
+
+                (named |> List.collect (fun (axis, child) -> visit [ axis ] child)) @ [ List.map fst named @ up ]
+
+        let cores = visit [] tree
+
+        { Modes = modes; Bonds = List.rev links; Cores = cores }
+
+    let private blockTerm blocks ranks (shape: int list) =
+        let x = Axis "x"
+        let modes, bonds = modes shape, bonds ranks
+
+        {
+            Modes = modes
+            Bonds = (x, blocks) :: bonds
+            Cores = List.map2 (fun (m, _) (b, _) -> [ m; b; x ]) modes bonds @ [ List.map fst bonds @ [ x ] ]
+        }
+
+    let private trainMatrix (rows: int list) (columns: int list) ranks =
+        let rowModes = rows |> List.mapi (fun i n -> Axis $"m{i}", n)
+        let columnModes = columns |> List.mapi (fun i n -> Axis $"n{i}", n)
+        let bonds = bonds ranks
+        let links = List.map fst bonds
+
+        {
+            Modes = rowModes @ columnModes
+            Bonds = bonds
+            Cores =
+                List.map2 (fun (m, _) (n, _) -> m, n) rowModes columnModes
+                |> List.mapi (fun i (m, n) ->
+                    [
+                        yield! links |> List.skip (max 0 (i - 1)) |> List.truncate (min 1 i)
+                        m
+                        n
+                        yield! links |> List.skip i |> List.truncate 1
+                    ])
+        }
+
+    /// What must hold before there is a network: numbers of modes and ranks.
+    let private wellFormed (shape: int list) format =
+        let name = name format
         let n = shape.Length
+        let atLeast least = order name $"at least {least}" (fun found -> found >= least) shape
 
-        let errors =
-            orderAtLeast name 2 shape
-            @ [
-                if ranks.Length <> n then
-                    FormatError.WrongRankCount(name, ranks.Length, n)
+        match format with
+        | Format.CP rank -> atLeast 2 @ positive name "rank" [ rank ]
+        | Format.Tucker ranks -> atLeast 2 @ rankCount name n ranks @ positive name "rank" ranks
+        | Format.Tucker2(first, last) -> atLeast 3 @ positive name "first rank" [ first ] @ positive name "last rank" [ last ]
+        | Format.TensorTrain ranks -> atLeast 2 @ rankCount name (n - 1) ranks @ positive name "rank" ranks
+        | Format.TensorChain ranks -> atLeast 2 @ rankCount name n ranks @ positive name "rank" ranks
+        | Format.BlockTerm(blocks, ranks) ->
+            atLeast 2
+            @ rankCount name n ranks
+            @ positive name "number of blocks" [ blocks ]
+            @ positive name "rank" ranks
+        | Format.HierarchicalTucker tree ->
+            [
+                yield! atLeast 2
+                if List.sort (treeModes tree) <> [ 0 .. n - 1 ] then
+                    FormatError.BadTree(List.sort (treeModes tree), n)
+                if narrow tree then
+                    FormatError.NarrowTree
+                yield! positive name "rank" (treeRanks tree)
             ]
-            @ (if ranks.Length <> n || n < 2 then
-                   []
-               else
-                   [
-                       for i in 0 .. n - 1 do
-                           let after = ranks[(i + 1) % n]
+        | Format.TensorTrainMatrix(rows, columns, ranks) ->
+            let product dims = List.fold (fun p k -> p * int64 k) 1L dims
 
-                           // Past n_i times the other bond, the unfolding of core i along this bond cannot have full column rank.
-                           yield!
-                               checkRank
-                                   name
-                                   $"rank {i + 1}"
-                                   ranks[i]
-                                   (atMost (int64 shape[i] * int64 (max 1 after)))
-                                   "mode dimension times the bond behind it"
+            [
+                yield! order name "2" ((=) 2) shape
+                if rows.Length <> columns.Length || rows.IsEmpty then
+                    FormatError.UnequalSplits(rows.Length, columns.Length)
+                if n = 2 && product rows <> int64 shape[0] then
+                    FormatError.WrongSplit("rows", rows, shape[0])
+                if n = 2 && product columns <> int64 shape[1] then
+                    FormatError.WrongSplit("columns", columns, shape[1])
+                yield! rankCount name (max 0 (rows.Length - 1)) ranks
+                yield! positive name "rank" ranks
+            ]
 
-                           let before = ranks[(i + n - 1) % n]
-                           let previous = shape[(i + n - 1) % n]
+    let private layout (shape: int list) format =
+        match format with
+        | Format.CP rank -> cp rank shape
+        | Format.Tucker ranks -> tucker ranks shape
+        | Format.Tucker2(first, last) -> tucker2 first last shape
+        | Format.TensorTrain ranks -> train ranks shape
+        | Format.TensorChain ranks -> chain ranks shape
+        | Format.HierarchicalTucker tree -> hierarchical tree shape
+        | Format.BlockTerm(blocks, ranks) -> blockTerm blocks ranks shape
+        | Format.TensorTrainMatrix(rows, columns, ranks) -> trainMatrix rows columns ranks
 
-                           yield!
-                               checkRank
-                                   name
-                                   $"rank {i + 1}"
-                                   ranks[i]
-                                   (atMost (int64 previous * int64 (max 1 before)))
-                                   "mode dimension in front of it times the bond in front of that"
-                   ])
-            |> List.distinct
+    let private product (dims: int64 list) =
+        // Beyond the largest int no rank is refused.
+        dims |> List.fold (fun p n -> min (p * n) (int64 System.Int32.MaxValue)) 1L |> int
 
-        let modes = shape |> List.mapi (fun i _ -> mode n i)
+    /// The largest rank of a bond, and why: an ordinary bond cannot exceed what either of its cores can span by its other axes; a hyperedge of a sum of
+    /// rank-one terms, the product of all dimensions but the largest.
+    let private largest (layout: Layout) (axis: Axis) : int * string =
+        let dims = Map.ofList (layout.Modes @ layout.Bonds)
+        let carriers = layout.Cores |> List.filter (List.contains axis)
 
-        errors,
-        fun () ->
-            build
-                (List.zip modes shape @ (ranks |> List.mapi (fun i rank -> bond i, rank)))
-                (modes |> List.mapi (fun i axis -> core i [ bond i; axis; bond ((i + 1) % n) ]))
-                modes
+        match carriers with
+        | [ first; second ] ->
+            let span (core: Axis list) (other: Axis list) =
+                core
+                |> List.filter (fun a -> a <> axis && not (List.contains a other))
+                |> List.map (fun a -> int64 dims[a])
+                |> product
+
+            min (span first second) (span second first), "the product of the other dimensions at either end of the bond"
+        | _ ->
+            let sizes = layout.Modes |> List.map (snd >> int64) |> List.sort
+            product (sizes |> List.truncate (sizes.Length - 1)), "the product of all dimensions but the largest"
+
+    let private admissible name (layout: Layout) =
+        [
+            for i, (axis, rank) in List.indexed layout.Bonds do
+                let most, reason = largest layout axis
+
+                if rank > most then
+                    let what = if layout.Bonds.Length = 1 then "rank" else $"rank {i + 1} (bond {axis})"
+                    FormatError.RankOutOfRange(name, what, rank, most, reason)
+        ]
 
     /// <summary>The network of a format over a tensor of the given shape; ranks outside what is admissible are named with their bound.</summary>
     let spec (shape: int list) (format: Format) : Result<Spec, FormatError list> =
-        let errors, make =
-            match format with
-            | Format.CP rank -> cp rank shape
-            | Format.Tucker2(first, last) -> tucker2 first last shape
-            | Format.TensorChain ranks -> tensorChain ranks shape
-
         let bad =
             [
                 for i, n in List.indexed shape do
@@ -170,6 +303,16 @@ module Format =
                         FormatError.NonPositiveMode(i, n)
             ]
 
-        match bad @ errors with
-        | [] -> Ok(make ())
+        match bad @ wellFormed shape format with
+        | [] ->
+            let layout = layout shape format
+
+            match admissible (name format) layout with
+            | [] ->
+                let cores = layout.Cores |> List.mapi (fun i axes -> { Name = Spec.positionName i; Axes = axes })
+
+                match Spec.create (layout.Modes @ layout.Bonds) cores (List.map fst layout.Modes) with
+                | Ok spec -> Ok spec
+                | Error errors -> invalidOp (String.concat "; " (errors |> List.map _.Message))
+            | errors -> Error errors
         | errors -> Error errors

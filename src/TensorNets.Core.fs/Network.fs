@@ -37,6 +37,14 @@ module internal Check =
             if tensor.count_nonzero().ToInt64() = 0L then [ TensorNetError.ZeroTensor what ] else []
         | errors -> errors
 
+    /// Errors of a target for a network's spec: shape, dtype, NaN, zero.
+    let forSpec (spec: Spec) (tensor: Tensor) : TensorNetError list =
+        [
+            if shapeOf tensor <> Spec.shape spec then
+                TensorNetError.Shape("The target", shapeOf tensor, $"%A{Spec.shape spec}, the output of {spec}")
+            yield! target "The target" tensor
+        ]
+
     /// The tensor in float64, detached; a fresh handle that the caller's dispose scope owns.
     let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64)
 

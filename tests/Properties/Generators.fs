@@ -93,7 +93,7 @@ let private shrinkNetwork (n: AnyNetwork) =
     }
     |> Seq.filter valid
 
-/// A named format over three modes with admissible ranks.
+/// A named format with admissible ranks.
 [<StructuredFormatDisplay("{Text}")>]
 type FormatCase =
     {
@@ -110,40 +110,101 @@ type FormatCase =
     member this.Text = $"%A{this.Format} over %A{this.Shape}: {this.Spec} | seed {this.Seed}"
     override this.ToString() = this.Text
 
+let private ranks count = Gen.listOfLength count (Gen.choose (1, 3))
+
+/// A random dimension tree over modes, with ranks.
+let rec private dimTree (modes: int list) =
+    gen {
+        match modes with
+        | [ mode ] -> return DimTree.Mode mode
+        | modes ->
+            let! parts = Gen.choose (2, min 3 modes.Length)
+            let! shuffled = Gen.shuffle modes
+            let groups = List.ofSeq shuffled |> List.splitInto parts
+
+            let! children =
+                groups |> List.map (fun group -> Gen.zip (Gen.choose (1, 2)) (dimTree group)) |> Gen.sequenceToList
+
+            return DimTree.Split children
+    }
+
+/// The format with every rank lowered to 1, which is always admissible.
+let rec private lowest format =
+    let ones list = list |> List.map (fun _ -> 1)
+
+    let rec tree t =
+        match t with
+        | DimTree.Mode m -> DimTree.Mode m
+        | DimTree.Split children -> DimTree.Split(children |> List.map (fun (_, child) -> 1, tree child))
+
+    match format with
+    | Format.CP _ -> Format.CP 1
+    | Format.Tucker r -> Format.Tucker(ones r)
+    | Format.Tucker2 _ -> Format.Tucker2(1, 1)
+    | Format.TensorTrain r -> Format.TensorTrain(ones r)
+    | Format.TensorChain r -> Format.TensorChain(ones r)
+    | Format.HierarchicalTucker t -> Format.HierarchicalTucker(tree t)
+    | Format.BlockTerm(_, r) -> Format.BlockTerm(1, ones r)
+    | Format.TensorTrainMatrix(m, n, r) -> Format.TensorTrainMatrix(m, n, ones r)
+
 let private formatOver (shape: int list) =
     gen {
-        let s, d, t = shape[0], shape[1], shape[2]
-        let! kind = Gen.choose (0, 2)
+        let n = shape.Length
+        let! kind = Gen.choose (0, 6)
 
         match kind with
         | 0 ->
-            let! rank = Gen.choose (1, min 4 (s * d * t / List.max shape))
+            let! rank = Gen.choose (1, 4)
             return Format.CP rank
         | 1 ->
-            let! first = Gen.choose (1, s)
-            let! last = Gen.choose (1, min t (d * first))
-            return Format.Tucker2(min first (d * last), last)
+            let! r = ranks n
+            return Format.Tucker r
+        | 2 ->
+            let! r = ranks 2
+            return Format.Tucker2(r[0], r[1])
+        | 3 ->
+            let! r = ranks (n - 1)
+            return Format.TensorTrain r
+        | 4 ->
+            let! r = ranks n
+            return Format.TensorChain r
+        | 5 ->
+            let! tree = dimTree [ 0 .. n - 1 ]
+            return Format.HierarchicalTucker tree
         | _ ->
-            let! a = Gen.choose (1, 3)
-            let! b = Gen.choose (1, 3)
-            let! c = Gen.choose (1, 3)
-            // A bond wider than what both of its ends can span is not admissible.
-            let fits ranks =
-                match Format.spec shape (Format.TensorChain ranks) with
-                | Ok _ -> true
-                | Error _ -> false
-
-            let candidates = [ [ a; b; c ]; [ a; min b s; min c t ]; [ 1; 1; 1 ] ]
-            return Format.TensorChain(List.find fits candidates)
+            let! blocks = Gen.choose (1, 2)
+            let! r = Gen.listOfLength n (Gen.choose (1, 2))
+            return Format.BlockTerm(blocks, r)
     }
 
 let private formatCase =
     gen {
-        let! shape = Gen.listOfLength 3 (Gen.choose (2, 5))
-        let! format = formatOver shape
+        let! matrix = Gen.choose (0, 7)
         let! seed = Gen.choose (0, 1_000_000)
 
-        return { Shape = shape; Format = format; Seed = seed }
+        if matrix = 0 then
+            let! rows = Gen.listOfLength 2 (Gen.choose (2, 3))
+            let! columns = Gen.listOfLength 2 (Gen.choose (2, 3))
+            let! rank = Gen.choose (1, 4)
+            let product = List.fold (*) 1
+
+            return
+                {
+                    Shape = [ product rows; product columns ]
+                    Format = Format.TensorTrainMatrix(rows, columns, [ rank ])
+                    Seed = seed
+                }
+        else
+            let! n = Gen.choose (3, 4)
+            let! shape = Gen.listOfLength n (Gen.choose (2, if n = 3 then 5 else 3))
+            let! format = formatOver shape
+
+            let admissible =
+                match Format.spec shape format with
+                | Ok _ -> format
+                | Error _ -> lowest format
+
+            return { Shape = shape; Format = admissible; Seed = seed }
     }
 
 type Arbitraries =
