@@ -26,7 +26,7 @@ module Als =
             if info.count_nonzero().ToInt64() > 0L then
                 None
             else
-                let pivots = factor.diagonal(dim1 = -2L, dim2 = -1L).square()
+                let pivots = factor.diagonal(dim1 = -2L, dim2 = -1L).squared()
                 let share = pivots.amin([| -1L |]).div(pivots.amax [| -1L |]).min().ToDouble()
                 if share > singularShare then Some factor else None
 
@@ -39,7 +39,7 @@ module Als =
                 let mean =
                     gram.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).mul(Num.tensor ridgeShare).unsqueeze(-1L).unsqueeze -1L
 
-                match attempt (gram.add (eye.mul mean)) with
+                match attempt (gram.plus (eye.mul mean)) with
                 | Some factor -> eye.expand_as(gram).cholesky_solve factor
                 | None -> torch.linalg.pinv (gram, hermitian = true)
 

@@ -29,7 +29,7 @@ module Compress =
 
             layers
             |> List.map (fun (_, layer) -> layer.Sensitivity())
-            |> List.reduce (fun a b -> a.add b)
+            |> List.reduce (fun a b -> a.plus (b))
             |> scope.MoveToOuter
             |> Ok
 

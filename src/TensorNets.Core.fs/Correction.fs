@@ -39,7 +39,7 @@ module Correction =
         (lambda: float option)
         : BlockResult =
         use scope = torch.NewDisposeScope()
-        let norm2 = target.square().sum().ToDouble()
+        let norm2 = target.squared().sum().ToDouble()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current < sqrt norm2
         let grams = Environment.grams block lookup target
         let weights = Environment.weights block lookup target
@@ -64,7 +64,7 @@ module Correction =
                 let w =
                     several
                     |> List.mapi (fun i p -> outer times (gs |> List.mapi (fun l gl -> if l = i then p.W[0L] else gl)))
-                    |> List.reduce (fun a b -> a.add b)
+                    |> List.reduce (fun a b -> a.plus (b))
 
                 g.unsqueeze 0L, w.unsqueeze 0L
 
@@ -75,8 +75,8 @@ module Correction =
             if anchored then
                 let tensor = Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
 
-                let rest = target.sub tensor
-                rest, rest.square().sum().ToDouble()
+                let rest = target.minus (tensor)
+                rest, rest.squared().sum().ToDouble()
             else
                 target, norm2
 
@@ -94,15 +94,15 @@ module Correction =
             {
                 G = Linalg.toArray (g.reshape -1L)
                 W = Linalg.toArray (w.reshape -1L)
-                DD = over (d.square ())
+                DD = over (d.squared ())
                 DY = over (d.mul y0)
-                YY = over (y0.square ())
+                YY = over (y0.squared ())
                 Rho2 = rho2
             }
 
         let build lambda =
-            let q = g.add(w.mul (Num.tensor lambda)).unsqueeze 1L
-            let numerator = y0.mul(g.unsqueeze 1L).add d
+            let q = g.plus(w.mul (Num.tensor lambda)).unsqueeze 1L
+            let numerator = y0.mul(g.unsqueeze 1L).plus(d)
             let y = torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
             let x = y |> transform (fun p -> p.V.mT)
             Environment.ofX block x |> scope.MoveToOuter
@@ -114,19 +114,6 @@ module Correction =
         | Multiplier.Slack -> Moved(build 1e300, 1e300)
         | Multiplier.AboveBound when current <= bound -> Kept
         | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target)
-
-    let private boundOf (bound: ErrorBound) (norm: float) : Result<float, TensorNetError list> =
-        let checkedBound (value: float) largest unit =
-            if Double.IsNaN value || value < 0.0 || value >= largest then
-                Error [ TensorNetError.ErrorBound($"{value:G6}", $"0 ≤ bound < {largest:G6} ({unit})") ]
-            else
-                Ok value
-
-        match bound with
-        | ErrorBound.Absolute delta -> checkedBound delta norm "the norm of the target: at that bound nothing would be left"
-        | ErrorBound.Relative epsilon ->
-            checkedBound epsilon 1.0 "relative to the norm of the target: at 1 nothing would be left"
-            |> Result.map (fun epsilon -> epsilon * norm)
 
     /// Sweeps of blocks in place from a feasible, balanced start; ends with the last iterate that kept the bound and did not raise S.
     let private sweeps (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
@@ -205,7 +192,7 @@ module Correction =
             let k = Check.double target
             let norm = k.norm().ToDouble()
 
-            match boundOf bound norm with
+            match ErrorBound.resolve bound norm with
             | Error errors -> Error errors
             | Ok delta ->
                 use work = Network.copyAs torch.float64 start

@@ -213,7 +213,7 @@ module internal Environment =
 
                 evaluate block lookup target (branch.Weights |> List.map snd)
                 |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
-                |> List.reduce (fun a b -> a.add b)
+                |> List.reduce (fun a b -> a.plus (b))
                 |> _.reshape(size block.Batch block, p, p)
                 |> scope.MoveToOuter
         ]

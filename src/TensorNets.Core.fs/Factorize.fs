@@ -44,14 +44,16 @@ module Factorize =
 
     /// <summary>The least sensitive network of a given spec: <c>runSpec</c>, then <c>Correction.epc</c> within an error bound.</summary>
     /// <param name="options">The iterations.</param>
-    /// <param name="bound">None: the error that <c>runSpec</c> reaches, so that S falls at no cost in error.</param>
+    /// <param name="bound">None: the error that <c>runSpec</c> reaches, so that S falls at no cost in error. Bonds that least squares leave rank deficient
+    /// are cut to their rank, so that the fit may be smaller than asked.</param>
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
     let stableSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
         runSpec options spec target
         |> Result.bind (fun fit ->
             use fit = fit
-            Correction.epc options.Sweeps (defaultArg bound (ErrorBound.Absolute fit.Error)) target fit.Network)
+            use exact = Gauge.truncate fit.Network
+            Correction.epc options.Sweeps (defaultArg bound (ErrorBound.Absolute fit.Error)) target exact)
 
     /// The spec of a format over a target, and the target in the shape of the spec's output: a TT-matrix splits the modes of its matrix.
     let private prepared (format: Format) (target: Tensor) : Result<Spec * Tensor, TensorNetError list> =

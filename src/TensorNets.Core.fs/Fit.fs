@@ -13,6 +13,22 @@ type ErrorBound =
     /// ‖K − T‖ ≤ ε ‖K‖.
     | Relative of epsilon: float
 
+[<RequireQualifiedAccess>]
+module ErrorBound =
+    /// δ for a target of the given norm; a bound that is no number, negative, or not below the norm is an error.
+    let internal resolve (bound: ErrorBound) (norm: float) : Result<float, TensorNetError list> =
+        let checkedBound (value: float) largest unit =
+            if Double.IsNaN value || value < 0.0 || value >= largest then
+                Error [ TensorNetError.ErrorBound($"{value:G6}", $"0 ≤ bound < {largest:G6} ({unit})") ]
+            else
+                Ok value
+
+        match bound with
+        | ErrorBound.Absolute delta -> checkedBound delta norm "the norm of the target: at that bound nothing would be left"
+        | ErrorBound.Relative epsilon ->
+            checkedBound epsilon 1.0 "relative to the norm of the target: at 1 nothing would be left"
+            |> Result.map (fun epsilon -> epsilon * norm)
+
 /// <summary>Why an iteration ended.</summary>
 [<RequireQualifiedAccess>]
 type Stop =
@@ -95,7 +111,7 @@ module internal Fit =
     let explicitError (plan: Plan) (target: Tensor) lookup =
         use _ = torch.NewDisposeScope()
         let tensor = Contraction.runMany [ plan ] target.dtype target.device lookup |> List.head
-        target.sub(tensor).norm().ToDouble()
+        target.minus(tensor).norm().ToDouble()
 
     /// The cores by name, for the array that an iteration works on.
     let lookup (spec: Spec) (cores: Tensor[]) : string -> Tensor =

@@ -18,9 +18,11 @@ module Gauge =
     /// Eigenvalues of P or Q below this share of the largest are rounding: the bond is rank deficient.
     let private nullShare = 1e-14
 
+    /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may differ along it.
+    type internal Link = { Bonds: Axis list; Along: Axis list; I: int; J: int; P: Plan; Q: Plan }
+
     type internal Bond =
-        /// An ordinary bond between cores i and j, with plans for P and Q.
-        | Matrix of axis: Axis * i: int * j: int * p: Plan * q: Plan
+        | Matrix of Link
         /// An axis along which only scalings are free, with the cores that carry it and the plans of c_k.
         | Scaling of axis: Axis * cores: int list * terms: Plan list
 
@@ -28,51 +30,99 @@ module Gauge =
         let opened = Set.ofList spec.Output
         let position (core: Core) = List.findIndex ((=) core) spec.Cores
 
-        let doubleLayer (core: Core) axis both =
-            let shared = opened + Set.ofList core.Axes
+        let ordinary axis = not (opened.Contains axis) && (Spec.carriers axis spec).Length = 2
 
-            let shared, output = if both then shared.Remove axis, [ axis; Axis.primed axis ] else shared, [ axis ]
-
+        let doubleLayer (core: Core) (free: Axis list) (output: Axis list) =
+            let shared = (opened + Set.ofList core.Axes) - Set.ofList free
             Spec.doubled (Spec.without core.Name spec) shared output spec |> Plan.make Order.Auto
 
-        [
-            for axis in spec.Dims.Keys do
+        let links =
+            spec.Dims.Keys
+            |> Seq.filter ordinary
+            |> Seq.groupBy (fun axis -> Spec.carriers axis spec)
+            |> Seq.map (fun (carriers, axes) ->
+                let first, second = carriers[0], carriers[1]
+                let bonds = List.ofSeq axes
+
+                let along =
+                    first.Axes
+                    |> List.filter (fun axis -> List.contains axis second.Axes && not (List.contains axis bonds))
+
+                let output = along @ bonds @ List.map Axis.primed bonds
+
+                Matrix
+                    {
+                        Bonds = bonds
+                        Along = along
+                        I = position first
+                        J = position second
+                        P = doubleLayer first bonds output
+                        Q = doubleLayer second bonds output
+                    })
+
+        let scalings =
+            spec.Dims.Keys
+            |> Seq.filter (ordinary >> not)
+            |> Seq.choose (fun axis ->
                 match Spec.carriers axis spec with
-                | [ first; second ] when not (opened.Contains axis) ->
-                    Matrix(axis, position first, position second, doubleLayer first axis true, doubleLayer second axis true)
                 | carriers when carriers.Length >= 2 ->
-                    Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core axis false))
-                | _ -> ()
-        ]
+                    Some(Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core [] [ axis ])))
+                | _ -> None)
+
+        List.ofSeq links @ List.ofSeq scalings
 
     let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
-    /// The core with a matrix applied along one axis: the axis of the core meets the rows of the matrix.
-    let private apply (tensor: Tensor) (dim: int64) (matrix: Tensor) : Tensor =
-        tensor.movedim([| dim |], [| -1L |]).matmul(matrix).movedim([| -1L |], [| dim |]).contiguous()
+    /// A core as (along, everything else, bonds), with what leads back.
+    let private unfolded (spec: Spec) (link: Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
+        let front, back = List.map (axisIndex spec i) link.Along, List.map (axisIndex spec i) link.Bonds
+        let middle = [ 0L .. core.dim () - 1L ] |> List.except (front @ back)
+        let order = front @ middle @ back
+        let permuted = core.permute (List.toArray order)
+        let size (dims: int64 list) = dims |> List.fold (fun n d -> n * core.shape[int d]) 1L
+        let inverse = order |> List.indexed |> List.sortBy snd |> List.map (fst >> int64) |> List.toArray
+        let matrix = permuted.reshape (size front, size middle, size back)
+        matrix, (fun (m: Tensor) -> (m.reshape permuted.shape).permute(inverse).contiguous())
 
-    /// M = H^½ and its inverse for the H with H Q H = P; or the numerical rank where P or Q is singular.
+    /// M with M Mᵀ = H for the H with H Q H = P, symmetric, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular.
     let private root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
+        let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
+        let largest (values: Tensor) = values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
+
         let rank (matrix: Tensor) =
             let values = torch.linalg.eigvalsh matrix
-            int (values.gt(values.max().maximum(Num.tensor 0.0).mul(Num.tensor nullShare)).sum().ToInt64())
+            int (values.gt((largest values).mul(Num.tensor nullShare)).sum([| -1L |]).min().ToInt64())
 
-        let symmetric (a: Tensor) = a.add(a.mT).mul(Num.tensor 0.5)
         let p, q = symmetric p, symmetric q
-        let dimension = int p.shape[0]
         let least = min (rank p) (rank q)
 
-        if least < dimension then
+        if least < int p.shape[1] then
             Error least
         else
             // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it. Its singular value decomposition turns it into the symmetric one.
             let struct (values, vectors) = torch.linalg.eigh p
-            let f = vectors.mul (values.sqrt ())
+            let f = vectors.mul (values.sqrt().unsqueeze -2L)
             let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
-            let k = k.clamp (min = k.max().mul(Num.tensor nullShare))
-            let half = f.matmul(u).mul(k.pow (Num.tensor -0.25))
+            let k = k.maximum ((largest k).mul(Num.tensor nullShare))
+            let half = f.matmul(u).mul(k.pow(Num.tensor -0.25).unsqueeze -2L)
             let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
+            let s = s.unsqueeze -2L
             Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
+
+    /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not its square.
+    let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
+        let a, foldA = unfolded spec link link.I cores[link.I]
+        let b, foldB = unfolded spec link link.J cores[link.J]
+        let width = a.shape[2]
+
+        if a.shape[1] < width || b.shape[1] < width then
+            None
+        else
+            let struct (qa, ra) = torch.linalg.qr a
+            let struct (qb, rb) = torch.linalg.qr b
+            let struct (u, s, vh) = torch.linalg.svd (ra.matmul rb.mT, fullMatrices = false)
+            let half = s.sqrt().unsqueeze -2L
+            Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
     let private step (spec: Spec) (cores: Tensor[]) (run: Plan list -> Tensor list) (bond: Bond) : TensorNetError option =
         use scope = torch.NewDisposeScope()
@@ -83,15 +133,35 @@ module Gauge =
             old.Dispose()
 
         match bond with
-        | Matrix(axis, i, j, p, q) ->
-            let layers = run [ p; q ]
-            let size core = float (Spec.ownSize spec.Cores[core] spec)
+        | Matrix link ->
+            let size core = Num.tensor (float (Spec.ownSize spec.Cores[core] spec))
+            let dimOf axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
+            let width, batch = dimOf link.Bonds, dimOf link.Along
 
-            match root (layers[0].mul(Num.tensor (size i))) (layers[1].mul(Num.tensor (size j))) with
-            | Error rank -> Some(TensorNetError.RankDeficientBond(axis.Name, rank, Spec.dim axis spec))
+            let solve () =
+                let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
+                root (layers[0].mul(size link.I)) (layers[1].mul(size link.J))
+
+            let solution =
+                match solve () with
+                | Ok found -> Ok found
+                | Error rank ->
+                    match evened spec link cores with
+                    | None -> Error rank
+                    | Some(a, b) ->
+                        set link.I a
+                        set link.J b
+                        solve ()
+
+            match solution with
+            | Error rank ->
+                let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
+                Some(TensorNetError.RankDeficientBond(name, rank, int width))
             | Ok(m, inverse) ->
-                set i (apply cores[i] (axisIndex spec i axis) m)
-                set j (apply cores[j] (axisIndex spec j axis) inverse.mT)
+                let a, foldA = unfolded spec link link.I cores[link.I]
+                let b, foldB = unfolded spec link link.J cores[link.J]
+                set link.I (foldA (a.matmul m))
+                set link.J (foldB (b.matmul inverse.mT))
                 None
         | Scaling(axis, carriers, terms) ->
             let c =
@@ -108,7 +178,7 @@ module Gauge =
             carriers
             |> List.iteri (fun row i ->
                 let factor =
-                    torch.where(usable, logs[int64 row].sub(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
+                    torch.where(usable, logs[int64 row].minus(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
 
                 let shape = Array.create spec.Cores[i].Axes.Length 1L
                 let dim = axisIndex spec i axis
@@ -144,7 +214,7 @@ module Gauge =
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.
     /// Idempotent, and from any random gauge of the same network the same S. Errors: a bond whose environment is rank deficient, for which the least S
-    /// is not attained.</remarks>
+    /// is not attained: <c>truncate</c> it first.</remarks>
     let balance (network: Network) : Result<Network, TensorNetError list> =
         use _ = torch.no_grad ()
         let spec = network.Spec
@@ -169,3 +239,19 @@ module Gauge =
             finally
                 for core in cores do
                     core.Dispose()
+
+    /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in a core.</summary>
+    /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays; <c>balance</c>
+    /// refuses that by name. The spec of the result has the smaller dimensions.</remarks>
+    let truncate (network: Network) : Network =
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+        use start = Network.copyAs torch.float64 network
+        let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
+
+        try
+            let spec = Truncation.truncate network.Spec cores
+            new Network(spec, [| for tensor in cores -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |])
+        finally
+            for core in cores do
+                core.Dispose()

@@ -133,7 +133,7 @@ module Linalg =
     let internal pencil (diagonal: bool) (gram: Tensor) (weight: Tensor) : {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} =
         use scope = torch.NewDisposeScope()
 
-        let symmetric (a: Tensor) = a.add(a.mT).mul(Num.tensor 0.5)
+        let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
 
         let inverseRoot (m: Tensor) =
             let largest = m.amax ([| -1L |], keepdim = true)
@@ -160,7 +160,7 @@ module Linalg =
                     .sum(-1L)
                     .div(gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
 
-        let m = symmetric (weight.add (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
+        let m = symmetric (weight.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
 
         let root =
             if definite && diagonal then
@@ -172,7 +172,7 @@ module Linalg =
         let struct (g, u) = torch.linalg.eigh (symmetric (root.mT.matmul(gram).matmul root))
         let g = g.maximum (Num.tensor 0.0)
         let v = root.matmul u
-        let w = torch.ones_like(g).sub(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
+        let w = torch.ones_like(g).minus(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
 
         {|
             V = scope.MoveToOuter v
@@ -217,13 +217,13 @@ module Linalg =
             let s = torch.where (kept, s, torch.zeros_like s)
             // In the basis of U and V every column is a problem of its own: g = σ², w = 1, d = σ·(B V).
             let bv = b64.matmul vh.mT
-            let rest = b64.sub (bv.mul(kept.``to`` torch.float64).matmul vh)
-            let rest2 = rest.square().sum().ToDouble()
+            let rest = b64.minus (bv.mul(kept.``to`` torch.float64).matmul vh)
+            let rest2 = rest.squared().sum().ToDouble()
             let d = bv.mul s
             let zeros = Array.zeroCreate (int s.shape[0])
-            let gs = toArray (s.square ())
-            let dd = toArray (d.square().sum 0L)
-            let b2 = b64.square().sum().ToDouble()
+            let gs = toArray (s.squared ())
+            let dd = toArray (d.squared().sum 0L)
+            let b2 = b64.squared().sum().ToDouble()
 
             // residual(λ) = rest² + Σ |bv|² (λ/(σ²+λ))²: as an anchored problem at the least-squares solution nothing cancels.
             let secular =
@@ -239,7 +239,7 @@ module Linalg =
             let reached = sqrt rest2
 
             let build lambda =
-                let denominator = s.square().add(Num.tensor lambda)
+                let denominator = s.squared().plus(Num.tensor lambda)
 
                 let y =
                     torch.where (kept, d.div (torch.where (kept, denominator, torch.ones_like denominator)), torch.zeros_like d)

@@ -6,11 +6,25 @@ open TorchSharp
 
 type internal Tensor = torch.Tensor
 
+// TorchSharp reads the handle of a Scalar and calls native code with it; nothing holds the Scalar meanwhile, so that the garbage collector may free one made
+// for the call too early. `add`, `sub` and `square` make one each time. Hence numbers as tensors, and two Scalars that live as long as the program.
+
 [<RequireQualifiedAccess>]
 module internal Num =
-    /// A number as a tensor without axes, owned by the scope around it. Not a Scalar: nothing holds one while a native call reads it, so that the
-    /// garbage collector may free it too early.
+    let internal one: Scalar = Scalar.op_Implicit 1
+    let internal minusOne: Scalar = Scalar.op_Implicit -1
+
+    /// A number as a tensor without axes, owned by the scope around it.
     let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64)
+
+/// Sums, differences and squares that make no Scalar.
+[<AutoOpen>]
+module internal Arithmetic =
+    type torch.Tensor with
+
+        member this.plus(other: Tensor) : Tensor = this.add (other, Num.one)
+        member this.minus(other: Tensor) : Tensor = this.add (other, Num.minusOne)
+        member this.squared() : Tensor = this.mul this
 
 [<RequireQualifiedAccess>]
 module internal Check =

@@ -1,23 +1,51 @@
 namespace TensorNets
 
+open System
 open TorchSharp
 
 /// <summary>A plan for the sensitivity of a network: made once, run at every training step.</summary>
 [<Sealed>]
-type SensitivityPlan internal (spec: Spec, terms: (int64 * Plan) list) =
+type SensitivityPlan internal (spec: Spec, terms: Lazy<(int64 * Plan) list>, elimination: Node list option) =
     /// The network.
     member _.Spec = spec
     /// For each core, m_k and the plan for ‖E_k‖².
-    member internal _.Terms = terms
+    member internal _.Terms = terms.Value
+    /// All terms at once, where that costs less.
+    member internal _.Elimination = elimination
+
+    /// Multiplications and additions for S; what terms share counts once.
+    member _.Flops =
+        match elimination with
+        | Some nodes -> Elimination.flops nodes
+        | None -> SensitivityPlan.TermsFlops terms.Value
+
+    static member internal TermsFlops(terms: (int64 * Plan) list) =
+        terms |> List.collect (fun (_, plan) -> plan.Steps) |> List.distinctBy _.Key |> List.sumBy _.Flops
 
 /// <summary>The expected squared change of a network's tensor per unit of white noise in its cores.</summary>
 /// <remarks>S(θ) = lim σ→0 σ⁻² E‖T(θ+σξ) − T(θ)‖² = Σ_k ‖∂T/∂θ_k‖_F² = Σ_k m_k ‖E_k‖_F². Source: Tichavský, Phan and Cichocki, "Sensitivity in
 /// tensor decomposition", IEEE Signal Processing Letters 26(11), 2019; here for any network, by one rule.</remarks>
 [<RequireQualifiedAccess>]
 module Sensitivity =
-    /// The plan for a network's sensitivity.
+    /// Networks of more cores than this are eliminated core by core without a look at their single terms, whose plans grow like N².
+    let private termsLimit = 12
+
+    /// The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.
     let plan (spec: Spec) : SensitivityPlan =
-        SensitivityPlan(spec, Spec.sensitivityTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
+        let terms =
+            lazy (Spec.sensitivityTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
+
+        let elimination =
+            if spec.Cores.Length <= 3 then
+                None
+            else
+                let nodes = Elimination.plan spec
+
+                if spec.Cores.Length > termsLimit then Some nodes
+                elif Elimination.flops nodes < SensitivityPlan.TermsFlops terms.Value then Some nodes
+                else None
+
+        SensitivityPlan(spec, terms, elimination)
 
     let internal run (plan: SensitivityPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
         use scope = torch.NewDisposeScope()
@@ -26,8 +54,11 @@ module Sensitivity =
         |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.tensor (float m)) |> scope.MoveToOuter) plan.Terms
 
     let internal totalOf plan dtype device lookup : Tensor =
-        use scope = torch.NewDisposeScope()
-        run plan dtype device lookup |> List.reduce (fun a b -> a.add b) |> scope.MoveToOuter
+        match (plan: SensitivityPlan).Elimination with
+        | Some nodes -> Elimination.run plan.Spec nodes dtype device lookup
+        | None ->
+            use scope = torch.NewDisposeScope()
+            run plan dtype device lookup |> List.reduce (fun a b -> a.plus (b)) |> scope.MoveToOuter
 
     /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores. Differentiable.</summary>
     let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)
@@ -62,11 +93,11 @@ module Sensitivity =
                     let noisy =
                         [|
                             for core in network.Cores ->
-                                core.add (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul(Num.tensor sigma))
+                                core.plus (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul(Num.tensor sigma))
                         |]
 
                     let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head
-                    (moved.sub tensor).square().sum().ToDouble() / (sigma * sigma)
+                    (moved.minus (tensor)).squared().sum().ToDouble() / (sigma * sigma)
             |]
 
         let mean = Array.average changes

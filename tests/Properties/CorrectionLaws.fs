@@ -17,7 +17,7 @@ let private options sweeps = { SweepOptions.defaults with MaxSweeps = sweeps; To
 let private problem (case: FormatCase) =
     let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
     let rough = noise (case.Seed + 1) clean.shape
-    let k = clean.add (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
+    let k = clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
     let fit = Factorize.runSpec { Factorize.defaults with Sweeps = options 60 } case.Spec k |> ok
     k, fit
 
@@ -32,7 +32,7 @@ let private als =
                     Expect.isLessThanOrEqual after (before * (1.0 + 1e-9) + gramRounding) "error")
             costlyLaw "the start is not changed and the error is that of the difference" (fun (case: FormatCase) ->
                 let k, fit = problem case
-                near 1e-9 (k.sub(Contraction.reconstruct fit.Network).norm().ToDouble() + 1e-12) (fit.Error + 1e-12) "error"
+                near 1e-9 (k.minus(Contraction.reconstruct fit.Network).norm().ToDouble() + 1e-12) (fit.Error + 1e-12) "error"
                 near 1e-9 (Sensitivity.value fit.Network) fit.Sensitivity "S")
             costlyLaw "float32 in, float32 out" (fun (case: FormatCase) ->
                 let k, _ = problem case

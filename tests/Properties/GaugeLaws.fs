@@ -6,7 +6,9 @@ open TorchSharp
 open TensorNets
 open Generators
 open Golden
+open NetworkLaws
 
+/// Balancing multiplies by matrices and their inverses: what that costs T.
 let private tensorStays = 1e-12
 
 let all =
@@ -54,4 +56,99 @@ let all =
                 | Error [ TensorNetError.RankDeficientBond(bond, rank, dimension) ] ->
                     Expect.equal (bond, rank, dimension) ("a", 1, 2) "the error"
                 | other -> failtestf "%A" other)
+            law "any network: T stays and S never rises, or a rank-deficient bond is refused" (fun (case: AnyNetwork) ->
+                let network = randomNetwork case.Seed case.Spec
+
+                match Gauge.balance network with
+                | Ok balanced ->
+                    same (Contraction.reconstruct balanced) (Contraction.reconstruct network) "T"
+                    let s = Sensitivity.value network
+                    Expect.isLessThanOrEqual (Sensitivity.value balanced) (s * (1.0 + 1e-12)) "S"
+                    let again = Gauge.balance balanced |> ok
+                    sameNumber (Sensitivity.value again) (Sensitivity.value balanced) "again"
+                | Error [ TensorNetError.RankDeficientBond _ ] -> ()
+                | Error errors -> failtestf "%A" errors)
+            law "truncation keeps T, never widens a bond, and cuts tensor trains to what balance accepts" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                // The last core's slices along its first axis are made equal: every bond next to it loses rank.
+                let cores = network.Cores |> Seq.map _.clone() |> Seq.toArray
+                let last = cores[cores.Length - 1]
+                let flat = last.mul(Num.tensor 0.0).plus(last.mean ([| 0L |], keepdim = true))
+                cores[cores.Length - 1] <- flat
+                let deficient = networkOf case.Spec (List.ofArray cores)
+                let cut = Gauge.truncate deficient
+                same (Contraction.reconstruct cut) (Contraction.reconstruct deficient) "T"
+
+                for KeyValue(axis, dim) in cut.Spec.Dims do
+                    Expect.isLessThanOrEqual dim (Spec.dim axis case.Spec) $"{axis}"
+
+                match case.Format with
+                | Format.TensorTrain _
+                | Format.Tucker _
+                | Format.Tucker2 _
+                | Format.HierarchicalTucker _ -> Gauge.balance cut |> ok |> ignore
+                | _ -> ())
+            testCase "Strassen's scheme: 240 as published, 229.43 balanced" (fun () ->
+                use _ = torch.NewDisposeScope()
+
+                let column (rows: float list list) =
+                    torch.tensor(rows |> List.concat |> List.toArray, dtype = torch.float64).reshape(7L, 4L)
+
+                // Products m1 … m7 over a11 a12 a21 a22, then b, then where each goes in c11 c12 c21 c22.
+                let a =
+                    column
+                        [
+                            [ 1; 0; 0; 1 ]
+                            [ 0; 0; 1; 1 ]
+                            [ 1; 0; 0; 0 ]
+                            [ 0; 0; 0; 1 ]
+                            [ 1; 1; 0; 0 ]
+                            [ -1; 0; 1; 0 ]
+                            [ 0; 1; 0; -1 ]
+                        ]
+
+                let b =
+                    column
+                        [
+                            [ 1; 0; 0; 1 ]
+                            [ 1; 0; 0; 0 ]
+                            [ 0; 1; 0; -1 ]
+                            [ -1; 0; 1; 0 ]
+                            [ 0; 0; 0; 1 ]
+                            [ 1; 1; 0; 0 ]
+                            [ 0; 0; 1; 1 ]
+                        ]
+
+                let c =
+                    column
+                        [
+                            [ 1; 0; 0; 1 ]
+                            [ 0; 0; 1; -1 ]
+                            [ 0; 1; 0; 1 ]
+                            [ 1; 0; 1; 0 ]
+                            [ -1; 1; 0; 0 ]
+                            [ 0; 0; 0; 1 ]
+                            [ 1; 0; 0; 0 ]
+                        ]
+
+                let spec =
+                    match Format.spec [ 4; 4; 4 ] (Format.CP 7) with
+                    | Ok s -> s
+                    | Error e -> failtestf "%A" e
+
+                let strassen = networkOf spec [ a.mT.contiguous (); b.mT.contiguous (); c.mT.contiguous () ]
+                // It multiplies matrices: T is one where a_ij b_jk meets c_ik.
+                let t = Contraction.reconstruct strassen
+
+                for i, j, k, l in
+                    List.allPairs [ 0L; 1L ] [ 0L; 1L ]
+                    |> List.allPairs [ 0L; 1L ]
+                    |> List.allPairs [ 0L; 1L ]
+                    |> List.map (fun (i, (j, (k, l))) -> i, j, k, l) do
+                    for m, n in List.allPairs [ 0L; 1L ] [ 0L; 1L ] do
+                        let expected = if j = k && i = m && l = n then 1.0 else 0.0
+                        Expect.equal (t[2L * i + j, 2L * k + l, 2L * m + n].ToDouble()) expected "entry"
+
+                near 1e-12 (Sensitivity.value strassen) 240.0 "as published"
+                Expect.isLessThan (abs (Sensitivity.value (Gauge.balance strassen |> ok) - 229.43)) 0.005 "balanced")
         ]

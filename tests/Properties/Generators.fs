@@ -280,18 +280,19 @@ let regauged (seed: int) (network: Network) =
 
         match Spec.carriers axis spec with
         | [ a; b ] ->
-            let m =
-                torch.eye(n, dtype = torch.float64).add(noise (seed + i) [ n; n ] |> fun x -> x.mul (Num.tensor 0.4))
+            let m = torch.eye(n, dtype = torch.float64).plus((noise (seed + i) [ n; n ]).mul(Num.tensor 0.4))
 
             cores[place a] <- along cores[place a] (dim a axis) m
             cores[place b] <- along cores[place b] (dim b axis) (torch.linalg.inv m).mT
         | carriers when carriers.Length > 2 ->
             let logs = carriers |> List.mapi (fun j _ -> noise (seed + 17 * j + i) [ n ])
-            let mean = (List.reduce (fun (x: torch.Tensor) y -> x.add y) logs).div(Num.tensor (float logs.Length))
+
+            let mean =
+                (List.reduce (fun (x: torch.Tensor) y -> x.plus (y)) logs).div(Num.tensor (float logs.Length))
 
             List.iter2
                 (fun core (log: torch.Tensor) ->
-                    cores[place core] <- along cores[place core] (dim core axis) (torch.diag (log.sub(mean).exp())))
+                    cores[place core] <- along cores[place core] (dim core axis) (torch.diag (log.minus(mean).exp())))
                 carriers
                 logs
         | _ -> ())

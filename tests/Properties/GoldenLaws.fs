@@ -44,12 +44,12 @@ let private solvers =
                     let expected = tensor (case.GetProperty "X")
 
                     Expect.isLessThanOrEqual
-                        (x.sub(expected).norm().ToDouble())
+                        (x.minus(expected).norm().ToDouble())
                         (1e-8 * expected.norm().ToDouble() + 1e-12)
                         (sprintf "X, delta %g" (number "delta" case))
 
                     Expect.isLessThanOrEqual
-                        (x.matmul(a).sub(b).norm().ToDouble())
+                        (x.matmul(a).minus(b).norm().ToDouble())
                         (number "delta" case * (1.0 + 1e-9) + 1e-12)
                         "the bound")
             fileTest "golden" "scqp.json" (fun path ->
@@ -78,7 +78,9 @@ let private leastFromStart (e: JsonElement) =
             if has name e then
                 let entry = e.GetProperty name
 
-                if not (has "err" entry) || number "err" entry <= delta * (1.0 + 1e-9) then
+                if entry.ValueKind = JsonValueKind.Number then
+                    entry.GetDouble()
+                elif not (has "err" entry) || number "err" entry <= delta * (1.0 + 1e-9) then
                     number "sens" entry
     ]
     |> List.min
@@ -87,7 +89,7 @@ let private corrections =
     testList
         "correction"
         [
-            for kind in [ "cpd"; "tucker2"; "tc" ] do
+            for kind in [ "cpd"; "tucker2"; "tc"; "matrix"; "tt4"; "tr4"; "tucker3"; "hyper" ] do
                 for file in names $"epc_{kind}_*.json" do
                     fileTest "golden" file (fun path ->
                         use _ = torch.NewDisposeScope()
@@ -128,7 +130,11 @@ let private corrections =
                         Expect.isLessThanOrEqual
                             fit.Sensitivity
                             (number "sens" (e.GetProperty "gauge_then_bcd") * (1.0 + 1e-6))
-                            "S against 300 block sweeps from balanced")
+                            "S against 300 block sweeps from balanced"
+
+                        // The joint optimum from the same start, where blocks alone can reach it: not at a bound of 1e-6 of the target.
+                        if kind <> "hyper" then
+                            Expect.isLessThanOrEqual fit.Sensitivity (leastFromStart e * 1.01) "S against the joint optimum")
         ]
 
 /// A kernel of ../shared/data as K[s, d, t], divided by its norm.
@@ -164,7 +170,7 @@ let private realKernels =
                         |> List.ofSeq
 
                     let net = networkOf (specOf einsum dims) cores
-                    let norm = k.sub(Contraction.reconstruct net).norm().ToDouble()
+                    let norm = k.minus(Contraction.reconstruct net).norm().ToDouble()
                     near 1e-9 norm (value "relative_error") "relative error"
                     near 1e-9 (Sensitivity.value net) (value "S_start") "S at start"
                     let balanced = Gauge.balance net |> ok
@@ -172,21 +178,18 @@ let private realKernels =
                     close 1e-12 (Contraction.reconstruct balanced) (Contraction.reconstruct net) "T stays"
 
                     // The table of block sweeps: after as many sweeps, at the same error, at most that S.
-                    for sweeps, name in [ 60, "S_after_60_block_sweeps_from_balanced"; 300, "S_after_300" ] do
+                    let last = if meta.ContainsKey "sweeps_last" then int (value "sweeps_last") else 0
+
+                    for sweeps, name in
+                        [
+                            60, "S_after_60_block_sweeps_from_balanced"
+                            300, "S_after_300"
+                            if last > 300 then
+                                last, "S_last"
+                        ] do
                         if meta.ContainsKey name then
                             let options = { SweepOptions.defaults with MaxSweeps = sweeps; Tolerance = 0.0 }
-                            let clock = System.Diagnostics.Stopwatch.StartNew()
                             let fit = Correction.epc options (ErrorBound.Absolute norm) k net |> ok
-
-                            printfn
-                                "%s %d: %g (%g) %A %d sweeps %d ms"
-                                file
-                                sweeps
-                                fit.Sensitivity
-                                (value name)
-                                fit.Stop
-                                fit.Sweeps
-                                clock.ElapsedMilliseconds
 
                             Expect.isLessThanOrEqual fit.Error (norm * (1.0 + 1e-9)) "error"
                             Expect.isLessThanOrEqual fit.Sensitivity (value name * (1.0 + 1e-9)) $"S after {sweeps} sweeps")

@@ -136,7 +136,7 @@ let private tolerance (dtype: torch.ScalarType) = if dtype = torch.float64 then 
 let private near (tolerance: float) (actual: torch.Tensor) (expected: torch.Tensor) what =
     Expect.equal (List.ofArray actual.shape) (List.ofArray expected.shape) $"{what}: shape"
     let scale = 1.0 + expected.norm().``to``(torch.float64).ToDouble()
-    Expect.isLessThanOrEqual (actual.sub(expected).norm().``to``(torch.float64).ToDouble()) (tolerance * scale) what
+    Expect.isLessThanOrEqual (actual.minus(expected).norm().``to``(torch.float64).ToDouble()) (tolerance * scale) what
 
 let private equality =
     testList
@@ -187,7 +187,7 @@ let private equality =
                 use dense = conv torch.float64 c
                 use layer = Layers.conv2d { Factorize.defaults with Seed = uint64 c.Seed } None (formatOf c) dense |> ok
                 let kernel = dense.weight.detach ()
-                let error = layer.Kernel().detach().sub(kernel).norm().ToDouble()
+                let error = layer.Kernel().detach().minus(kernel).norm().ToDouble()
                 Expect.isLessThan error (kernel.norm().ToDouble()) "nearer than nothing")
         ]
 

@@ -16,24 +16,24 @@ let private least =
                 let m, p, n = case.Shape[0], case.Shape[1], List.last case.Shape + 3
                 let a = noise case.Seed [ int64 p; int64 n ]
                 let b = noise (case.Seed + 1) [ int64 m; int64 n ]
-                let rest = b.sub (b.matmul(torch.linalg.pinv a).matmul a)
+                let rest = b.minus (b.matmul(torch.linalg.pinv a).matmul a)
                 let least, most = rest.norm().ToDouble(), b.norm().ToDouble()
 
                 for share in [ 0.0; 1e-6; 0.3; 0.9 ] do
                     let delta = least + share * (most - least)
                     let x = Linalg.leastNorm delta a b |> ok
-                    let residual = x.matmul(a).sub b
+                    let residual = x.matmul(a).minus(b)
                     // Rounding of the residual is relative to B.
                     Expect.isLessThanOrEqual (abs (residual.norm().ToDouble() - delta)) (1e-9 * delta + 1e-13 * most) "residual"
 
                     // μX = (B − XA)Aᵀ with one μ ≥ 0.
                     if share > 0.0 then
                         let gradient = residual.neg().matmul a.mT
-                        let mu = gradient.mul(x).sum().div(x.square().sum()).ToDouble()
+                        let mu = gradient.mul(x).sum().div(x.squared().sum()).ToDouble()
                         Expect.isGreaterThanOrEqual mu 0.0 "multiplier"
 
                         Expect.isLessThanOrEqual
-                            (gradient.sub(x.mul (Num.tensor mu)).norm().ToDouble())
+                            (gradient.minus(x.mul (Num.tensor mu)).norm().ToDouble())
                             (1e-7 * most * a.norm().ToDouble())
                             "stationary"
 
@@ -65,15 +65,73 @@ let private sphere =
                 let b = if case.Seed % 5 = 0 then b.mul ((q.gt (Num.tensor least)).``to`` torch.float64) else b
                 let x = Linalg.sphereQuadratic q b |> ok
                 near 1e-12 (x.norm().ToDouble()) 1.0 "norm"
-                let gradient = q.mul(x).add b
+                let gradient = q.mul(x).plus(b)
                 let lambda = gradient.mul(x).sum().ToDouble()
 
                 Expect.isLessThanOrEqual
-                    (gradient.sub(x.mul (Num.tensor lambda)).norm().ToDouble())
+                    (gradient.minus(x.mul (Num.tensor lambda)).norm().ToDouble())
                     (1e-7 * (1.0 + b.norm().ToDouble()))
                     "stationary"
 
                 Expect.isLessThanOrEqual lambda (least + 1e-9) "multiplier")
         ]
 
-let all = testList "solvers" [ least; sphere ]
+let private matrix =
+    testList
+        "matrix"
+        [
+            law "the closed form is met exactly, and correction of a two-core network reaches it from anywhere" (fun (case: FormatCase) ->
+                let m, n = case.Shape[0] + 1, case.Shape[1] + 2
+                let k = noise case.Seed [ int64 m; int64 n ]
+                let rank = 1 + case.Seed % (min m n - 1)
+                let struct (_, s, _) = torch.linalg.svd (k, fullMatrices = false)
+                let sigma = entries s
+                let best = sqrt (sigma[rank..] |> Array.sumBy (fun x -> x * x))
+                let norm = k.norm().ToDouble()
+                let share = [ 0.02; 0.2; 0.6 ][case.Seed % 3]
+                let delta = best + share * (norm - best)
+                let fit = Matrix.leastSensitive rank (ErrorBound.Absolute delta) k |> ok
+                near 1e-10 fit.Error delta "the bound is used up"
+
+                // τ from the error, S from τ, by bisection and the formula.
+                let error tau =
+                    sigma
+                    |> Array.mapi (fun i x -> if i < rank then min x tau else x)
+                    |> Array.sumBy (fun x -> x * x)
+                    |> sqrt
+
+                let mutable low, high = 0.0, sigma[0]
+
+                for _ in 1..200 do
+                    let middle = 0.5 * (low + high)
+                    if error middle < delta then low <- middle else high <- middle
+
+                let least =
+                    2.0 * sqrt (float (m * n)) * (sigma[.. rank - 1] |> Array.sumBy (fun x -> max 0.0 (x - low)))
+
+                near 1e-9 fit.Sensitivity least "S"
+
+                let start = Network.random torch.float64 (uint64 case.Seed) (Matrix.spec m n rank)
+                let begun = Als.run { SweepOptions.defaults with MaxSweeps = 500; Tolerance = 1e-14 } k start |> ok
+
+                let options = { SweepOptions.defaults with MaxSweeps = 3000; Tolerance = 1e-13 }
+
+                match Correction.epc options (ErrorBound.Absolute delta) k begun.Network with
+                | Ok corrected ->
+                    Expect.isLessThanOrEqual corrected.Sensitivity (least * (1.0 + 1e-5)) "correction"
+                    Expect.isGreaterThanOrEqual corrected.Sensitivity (least * (1.0 - 1e-8)) "nothing is below the least"
+                | Error errors -> failtestf "%A" (errors |> List.map _.Message))
+            testCase "ranks and bounds out of range are named" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 1 [ 3L; 4L ]
+
+                match Matrix.leastSensitive 4 (ErrorBound.Relative 0.5) k with
+                | Error [ TensorNetError.Format(FormatError.RankOutOfRange("Matrix", "rank", 4, 3, _)) ] -> ()
+                | other -> failtestf "%A" other
+
+                match Matrix.leastSensitive 1 (ErrorBound.Relative 1e-3) k with
+                | Error [ TensorNetError.Unreachable _ ] -> ()
+                | other -> failtestf "%A" other)
+        ]
+
+let all = testList "solvers" [ least; sphere; matrix ]
