@@ -132,7 +132,10 @@ module SpecJson =
         try
             use document = JsonDocument.Parse json
             network document.RootElement
-        with :? JsonException as error ->
+        with
+        | :? JsonException as error ->
             // JSON counts from 0, a reader from 1.
             let place (value: Nullable<int64>) = value.GetValueOrDefault() + 1L
             Error [ SpecError.MalformedJson(place error.LineNumber, place error.BytePositionInLine, error.Message) ]
+        // What strings say is decoded when they are read, and this is how their reader refuses an escape such as \ud800 by itself.
+        | :? InvalidOperationException -> Error [ SpecError.JsonType("$", "text with half of a character", "Unicode text") ]

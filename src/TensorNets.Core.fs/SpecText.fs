@@ -124,7 +124,11 @@ module internal SpecText =
             | true, dim ->
                 let dims, errors = dimsOf { part with Tokens = rest }
                 (Axis name.Text, dim) :: dims, errors
-            | _ -> after (unexpected number $"a whole number up to {Int32.MaxValue}") (number :: rest)
+            | _ ->
+                // What stands for the number is passed over, unless it is the next name.
+                let isName = not rest.IsEmpty && rest.Head.Text = "="
+                let dims, errors = dimsOf { part with Tokens = (if isName then number :: rest else rest) }
+                dims, unexpected number $"a whole number up to {Int32.MaxValue}" :: errors
         | [ _; equals ] when equals.Text = "=" -> [], [ unexpected part.Finish "a whole number" ]
         | [ _ ] -> [], [ unexpected part.Finish "'='" ]
         | _ :: other :: rest -> after (unexpected other "'='") (other :: rest)
