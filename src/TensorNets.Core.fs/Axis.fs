@@ -1,5 +1,7 @@
 namespace TensorNets
 
+open System
+
 /// <summary>The name of an index of a tensor network: a letter, or a word of letters and digits that starts with a letter.</summary>
 /// <remarks>Two cores that carry the same axis share that index. A name that ends in <c>'</c> is the second copy of an axis, made by
 /// rewrites such as <c>Spec.normSq</c>.</remarks>
@@ -21,3 +23,9 @@ module Axis =
 
     /// The same index in the second copy of a network: `a` becomes `a'`.
     let primed (Axis name) = Axis(name + "'")
+
+    /// Whether a text is a name for an axis or a core: a letter, then letters, digits or underscores.
+    let internal isName (name: string) =
+        name <> ""
+        && Char.IsLetter name[0]
+        && name |> Seq.forall (fun c -> Char.IsLetterOrDigit c || c = '_')

@@ -26,6 +26,22 @@ type SpecError =
     | OutputAxisWithoutCore of axis: string
     | UnknownCore of core: string * known: string list
     | Syntax of position: int * found: string * expected: string
+    | MalformedJson of line: int64 * position: int64 * reason: string
+    | JsonVersion of found: string * expected: string
+    | JsonType of path: string * found: string * expected: string
+    | UnknownAxis of axis: string * known: string list
+    | NameTaken of name: string
+    | ListedTwice of axis: string
+    | NothingToFuse of name: string
+    | AxesApart of core: string * found: string list * expected: string list
+    | NotAdjacent of output: string list * expected: string list
+    | DimensionTooLarge of axis: string * found: bigint
+    | WrongProduct of axis: string * factors: int list * expected: int
+    | NotAPermutation of found: string list * expected: string list
+    | SameCore of core: string
+    | NotOrdinaryBond of axis: string * found: string
+    | OpenAxesDiffer of found: string list * expected: string list
+    | DimensionsDiffer of axis: string * found: int * expected: int
 
     /// The error in words: what was found and what was expected.
     member this.Message =
@@ -42,6 +58,25 @@ type SpecError =
         | OutputAxisWithoutCore axis -> $"The output names axis '{axis}', which occurs in no core."
         | UnknownCore(core, known) -> $"There is no core '{core}'; the network has {quoted known}."
         | Syntax(position, found, expected) -> $"At position {position}: found {found}, expected {expected}."
+        | MalformedJson(line, position, reason) -> $"Malformed JSON in line {line}, position {position}: {reason}"
+        | JsonVersion(found, expected) -> $"The network is saved in version {found}; expected version {expected}."
+        | JsonType(path, found, expected) -> $"In the saved network, {path} is {found}; expected {expected}."
+        | UnknownAxis(axis, known) -> $"There is no axis '{axis}'; the network has {quoted known}."
+        | NameTaken name -> $"The name '{name}' is taken; expected one that the network does not use yet."
+        | ListedTwice axis -> $"Axis '{axis}' is listed more than once; expected once."
+        | NothingToFuse name -> $"No axes are given to fuse into '{name}'; expected at least one."
+        | AxesApart(core, found, expected) -> $"Core '{core}' carries only {quoted found}; expected all of {quoted expected}, or none."
+        | NotAdjacent(output, expected) -> $"The output is {quoted output}; expected {quoted expected} side by side in it, or none of them."
+        | DimensionTooLarge(axis, found) -> $"Axis '{axis}' would have dimension {found}; expected at most {Int32.MaxValue}."
+        | WrongProduct(axis, factors, expected) ->
+            $"Axis '{axis}' is split into {list (List.map string factors)}; expected factors whose product is {expected}."
+        | NotAPermutation(found, expected) -> $"The new output is {quoted found}; expected each of {quoted expected} once."
+        | SameCore core -> $"Both cores are '{core}'; expected two different cores."
+        | NotOrdinaryBond(axis, found) -> $"Axis '{axis}' is {found}; expected an axis of two cores that is not open."
+        | OpenAxesDiffer(found, expected) ->
+            $"The second network has the open axes {quoted found}; expected those of the first, {quoted expected}."
+        | DimensionsDiffer(axis, found, expected) ->
+            $"Axis '{axis}' has dimension {found} in the second network; expected {expected}, as in the first."
 
 /// <summary>Why a format does not fit a shape.</summary>
 [<RequireQualifiedAccess>]
@@ -87,6 +122,7 @@ type TensorNetError =
     | ErrorBound of found: string * expected: string
     | Unreachable of bound: float * reached: float
     | RankDeficientBond of bond: string * rank: int * dimension: int
+    | SingularMatrix of what: string * rank: int * dimension: int
     | Unsupported of option: string * found: string * supported: string
     | PathNotFound of path: string * nearest: string list
     | ModuleType of path: string * found: string * expected: string
@@ -112,6 +148,7 @@ type TensorNetError =
             $"The error bound {bound:G6} cannot be met at these ranks from this start; the smallest error reached is {reached:G6}."
         | RankDeficientBond(bond, rank, dimension) ->
             $"Bond '{bond}' has dimension {dimension} but numerical rank {rank}; expected full rank (truncate it first)."
+        | SingularMatrix(what, rank, dimension) -> $"{what} has numerical rank {rank}; expected {dimension}, so that it has an inverse."
         | Unsupported(option, found, supported) -> $"{option} = {found} is not supported; supported: {supported}."
         | PathNotFound(path, nearest) ->
             let near = if nearest.IsEmpty then "the module has no submodules" else $"nearest: {quoted nearest}"

@@ -32,22 +32,12 @@ type Spec =
 
     override this.GetHashCode() = HashCode.Combine(this.dims, this.cores, this.output)
 
-    /// The network without dimensions: `sr, dr, tr -> sdt`; longer names stand apart.
-    override this.ToString() =
-        let compact = this.dims |> Map.forall (fun (Axis name) _ -> name.TrimEnd('\'').Length = 1)
-
-        let axes (list: Axis list) = String.Join((if compact then "" else " "), list |> List.map Axis.name)
-
-        String.Join(", ", this.cores |> List.map (fun core -> axes core.Axes)) + " -> " + axes this.output
+    /// The network without dimensions and names of cores: `sr, dr, tr -> sdt`; longer names stand apart. `Spec.print` tells all.
+    override this.ToString() = SpecText.print (this.cores |> List.map (fun core -> None, core.Axes)) this.output
 
 /// <summary>Making, reading and rewriting networks. Everything here is algebra on names: no tensor is needed.</summary>
 [<RequireQualifiedAccess>]
 module Spec =
-    let private isName (name: string) =
-        name <> ""
-        && Char.IsLetter name[0]
-        && name |> Seq.forall (fun c -> Char.IsLetterOrDigit c || c = '_')
-
     let private repeated list = list |> List.countBy id |> List.filter (fun (_, n) -> n > 1) |> List.map fst
 
     /// <summary>A checked network. Returns every error at once.</summary>
@@ -63,7 +53,7 @@ module Spec =
                 if cores.IsEmpty then
                     SpecError.NoCores
                 for name in (cores |> List.map _.Name) @ (given @ used |> List.map Axis.name) |> List.distinct do
-                    if not (isName name) then
+                    if not (Axis.isName name) then
                         SpecError.BadName name
                 for name in repeated (cores |> List.map _.Name) do
                     SpecError.DuplicateCore name
@@ -96,6 +86,49 @@ module Spec =
 
     /// The name that position i takes where the user gives none: A, B, …, Z, A26, A27, …
     let positionName i = if i < 26 then string (char (int 'A' + i)) else $"A{i}"
+
+    /// <summary>The network that a text describes, as <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>. Returns every error at once.</summary>
+    /// <remarks>
+    /// <para>A text is the cores, separated by commas, then <c>-></c> and the output; then, if wanted, a bar and dimensions
+    /// <c>name=number</c>, separated by spaces or commas. A core is its axes; a name and a colon may stand in front, as in <c>G: abc</c>. A core
+    /// without a name gets that of its position: A, B, …</para>
+    /// <para>Axes are either one word, in which every letter begins an axis, digits and underscores behind it included (<c>a1bc</c> is a1, b, c),
+    /// or several names separated by spaces (<c>in rank</c>), or names in parentheses, for one long name by itself (<c>(rank)</c>), or nothing
+    /// (a core or an output without axes).</para>
+    /// <para>Positions in errors count from 1. Where there are syntax errors, what may follow from them (an axis without dimension, say) is not
+    /// reported.</para>
+    /// <para>Equivalent to: <c>Spec.parse [] (Spec.print spec)</c> is <c>Ok spec</c>, for every network made by <c>Spec.create</c>.</para>
+    /// </remarks>
+    /// <param name="dims">Dimensions of axes that the text gives none for.</param>
+    /// <param name="text">The network.</param>
+    let parse (dims: (string * int) list) (text: string) : Result<Spec, SpecError list> =
+        let parsed = SpecText.parse text
+
+        let cores =
+            parsed.Cores
+            |> List.mapi (fun i (name, axes) -> { Name = defaultArg name (positionName i); Axes = axes })
+
+        let given = (dims |> List.map (fun (name, dim) -> Axis name, dim)) @ parsed.Dims
+
+        let follows error =
+            match error with
+            | SpecError.MissingDimension _
+            | SpecError.UnusedDimension _
+            | SpecError.OutputAxisWithoutCore _ -> true
+            | _ -> false
+
+        match parsed.Errors, create given cores parsed.Output with
+        | [], result -> result
+        | syntax, Ok _ -> Error syntax
+        | syntax, Error errors -> Error(syntax @ List.filter (follows >> not) errors)
+
+    /// <summary>The network as text with dimensions; cores whose name is not that of their position are named. <c>Spec.parse</c> reads it.</summary>
+    let print (spec: Spec) : string =
+        let cores =
+            spec.cores
+            |> List.mapi (fun i core -> (if core.Name = positionName i then None else Some core.Name), core.Axes)
+
+        SpecText.print cores spec.output + SpecText.printDims (Map.toList spec.dims)
 
     /// The dimension of an axis.
     let dim (axis: Axis) (spec: Spec) = spec.dims[axis]
@@ -136,7 +169,7 @@ module Spec =
 
     // Rewrites keep the meaning of what they are given, so what they make needs no second check; it may have no cores (the environment in a
     // network of one core), which contracts to 1, and second copies named with a prime, which `create` refuses.
-    let private make (dims: Map<Axis, int>) cores output =
+    let internal make (dims: Map<Axis, int>) cores output =
         let used = (cores |> List.collect (fun (core: Core) -> core.Axes)) @ output |> Set.ofList
 
         { dims = dims |> Map.filter (fun axis _ -> used.Contains axis); cores = cores; output = output }

@@ -1,4 +1,4 @@
-/// What a network means: contraction, rewrites and sensitivity against loops.
+/// What a network means: contraction and sensitivity against loops.
 module NetworkLaws
 
 open Expecto
@@ -42,40 +42,6 @@ let private contraction =
                 let found = (Contraction.norm network).ToDouble()
                 // The square is what is summed, so the norm keeps half the digits where it cancels.
                 Expect.isLessThanOrEqual (abs (found * found - norm * norm)) (rounding * max 1.0 (norm * norm)) $"{found} {norm}")
-        ]
-
-let private rewrites =
-    testList
-        "rewrites"
-        [
-            law "the environment paired with its core is T" (fun (case: AnyNetwork) ->
-                let network = randomNetwork case.Seed case.Spec
-
-                for core in case.Spec.Cores do
-                    match Spec.environment core.Name case.Spec with
-                    | Error errors -> failtestf "%A" errors
-                    | Ok environment ->
-                        let e = oracle environment network
-                        // Paired by the oracle too: a network of two cores, the environment and the core.
-                        let pair =
-                            Spec.create
-                                (Map.toList case.Spec.Dims
-                                 |> List.filter (fun (axis, _) -> List.contains axis (environment.Output @ core.Axes)))
-                                [ { Name = "E"; Axes = environment.Output }; { core with Name = "X" } ]
-                                case.Spec.Output
-                            |> specOk
-
-                        let values = Map.ofList [ "E", entries e; "X", entries network[core.Name] ]
-                        let shape = Spec.shape pair |> List.toArray
-
-                        same
-                            (torch.tensor(Oracle.contract pair values, dtype = torch.float64).reshape shape)
-                            (oracle case.Spec network)
-                            core.Name)
-            law "normSq is the squared norm" (fun (case: AnyNetwork) ->
-                let network = randomNetwork case.Seed case.Spec
-                let value = (oracle (Spec.normSq case.Spec) network).ToDouble()
-                sameNumber value ((oracle case.Spec network).squared().sum().ToDouble()) "normSq")
         ]
 
 let private sensitivity =
@@ -162,4 +128,4 @@ let private sensitivity =
                     $"{slope} {difference}")
         ]
 
-let all = testList "networks" [ contraction; rewrites; sensitivity ]
+let all = testList "networks" [ contraction; sensitivity ]

@@ -1,0 +1,153 @@
+/// Networks as text and as JSON, and back.
+module TextLaws
+
+open Expecto
+open TensorNets
+open Generators
+open NamedNetworks
+
+let private text =
+    testList
+        "text"
+        [
+            lawOver namedNetworks "reading what is printed gives the network" (fun case ->
+                Expect.equal (Spec.parse [] (Spec.print case.Spec)) (Ok case.Spec) "round trip")
+            lawOver namedNetworks "without dimensions it reads the same when they are given apart" (fun case ->
+                let dims = case.Spec.Dims |> Map.toList |> List.map (fun (axis, dim) -> axis.Name, dim)
+                let bare = (Spec.print case.Spec).Split('|')[0]
+                Expect.equal (Spec.parse dims bare) (Ok case.Spec) "dimensions given apart"
+
+                let read = Spec.parse dims (string case.Spec) |> specOk
+                Expect.equal (read.Cores |> List.map _.Axes) (case.Spec.Cores |> List.map _.Axes) "ToString gives the axes"
+                Expect.equal read.Output case.Spec.Output "ToString gives the output")
+            lawOver namedNetworks "a damaged text is read, or refused at places in it" (fun case ->
+                let text = damaged case.Network.Seed (Spec.print case.Spec)
+
+                match Spec.parse [] text with
+                | Ok spec -> Expect.equal (Spec.parse [] (Spec.print spec)) (Ok spec) "what was read"
+                | Error errors ->
+                    Expect.isNonEmpty errors "errors"
+
+                    for error in errors do
+                        match error with
+                        | SpecError.Syntax(position, _, _) ->
+                            Expect.isTrue (1 <= position && position <= text.Length + 1) $"{position} in '{text}'"
+                        | _ -> ())
+        ]
+
+let private axes (names: string) = names.Split ' ' |> List.ofArray |> List.map Axis
+
+let private accepted =
+    testList
+        "what a text means"
+        [
+            for text, cores, output in
+                [
+                    "sr, dr, tr -> sdt | s=2 d=3 t=4 r=5", [ "A", axes "s r"; "B", axes "d r"; "C", axes "t r" ], axes "s d t"
+                    "a1b,b->a1|a1=2,b=3", [ "A", axes "a1 b"; "B", axes "b" ], axes "a1"
+                    "in rank, rank out -> in out | in=2 rank=3 out=4", [ "A", axes "in rank"; "B", axes "rank out" ], axes "in out"
+                    "(rank), (rank) -> | rank=2", [ "A", axes "rank"; "B", axes "rank" ], []
+                    "G: a, B:, -> a | a=2", [ "G", axes "a"; "B", []; "C", [] ], axes "a"
+                    "->", [ "A", [] ], []
+                ] do
+                testCase text (fun () ->
+                    let spec = Spec.parse [] text |> specOk
+                    Expect.equal (spec.Cores |> List.map (fun core -> core.Name, core.Axes)) cores "cores"
+                    Expect.equal spec.Output output "output")
+        ]
+
+let private refused =
+    testList
+        "what is wrong with a text"
+        [
+            for text, expected in
+                [
+                    "", [ SpecError.Syntax(1, "the end of the text", "'->'") ]
+                    "ab, bc", [ SpecError.Syntax(7, "the end of the text", "'->'") ]
+                    "ab, b?c -> ac | a=2 b=3 c=4", [ SpecError.Syntax(6, "'?'", "an axis or '->'") ]
+                    "ab, b' -> a | a=2 b=3", [ SpecError.Syntax(6, "'''", "an axis or '->'") ]
+                    "ab, (bc -> ac", [ SpecError.Syntax(9, "'->'", "')'") ]
+                    "2ab -> b", [ SpecError.Syntax(1, "'2ab'", "an axis, which begins with a letter") ]
+                    "3: ab -> b", [ SpecError.Syntax(1, "'3'", "the name of a core, which begins with a letter") ]
+                    "ab, bc -> ac | a=x b 3 c=4 c",
+                    [
+                        SpecError.Syntax(18, "'x'", $"a whole number up to {System.Int32.MaxValue}")
+                        SpecError.Syntax(22, "'3'", "'='")
+                        SpecError.Syntax(29, "the end of the text", "'='")
+                    ]
+                    // Errors of every part at once, those of meaning that syntax does not explain included.
+                    "a!, bb, B: c -> c -> | a=0",
+                    [
+                        SpecError.Syntax(2, "'!'", "an axis or ','")
+                        SpecError.Syntax(19, "'->'", "an axis or '|'")
+                        SpecError.DuplicateCore "B"
+                        SpecError.RepeatedAxis("B", "b")
+                        SpecError.NonPositiveDimension("a", 0)
+                    ]
+                    "ab, bc -> ad | a=-2 b=3 e=1",
+                    [
+                        SpecError.MissingDimension("c", "core 'B'")
+                        SpecError.NonPositiveDimension("a", -2)
+                        SpecError.UnusedDimension "e"
+                        SpecError.OutputAxisWithoutCore "d"
+                    ]
+                ] do
+                testCase $"'{text}'" (fun () -> Expect.equal (Spec.parse [] text) (Error expected) "errors")
+            testCase "a dimension both in the list and in the text" (fun () ->
+                Expect.equal (Spec.parse [ "a", 2 ] "a -> a | a=2") (Error [ SpecError.DuplicateDimension "a" ]) "errors")
+        ]
+
+let private json =
+    testList
+        "JSON"
+        [
+            lawOver namedNetworks "reading what is written gives the network" (fun case ->
+                Expect.equal (SpecJson.read (SpecJson.write case.Spec)) (Ok case.Spec) "round trip")
+            lawOver namedNetworks "a damaged file is read or refused" (fun case ->
+                match SpecJson.read (damaged case.Network.Seed (SpecJson.write case.Spec)) with
+                | Ok spec -> Expect.equal (SpecJson.read (SpecJson.write spec)) (Ok spec) "what was read"
+                | Error errors -> Expect.isNonEmpty errors "errors")
+            testCase "properties that are not known are passed over" (fun () ->
+                let text =
+                    """{"note":1,"version":1,"dims":{"a":2},"cores":[{"name":"A","axes":["a"],"x":null}],"output":["a"],"z":{}}"""
+
+                Expect.equal (SpecJson.read text) (Spec.parse [] "a -> a | a=2") "network")
+            for text, expected in
+                [
+                    "[]", [ SpecError.JsonType("$", "an array", "an object") ]
+                    "{}", [ SpecError.JsonType("$.version", "nothing", "a whole number") ]
+                    """{"version":"1"}""", [ SpecError.JsonType("$.version", "a string", "a whole number") ]
+                    """{"version":2,"cores":7}""", [ SpecError.JsonVersion("2", "1") ]
+                    """{"version":1,"dims":{"a":2.5,"b":"2"},"cores":[{"name":null,"axes":["a",3]},7]}""",
+                    [
+                        SpecError.JsonType("$.dims.a", "2.5", $"a whole number up to {System.Int32.MaxValue}")
+                        SpecError.JsonType("$.dims.b", "a string", "a whole number")
+                        SpecError.JsonType("$.cores[0].name", "null", "a string")
+                        SpecError.JsonType("$.cores[0].axes[1]", "3", "a string")
+                        SpecError.JsonType("$.cores[1]", "7", "an object")
+                        SpecError.JsonType("$.output", "nothing", "an array")
+                    ]
+                    """{"version":1,"dims":{"a":2},"cores":[{"name":"A","axes":["a","a"]}],"output":["b"]}""",
+                    [ SpecError.RepeatedAxis("A", "a"); SpecError.OutputAxisWithoutCore "b" ]
+                    """{"version":1,"dims":{"a":2,"a":2},"cores":[{"name":"A","axes":["a"]}],"output":[]}""",
+                    [ SpecError.DuplicateDimension "a" ]
+                ] do
+                testCase text (fun () -> Expect.equal (SpecJson.read text) (Error expected) "errors")
+            for text in
+                [
+                    """{"version":1,"dims":{},"cores":[{"name":"\ud800","axes":[]}],"output":[]}"""
+                    """{"version":1,"dims":{"\ud800":1},"cores":[],"output":[]}"""
+                ] do
+                testCase text (fun () ->
+                    Expect.equal
+                        (SpecJson.read text)
+                        (Error [ SpecError.JsonType("$", "text with half of a character", "Unicode text") ])
+                        "errors")
+            for text in [ ""; "{"; "{\"version\":1,}"; "{}\n\n 7" ] do
+                testCase $"malformed: %A{text}" (fun () ->
+                    match SpecJson.read text with
+                    | Error [ SpecError.MalformedJson(line, position, _) ] -> Expect.isTrue (line >= 1L && position >= 1L) "place"
+                    | other -> failtestf "%A" other)
+        ]
+
+let all = testList "forms" [ text; accepted; refused; json ]
