@@ -6,8 +6,31 @@ public static class Formats
     /// <summary>CP: T = Σ_r a_r ∘ b_r ∘ c_r.</summary>
     public static Format Cp(int rank) => Format.NewCP(rank);
 
-    /// <summary>Tucker-2 of a tensor of three modes, the middle one kept whole.</summary>
+    /// <summary>Tucker: one rank for each mode.</summary>
+    public static Format Tucker(params IReadOnlyList<int> ranks) => Format.NewTucker([.. ranks]);
+
+    /// <summary>Tucker-2: only the first and the last mode are compressed.</summary>
     public static Format Tucker2(int first, int last) => Format.NewTucker2(first, last);
+
+    /// <summary>Tensor train: one rank for each bond between neighbours.</summary>
+    public static Format TensorTrain(params IReadOnlyList<int> ranks) => Format.NewTensorTrain([.. ranks]);
+
+    /// <summary>Block-term decomposition with equal ranks: a sum of Tucker networks.</summary>
+    public static Format BlockTerm(int blocks, params IReadOnlyList<int> ranks) => Format.NewBlockTerm(blocks, [.. ranks]);
+
+    /// <summary>Hierarchical Tucker over a dimension tree, from <see cref="Mode"/> and <see cref="Split"/>.</summary>
+    public static Format HierarchicalTucker(DimTree tree) => Format.NewHierarchicalTucker(tree);
+
+    /// <summary>A leaf of a dimension tree: one mode, counted from 0.</summary>
+    public static DimTree Mode(int mode) => DimTree.NewMode(mode);
+
+    /// <summary>A node of a dimension tree: two or more groups, each with the rank of the bond that joins it.</summary>
+    public static DimTree Split(params IReadOnlyList<(int Rank, DimTree Tree)> children) =>
+        DimTree.NewSplit([.. children.Select(child => Tuple.Create(child.Rank, child.Tree))]);
+
+    /// <summary>TT-matrix: rows and columns of a matrix split into factors, one core for each pair.</summary>
+    public static Format TensorTrainMatrix(IReadOnlyList<int> rows, IReadOnlyList<int> columns, params IReadOnlyList<int> ranks) =>
+        Format.NewTensorTrainMatrix([.. rows], [.. columns], [.. ranks]);
 
     /// <summary>Tensor chain (tensor ring): rank i is the bond in front of core i; the first closes the ring.</summary>
     public static Format TensorChain(params IReadOnlyList<int> ranks) => Format.NewTensorChain([.. ranks]);

@@ -31,6 +31,46 @@ public sealed record FitOptions(
 /// <summary>Networks and their tensors: factorise, balance, correct, contract. Errors arrive as one <see cref="TensorNetException"/> that lists all of them.</summary>
 public static class TensorNetwork
 {
+    /// <summary>The network that a text describes, as in <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>.</summary>
+    public static Spec Parse(string text, IReadOnlyDictionary<string, int>? dimensions = null) =>
+        SpecModule.parse([.. (dimensions ?? new Dictionary<string, int>()).Select(pair => Tuple.Create(pair.Key, pair.Value))], text).OrThrow();
+
+    /// <summary>The network as text, with dimensions; <see cref="Parse"/> reads it.</summary>
+    public static string Print(Spec spec) => SpecModule.print(spec);
+
+    /// <summary>The network as versioned JSON, for saved models.</summary>
+    public static string ToJson(Spec spec) => SpecJson.write(spec);
+
+    /// <summary>The network that a JSON text made by <see cref="ToJson"/> describes.</summary>
+    public static Spec FromJson(string json) => SpecJson.read(json).OrThrow();
+
+    /// <summary>The network of a format over a tensor of the given shape.</summary>
+    public static Spec Of(Format format, params IReadOnlyList<int> shape) => FormatModule.spec([.. shape], format).OrThrow();
+
+    /// <summary>A network of the given tensors, by core; it disposes them.</summary>
+    public static Network Create(Spec spec, IReadOnlyDictionary<string, Tensor> cores) =>
+        NetworkModule.create(spec, cores.Select(pair => Tuple.Create(pair.Key, pair.Value))).OrThrow();
+
+    /// <summary>A network of white noise from a seed, scaled so that the entries of its tensor have variance 1.</summary>
+    public static Network Random(Spec spec, ulong seed = 0, ScalarType dtype = ScalarType.Float32) => NetworkModule.random(dtype, seed, spec);
+
+    /// <summary>The order in which a network is contracted, as a table: each step's FLOPs and entries.</summary>
+    public static string Explain(Spec spec) => PlanModule.explain(PlanModule.make(Order.Auto, spec));
+
+    /// <summary>A network of a spec near a target, as alternating least squares leave it.</summary>
+    public static Fit Factorize(Tensor target, Spec spec, FitOptions? options = null) =>
+        TensorNets.Factorize.runSpec(FitOptions.Or(options).Factorize, spec, target).OrThrow();
+
+    /// <summary>The least sensitive network of a spec within an error bound of a target; without a bound, at the error that least squares reach.</summary>
+    public static Fit FactorizeStable(Tensor target, Spec spec, ErrorBound? bound = null, FitOptions? options = null) =>
+        TensorNets.Factorize.stableSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, target).OrThrow();
+
+    /// <summary>The least sensitive matrix of at most a given rank within an error bound, exactly.</summary>
+    public static Fit LeastSensitiveMatrix(Tensor target, int rank, ErrorBound bound) => Matrix.leastSensitive(rank, bound, target).OrThrow();
+
+    /// <summary>The same tensor with every bond cut to its numerical rank.</summary>
+    public static Network Truncate(Network network) => Gauge.truncate(network);
+
     /// <summary>A network of a format near a target, as alternating least squares leaves it.</summary>
     public static Fit Factorize(Tensor target, Format format, FitOptions? options = null) =>
         TensorNets.Factorize.run(FitOptions.Or(options).Factorize, format, target).OrThrow();

@@ -79,6 +79,49 @@ public static class CompressionTests
             Expect.True(corrected.Sensitivity <= s * (1 + 1e-9), "correcting never raises S");
             Expect.True(corrected.Error <= fit.Error * 1.01 * (1 + 1e-9), "the bound is kept");
         })),
+        TestCase("a network written by hand is parsed, planned, contracted, balanced and factorised", () =>
+        {
+            using var scope = NewDisposeScope();
+            var spec = TensorNetwork.Parse("sa, adb, tb -> sdt | s=5 d=9 t=6", new Dictionary<string, int> { ["a"] = 3, ["b"] = 2 });
+            Expect.Equal("sa, adb, tb -> sdt", spec.ToString());
+            Expect.Equal(spec, TensorNetwork.FromJson(TensorNetwork.ToJson(spec)));
+            Expect.Equal(spec, TensorNetwork.Parse(TensorNetwork.Print(spec)));
+            Expect.True(TensorNetwork.Explain(spec).Contains("FLOPs"), TensorNetwork.Explain(spec));
+            using var network = TensorNetwork.Random(spec, 3, ScalarType.Float64);
+            var tensor = TensorNetwork.Reconstruct(network);
+            var expected = einsum("sa,adb,tb->sdt", network["A"], network["B"], network["C"]);
+            Expect.True(Number((tensor - expected).norm()) < 1e-12 * Number(expected.norm()), "contraction");
+            using var balanced = TensorNetwork.Balance(network);
+            Expect.True(Number(TensorNetwork.Sensitivity(balanced)) <= Number(TensorNetwork.Sensitivity(network)), "balanced");
+            using var found = TensorNetwork.FactorizeStable(tensor + (0.1 * randn_like(tensor)), spec);
+            Expect.True(found.RelativeError < 0.5, $"{found}");
+        }),
+        TestCase("every format is built from C# and agrees with its text", () =>
+        {
+            (Spec Spec, string Text)[] all =
+            [
+                (TensorNetwork.Of(Formats.Cp(4), 5, 9, 6), "sr, dr, tr -> sdt"),
+                (TensorNetwork.Of(Formats.Tucker(2, 3, 2), 5, 9, 6), "sa, db, tc, abc -> sdt"),
+                (TensorNetwork.Of(Formats.Tucker2(2, 3), 5, 9, 6), "sa, abd, tb -> sdt"),
+                (TensorNetwork.Of(Formats.TensorTrain(2, 3), 5, 9, 6), "sa, adb, bt -> sdt"),
+                (TensorNetwork.Of(Formats.TensorChain(2, 2, 3), 5, 9, 6), "asb, bdc, cta -> sdt"),
+                (TensorNetwork.Of(Formats.BlockTerm(2, 2, 2, 2), 5, 9, 6), "sax, dbx, tcx, abcx -> sdt"),
+                (TensorNetwork.Of(Formats.HierarchicalTucker(Formats.Split((2, Formats.Mode(0)), (2, Formats.Mode(1)), (2, Formats.Mode(2)))), 5, 9, 6), "sa, db, tc, abc -> sdt"),
+                (TensorNetwork.Of(Formats.TensorTrainMatrix([2, 3], [4, 5], 3), 6, 20), "m0n0a, am1n1 -> m0m1n0n1"),
+                (TensorNetwork.Of(Formats.Cp(4), 5, 3, 3, 6), "sr, dr, tr, ur -> sdtu"),
+            ];
+            foreach (var (spec, text) in all)
+            {
+                Expect.Equal(text, spec.ToString());
+            }
+        }),
+        TestCase("the least sensitive matrix meets its bound", () =>
+        {
+            using var scope = NewDisposeScope();
+            var k = Kernel(9).reshape(5, 54);
+            using var fit = TensorNetwork.LeastSensitiveMatrix(k, 3, ErrorBounds.Relative(0.8));
+            Expect.True(Math.Abs(fit.RelativeError - 0.8) < 1e-9, $"{fit}");
+        }),
         TestCase("a penalty in the loss changes every core's gradient by c times that of S", () =>
         {
             using var scope = NewDisposeScope();
@@ -160,6 +203,12 @@ public static class CompressionTests
             var errors = Expect.Throws<TensorNetException>(() => Model.Factorize(conv, Formats.Cp(3))).Errors;
             Expect.Equal(2, errors.Count);
         }),
+        TestCase("what is wrong with a text is one exception that points at positions", () =>
+        {
+            var message = Expect.Throws<TensorNetException>(() => TensorNetwork.Parse("s?, dr -> sd | s=0 d=3 r=2")).Message;
+            Expect.True(message.Contains("At position 2") && message.Contains("dimension 0"), message);
+            Expect.Throws<TensorNetException>(() => TensorNetwork.Of(Formats.Cp(0), 3, 3));
+        }),
         TestCase("a penalty on a model without factorised layers is refused", () =>
         {
             using var net = new Net();
@@ -207,13 +256,13 @@ public static class CompressionTests
     private static long Left(Action action)
     {
         action();
-        var before = Tensor.TotalCount;
+        var before = NativeTensors.Count;
         for (var i = 0; i < 3; i++)
         {
             action();
         }
 
-        return Tensor.TotalCount - before;
+        return NativeTensors.Count - before;
     }
 
     private static Test Leaks => Tests.testSequenced(TestList("native tensors",
@@ -258,13 +307,13 @@ public static class CompressionTests
 
             Step();
             Step();
-            var before = Tensor.TotalCount;
+            var before = NativeTensors.Count;
             for (var step = 0; step < 100; step++)
             {
                 Step();
             }
 
-            Expect.Equal(before, Tensor.TotalCount);
+            Expect.Equal(before, NativeTensors.Count);
         })),
         TestCase("none is left by replacing a layer and disposing the model", () =>
         {

@@ -153,15 +153,15 @@ public static partial class SurgeryTests
             var model = parent.Make();
             var old = (Conv2d)Ok(Surgery.find(parent.Path, model));
             var (weight, bias, gain) = (old.weight, old.bias!, new Gain());
-            var whole = Tensor.TotalCount;
+            var whole = NativeTensors.Count;
             Ok(Surgery.replace(parent.Path, gain, model));
             Check(weight.IsInvalid && bias.IsInvalid, "the old weight and bias are disposed");
-            Check(Tensor.TotalCount == whole - 2, $"a weight and a bias go: {Tensor.TotalCount} of {whole}");
+            Check(NativeTensors.Count == whole - 2, $"a weight and a bias go: {NativeTensors.Count} of {whole}");
             Output(model);
             var owned = model.parameters().Count() + model.buffers().Count();
             model.Dispose();
             Check(gain.gain.IsInvalid, "the replacement goes with the model");
-            Check(Tensor.TotalCount == whole - 2 - owned, $"{Tensor.TotalCount} tensors live of {whole}, {owned} of them the model's");
+            Check(NativeTensors.Count == whole - 2 - owned, $"{NativeTensors.Count} tensors live of {whole}, {owned} of them the model's");
         }),
         Law("exchange leaves the old layer alive", parent =>
         {

@@ -26,10 +26,10 @@ internal static class TrainingTests
             using var net = new ResNet(SmallShape, 1);
             Training.Run(net, samples, Steps(1), Penalty(net));
             Training.Accuracy(net, samples);
-            var before = Tensor.TotalCount;
+            var before = NativeTensors.Count;
             Training.Run(net, samples, Steps(100), Penalty(net));
             Training.Accuracy(net, samples);
-            Expect.Equal(before, Tensor.TotalCount);
+            Expect.Equal(before, NativeTensors.Count);
         }),
         TestCase("training lowers the loss, without and with batch norm", () =>
         {
@@ -109,13 +109,13 @@ internal static class TrainingTests
         {
             using var values = randn(3, 4);
             var before = values.data<float>().ToArray();
-            var count = Tensor.TotalCount;
+            var count = NativeTensors.Count;
             var changed = Perturbation.Rounded([values], 3, () => values.data<float>().ToArray().SequenceEqual(before) ? 0 : 1);
             Expect.Equal(1.0, changed);
             Expect.Throws<InvalidOperationException>(() =>
                 Perturbation.Noisy([values], 0.4, 3, 1, () => throw new InvalidOperationException()));
             Expect.SequenceEqual(before, values.data<float>().ToArray());
-            Expect.Equal(count, Tensor.TotalCount);
+            Expect.Equal(count, NativeTensors.Count);
         }),
     ]));
 
