@@ -36,9 +36,9 @@ let private row (name: string, format: Format, target: int) =
         layer.zero_grad ()
         layer.forward(images).square().mean().backward()
 
+    // Into the gradients that the pass has left, as in a training step.
     let sensitivity () =
         use _ = torch.NewDisposeScope()
-        layer.zero_grad ()
         layer.Sensitivity().backward()
 
     let values () =

@@ -21,12 +21,13 @@ module Contraction =
 
         if operand.Transposed then shaped.mT else shaped
 
-    /// One step. Only views and the product itself are made, and a copy of an operand whose axes are not stored in the order of its matrices.
+    /// One step. Beside the result it makes views, and at most one tensor of the size of each operand.
     let internal execute (kernel: Kernel) (operands: Tensor list) : Tensor =
         match kernel, operands with
         | Kernel.Sum places, [ a ] -> a.sum places
         | Kernel.Entrywise(left, right), [ a; b ] -> (arranged left a).mul(arranged right b)
         | Kernel.Dot(left, right), [ a; b ] -> (arranged left a).dot(arranged right b)
+        | Kernel.Dots(right, places), [ a; b ] -> a.mul(arranged right b).sum places
         | Kernel.Matrices(left, right, shape), [ a; b ] ->
             let product = (arranged left a).matmul(arranged right b)
 

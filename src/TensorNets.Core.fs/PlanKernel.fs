@@ -12,6 +12,9 @@ type internal Kernel =
     | Entrywise of left: Operand * right: Operand
     /// The sum of all products of two operands of the same axes: as vectors, in one order.
     | Dot of left: Operand * right: Operand
+    /// Dot products along some places of operands of the same axes, side by side: an entrywise product and a sum. Stacks of one row times one column are
+    /// many small calls, each after a copy of both operands.
+    | Dots of right: Operand * places: int64[]
     /// A product of matrices, or of stacks of them, and the shape of what comes out (none: as it is).
     | Matrices of left: Operand * right: Operand * result: int64[] option
 
@@ -86,6 +89,11 @@ module internal PlanKernel =
 
             if result.IsEmpty then
                 Dot(vector a, vector b), []
+            elif left.IsEmpty && right.IsEmpty then
+                let places = a |> List.indexed |> List.filter (fun (_, axis) -> not (kept.Contains axis))
+
+                Dots({ Permute = permutation b a; Shape = None; Transposed = false }, places |> List.map (fst >> int64) |> List.toArray),
+                a |> List.filter kept.Contains
             else
                 let shaped = if stacked = shape result then None else Some(shape result)
                 Matrices(operand a left summed, operand b summed right, shaped), result

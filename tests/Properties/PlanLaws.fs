@@ -11,44 +11,44 @@ open Generators
 
 let private size (spec: Spec) (axes: Axis seq) = axes |> Seq.fold (fun p axis -> p * float (Spec.dim axis spec)) 1.0
 
-/// The least FLOPs over every order of pairs, each with and without summing first what only one of the two carries: all tried, nothing remembered.
+/// The least FLOPs over every order of pairs, each with and without summing first what only one of the two carries: all tried, nothing remembered. Sets of
+/// axes are bits of a number.
 let private bruteForce (spec: Spec) =
-    let output = Set.ofList spec.Output
-    let size axes = size spec axes
+    let axes = spec.Dims |> Map.toArray
+    let bits list = list |> List.sumBy (fun axis -> 1 <<< Array.findIndex (fst >> (=) axis) axes)
+    let output = bits spec.Output
 
-    let rec best (tensors: Set<Axis> list) =
-        match tensors with
-        | []
-        | [ _ ] -> 0.0
-        | _ ->
-            Seq.min (
-                seq {
-                    for i in 0 .. tensors.Length - 2 do
-                        for j in i + 1 .. tensors.Length - 1 do
-                            let a, b = tensors[i], tensors[j]
-                            let rest = tensors |> List.removeAt j |> List.removeAt i
-                            let kept = Set.intersect (a + b) (Set.unionMany (output :: rest))
+    let sizes =
+        Array.init (1 <<< axes.Length) (fun set ->
+            axes
+            |> Seq.indexed
+            |> Seq.fold (fun p (i, (_, n)) -> if set >>> i &&& 1 = 1 then p * float n else p) 1.0)
 
-                            let choices (x: Set<Axis>) other =
-                                let first = Set.intersect x (kept + other)
-                                if first = x then [ x, 0.0 ] else [ x, 0.0; first, size x - size first ]
+    let rec best (tensors: int[]) =
+        if tensors.Length < 2 then
+            0.0
+        else
+            let mutable least = infinity
 
-                            let product =
-                                Seq.min (
-                                    seq {
-                                        for x, before in choices a b do
-                                            for y, before' in choices b a do
-                                                before + before' + 2.0 * size (x + y) - size kept
-                                    }
-                                )
+            for i in 0 .. tensors.Length - 2 do
+                for j in i + 1 .. tensors.Length - 1 do
+                    let a, b = tensors[i], tensors[j]
+                    let rest = tensors |> Array.removeAt j |> Array.removeAt i
+                    let kept = (a ||| b) &&& Array.fold (|||) output rest
+                    let mutable product = infinity
 
-                            product + best (kept :: rest)
-                }
-            )
+                    for x in [ a; a &&& (kept ||| b) ] do
+                        for y in [ b; b &&& (kept ||| a) ] do
+                            let before = sizes[a] - sizes[x] + sizes[b] - sizes[y]
+                            product <- min product (before + 2.0 * sizes[x ||| y] - sizes[kept])
+
+                    least <- min least (product + best (Array.append [| kept |] rest))
+
+            least
 
     match spec.Cores with
-    | [ only ] -> size only.Axes - size spec.Output
-    | cores -> best (cores |> List.map (fun core -> Set.ofList core.Axes))
+    | [ only ] -> sizes[bits only.Axes] - sizes[output]
+    | cores -> best [| for core in cores -> bits core.Axes |]
 
 /// A connected network as they occur: every core has bonds, a few of them hyperedges; dimensions from 2 to 8; about half of the cores have an open axis.
 let private drawn (seed: int) (cores: int) (extra: int) : Spec =
