@@ -10,16 +10,21 @@ let private milliseconds (act: unit -> unit) =
     act ()
     Stopwatch.GetElapsedTime(from).TotalMilliseconds
 
-/// The median time of each act in milliseconds. The acts take turns, so that what else the machine does falls on all alike; three rounds of warming up
-/// are not counted.
-let medians (rounds: int) (acts: (unit -> unit) list) : float list =
+/// The median and the least time of each act in milliseconds. The acts take turns, so that what else the machine does falls on all alike; three rounds of
+/// warming up are not counted.
+let times (rounds: int) (acts: (unit -> unit) list) : (float * float) list =
     for _ in 1..3 do
         for act in acts do
             act ()
 
     [ for _ in 1..rounds -> acts |> List.map milliseconds ]
     |> List.transpose
-    |> List.map (fun times -> (List.sort times)[rounds / 2])
+    |> List.map (fun times ->
+        let sorted = List.sort times
+        sorted[rounds / 2], sorted[0])
+
+/// The medians alone.
+let medians rounds acts = times rounds acts |> List.map fst
 
 /// Prints rows under a head as columns.
 let table (head: string list) (rows: string list list) =

@@ -12,8 +12,8 @@ type internal Kernel =
     | Entrywise of left: Operand * right: Operand
     /// The sum of all products of two operands of the same axes: as vectors, in one order.
     | Dot of left: Operand * right: Operand
-    /// Dot products along some places of operands of the same axes, side by side: an entrywise product and a sum. Stacks of one row times one column are
-    /// many small calls, each after a copy of both operands.
+    /// Dot products side by side, along some places of the left operand, which carries every axis of the right: an entrywise product and a sum. As a stack
+    /// of matrices times one column each they would be many small calls, after a copy of the left operand.
     | Dots of right: Operand * places: int64[]
     /// A product of matrices, or of stacks of them, and the shape of what comes out (none: as it is).
     | Matrices of left: Operand * right: Operand * result: int64[] option
@@ -43,26 +43,27 @@ module internal PlanKernel =
         let shape axes = axes |> List.map (fun axis -> int64 dims[axis]) |> List.toArray
         let right = b |> List.filter (fun axis -> not (inA.Contains axis))
 
+        /// An operand brought to the shape that broadcasts against the axes of a result.
+        let broadcast axes result =
+            let order = result |> List.filter (fun axis -> List.contains axis axes)
+
+            // A one is put where the operand lacks an axis, but for the leading ones, which broadcasting understands.
+            let spread =
+                result
+                |> List.skipWhile (fun axis -> not (List.contains axis axes))
+                |> List.map (fun axis -> if List.contains axis axes then int64 dims[axis] else 1L)
+                |> List.toArray
+
+            {
+                Permute = permutation axes order
+                Shape = if spread = shape order then None else Some spread
+                Transposed = false
+            }
+
         if a |> List.forall kept.Contains && b |> List.forall kept.Contains then
             let result = a @ right
 
-            let operand axes =
-                let order = result |> List.filter (fun axis -> List.contains axis axes)
-
-                // A one is put where the operand lacks an axis, but for the leading ones, which broadcasting understands.
-                let spread =
-                    result
-                    |> List.skipWhile (fun axis -> not (List.contains axis axes))
-                    |> List.map (fun axis -> if List.contains axis axes then int64 dims[axis] else 1L)
-                    |> List.toArray
-
-                {
-                    Permute = permutation axes order
-                    Shape = if spread = shape order then None else Some spread
-                    Transposed = false
-                }
-
-            Entrywise(operand a, operand b), result
+            Entrywise(broadcast a result, broadcast b result), result
         else
             // Shared axes in the order of the larger operand, so that it is the smaller one that is copied if one must be.
             let shared = if size a >= size b then a |> List.filter inB.Contains else b |> List.filter inA.Contains
@@ -89,11 +90,9 @@ module internal PlanKernel =
 
             if result.IsEmpty then
                 Dot(vector a, vector b), []
-            elif left.IsEmpty && right.IsEmpty then
+            elif not batch.IsEmpty && right.IsEmpty && (left.IsEmpty || (operand a left summed).Permute.IsSome) then
                 let places = a |> List.indexed |> List.filter (fun (_, axis) -> not (kept.Contains axis))
-
-                Dots({ Permute = permutation b a; Shape = None; Transposed = false }, places |> List.map (fst >> int64) |> List.toArray),
-                a |> List.filter kept.Contains
+                Dots(broadcast b a, places |> List.map (fst >> int64) |> List.toArray), a |> List.filter kept.Contains
             else
                 let shaped = if stacked = shape result then None else Some(shape result)
                 Matrices(operand a left summed, operand b summed right, shaped), result
