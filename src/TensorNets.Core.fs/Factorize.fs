@@ -1,30 +1,6 @@
 namespace TensorNets
 
-open System
-open System.Threading
 open TorchSharp
-
-/// <summary>Where alternating least squares starts.</summary>
-[<RequireQualifiedAccess>]
-type Start =
-    /// Singular value decompositions of the target (<c>Svd.start</c>).
-    | Svd
-    /// White noise from the seed.
-    | Random
-
-/// <summary>How a tensor is factorised.</summary>
-type FactorizeOptions =
-    {
-        /// The iteration; by default 200 sweeps at most, until a sweep changes the error by less than 1e-7 of it.
-        Sweeps: SweepOptions
-        /// Where it starts; by default singular value decompositions.
-        Start: Start
-        /// The seed of whatever noise the start needs.
-        Seed: uint64
-        /// How many starts; by default 1. The second and further ones are white noise, each from a seed of its own that follows from <c>Seed</c>; the
-        /// best result is kept.
-        Starts: int
-    }
 
 /// <summary>The front door: target → format → fit.</summary>
 [<RequireQualifiedAccess>]
@@ -144,3 +120,36 @@ module Factorize =
 
         prepared format target
         |> Result.bind (fun (spec, k) -> stableSpec options bound spec k |> Result.map Fit.toOuterScope)
+
+    /// <summary>The smallest network found in a family whose error meets a bound: <c>‖K − T‖ ≤ δ(1 + 1e-9)</c>, or an error.</summary>
+    /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation (<c>Svd.start</c>) is at
+    /// most the sum over bonds of the squared singular values left out there. Directions are dropped one by one, the one that saves most parameters for
+    /// its squared error first, or by an equal share of δ² for each bond, whichever leaves fewer parameters; then the budget is widened as far as the
+    /// explicit error allows, and single ranks are lowered. Smallest means: no single rank can be lowered by one (the others cut to what is then
+    /// admissible) so that the same truncation still meets the bound.</para>
+    /// <para>Tensor chain: by sequential truncations (TR-SVD), over the ways to share out the first rank; then single ranks are lowered as long as ten
+    /// sweeps of least squares meet the bound. CP: the rank is doubled until least squares from one of <c>options.Starts</c> starts meet the bound, then
+    /// bisected; the next lower rank that was tried did not, which does not prove that it cannot. At the largest rank the target itself is a CP
+    /// network.</para>
+    /// <para>Least squares follow, which may only lower the error. Computed in float64, returned in the dtype of the target, whose rounding is counted in.
+    /// Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c> where δ is below
+    /// rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
+    /// <param name="options">The iteration; for CP also the starts and their seed.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
+    /// <param name="family">The format without its ranks.</param>
+    /// <param name="target">K.</param>
+    let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+        checkedBy options (fun options -> Selection.run options bound family target)
+
+    /// <summary>As <c>toBound</c>, and then the least sensitive network of these ranks within the bound (<c>Correction.epc</c>).</summary>
+    /// <remarks>S is what this size has at this error: a network with a rank to spare can be far less sensitive.</remarks>
+    let stableToBound
+        (options: FactorizeOptions)
+        (bound: ErrorBound)
+        (family: FormatFamily)
+        (target: Tensor)
+        : Result<Fit, TensorNetError list> =
+        toBound options bound family target
+        |> Result.bind (fun fit ->
+            use fit = fit
+            correct (listening options) bound target fit.Network)
