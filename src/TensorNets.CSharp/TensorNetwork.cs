@@ -7,6 +7,7 @@ namespace TensorNets.CSharp;
 /// <param name="Tolerance">A sweep that changes the error (ALS) or S (correction) by less than this share of it is the last.</param>
 /// <param name="Seed">The seed of whatever noise a start needs.</param>
 /// <param name="RandomStart">Start from white noise instead of singular value decompositions.</param>
+/// <param name="Starts">How many starts; the second and further ones are white noise. The best is kept.</param>
 /// <param name="Progress">Told after each sweep.</param>
 /// <param name="Cancellation">Cancelled: the best so far is returned.</param>
 public sealed record FitOptions(
@@ -14,6 +15,7 @@ public sealed record FitOptions(
     double Tolerance = 1e-7,
     ulong Seed = 0,
     bool RandomStart = false,
+    int Starts = 1,
     IProgress<FitProgress>? Progress = null,
     CancellationToken Cancellation = default)
 {
@@ -23,7 +25,7 @@ public sealed record FitOptions(
         Results.Option(Progress),
         Cancellation);
 
-    internal FactorizeOptions Factorize => new(Sweeps, RandomStart ? Start.Random : Start.Svd, Seed);
+    internal FactorizeOptions Factorize => new(Sweeps, RandomStart ? Start.Random : Start.Svd, Seed, Starts);
 
     internal static FitOptions Or(FitOptions? options) => options ?? new FitOptions();
 }

@@ -1,59 +1,105 @@
 namespace TensorNets
 
-open System
-open System.Threading
 open TorchSharp
-
-/// <summary>Where alternating least squares starts.</summary>
-[<RequireQualifiedAccess>]
-type Start =
-    /// Singular value decompositions of the target (<c>Svd.start</c>).
-    | Svd
-    /// White noise from the seed.
-    | Random
-
-/// <summary>How a tensor is factorised.</summary>
-type FactorizeOptions =
-    {
-        /// The iteration; by default 200 sweeps at most, until a sweep changes the error by less than 1e-7 of it.
-        Sweeps: SweepOptions
-        /// Where it starts; by default singular value decompositions.
-        Start: Start
-        /// The seed of whatever noise the start needs.
-        Seed: uint64
-    }
 
 /// <summary>The front door: target → format → fit.</summary>
 [<RequireQualifiedAccess>]
 module Factorize =
-    let defaults = { Sweeps = SweepOptions.defaults; Start = Start.Svd; Seed = 0UL }
+    let defaults = { Sweeps = SweepOptions.defaults; Start = Start.Svd; Seed = 0UL; Starts = 1 }
 
-    /// <summary>A network of a given spec near a target: a start, then alternating least squares.</summary>
-    /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call
-    /// <c>stableSpec</c>, which does both. Computed in float64, returned in the dtype of the target.</remarks>
-    let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
-        let start =
-            match options.Start with
-            | Start.Svd -> Svd.start options.Seed spec target
-            | Start.Random -> Svd.noise options.Seed spec target
+    let private listening (options: FactorizeOptions) = { options with Sweeps = Remaining.listening options.Sweeps }
 
-        start
+    /// What is wrong with the options; else the result.
+    let private checkedBy (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
+        match Starts.check options.Starts with
+        | [] -> run (listening options)
+        | errors -> Error errors
+
+    /// The network of start i: the first one as the options say, the others noise.
+    let private networkOf (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Network, TensorNetError list> =
+        let seed = Starts.seed options.Seed i
+
+        match options.Start with
+        | Start.Svd when i = 0 -> Svd.start seed spec target
+        | _ -> Svd.noise seed spec target
+
+    let private leastSquares (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Fit, TensorNetError list> =
+        networkOf options spec target i
         |> Result.bind (fun start ->
             use start = start
             Als.run options.Sweeps target start)
 
+    /// <summary>A network of a given spec near a target: a start, then alternating least squares; of several starts the one of least error.</summary>
+    /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call
+    /// <c>stableSpec</c>, which does both. Computed in float64, returned in the dtype of the target. More starts never raise the error. Errors: those
+    /// of a target; fewer than one start.</remarks>
+    let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
+        checkedBy options (fun options -> Starts.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
+
+    /// Correction of what least squares left, with bonds cut to their rank.
+    let private correct (options: FactorizeOptions) (bound: ErrorBound) (target: Tensor) (start: Network) =
+        use exact = Gauge.truncate start
+        Correction.epc options.Sweeps bound target exact
+
+    /// A start from noise, corrected from where it first meets the bound: further least squares would only lead on towards degenerate networks.
+    let private correctNoise (options: FactorizeOptions) (bound: ErrorBound) (spec: Spec) (target: Tensor) (i: int) =
+        Svd.noise (Starts.seed options.Seed i) spec target
+        |> Result.bind (fun start ->
+            use start = start
+            Correction.epc options.Sweeps bound target start)
+
     /// <summary>The least sensitive network of a given spec: <c>runSpec</c>, then <c>Correction.epc</c> within an error bound.</summary>
+    /// <remarks>Of several starts that meet the bound, the one of least S after correction; more starts never raise S. Without a bound the error is that
+    /// of the best start, and S is that of this start alone.</remarks>
     /// <param name="options">The iterations.</param>
     /// <param name="bound">None: the error that <c>runSpec</c> reaches, so that S falls at no cost in error. Bonds that least squares leave rank deficient
     /// are cut to their rank, so that the fit may be smaller than asked.</param>
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
     let stableSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
-        runSpec options spec target
-        |> Result.bind (fun fit ->
-            use fit = fit
-            use exact = Gauge.truncate fit.Network
-            Correction.epc options.Sweeps (defaultArg bound (ErrorBound.Absolute fit.Error)) target exact)
+        checkedBy options (fun options ->
+            match bound with
+            | None ->
+                runSpec options spec target
+                |> Result.bind (fun fit ->
+                    use fit = fit
+                    correct options (ErrorBound.Absolute fit.Error) target fit.Network)
+            | Some bound ->
+                Starts.best options.Sweeps _.Sensitivity options.Starts (fun i ->
+                    if i > 0 then
+                        correctNoise options bound spec target i
+                    else
+                        leastSquares options spec target i
+                        |> Result.bind (fun fit ->
+                            use fit = fit
+                            correct options bound target fit.Network)))
+
+    /// <summary>The least sensitive network within an error bound, from given networks and from noise: of all that meet the bound, the one of least S
+    /// after correction.</summary>
+    /// <remarks>The given networks come first, as they are; where <c>options.Starts</c> is larger than their number, the rest is white noise over the spec
+    /// of the first. The given networks are not changed. S is at most that of <c>Correction.epc</c> from any of them. Errors: none given; fewer than
+    /// one start; those of <c>Correction.epc</c>, where no start has a result.</remarks>
+    /// <param name="options">The iterations, the seed and the number of starts.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
+    /// <param name="target">K, of the shape of the networks' output.</param>
+    /// <param name="starts">The networks to start from; at least one.</param>
+    let stableFrom
+        (options: FactorizeOptions)
+        (bound: ErrorBound)
+        (target: Tensor)
+        (starts: Network list)
+        : Result<Fit, TensorNetError list> =
+        match starts with
+        | [] -> Error [ TensorNetError.Unsupported("The number of given networks", "0", "1 or more") ]
+        | first :: _ ->
+            checkedBy options (fun options ->
+                let count = max starts.Length options.Starts
+
+                Starts.best options.Sweeps _.Sensitivity count (fun i ->
+                    if i < starts.Length then
+                        correct options bound target starts[i]
+                    else
+                        correctNoise options bound first.Spec target i))
 
     /// The spec of a format over a target, and the target in the shape of the spec's output: a TT-matrix splits the modes of its matrix.
     let private prepared (format: Format) (target: Tensor) : Result<Spec * Tensor, TensorNetError list> =
@@ -74,3 +120,36 @@ module Factorize =
 
         prepared format target
         |> Result.bind (fun (spec, k) -> stableSpec options bound spec k |> Result.map Fit.toOuterScope)
+
+    /// <summary>The smallest network found in a family whose error meets a bound: <c>‖K − T‖ ≤ δ(1 + 1e-9)</c>, or an error.</summary>
+    /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation (<c>Svd.start</c>) is at
+    /// most the sum over bonds of the squared singular values left out there. Directions are dropped one by one, the one that saves most parameters for
+    /// its squared error first, or by an equal share of δ² for each bond, whichever leaves fewer parameters; then the budget is widened as far as the
+    /// explicit error allows, and single ranks are lowered. Smallest means: no single rank can be lowered by one (the others cut to what is then
+    /// admissible) so that the same truncation still meets the bound.</para>
+    /// <para>Tensor chain: by sequential truncations (TR-SVD), over the ways to share out the first rank; then single ranks are lowered as long as ten
+    /// sweeps of least squares meet the bound. CP: the rank is doubled until least squares from one of <c>options.Starts</c> starts meet the bound, then
+    /// bisected; the next lower rank that was tried did not, which does not prove that it cannot. At the largest rank the target itself is a CP
+    /// network.</para>
+    /// <para>Least squares follow, which may only lower the error. Computed in float64, returned in the dtype of the target, whose rounding is counted in.
+    /// Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c> where δ is below
+    /// rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
+    /// <param name="options">The iteration; for CP also the starts and their seed.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
+    /// <param name="family">The format without its ranks.</param>
+    /// <param name="target">K.</param>
+    let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+        checkedBy options (fun options -> Selection.run options bound family target)
+
+    /// <summary>As <c>toBound</c>, and then the least sensitive network of these ranks within the bound (<c>Correction.epc</c>).</summary>
+    /// <remarks>S is what this size has at this error: a network with a rank to spare can be far less sensitive.</remarks>
+    let stableToBound
+        (options: FactorizeOptions)
+        (bound: ErrorBound)
+        (family: FormatFamily)
+        (target: Tensor)
+        : Result<Fit, TensorNetError list> =
+        toBound options bound family target
+        |> Result.bind (fun fit ->
+            use fit = fit
+            correct (listening options) bound target fit.Network)

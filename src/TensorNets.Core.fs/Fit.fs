@@ -51,6 +51,9 @@ type FitProgress =
         RelativeError: float
         /// S, or NaN where the iteration does not compute it.
         Sensitivity: float
+        /// An estimate of the sweeps that remain, 0 to MaxSweeps − Sweep: how many the decrease of a sweep needs, at the geometric rate of the last
+        /// sweeps, to fall to the tolerance; all that are allowed where it does not fall yet. Too low where an iteration slows down on the way.
+        SweepsLeft: int
     }
 
 /// <summary>How long an iteration runs and whom it tells.</summary>
@@ -79,6 +82,7 @@ module SweepOptions =
                     MaxSweeps = options.MaxSweeps
                     RelativeError = relativeError
                     Sensitivity = sensitivity
+                    SweepsLeft = options.MaxSweeps - sweep
                 }
 
 /// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>

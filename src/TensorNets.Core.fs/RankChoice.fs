@@ -1,0 +1,107 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// The ranks of a tree whose truncation costs at most a budget, by the singular values at its bonds.
+[<RequireQualifiedAccess>]
+module internal RankChoice =
+    /// The network with other dimensions of its bonds.
+    let resize (ranks: (Axis * int) list) (spec: Spec) : Spec =
+        Spec.make (ranks |> List.fold (fun dims (axis, rank) -> Map.add axis rank dims) spec.Dims) spec.Cores spec.Output
+
+    /// The largest rank of a bond between two cores: what the other axes of either core can span.
+    let private largest (axis: Axis) (spec: Spec) : int =
+        let span (core: Core) (other: Core) =
+            core.Axes
+            |> List.filter (fun a -> a <> axis && not (List.contains a other.Axes))
+            |> List.fold (fun n a -> min (n * int64 (Spec.dim a spec)) (int64 System.Int32.MaxValue)) 1L
+
+        match Spec.carriers axis spec with
+        | [ first; second ] -> int (min (span first second) (span second first))
+        | _ -> System.Int32.MaxValue
+
+    /// Ranks that exceed what the others allow cut to that.
+    let rec admissible (spec: Spec) : Spec =
+        let excess axis =
+            let most = largest axis spec
+            if Spec.dim axis spec > most then Some(axis, most) else None
+
+        match Spec.bonds spec |> List.tryPick excess with
+        | Some cut -> admissible (resize [ cut ] spec)
+        | None -> spec
+
+    /// The network with one rank lowered by one and the others cut to what is then admissible; none at rank 1.
+    let lowered (axis: Axis) (spec: Spec) : Spec option =
+        match Spec.dim axis spec with
+        | 1 -> None
+        | rank -> Some(admissible (resize [ axis, rank - 1 ] spec))
+
+    /// The sums of the squared singular values from position r on, r = 0 … their number.
+    let tailsOf (matrix: Tensor) : float[] =
+        use _ = torch.NewDisposeScope()
+
+        Linalg.toArray (torch.linalg.svdvals matrix)
+        |> fun values -> Array.scanBack (fun sigma sum -> sum + sigma * sigma) values 0.0
+
+    /// The smallest rank, at least 1, whose tail is within a budget.
+    let within (budget: float) (tails: float[]) : int = max 1 (tails |> Array.findIndex (fun tail -> tail <= budget))
+
+    /// The tails at every bond of a tree.
+    let tails (spec: Spec) (target: Tensor) : (Axis * float[]) list =
+        let rec behind (core: Core) via : Axis list =
+            core.Axes
+            |> List.collect (fun a ->
+                if a = via then []
+                elif Spec.isOpen a spec then [ a ]
+                else behind (Spec.carriers a spec |> List.find (fun next -> next.Name <> core.Name)) a)
+
+        [
+            for axis in Spec.bonds spec ->
+                use _ = torch.NewDisposeScope()
+                let inside = behind (Spec.carriers axis spec).Head axis
+                let order = inside @ List.except inside spec.Output
+                let rows = inside |> List.fold (fun n a -> n * int64 (Spec.dim a spec)) 1L
+                let position a = int64 (List.findIndex ((=) a) spec.Output)
+                axis, tailsOf ((target.permute [| for a in order -> position a |]).reshape(rows, -1L))
+        ]
+
+    /// Σ over bonds of the tails at the ranks of a network: the truncation's squared error is at most that.
+    let cost (tails: (Axis * float[]) list) (spec: Spec) = tails |> List.sumBy (fun (axis, tail) -> tail[Spec.dim axis spec])
+
+    /// Drops one singular direction after another, always the one that saves most parameters for its squared error, while the sum keeps the budget.
+    let private greedy (tails: (Axis * float[]) list) (budget: float) (full: Spec) : Spec =
+        let rec descend spec spent =
+            let parameters = Spec.parameters spec
+
+            let moves =
+                tails
+                |> List.choose (fun (axis, _) -> lowered axis spec)
+                |> List.map (fun next -> next, cost tails next)
+                |> List.filter (fun (_, next) -> next <= budget)
+
+            match moves with
+            | [] -> spec
+            | moves ->
+                let next, spent =
+                    moves
+                    |> List.maxBy (fun (next, after) -> float (parameters - Spec.parameters next) / max (after - spent) 1e-300)
+
+                descend next spent
+
+        descend full (cost tails full)
+
+    /// The budget shared out equally over the bonds.
+    let private equal (tails: (Axis * float[]) list) (budget: float) (full: Spec) : Spec option =
+        let share = budget / float tails.Length
+
+        let spec =
+            full |> resize (tails |> List.map (fun (axis, tail) -> axis, within share tail)) |> admissible
+
+        if cost tails spec <= budget then Some spec else None
+
+    /// <summary>The network of fewest parameters, of the greedy and the equal share, whose tails sum up to at most a budget.</summary>
+    let ofBudget (tails: (Axis * float[]) list) (spec: Spec) (budget: float) : Spec =
+        let full =
+            spec |> resize (tails |> List.map (fun (axis, tail) -> axis, max 1 (tail.Length - 1))) |> admissible
+
+        Option.toList (equal tails budget full) @ [ greedy tails budget full ] |> List.minBy Spec.parameters
