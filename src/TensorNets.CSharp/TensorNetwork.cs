@@ -92,6 +92,26 @@ public static class TensorNetwork
     public static Fit Correct(Tensor target, Network start, ErrorBound bound, FitOptions? options = null) =>
         Correction.epc(FitOptions.Or(options).Sweeps, bound, target, start).OrThrow();
 
+    /// <summary>The least sensitive network within an error bound, from given networks and, where the options ask for more starts, from noise.</summary>
+    public static Fit CorrectBest(Tensor target, IEnumerable<Network> starts, ErrorBound bound, FitOptions? options = null) =>
+        TensorNets.Factorize.stableFrom(FitOptions.Or(options).Factorize, bound, target, [.. starts]).OrThrow();
+
+    /// <summary>The smallest network found in a family (<see cref="Families"/>) whose error meets a bound.</summary>
+    public static Fit FactorizeToBound(Tensor target, FormatFamily family, ErrorBound bound, FitOptions? options = null) =>
+        TensorNets.Factorize.toBound(FitOptions.Or(options).Factorize, bound, family, target).OrThrow();
+
+    /// <summary>As <see cref="FactorizeToBound"/>, and then the least sensitive network of these ranks within the bound.</summary>
+    public static Fit FactorizeStableToBound(Tensor target, FormatFamily family, ErrorBound bound, FitOptions? options = null) =>
+        TensorNets.Factorize.stableToBound(FitOptions.Or(options).Factorize, bound, family, target).OrThrow();
+
+    /// <summary>The front: S over bounds on the relative error, from a network.</summary>
+    public static FrontResult TraceFront(Tensor target, Network start, IEnumerable<double> bounds, FitOptions? options = null) =>
+        Front.trace(FitOptions.Or(options).Sweeps, [.. bounds], target, start).OrThrow();
+
+    /// <summary>The network of least error found among those of at most a given S, from a network.</summary>
+    public static Fit LeastError(Tensor target, Network start, double sensitivity, FitOptions? options = null) =>
+        Mirror.leastError(FitOptions.Or(options).Sweeps, sensitivity, target, start).OrThrow();
+
     /// <summary>The tensor of a network. Differentiable.</summary>
     public static Tensor Reconstruct(Network network) => Contraction.reconstruct(network);
 

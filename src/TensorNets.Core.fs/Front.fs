@@ -1,0 +1,179 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open TorchSharp
+
+/// <summary>A point of the front: a bound, and the least sensitive network found within it. Disposing it disposes the network.</summary>
+[<Sealed>]
+type FrontPoint internal (bound: float, fit: Fit) =
+    /// The bound on ‖K − T‖ / ‖K‖.
+    member _.Bound = bound
+    /// ‖K − T‖ / ‖K‖, from the explicit difference.
+    member _.RelativeError = fit.RelativeError
+    /// S.
+    member _.Sensitivity = fit.Sensitivity
+    /// The network, in the dtype of the target.
+    member _.Network = fit.Network
+    /// The network with what it reached.
+    member _.Fit = fit
+
+    override _.ToString() = $"bound {bound:G6}: relative error {fit.RelativeError:G6}, sensitivity {fit.Sensitivity:G6}"
+
+    interface IDisposable with
+        member _.Dispose() = (fit :> IDisposable).Dispose()
+
+/// <summary>The front: S over the bound, as far as the start reaches. Disposing it disposes every network.</summary>
+[<Sealed>]
+type FrontResult internal (points: FrontPoint list, unreached: float list) =
+    /// The bounds that were met, in rising order; S falls along them.
+    member _.Points: IReadOnlyList<FrontPoint> = points
+    /// The bounds that no network from this start met, in rising order.
+    member _.Unreached: IReadOnlyList<float> = unreached
+
+    interface IDisposable with
+        member _.Dispose() =
+            for point in points do
+                (point :> IDisposable).Dispose()
+
+/// <summary>The sensitivity that each bound on the error costs, from which one chooses.</summary>
+[<RequireQualifiedAccess>]
+module Front =
+    let private dispose (fit: Fit) = (fit :> IDisposable).Dispose()
+
+    /// The fit in the dtype of a target, with a network of its own.
+    let private copyAs (dtype: torch.ScalarType) (k: Tensor) (fit: Fit) : Fit =
+        Fit.make dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)
+
+    let private copy (k: Tensor) (fit: Fit) = copyAs k.dtype k fit
+
+    /// Errors of the bounds, all at once.
+    let private check (bounds: float list) =
+        [
+            if bounds.IsEmpty then
+                TensorNetError.ErrorBound("given for no point", "at least one bound")
+            for bound in bounds do
+                match ErrorBound.resolve (ErrorBound.Relative bound) 1.0 with
+                | Ok _ -> ()
+                | Error errors -> yield! errors
+        ]
+
+    /// The better of what there is and what a correction from another network gives; whether that changed.
+    let private improved (correct: Network -> Result<Fit, TensorNetError list>) (kept: Fit option) (from: Network) : Fit option * bool =
+        match correct from, kept with
+        | Error _, _ -> kept, false
+        | Ok fit, None -> Some fit, true
+        | Ok fit, Some before when fit.Sensitivity < before.Sensitivity ->
+            dispose before
+            Some fit, true
+        | Ok fit, _ ->
+            dispose fit
+            kept, false
+
+    /// Passes over the bounds in float64, into the array of fits: from the tightest up, each point from the start and from the one below it; from
+    /// the loosest down, each from the one above; up again from points that have changed or lie below their neighbour.
+    let private passes (options: SweepOptions) (deltas: float[]) (k: Tensor) (start: Network) : Fit option[] * TensorNetError list =
+        let fits: Fit option[] = Array.create deltas.Length None
+        let mutable errors = []
+        let correct i network = Correction.epc options (ErrorBound.Absolute deltas[i]) k network
+        let cancelled () = options.Cancellation.IsCancellationRequested
+
+        let improve i from =
+            let kept, changed = improved (correct i) fits[i] from
+            fits[i] <- kept
+            changed
+
+        let network i = fits[i] |> Option.map _.Network
+
+        let first i =
+            match correct i start with
+            | Ok fit -> fits[i] <- Some fit
+            | Error found -> errors <- found
+
+            if i > 0 && not (cancelled ()) then
+                network (i - 1) |> Option.iter (improve i >> ignore)
+
+        let last = deltas.Length - 1
+
+        for i in 0..last do
+            if not (cancelled ()) || i = 0 then
+                first i
+
+        let mutable changed = Set.empty
+
+        for i in last - 1 .. -1 .. 0 do
+            if not (cancelled ()) then
+                match network (i + 1) with
+                | Some above when improve i above -> changed <- changed.Add i
+                | _ -> ()
+
+        for i in 1..last do
+            match fits[i - 1], fits[i] with
+            | Some below, Some here when below.Sensitivity < here.Sensitivity || (changed.Contains(i - 1) && not (cancelled ())) ->
+                if improve i below.Network then
+                    changed <- changed.Add i
+            | Some below, None -> improve i below.Network |> ignore
+            | _ -> ()
+
+            // Where no correction starts from the tighter point, that point itself meets the looser bound.
+            match fits[i - 1], fits[i] with
+            | Some below, here when here |> Option.forall (fun here -> below.Sensitivity < here.Sensitivity) ->
+                Option.iter dispose here
+                fits[i] <- Some(copy k below)
+            | _ -> ()
+
+        fits, errors
+
+    /// <summary>The front S over δ, by warm-started continuation from a network.</summary>
+    /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>) from the start, from the point with the next tighter bound and, where
+    /// least squares lead down, from that with the next looser one. Hence S never rises with the bound, and no point is worse than
+    /// <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the target; the start is not changed.</para>
+    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far. Bonds of the start that are rank deficient are cut first.</para>
+    /// <para>Errors: those of a target; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound is met, those of the
+    /// loosest one.</para></remarks>
+    /// <param name="options">The iteration of each correction; its progress counts the sweeps of one correction at a time.</param>
+    /// <param name="bounds">Bounds on ‖K − T‖ / ‖K‖, 0 ≤ bound &lt; 1, in any order; duplicates count once.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<FrontResult, TensorNetError list> =
+        use _ = torch.no_grad ()
+
+        match Check.forSpec start.Spec target @ check bounds with
+        | [] ->
+            use _ = torch.NewDisposeScope()
+            let k = Check.double target
+            let norm = k.norm().ToDouble()
+            let bounds = bounds |> List.distinct |> List.sort |> List.toArray
+            use exact = Gauge.truncate start
+            let options = Remaining.listening options
+            let fits, errors = passes options (bounds |> Array.map (fun bound -> bound * norm)) k exact
+
+            let finished (fit: Fit) =
+                if target.dtype = torch.float64 then
+                    fit
+                else
+                    use fit = fit
+                    copyAs target.dtype k fit
+
+            let points =
+                [
+                    for bound, fit in Array.zip bounds fits do
+                        match fit with
+                        | Some fit -> new FrontPoint(bound, finished fit |> Fit.toOuterScope)
+                        | None -> ()
+                ]
+
+            if points.IsEmpty then
+                Error errors
+            else
+                Ok(
+                    new FrontResult(
+                        points,
+                        [
+                            for bound, fit in Array.zip bounds fits do
+                                if fit.IsNone then
+                                    bound
+                        ]
+                    )
+                )
+        | errors -> Error errors

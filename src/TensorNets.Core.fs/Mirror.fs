@@ -1,0 +1,168 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// <summary>The mirror of error-preserving correction: the least error at a bounded sensitivity.</summary>
+[<RequireQualifiedAccess>]
+module Mirror =
+    /// The interval of δ in which the least error is looked for ends at this share of δ.
+    let tolerance = 1e-5
+
+    /// S within this share below its bound ends the search as well: no δ to gain.
+    let private closeness = 1e-7
+
+    /// What float32 cores may add to S, as a share of it.
+    let private castShare = 1e-6
+
+    /// Corrections at most for each of the two searches; bisection alone would need 17 from 1 to the tolerance.
+    let private mostSteps = 60
+
+    let private dispose (fit: Fit) = (fit :> IDisposable).Dispose()
+
+    /// The less sensitive of two results; the other is disposed.
+    let private better (a: Result<Fit, TensorNetError list>) (b: Result<Fit, TensorNetError list>) =
+        match a, b with
+        | Ok a, Ok b ->
+            let kept, other = if b.Sensitivity < a.Sensitivity then b, a else a, b
+            dispose other
+            Ok kept
+        | Ok a, _ -> Ok a
+        | _, b -> b
+
+    /// The next δ between one where S is above its bound and one where it is not: where log S, as a line over log h, meets log s, with
+    /// h² = 1 − (δ/‖K‖)² what the network has of K. For a network that shrinks, S is a power of h.
+    let private next (norm: float) (s: float) (low: float, above: float) (high: float, below: float) (bisect: bool) : float =
+        let middle = 0.5 * (low + high)
+        let logH delta = 0.5 * log (1.0 - (delta / norm) * (delta / norm))
+
+        if bisect || below <= 0.0 then
+            middle
+        else
+            let a, b = logH low, logH high
+            let h = exp (a + (b - a) * (log above - log s) / (log above - log below))
+            let delta = norm * sqrt (max 0.0 (1.0 - h * h))
+            // Not at an end, so that each step shortens the interval; NaN falls back to the middle.
+            let margin = 0.02 * (high - low)
+            if delta > low && delta < high then min (high - margin) (max (low + margin) delta) else middle
+
+    /// The search in float64. `low` is the fit of least error, whose S is above s; `high` one that meets s, if there is one.
+    let private search (options: SweepOptions) (s: float) (k: Tensor) (low: Fit) (high: Fit option) : Result<Fit, TensorNetError list> =
+        let norm = k.norm().ToDouble()
+        let cancelled () = options.Cancellation.IsCancellationRequested
+        let correct delta (from: Fit) = Correction.epc options (ErrorBound.Absolute delta) k from.Network
+
+        /// Looser bounds, until one meets s.
+        let rec loosen n (h: float) (from: Fit) =
+            let delta = norm * sqrt (max 0.0 (1.0 - h * h))
+
+            if n = mostSteps || cancelled () || not (delta < norm) then
+                dispose from
+
+                Error
+                    [
+                        TensorNetError.Unsupported("The bound on S", $"{s:G6}", "one that leaves more of the target than rounding")
+                    ]
+            else
+                match correct delta from with
+                | Ok fit when fit.Sensitivity <= s -> Ok(from, fit)
+                | Ok fit ->
+                    dispose from
+                    loosen (n + 1) (0.5 * h) fit
+                | Error errors ->
+                    dispose from
+                    Error errors
+
+        let rec narrow n bisect (low: Fit) (lowDelta: float) (high: Fit) (highDelta: float) =
+            let closed = highDelta - lowDelta <= tolerance * highDelta || high.Sensitivity >= s * (1.0 - closeness)
+
+            if closed || n = mostSteps || cancelled () then
+                dispose low
+                Ok high
+            else
+                let delta = next norm s (lowDelta, low.Sensitivity) (highDelta, high.Sensitivity) bisect
+                let width = highDelta - lowDelta
+
+                match better (correct delta low) (correct delta high) with
+                | Ok fit when fit.Sensitivity <= s ->
+                    dispose high
+                    narrow (n + 1) (delta - lowDelta > 0.5 * width) low lowDelta fit delta
+                | Ok fit ->
+                    dispose low
+                    narrow (n + 1) (highDelta - delta > 0.5 * width) fit delta high highDelta
+                | Error errors ->
+                    dispose low
+                    dispose high
+                    Error errors
+
+        let bracket =
+            match high with
+            | Some high -> Ok(low, high)
+            | None ->
+                let h0 = sqrt (max 0.0 (1.0 - (low.Error / norm) * (low.Error / norm)))
+                let power = 4.0 - 4.0 / float low.Network.Cores.Count
+                loosen 0 (h0 * min 0.9 (Math.Pow(s / low.Sensitivity, 1.0 / power))) low
+
+        bracket |> Result.bind (fun (low, high) -> narrow 0 false low low.Error high high.Error)
+
+    /// The least error that least squares reach from a network, balanced and corrected at that error.
+    let private leastSquares (options: SweepOptions) (k: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Als.run options k start
+        |> Result.bind (fun fit ->
+            use fit = fit
+            use exact = Gauge.truncate fit.Network
+            Correction.epc options (ErrorBound.Absolute fit.Error) k exact)
+
+    /// The balanced start, if its S meets the bound.
+    let private feasible (s: float) (k: Tensor) (start: Network) : Fit option =
+        match Gauge.balance start with
+        | Error _ -> None
+        | Ok balanced ->
+            use balanced = balanced
+            let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k 0 Stop.Converged []
+
+            if fit.Sensitivity <= s && fit.Error < k.norm().ToDouble() then
+                Some fit
+            else
+                dispose fit
+                None
+
+    /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s.</summary>
+    /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends. S ≤ s(1 + 1e-9).
+    /// The error is within 1e-5 (<c>tolerance</c>) of the least δ at which <c>Correction.epc</c> on the way reached s; that is the least error where
+    /// correction has converged to the best network. Never worse than a start that meets s and is balanced. Where s exceeds what least squares
+    /// need, the error of least squares.</para>
+    /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about ten steps.
+    /// Cancelled: the best so far that meets s.</para>
+    /// <para>Errors: those of a target; s that is NaN, infinite, zero or negative, or so small that only rounding would be left of the target.</para></remarks>
+    /// <param name="options">The iteration of each correction.</param>
+    /// <param name="s">The bound on S.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let leastError (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        use _ = torch.no_grad ()
+
+        let errors =
+            [
+                yield! Check.forSpec start.Spec target
+                if not (s > 0.0 && Double.IsFinite s) then
+                    TensorNetError.Unsupported("The bound on S", string s, "a positive number")
+            ]
+
+        match errors with
+        | [] ->
+            use _ = torch.NewDisposeScope()
+            let k = Check.double target
+            let options = Remaining.listening options
+            use exact = Gauge.truncate start
+            use exact = Network.copyAs torch.float64 exact
+            let inner = if target.dtype = torch.float64 then s else s * (1.0 - castShare)
+
+            leastSquares options k exact
+            |> Result.bind (fun low -> if low.Sensitivity <= inner then Ok low else search options inner k low (feasible inner k exact))
+            |> Result.map (fun fit ->
+                use fit = fit
+
+                Fit.make target.dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)
+                |> Fit.toOuterScope)
+        | errors -> Error errors

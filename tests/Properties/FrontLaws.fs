@@ -1,0 +1,142 @@
+/// The front S over δ, and its mirror.
+module FrontLaws
+
+open System
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+let private options = { SweepOptions.defaults with MaxSweeps = 60; Tolerance = 1e-7 }
+
+/// A target near the format, and a network for it.
+let private problem (case: FormatCase) =
+    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
+    let rough = noise (case.Seed + 1) clean.shape
+    let k = clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
+    let fit = Factorize.runSpec { Factorize.defaults with Sweeps = options } case.Spec k |> ok
+    k, fit.Network
+
+let private bounds = [ 0.8; 0.3; 0.5; 0.35; 1e-9 ]
+
+let private front =
+    testList
+        "front"
+        [
+            costlyLaw "errors keep their bounds, S falls, and no point is worse than a correction from the start" (fun (case: FormatCase) ->
+                let k, start = problem case
+                use exact = Gauge.truncate start
+
+                match Front.trace options bounds k start with
+                | Error [ TensorNetError.RankDeficientBond _ ] -> ()
+                | Error errors -> failtestf "%A" (errors |> List.map _.Message)
+                | Ok front ->
+                    use front = front
+                    let points = List.ofSeq front.Points
+                    let met = points |> List.map _.Bound
+                    Expect.equal (List.sort (met @ List.ofSeq front.Unreached)) (List.sort bounds) "every bound once"
+                    Expect.equal met (List.sort met) "rising"
+
+                    for point in points do
+                        Expect.isLessThanOrEqual point.RelativeError (point.Bound * (1.0 + 1e-9)) "error"
+                        near 1e-9 (Sensitivity.value point.Network) point.Sensitivity "S"
+
+                        match Correction.epc options (ErrorBound.Relative point.Bound) k exact with
+                        | Ok alone -> Expect.isLessThanOrEqual point.Sensitivity (alone.Sensitivity * (1.0 + 1e-6)) "S from the start"
+                        | Error _ -> ()
+
+                    for tight, loose in List.pairwise points do
+                        Expect.isLessThanOrEqual loose.Sensitivity (tight.Sensitivity * (1.0 + 1e-12)) "S falls")
+            testCase "float32 in, float32 out" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = (noise 3 [ 4L; 3L; 5L ]).``to`` torch.float32
+                let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
+                use front = Front.trace options [ 0.95; 0.8 ] k fit.Network |> ok
+
+                for point in front.Points do
+                    Expect.isTrue (point.Network.DType = torch.float32) "dtype"
+                    Expect.isLessThanOrEqual point.RelativeError (point.Bound * (1.0 + 1e-6)) "error")
+            testCase "bounds that make no sense are all named" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 3 [ 4L; 3L; 5L ]
+                let fit = Factorize.run Factorize.defaults (Format.CP 2) k |> ok
+
+                let count bounds =
+                    match Front.trace options bounds k fit.Network with
+                    | Ok _ -> failtest "accepted"
+                    | Error errors -> errors.Length
+
+                Expect.equal (count [ nan; 0.5; -1.0; 1.0 ]) 3 "three"
+                Expect.equal (count []) 1 "none given"
+                Expect.equal (count [ 1e-9 ]) 1 "not reached")
+            testCase "the given network stays as it is" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 3 [ 4L; 3L; 5L ]
+                let fit = Factorize.run Factorize.defaults (Format.CP 2) k |> ok
+                let before = fit.Network.Cores |> Seq.map _.clone() |> Seq.toList
+                Front.trace options [ 0.9 ] k fit.Network |> ok |> ignore
+                Mirror.leastError options 10.0 k fit.Network |> ok |> ignore
+                Seq.iter2 (fun (a: torch.Tensor) b -> Expect.isTrue (identical a b) "core") fit.Network.Cores before)
+        ]
+
+let private mirror =
+    testList
+        "mirror"
+        [
+            costlyLaw "the mirror of a point of the front gives back its error, or a better network" (fun (case: FormatCase) ->
+                let k, start = problem case
+
+                match Front.trace options [ 0.4; 0.7 ] k start with
+                | Error _ -> ()
+                | Ok front ->
+                    use front = front
+
+                    for point in front.Points do
+                        match Mirror.leastError options point.Sensitivity k point.Network with
+                        | Error [ TensorNetError.RankDeficientBond _ ] -> ()
+                        | Error errors -> failtestf "%A" (errors |> List.map _.Message)
+                        | Ok fit ->
+                            Expect.isLessThanOrEqual fit.Sensitivity (point.Sensitivity * (1.0 + 1e-9)) "S"
+                            Expect.isLessThanOrEqual (fit.RelativeError / point.RelativeError - 1.0) 1e-3 $"not above: {point}"
+
+                            // An error that is less belongs to a better network: then the point was not the least at its bound.
+                            if 1.0 - fit.RelativeError / point.RelativeError > 1e-3 then
+                                let better = Correction.epc options (ErrorBound.Relative point.Bound) k fit.Network |> ok
+                                Expect.isLessThan better.Sensitivity point.Sensitivity $"S at the bound of {point}")
+            for kind in [ "matrix_tight"; "cpd_loose"; "tucker2_loose"; "tt4_loose"; "tucker3_tight" ] do
+                fileTest "golden" $"epc_{kind}.json" (fun path ->
+                    use _ = torch.NewDisposeScope()
+                    let e = json path
+                    let k = tensor (e.GetProperty "K")
+                    let best = number "best_known" e
+                    let options = { options with MaxSweeps = 400 }
+                    use fit = Mirror.leastError options best k (network "init" e) |> ok
+                    Expect.isLessThanOrEqual fit.Sensitivity (best * (1.0 + 1e-9)) "S"
+                    near 1e-3 fit.Error (number "delta" e) "the file's bound")
+            testCase "float32 keeps the bound on S" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = (noise 3 [ 4L; 3L; 5L ]).``to`` torch.float32
+                let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
+                let found = Mirror.leastError options 20.0 k fit.Network |> ok
+                Expect.isTrue (found.Network.DType = torch.float32) "dtype"
+                Expect.isLessThanOrEqual found.Sensitivity (20.0 * (1.0 + 1e-9)) "S")
+            testCase "a bound above what least squares need gives the error of least squares" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 3 [ 4L; 3L; 5L ]
+                let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
+                let found = Mirror.leastError SweepOptions.defaults 1e12 k fit.Network |> ok
+                near 1e-6 found.Error fit.Error "error")
+            for s in [ 0.0; -1.0; nan; infinity ] do
+                testCase $"{s} is no bound on S" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let k = noise 3 [ 4L; 3L; 5L ]
+                    let fit = Factorize.run Factorize.defaults (Format.CP 2) k |> ok
+
+                    match Mirror.leastError options s k fit.Network with
+                    | Ok _ -> failtest "accepted"
+                    | Error errors ->
+                        Expect.equal errors [ TensorNetError.Unsupported("The bound on S", string s, "a positive number") ] "error")
+        ]
+
+let all = testList "front and mirror" [ front; mirror ]
