@@ -9,8 +9,21 @@ open BenchmarkDotNet.Toolchains.InProcess.Emit
 let private config =
     ManualConfig.Create(DefaultConfig.Instance).AddJob(Job.Default.WithToolchain InProcessEmitToolchain.Instance)
 
+/// Tables of medians, for what BenchmarkDotNet is too slow for.
+let private tables =
+    [
+        "sensitivity", SensitivityTable.run
+        "chain", ChainTable.run
+        "planner", PlannerTable.run
+        "products", ProductTable.run
+    ]
+
 [<EntryPoint>]
 let main argv =
     NativeLog.errorsOnly ()
-    BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
+
+    match argv |> Array.toList with
+    | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
+
     0

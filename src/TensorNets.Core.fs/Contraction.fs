@@ -8,6 +8,34 @@ open TorchSharp
 module Contraction =
     let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor = torch.ones ([||], dtype = dtype, device = device)
 
+    let private arranged (operand: Operand) (tensor: Tensor) =
+        let ordered =
+            match operand.Permute with
+            | Some order -> tensor.permute order
+            | None -> tensor
+
+        let shaped =
+            match operand.Shape with
+            | Some shape -> ordered.reshape shape
+            | None -> ordered
+
+        if operand.Transposed then shaped.mT else shaped
+
+    /// One step. Beside the result it makes views, and at most one tensor of the size of each operand.
+    let internal execute (kernel: Kernel) (operands: Tensor list) : Tensor =
+        match kernel, operands with
+        | Kernel.Sum places, [ a ] -> a.sum places
+        | Kernel.Entrywise(left, right), [ a; b ] -> (arranged left a).mul(arranged right b)
+        | Kernel.Dot(left, right), [ a; b ] -> (arranged left a).dot(arranged right b)
+        | Kernel.Dots(right, places), [ a; b ] -> a.mul(arranged right b).sum places
+        | Kernel.Matrices(left, right, shape), [ a; b ] ->
+            let product = (arranged left a).matmul(arranged right b)
+
+            match shape with
+            | Some shape -> product.reshape shape
+            | None -> product
+        | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{kernel}."
+
     /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
     let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
         use scope = torch.NewDisposeScope()
@@ -24,16 +52,16 @@ module Contraction =
         let run (plan: Plan) =
             let slots = List<Tensor>(plan.Spec.Cores |> List.map (fun core -> lookup core.Name))
 
-            for step in plan.Steps do
-                slots.Add(cached step.Key (fun () -> torch.einsum (step.Equation, slots[step.Left], slots[step.Right])))
+            List.iter2
+                (fun (step: PlanStep) kernel ->
+                    slots.Add(cached step.Key (fun () -> execute kernel (step.Operands |> List.map (fun slot -> slots[slot])))))
+                plan.Steps
+                plan.Kernels
 
-            if slots.Count = 0 then
-                one dtype device
-            else
-                cached plan.FinalKey (fun () -> torch.einsum (plan.Final, slots[slots.Count - 1]))
+            if slots.Count = 0 then one dtype device else slots[slots.Count - 1].permute plan.Final
 
-        // The same result may be asked for twice, and einsum may hand back a view of a core: each result is its own handle.
-        plans |> List.map (fun plan -> (run plan).alias() |> scope.MoveToOuter)
+        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the result.
+        plans |> List.map (fun plan -> run plan |> scope.MoveToOuter)
 
     /// <summary>The tensor of a plan's network. Differentiable in every core.</summary>
     /// <param name="plan">The order of contraction.</param>

@@ -17,6 +17,9 @@ module Correction =
     /// rounding is about 1e-16 (‖K‖/δ)².
     let private anchorBelow = 3e-2
 
+    /// Below this δ/‖K‖ a core is all but determined by the others, so that blocks stand still far from the least S.
+    let private jointBelow = 1e-3
+
     /// The part of a block's bound given up to rounding, so that explicit and algebraic residual agree on which side they are.
     let private guard = 1e-13
 
@@ -113,7 +116,10 @@ module Correction =
         | Multiplier.Root lambda -> Moved(build lambda, lambda)
         | Multiplier.Slack -> Moved(build 1e300, 1e300)
         | Multiplier.AboveBound when current <= bound -> Kept
-        | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target)
+        | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target |> scope.MoveToOuter)
+
+    /// How many sweeps are combined into an extrapolated point.
+    let private accelerationDepth = 8
 
     /// Sweeps of blocks in place from a feasible, balanced start; ends with the last iterate that kept the bound and did not raise S.
     let private sweeps (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
@@ -126,11 +132,15 @@ module Correction =
 
         /// One sweep: the error and S after it.
         let sweep (scope: DisposeScope) =
+            // An extrapolated point may miss the bound: then blocks are least squares until it is met.
+            let mutable current = Fit.explicitError full target lookup
+
             blocks
             |> List.iteri (fun i block ->
-                match solveBlock full block lookup target bound bound lambdas[i] with
+                match solveBlock full block lookup target bound current lambdas[i] with
                 | Moved(core, lambda) ->
                     lambdas[i] <- Some lambda
+                    current <- bound
                     Fit.replace scope cores i core
                 | LeastSquares core -> Fit.replace scope cores i core
                 | Kept -> ())
@@ -143,35 +153,64 @@ module Correction =
 
             Fit.explicitError full target lookup, s
 
-        /// A sweep, undone where it does not keep the bound or raises S. Written so that NaN counts as that.
+        let flat () =
+            torch.cat [| for core in cores -> core.reshape -1L |]
+
+        let put (scope: DisposeScope) (vector: Tensor) =
+            let mutable from = 0L
+
+            for i in 0 .. cores.Length - 1 do
+                let size = cores[i].numel ()
+                Fit.replace scope cores i ((vector.narrow (0L, from, size)).reshape(cores[i].shape).clone ())
+                from <- from + size
+
+        use memory = new Anderson(accelerationDepth)
+        use best = new Best(cores)
+
+        /// A sweep from the current point, which may be an extrapolated one: kept where it keeps the bound and does not raise S, undone otherwise; then the
+        /// next extrapolated point. Written so that NaN counts as a failure.
         let attempt s =
             use scope = torch.NewDisposeScope()
-            let before = [| for core in cores -> core.alias () |]
+            let point = flat ()
             let error, next = sweep scope
 
             if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
+                best.Keep()
+                let image = flat ()
+                memory.Push(point, image)
+                memory.Propose() |> Option.iter (put scope)
                 Some(error, next)
             else
-                before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
+                best.Restore()
+                memory.Clear()
                 None
 
-        let rec loop n s trace =
+        let rec loop n s plain trace =
             if options.Cancellation.IsCancellationRequested then
                 n, Stop.Cancelled, trace
             elif n >= options.MaxSweeps then
                 n, Stop.MaxSweeps, trace
             else
                 match attempt s with
-                | None -> n, Stop.Rounding, trace
+                | None when plain -> n, Stop.Rounding, trace
+                | None -> loop (n + 1) s true (s :: trace)
                 | Some(error, next) ->
                     SweepOptions.report options (n + 1) (error / norm) next
 
-                    if s - next <= options.Tolerance * s then
+                    if plain && s - next <= options.Tolerance * s then
                         n + 1, Stop.Converged, next :: trace
                     else
-                        loop (n + 1) next (next :: trace)
+                        // After too small a gain by an extrapolated point, a plain sweep decides whether that was all.
+                        let small = s - next <= options.Tolerance * s
 
-        let n, stop, trace = loop 0 s0 [ s0 ]
+                        if small then
+                            best.Restore()
+                            memory.Clear()
+
+                        loop (n + 1) next (small || memory.IsEmpty) (next :: trace)
+
+        let n, stop, trace = loop 0 s0 true [ s0 ]
+        best.Restore()
         n, stop, List.rev trace
 
     /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
@@ -214,7 +253,20 @@ module Correction =
                     else
                         Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores
                         |> Result.map (fun (s, _) ->
-                            let n, stop, trace = sweeps options spec k (max delta reached) norm s cores
+                            let bound = max delta reached
+                            let n, stop, trace = sweeps options spec k bound norm s cores
+
+                            // Where blocks crawl or the bound is all but zero, all cores may still move together.
+                            let crawls = stop <> Stop.Converged || bound < jointBelow * norm
+
+                            let joint =
+                                if crawls && Spec.parameters spec <= Joint.limit && not options.Cancellation.IsCancellationRequested then
+                                    Joint.run options spec k bound feasibility (List.last trace) cores
+                                else
+                                    []
+
+                            let trace = trace @ joint
+                            let n = n + joint.Length
                             let fit = Fit.make target.dtype spec cores k n stop trace
                             Fit.toOuterScope fit)
                 finally

@@ -14,7 +14,7 @@ public sealed class Gain : Module<Tensor, Tensor>
 
     public Gain(double value = 2) : base(nameof(Gain))
     {
-        using var start = full(1, value);
+        using var start = tensor(new[] { (float)value });
         gain = new Parameter(start);
         RegisterComponents();
     }
@@ -25,7 +25,7 @@ public sealed class Gain : Module<Tensor, Tensor>
 /// <summary>A replacement that leaves registering its fields to its parent, as many models do.</summary>
 public sealed class LazyGain : Module<Tensor, Tensor>
 {
-    public readonly Parameter gain = new(full(1, 2.0));
+    public readonly Parameter gain = new(tensor(new[] { 2f }));
 
     public LazyGain() : base(nameof(LazyGain)) { }
 

@@ -109,7 +109,7 @@ type FormatCase =
         | Ok spec -> spec
         | Error errors -> failtestf "%A" (errors |> List.map _.Message)
 
-    member this.Text = $"%A{this.Format} over %A{this.Shape}: {this.Spec} | seed {this.Seed}"
+    member this.Text = $"%A{this.Format} over %A{this.Shape}: {Spec.print this.Spec} (seed {this.Seed})"
     override this.ToString() = this.Text
 
 let private ranks count = Gen.listOfLength count (Gen.choose (1, 3))

@@ -138,7 +138,7 @@ let private corrections =
         ]
 
 /// A kernel of ../shared/data as K[s, d, t], divided by its norm.
-let private realKernel (name: string) =
+let realKernel (name: string) =
     let kernels, _ =
         safetensors (Path.Combine(root, "..", "shared", "data", "face-resnet-kernels.safetensors"))
 
@@ -146,7 +146,7 @@ let private realKernel (name: string) =
     let k = w.permute(1L, 2L, 3L, 0L).reshape(w.shape[1], w.shape[2] * w.shape[3], w.shape[0])
     k.div (k.norm ())
 
-let private realKernels =
+let realKernels =
     testList
         "real kernels"
         [

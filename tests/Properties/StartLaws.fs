@@ -8,6 +8,9 @@ open TensorNets
 open Generators
 open Golden
 
+/// Iterations that end where S stands still agree to about the square root of their tolerance.
+let private rounding = 1e-5
+
 let private sweeps n = { SweepOptions.defaults with MaxSweeps = n; Tolerance = 1e-9 }
 
 let private target (case: FormatCase) =
@@ -34,7 +37,7 @@ let private severalStarts =
 
                 match one, three with
                 | Ok one, Ok three ->
-                    Expect.isLessThanOrEqual three.Sensitivity one.Sensitivity "S"
+                    Expect.isLessThanOrEqual three.Sensitivity (one.Sensitivity * (1.0 + rounding)) "S"
                     Expect.isLessThanOrEqual three.RelativeError (0.6 * (1.0 + 1e-9)) "error"
                 | Ok _, Error errors -> failtestf "%A" (errors |> List.map _.Message)
                 | Error _, _ -> ())
@@ -48,7 +51,7 @@ let private severalStarts =
                 | Error _ -> ()
                 | Ok alone ->
                     let several = Factorize.stableFrom (optionsOf case 3) bound k [ given ] |> ok
-                    Expect.isLessThanOrEqual several.Sensitivity alone.Sensitivity "S"
+                    Expect.isLessThanOrEqual several.Sensitivity (alone.Sensitivity * (1.0 + rounding)) "S"
                     Expect.isLessThanOrEqual several.RelativeError (0.6 * (1.0 + 1e-9)) "error")
             costlyLaw "several starts from a seed give the same bits" (fun (case: FormatCase) ->
                 let k = target case

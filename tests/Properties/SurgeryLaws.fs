@@ -109,7 +109,7 @@ type LocalOnly() as this =
 
     override this.forward x = (Seq.head (this.children ()) :?> torch.nn.Module<Tensor, Tensor>).call x
 
-let private input () = torch.arange(200).reshape(2L, 4L, 5L, 5L).sin()
+let private input () = torch.tensor([| for i in 0..199 -> sin (float32 i) |]).reshape(2L, 4L, 5L, 5L)
 
 let private output (m: torch.nn.Module<Tensor, Tensor>) =
     use _ = torch.NewDisposeScope()

@@ -1,0 +1,40 @@
+/// Medians of interleaved repeats.
+[<RequireQualifiedAccess>]
+module TensorNets.Benchmarks.Measure
+
+open System
+open System.Diagnostics
+
+let private milliseconds (act: unit -> unit) =
+    let from = Stopwatch.GetTimestamp()
+    act ()
+    Stopwatch.GetElapsedTime(from).TotalMilliseconds
+
+/// The median and the least time of each act in milliseconds. The acts take turns, so that what else the machine does falls on all alike; three rounds of
+/// warming up are not counted.
+let times (rounds: int) (acts: (unit -> unit) list) : (float * float) list =
+    for _ in 1..3 do
+        for act in acts do
+            act ()
+
+    [ for _ in 1..rounds -> acts |> List.map milliseconds ]
+    |> List.transpose
+    |> List.map (fun times ->
+        let sorted = List.sort times
+        sorted[rounds / 2], sorted[0])
+
+/// The medians alone.
+let medians rounds acts = times rounds acts |> List.map fst
+
+/// Prints rows under a head as columns.
+let table (head: string list) (rows: string list list) =
+    let all = head :: rows
+    let widths = all |> List.transpose |> List.map (List.map String.length >> List.max)
+
+    let line (cells: string list) =
+        List.mapi2 (fun i (cell: string) (width: int) -> if i = 0 then cell.PadRight width else cell.PadLeft width) cells widths
+
+    for row in all do
+        Console.WriteLine(String.Join("  ", line row))
+
+    Console.WriteLine()

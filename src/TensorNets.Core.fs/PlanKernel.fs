@@ -1,0 +1,98 @@
+namespace TensorNets
+
+/// How an operand becomes a stack of matrices: an order of its axes (none: as stored), the shape of the stack, and whether its matrices are then read
+/// transposed, which costs nothing.
+type internal Operand = { Permute: int64[] option; Shape: int64[] option; Transposed: bool }
+
+/// One step as the tensor operation that runs it.
+type internal Kernel =
+    /// A sum over the places of some axes.
+    | Sum of places: int64[]
+    /// An entrywise product of operands that are first brought to shapes that broadcast: nothing is summed.
+    | Entrywise of left: Operand * right: Operand
+    /// The sum of all products of two operands of the same axes: as vectors, in one order.
+    | Dot of left: Operand * right: Operand
+    /// Dot products side by side, along some places of the left operand, which carries every axis of the right: an entrywise product and a sum. As a stack
+    /// of matrices times one column each they would be many small calls, after a copy of the left operand.
+    | Dots of right: Operand * places: int64[]
+    /// A product of matrices, or of stacks of them, and the shape of what comes out (none: as it is).
+    | Matrices of left: Operand * right: Operand * result: int64[] option
+
+/// Steps from axes to tensor operations, once per plan.
+[<RequireQualifiedAccess>]
+module internal PlanKernel =
+    let sum (axes: Axis list) (kept: Axis list) : Kernel =
+        axes
+        |> List.indexed
+        |> List.filter (fun (_, axis) -> not (List.contains axis kept))
+        |> List.map (fst >> int64)
+        |> List.toArray
+        |> Sum
+
+    let private permutation (axes: Axis list) (order: Axis list) =
+        if axes = order then
+            None
+        else
+            order |> List.map (fun axis -> int64 (List.findIndex ((=) axis) axes)) |> List.toArray |> Some
+
+    /// The kernel of a product, and the axes of its result in the order in which it comes out.
+    let product (dims: Map<Axis, int>) (a: Axis list) (b: Axis list) (kept: Set<Axis>) : Kernel * Axis list =
+        let inA = Set.ofList a
+        let inB = Set.ofList b
+        let size axes = axes |> List.fold (fun p axis -> p * int64 dims[axis]) 1L
+        let shape axes = axes |> List.map (fun axis -> int64 dims[axis]) |> List.toArray
+        let right = b |> List.filter (fun axis -> not (inA.Contains axis))
+
+        /// An operand brought to the shape that broadcasts against the axes of a result.
+        let broadcast axes result =
+            let order = result |> List.filter (fun axis -> List.contains axis axes)
+
+            // A one is put where the operand lacks an axis, but for the leading ones, which broadcasting understands.
+            let spread =
+                result
+                |> List.skipWhile (fun axis -> not (List.contains axis axes))
+                |> List.map (fun axis -> if List.contains axis axes then int64 dims[axis] else 1L)
+                |> List.toArray
+
+            {
+                Permute = permutation axes order
+                Shape = if spread = shape order then None else Some spread
+                Transposed = false
+            }
+
+        if a |> List.forall kept.Contains && b |> List.forall kept.Contains then
+            let result = a @ right
+
+            Entrywise(broadcast a result, broadcast b result), result
+        else
+            // Shared axes in the order of the larger operand, so that it is the smaller one that is copied if one must be.
+            let shared = if size a >= size b then a |> List.filter inB.Contains else b |> List.filter inA.Contains
+
+            let batch, summed = shared |> List.partition kept.Contains
+            let left = a |> List.filter (fun axis -> not (inB.Contains axis))
+
+            let vector axes = { Permute = permutation axes summed; Shape = Some [| -1L |]; Transposed = false }
+
+            let operand axes rows columns =
+                let straight = batch @ rows @ columns
+                let stack m n = if batch.IsEmpty then [| size m; size n |] else [| size batch; size m; size n |]
+                let transposed = axes <> straight && axes = batch @ columns @ rows
+                let found = if transposed then stack columns rows else stack rows columns
+
+                {
+                    Permute = if transposed then None else permutation axes straight
+                    Shape = if found = shape axes && (transposed || axes = straight) then None else Some found
+                    Transposed = transposed
+                }
+
+            let result = batch @ left @ right
+            let stacked = (if batch.IsEmpty then [] else [ size batch ]) @ [ size left; size right ] |> List.toArray
+
+            if result.IsEmpty then
+                Dot(vector a, vector b), []
+            elif not batch.IsEmpty && right.IsEmpty && (left.IsEmpty || (operand a left summed).Permute.IsSome) then
+                let places = a |> List.indexed |> List.filter (fun (_, axis) -> not (kept.Contains axis))
+                Dots(broadcast b a, places |> List.map (fst >> int64) |> List.toArray), a |> List.filter kept.Contains
+            else
+                let shaped = if stacked = shape result then None else Some(shape result)
+                Matrices(operand a left summed, operand b summed right, shaped), result
