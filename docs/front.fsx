@@ -88,8 +88,8 @@ let svg =
     ]
     |> String.concat ""
 
-printfn $"{svg}"
-(*** include-output-raw ***)
+svg
+(*** include-it-raw ***)
 
 (**
 The mirror asks the other way round: how small can the error be if S may be at most a given number? Half the sensitivity of the middle point:

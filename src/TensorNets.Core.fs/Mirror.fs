@@ -111,7 +111,12 @@ module Mirror =
         |> Result.bind (fun fit ->
             use fit = fit
             use exact = Gauge.truncate fit.Network
-            Correction.epc options (ErrorBound.Absolute fit.Error) k exact)
+            let correct network = Correction.epc options (ErrorBound.Absolute fit.Error) k network
+
+            // Cutting bonds may cost a degenerate network its error; then it is taken as it is.
+            match correct exact with
+            | Ok corrected -> Ok corrected
+            | Error _ -> correct fit.Network)
 
     /// The balanced start, if its S meets the bound.
     let private feasible (s: float) (k: Tensor) (start: Network) : Fit option =
@@ -158,8 +163,14 @@ module Mirror =
             use exact = Network.copyAs torch.float64 exact
             let inner = if target.dtype = torch.float64 then s else s * (1.0 - castShare)
 
-            leastSquares options k exact
-            |> Result.bind (fun low -> if low.Sensitivity <= inner then Ok low else search options inner k low (feasible inner k exact))
+            match leastSquares options k exact, feasible inner k exact with
+            | Ok low, start when low.Sensitivity <= inner ->
+                Option.iter dispose start
+                Ok low
+            | Ok low, start -> search options inner k low start
+            // What correction cannot start from below leaves the start itself, where it meets s.
+            | Error _, Some start -> Ok start
+            | Error errors, None -> Error errors
             |> Result.map (fun fit ->
                 use fit = fit
 

@@ -52,7 +52,9 @@ let private target (c: SelectionCase) =
     |> List.indexed
     |> List.fold
         (fun (k: torch.Tensor) (mode, n) ->
-            let weights = torch.tensor([| for i in 0 .. int n - 1 -> exp (-0.7 * float i) |], dtype = torch.float64)
+            let weights =
+                torch.tensor ([| for i in 0 .. int n - 1 -> exp (-0.7 * float i) |], dtype = torch.float64)
+
             let shape = Array.create c.Shape.Length 1L
             shape[mode] <- int64 n
             k.mul (weights.reshape shape))
