@@ -23,11 +23,11 @@ module Als =
         let attempt (matrix: Tensor) =
             let struct (factor, info) = torch.linalg.cholesky_ex matrix
 
-            if info.count_nonzero().ToInt64() > 0L then
+            if info.count_nonzero().integer() > 0L then
                 None
             else
                 let pivots = factor.diagonal(dim1 = -2L, dim2 = -1L).squared()
-                let share = pivots.amin([| -1L |]).div(pivots.amax [| -1L |]).min().ToDouble()
+                let share = pivots.amin([| -1L |]).div(pivots.amax [| -1L |]).min().number()
                 if share > singularShare then Some factor else None
 
         let eye = torch.eye (p, dtype = gram.dtype, device = gram.device)
@@ -61,7 +61,7 @@ module Als =
         let blocks = Environment.blocks spec
         let plan = Plan.make Order.Auto spec
         let lookup = Fit.lookup spec cores
-        let norm = target.norm().ToDouble()
+        let norm = target.norm().number()
 
         /// One sweep: the relative error after it, or None where it produced NaN or raised the error, and has been undone.
         let sweep error =

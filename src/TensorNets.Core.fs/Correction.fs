@@ -42,7 +42,7 @@ module Correction =
         (lambda: float option)
         : BlockResult =
         use scope = torch.NewDisposeScope()
-        let norm2 = target.squared().sum().ToDouble()
+        let norm2 = target.squared().sum().number()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current < sqrt norm2
         let grams = Environment.grams block lookup target
         let weights = Environment.weights block lookup target
@@ -79,7 +79,7 @@ module Correction =
                 let tensor = Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
 
                 let rest = target.minus (tensor)
-                rest, rest.squared().sum().ToDouble()
+                rest, rest.squared().sum().number()
             else
                 target, norm2
 
@@ -149,7 +149,7 @@ module Correction =
             let s =
                 match Gauge.cycles 1 gauge plan cores with
                 | Ok(s, _) -> s
-                | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).ToDouble()
+                | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).number()
 
             Fit.explicitError full target lookup, s
 
@@ -229,7 +229,7 @@ module Correction =
         | [] ->
             use scope = torch.NewDisposeScope()
             let k = Check.double target
-            let norm = k.norm().ToDouble()
+            let norm = k.norm().number()
 
             match ErrorBound.resolve bound norm with
             | Error errors -> Error errors

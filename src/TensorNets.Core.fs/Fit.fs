@@ -115,7 +115,7 @@ module internal Fit =
     let explicitError (plan: Plan) (target: Tensor) lookup =
         use _ = torch.NewDisposeScope()
         let tensor = Contraction.runMany [ plan ] target.dtype target.device lookup |> List.head
-        target.minus(tensor).norm().ToDouble()
+        target.minus(tensor).norm().number()
 
     /// The cores by name, for the array that an iteration works on.
     let lookup (spec: Spec) (cores: Tensor[]) : string -> Tensor =
@@ -140,8 +140,8 @@ module internal Fit =
         let lookup = lookup spec [| for tensor in tensors -> tensor.``to`` torch.float64 |]
         let plan = Plan.make Order.Auto spec
         let error = explicitError plan target lookup
-        let s = (Sensitivity.totalOf (Sensitivity.plan spec) target.dtype target.device lookup).ToDouble()
-        new Fit(network, error, target.norm().ToDouble(), s, sweeps, stop, trace)
+        let s = (Sensitivity.totalOf (Sensitivity.plan spec) target.dtype target.device lookup).number()
+        new Fit(network, error, target.norm().number(), s, sweeps, stop, trace)
 
     /// The fit, its cores moved to the scope around the current one.
     let toOuterScope (fit: Fit) : Fit =

@@ -142,7 +142,7 @@ module Front =
         | [] ->
             use _ = torch.NewDisposeScope()
             let k = Check.double target
-            let norm = k.norm().ToDouble()
+            let norm = k.norm().number()
             let bounds = bounds |> List.distinct |> List.sort |> List.toArray
             use exact = Gauge.truncate start
             let options = Remaining.listening options

@@ -85,7 +85,7 @@ module internal Joint =
 
     let private sensitivity (work: Work) (cores: Tensor[]) =
         use _ = torch.NewDisposeScope()
-        (Sensitivity.totalOf work.Sensitivity work.Target.dtype work.Target.device (lookupOf work cores)).ToDouble()
+        (Sensitivity.totalOf work.Sensitivity work.Target.dtype work.Target.device (lookupOf work cores)).number()
 
     /// The gradient of S − ⟨y, T⟩ at a point, as a vector; of S where there is no y.
     let private gradient (work: Work) (shapes: int64[][]) (multipliers: Tensor option) (point: Tensor) : Tensor =
@@ -117,7 +117,7 @@ module internal Joint =
     let private curvature (work: Work) (shapes: int64[][]) (multipliers: Tensor option) (point: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let n = point.shape[0]
-        let h = differenceStep * point.abs().max().ToDouble()
+        let h = differenceStep * point.abs().max().number()
 
         let columns =
             [|
@@ -149,14 +149,14 @@ module internal Joint =
               DD = Linalg.toArray (c.squared ())
               DY = Linalg.toArray (c.mul y)
               YY = Linalg.toArray (y.squared ())
-              Rho2 = r.squared().sum().ToDouble() }
+              Rho2 = r.squared().sum().number() }
 
         let lambda =
             match Secular.solve (bound * bound * (1.0 - 1e-12)) None secular with
             | Multiplier.Root lambda -> lambda
             // Not even the linear model reaches the bound: as near as it gets.
-            | Multiplier.AboveBound -> 1e-16 * (g.sum().ToDouble() / max 1e-300 (w.sum().ToDouble()))
-            | Multiplier.Slack -> 1e16 * (g.sum().ToDouble() / max 1e-300 (w.sum().ToDouble()))
+            | Multiplier.AboveBound -> 1e-16 * (g.sum().number() / max 1e-300 (w.sum().number()))
+            | Multiplier.Slack -> 1e16 * (g.sum().number() / max 1e-300 (w.sum().number()))
 
         let q = g.plus (w.mul (Num.tensor lambda))
         let d = c.minus (s.mul (Num.tensor lambda))
@@ -185,7 +185,7 @@ module internal Joint =
                 let now = unflat shapes point
                 let r = residual work now
 
-                if r.norm().ToDouble() <= bound * (1.0 + 0.5 * feasible) then
+                if r.norm().number() <= bound * (1.0 + 0.5 * feasible) then
                     Some point
                 elif count = 0 then
                     None
@@ -204,7 +204,7 @@ module internal Joint =
             let r, j = residual work cores, jacobian work cores
             let slope = gradient work shapes None point
             let h = curvature work shapes multipliers point
-            let scale = max 1e-300 (h.diagonal().mean().ToDouble())
+            let scale = max 1e-300 (h.diagonal().mean().number())
 
             let rec tryWith (nu: float) =
                 if nu > mostDamping then
@@ -215,7 +215,7 @@ module internal Joint =
                     let moved = point.plus step
 
                     let better =
-                        if moved.isfinite().all().ToBoolean() then
+                        if moved.isfinite().all().truth() then
                             restored moved
                             |> Option.bind (fun p ->
                                 let next = sensitivity work (unflat shapes p)

@@ -147,7 +147,7 @@ module Linalg =
                 torch.linalg.eigvalsh (symmetric weight)
 
         // Plain W where it is well conditioned: small g then keep their digits. W + αG where it is not: its null space is that of both.
-        let share = weightValues.amin([| -1L |]).div(weightValues.amax ([| -1L |])).min().ToDouble()
+        let share = weightValues.amin([| -1L |]).div(weightValues.amax ([| -1L |])).min().number()
 
         let definite = share > 1e-10
 
@@ -218,12 +218,12 @@ module Linalg =
             // In the basis of U and V every column is a problem of its own: g = σ², w = 1, d = σ·(B V).
             let bv = b64.matmul vh.mT
             let rest = b64.minus (bv.mul(kept.``to`` torch.float64).matmul vh)
-            let rest2 = rest.squared().sum().ToDouble()
+            let rest2 = rest.squared().sum().number()
             let d = bv.mul s
             let zeros = Array.zeroCreate (int s.shape[0])
             let gs = toArray (s.squared ())
             let dd = toArray (d.squared().sum 0L)
-            let b2 = b64.squared().sum().ToDouble()
+            let b2 = b64.squared().sum().number()
 
             // residual(λ) = rest² + Σ |bv|² (λ/(σ²+λ))²: as an anchored problem at the least-squares solution nothing cancels.
             let secular =

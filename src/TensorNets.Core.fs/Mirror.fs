@@ -48,7 +48,7 @@ module Mirror =
 
     /// The search in float64. `low` is the fit of least error, whose S is above s; `high` one that meets s, if there is one.
     let private search (options: SweepOptions) (s: float) (k: Tensor) (low: Fit) (high: Fit option) : Result<Fit, TensorNetError list> =
-        let norm = k.norm().ToDouble()
+        let norm = k.norm().number()
         let cancelled () = options.Cancellation.IsCancellationRequested
         let correct delta (from: Fit) = Correction.epc options (ErrorBound.Absolute delta) k from.Network
 
@@ -126,7 +126,7 @@ module Mirror =
             use balanced = balanced
             let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k 0 Stop.Converged []
 
-            if fit.Sensitivity <= s && fit.Error < k.norm().ToDouble() then
+            if fit.Sensitivity <= s && fit.Error < k.norm().number() then
                 Some fit
             else
                 dispose fit

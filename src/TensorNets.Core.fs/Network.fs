@@ -7,7 +7,7 @@ open TorchSharp
 type internal Tensor = torch.Tensor
 
 // TorchSharp reads the handle of a Scalar and calls native code with it; nothing holds the Scalar meanwhile, so that the garbage collector may free one made
-// for the call too early. `add`, `sub` and `square` make one each time. Hence numbers as tensors, and two Scalars that live as long as the program.
+// for the call too early. `add`, `sub`, `square` and `ToDouble` make one each time. Hence numbers as tensors, and two Scalars that live as long as the program.
 
 [<RequireQualifiedAccess>]
 module internal Num =
@@ -17,7 +17,7 @@ module internal Num =
     /// A number as a tensor without axes, owned by the scope around it.
     let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64)
 
-/// Sums, differences and squares that make no Scalar.
+/// Sums, differences, squares and entries that make no Scalar.
 [<AutoOpen>]
 module internal Arithmetic =
     type torch.Tensor with
@@ -25,6 +25,17 @@ module internal Arithmetic =
         member this.plus(other: Tensor) : Tensor = this.add (other, Num.one)
         member this.minus(other: Tensor) : Tensor = this.add (other, Num.minusOne)
         member this.squared() : Tensor = this.mul this
+
+        /// The one entry, read from memory: `ToDouble` and its like go by way of a Scalar.
+        member private this.entry<'T when 'T: unmanaged and 'T: (new: unit -> 'T) and 'T: struct and 'T :> System.ValueType>(dtype: torch.ScalarType) : 'T =
+            use bare = this.detach ()
+            use typed = bare.``to`` dtype
+            use near = typed.cpu ()
+            near.item<'T> ()
+
+        member this.number() : float = this.entry<float> torch.float64
+        member this.integer() : int64 = this.entry<int64> torch.int64
+        member this.truth() : bool = this.entry<bool> torch.bool
 
 [<RequireQualifiedAccess>]
 module internal Check =
@@ -38,7 +49,7 @@ module internal Check =
             [ TensorNetError.DType(what, string tensor.dtype, "Float32 or Float64") ]
         else
             use _ = torch.NewDisposeScope()
-            let bad = tensor.isfinite().logical_not().sum().ToInt64()
+            let bad = tensor.isfinite().logical_not().sum().integer()
 
             if bad > 0L then [ TensorNetError.NotFinite(what, bad) ] else []
 
@@ -48,7 +59,7 @@ module internal Check =
         | [] ->
             use _ = torch.NewDisposeScope()
 
-            if tensor.count_nonzero().ToInt64() = 0L then [ TensorNetError.ZeroTensor what ] else []
+            if tensor.count_nonzero().integer() = 0L then [ TensorNetError.ZeroTensor what ] else []
         | errors -> errors
 
     /// Errors of a target for a network's spec: shape, dtype, NaN, zero.

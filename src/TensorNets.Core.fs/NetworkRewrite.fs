@@ -77,7 +77,7 @@ module NetworkRewrite =
             match Check.finite $"Core '{at.Core}'" matrix with
             | [] when Check.shapeOf matrix = [ n; n ] ->
                 use _ = torch.NewDisposeScope()
-                let rank = int (torch.linalg.matrix_rank(Check.double matrix).ToInt64())
+                let rank = int (torch.linalg.matrix_rank(Check.double matrix).integer())
 
                 if rank < dim then
                     TensorNetError.SingularMatrix($"Core '{at.Core}'", rank, dim)

@@ -67,7 +67,7 @@ module internal Selection =
     let private reach (options: SweepOptions) (delta: float) (target: Tensor) (start: Network) : float * Network option =
         use scope = torch.NewDisposeScope()
         let spec = start.Spec
-        let norm = target.norm().ToDouble()
+        let norm = target.norm().number()
         let cores = [| for core in start.Cores -> core.clone () |> scope.Detach |]
         let meets relative = relative * norm <= delta
 
@@ -222,7 +222,7 @@ module internal Selection =
             |> Result.mapError (List.map TensorNetError.Format)
             |> Result.bind (fun spec ->
                 let k = Check.double target
-                let norm = k.norm().ToDouble()
+                let norm = k.norm().number()
 
                 ErrorBound.resolve bound norm
                 |> Result.bind (fun delta ->

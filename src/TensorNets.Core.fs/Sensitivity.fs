@@ -71,7 +71,7 @@ module Sensitivity =
     let value (network: Network) : float =
         use _ = torch.no_grad ()
         use total = total network
-        total.ToDouble()
+        total.number()
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>
@@ -97,7 +97,7 @@ module Sensitivity =
                         |]
 
                     let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head
-                    (moved.minus (tensor)).squared().sum().ToDouble() / (sigma * sigma)
+                    (moved.minus (tensor)).squared().sum().number() / (sigma * sigma)
             |]
 
         let mean = Array.average changes

@@ -191,8 +191,8 @@ module Svd =
         | [] ->
             use scope = torch.NewDisposeScope()
             use network = Network.random torch.float64 seed spec
-            let norm = (Check.double target).norm().ToDouble()
-            let ratio = norm / (Contraction.reconstruct network).norm().ToDouble()
+            let norm = (Check.double target).norm().number()
+            let ratio = norm / (Contraction.reconstruct network).norm().number()
             let share = Num.tensor (Math.Pow(ratio, 1.0 / float network.Cores.Count))
             Ok(owned spec [ for core in network.Cores -> core.mul share ] scope)
         | errors -> Error errors

@@ -19,7 +19,7 @@ module internal Truncation =
         let struct (u, s, vh) =
             torch.linalg.svd (near.reshape (-1L, near.shape[int near.ndim - 1]), fullMatrices = false)
 
-        let rank = max 1L (s.gt(s.max().mul(Num.tensor exactShare)).sum().ToInt64())
+        let rank = max 1L (s.gt(s.max().mul(Num.tensor exactShare)).sum().integer())
         let width = near.shape[int near.ndim - 1]
 
         if rank = width then
@@ -44,7 +44,7 @@ module internal Truncation =
         let kept =
             [|
                 for r in 0L .. width - 1L do
-                    if usable[r].ToBoolean() then
+                    if usable[r].truth() then
                         r
             |]
 

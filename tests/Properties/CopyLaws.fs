@@ -97,8 +97,8 @@ let all =
                     same (tensorOf pair values) (oracle case.Spec network) core.Name)
             law "normSq is the squared norm" (fun (case: AnyNetwork) ->
                 let network = randomNetwork case.Seed case.Spec
-                let value = (oracle (Spec.normSq case.Spec) network).ToDouble()
-                sameNumber value ((oracle case.Spec network).squared().sum().ToDouble()) "normSq")
+                let value = (oracle (Spec.normSq case.Spec) network).number()
+                sameNumber value ((oracle case.Spec network).squared().sum().number()) "normSq")
             law "the Gram pairs the environment with itself" (fun (case: AnyNetwork) ->
                 let network = randomNetwork case.Seed case.Spec
 
@@ -134,7 +134,7 @@ let all =
                 let cores = arrays network
 
                 for core, (size, closed) in List.zip case.Spec.Cores (Spec.sensitivityTerms case.Spec) do
-                    let value = float size * (oracle closed network).ToDouble()
+                    let value = float size * (oracle closed network).number()
                     sameNumber value (Oracle.jacobianNorm2 case.Spec cores core.Name) core.Name)
             lawOver pairs "inner is the sum of the products of entries" (fun pair ->
                 let first = randomNetwork pair.First.Seed pair.First.Spec
@@ -147,9 +147,9 @@ let all =
 
                 let reversed = [| for i in second.Spec.Output.Length - 1 .. -1 .. 0 -> int64 i |]
                 let product = (oracle first.Spec first).mul((oracle second.Spec second).permute reversed)
-                sameNumber ((tensorAndFresh first closed).ToDouble()) (product.sum().ToDouble()) "inner")
+                sameNumber ((tensorAndFresh first closed).number()) (product.sum().number()) "inner")
             law "inner of a network and itself is normSq" (fun (case: AnyNetwork) ->
                 let network = randomNetwork case.Seed case.Spec
                 let closed, _ = NetworkRewrite.inner network network |> ok
-                sameNumber ((oracle closed.Spec closed).ToDouble()) ((oracle (Spec.normSq case.Spec) network).ToDouble()) "inner")
+                sameNumber ((oracle closed.Spec closed).number()) ((oracle (Spec.normSq case.Spec) network).number()) "inner")
         ]

@@ -32,7 +32,7 @@ let private als =
                     Expect.isLessThanOrEqual after (before * (1.0 + 1e-9) + gramRounding) "error")
             costlyLaw "the start is not changed and the error is that of the difference" (fun (case: FormatCase) ->
                 let k, fit = problem case
-                near 1e-9 (k.minus(Contraction.reconstruct fit.Network).norm().ToDouble() + 1e-12) (fit.Error + 1e-12) "error"
+                near 1e-9 (k.minus(Contraction.reconstruct fit.Network).norm().number() + 1e-12) (fit.Error + 1e-12) "error"
                 near 1e-9 (Sensitivity.value fit.Network) fit.Sensitivity "S")
             costlyLaw "float32 in, float32 out" (fun (case: FormatCase) ->
                 let k, _ = problem case
@@ -66,7 +66,7 @@ let private correction =
                 for slack in [ 1.0; 1.001; 1.3 ] do
                     let delta = fit.Error * slack
 
-                    if delta > 1e-6 && delta < k.norm().ToDouble() then
+                    if delta > 1e-6 && delta < k.norm().number() then
                         match Correction.epc (options 30) (ErrorBound.Absolute delta) k fit.Network with
                         | Ok corrected ->
                             Expect.isLessThanOrEqual corrected.Error (delta * (1.0 + 1e-9)) "error"
@@ -82,7 +82,7 @@ let private correction =
                 let delta = fit.Error * 1.05
 
                 // Near an exact fit the block's system is singular to rounding; sweeps are undone there, single blocks are not.
-                if delta > 1e-3 * k.norm().ToDouble() && delta < k.norm().ToDouble() then
+                if delta > 1e-3 * k.norm().number() && delta < k.norm().number() then
                     let cores = fit.Network.Cores |> Seq.toArray
                     let spec = fit.Network.Spec
                     let full = Plan.make Order.Auto spec

@@ -147,7 +147,7 @@ let all =
                     |> List.map (fun (i, (j, (k, l))) -> i, j, k, l) do
                     for m, n in List.allPairs [ 0L; 1L ] [ 0L; 1L ] do
                         let expected = if j = k && i = m && l = n then 1.0 else 0.0
-                        Expect.equal (t[2L * i + j, 2L * k + l, 2L * m + n].ToDouble()) expected "entry"
+                        Expect.equal (t[2L * i + j, 2L * k + l, 2L * m + n].number()) expected "entry"
 
                 near 1e-12 (Sensitivity.value strassen) 240.0 "as published"
                 Expect.isLessThan (abs (Sensitivity.value (Gauge.balance strassen |> ok) - 229.43)) 0.005 "balanced")

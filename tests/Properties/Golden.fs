@@ -95,8 +95,8 @@ let near (tolerance: float) (actual: float) (expected: float) what =
 /// ‖actual − expected‖ ≤ tolerance·‖expected‖.
 let close (tolerance: float) (actual: torch.Tensor) (expected: torch.Tensor) what =
     Expect.equal (List.ofArray actual.shape) (List.ofArray expected.shape) $"{what}: shape"
-    let scale = max (expected.norm().ToDouble()) 1e-300
-    Expect.isLessThanOrEqual (actual.minus(expected).norm().ToDouble()) (tolerance * scale) what
+    let scale = max (expected.norm().number()) 1e-300
+    Expect.isLessThanOrEqual (actual.minus(expected).norm().number()) (tolerance * scale) what
 
 /// The tensors and the metadata of a safetensors file (F32 and F64), as float64.
 let safetensors (path: string) =

@@ -20,10 +20,10 @@ let private sensitivities =
                     close 1e-12 (Contraction.reconstruct net) (tensor (e.GetProperty "T")) "T"
                     let cores = [ for core in net.Cores -> core.requires_grad_ true ]
                     let s = Sensitivity.total net
-                    near 1e-12 (s.ToDouble()) (number "sensitivity" e) "S"
+                    near 1e-12 (s.number()) (number "sensitivity" e) "S"
 
                     List.zip (Sensitivity.ofCores net) (List.ofArray (floats (e.GetProperty "sensitivity_terms")))
-                    |> List.iter (fun (term, expected) -> near 1e-12 (term.ToDouble()) expected "term")
+                    |> List.iter (fun (term, expected) -> near 1e-12 (term.number()) expected "term")
 
                     s.backward ()
 
@@ -44,12 +44,12 @@ let private solvers =
                     let expected = tensor (case.GetProperty "X")
 
                     Expect.isLessThanOrEqual
-                        (x.minus(expected).norm().ToDouble())
-                        (1e-8 * expected.norm().ToDouble() + 1e-12)
+                        (x.minus(expected).norm().number())
+                        (1e-8 * expected.norm().number() + 1e-12)
                         (sprintf "X, delta %g" (number "delta" case))
 
                     Expect.isLessThanOrEqual
-                        (x.matmul(a).minus(b).norm().ToDouble())
+                        (x.matmul(a).minus(b).norm().number())
                         (number "delta" case * (1.0 + 1e-9) + 1e-12)
                         "the bound")
             fileTest "golden" "scqp.json" (fun path ->
@@ -59,8 +59,8 @@ let private solvers =
                     let q = torch.tensor (floats (case.GetProperty "q"), dtype = torch.float64)
                     let b = torch.tensor (floats (case.GetProperty "b"), dtype = torch.float64)
                     let x = Linalg.sphereQuadratic q b |> ok
-                    near 1e-12 (x.norm().ToDouble()) 1.0 "norm"
-                    let f = 0.5 * x.mul(x).mul(q).sum().ToDouble() + x.mul(b).sum().ToDouble()
+                    near 1e-12 (x.norm().number()) 1.0 "norm"
+                    let f = 0.5 * x.mul(x).mul(q).sum().number() + x.mul(b).sum().number()
                     let expected = number "f" case
 
                     Expect.isLessThanOrEqual
@@ -170,7 +170,7 @@ let realKernels =
                         |> List.ofSeq
 
                     let net = networkOf (specOf einsum dims) cores
-                    let norm = k.minus(Contraction.reconstruct net).norm().ToDouble()
+                    let norm = k.minus(Contraction.reconstruct net).norm().number()
                     near 1e-9 norm (value "relative_error") "relative error"
                     near 1e-9 (Sensitivity.value net) (value "S_start") "S at start"
                     let balanced = Gauge.balance net |> ok

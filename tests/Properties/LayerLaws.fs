@@ -135,8 +135,8 @@ let private tolerance (dtype: torch.ScalarType) = if dtype = torch.float64 then 
 
 let private near (tolerance: float) (actual: torch.Tensor) (expected: torch.Tensor) what =
     Expect.equal (List.ofArray actual.shape) (List.ofArray expected.shape) $"{what}: shape"
-    let scale = 1.0 + expected.norm().``to``(torch.float64).ToDouble()
-    Expect.isLessThanOrEqual (actual.minus(expected).norm().``to``(torch.float64).ToDouble()) (tolerance * scale) what
+    let scale = 1.0 + expected.norm().``to``(torch.float64).number()
+    Expect.isLessThanOrEqual (actual.minus(expected).norm().``to``(torch.float64).number()) (tolerance * scale) what
 
 let private equality =
     testList
@@ -187,8 +187,8 @@ let private equality =
                 use dense = conv torch.float64 c
                 use layer = Layers.conv2d { Factorize.defaults with Seed = uint64 c.Seed } None (formatOf c) dense |> ok
                 let kernel = dense.weight.detach ()
-                let error = layer.Kernel().detach().minus(kernel).norm().ToDouble()
-                Expect.isLessThan error (kernel.norm().ToDouble()) "nearer than nothing")
+                let error = layer.Kernel().detach().minus(kernel).norm().number()
+                Expect.isLessThan error (kernel.norm().number()) "nearer than nothing")
         ]
 
 let private factors =
@@ -249,12 +249,12 @@ let private factors =
                     ]
                     "keys"
 
-                let s = (layer.Sensitivity()).ToDouble()
+                let s = (layer.Sensitivity()).number()
                 layer.``to`` torch.float64 |> ignore
                 let x = input torch.float64 c
                 use back = layer.ToConv2d()
                 near 1e-10 (layer.call x) (back.call x) "y after the move"
-                let moved = (layer.Sensitivity()).ToDouble()
+                let moved = (layer.Sensitivity()).number()
                 Expect.isLessThan (abs (moved - s)) (1e-4 * (1.0 + s)) "S")
         ]
 
@@ -341,7 +341,7 @@ let private golden =
                             use layer = Layers.conv2dOf (Some lowering) dense network |> ok
                             close 1e-12 (layer.Kernel().detach()) (tensor (case.GetProperty "weight")) "kernel"
                             close 1e-11 (layer.call(tensor (case.GetProperty "x")).detach()) (tensor (case.GetProperty "y")) "y"
-                            Golden.near 1e-12 ((layer.Sensitivity()).ToDouble()) (number "sensitivity" case) "S")
+                            Golden.near 1e-12 ((layer.Sensitivity()).number()) (number "sensitivity" case) "S")
         ]
 
 let all = testList "layers" [ equality; factors; refusals; golden ]

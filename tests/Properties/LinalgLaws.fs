@@ -17,28 +17,28 @@ let private least =
                 let a = noise case.Seed [ int64 p; int64 n ]
                 let b = noise (case.Seed + 1) [ int64 m; int64 n ]
                 let rest = b.minus (b.matmul(torch.linalg.pinv a).matmul a)
-                let least, most = rest.norm().ToDouble(), b.norm().ToDouble()
+                let least, most = rest.norm().number(), b.norm().number()
 
                 for share in [ 0.0; 1e-6; 0.3; 0.9 ] do
                     let delta = least + share * (most - least)
                     let x = Linalg.leastNorm delta a b |> ok
                     let residual = x.matmul(a).minus(b)
                     // Rounding of the residual is relative to B.
-                    Expect.isLessThanOrEqual (abs (residual.norm().ToDouble() - delta)) (1e-9 * delta + 1e-13 * most) "residual"
+                    Expect.isLessThanOrEqual (abs (residual.norm().number() - delta)) (1e-9 * delta + 1e-13 * most) "residual"
 
                     // μX = (B − XA)Aᵀ with one μ ≥ 0.
                     if share > 0.0 then
                         let gradient = residual.neg().matmul a.mT
-                        let mu = gradient.mul(x).sum().div(x.squared().sum()).ToDouble()
+                        let mu = gradient.mul(x).sum().div(x.squared().sum()).number()
                         Expect.isGreaterThanOrEqual mu 0.0 "multiplier"
 
                         Expect.isLessThanOrEqual
-                            (gradient.minus(x.mul (Num.tensor mu)).norm().ToDouble())
-                            (1e-7 * most * a.norm().ToDouble())
+                            (gradient.minus(x.mul (Num.tensor mu)).norm().number())
+                            (1e-7 * most * a.norm().number())
                             "stationary"
 
                 let zero = Linalg.leastNorm (2.0 * most) a b |> ok
-                Expect.equal (zero.norm().ToDouble()) 0.0 "nothing is needed")
+                Expect.equal (zero.norm().number()) 0.0 "nothing is needed")
             testCase "bad arguments are all named" (fun () ->
                 use _ = torch.NewDisposeScope()
 
@@ -61,16 +61,16 @@ let private sphere =
                 let b = (noise (case.Seed + 1) [ n ]).mul(Num.tensor (if case.Seed % 3 = 0 then 1e-3 else 1.0))
                 // Ties, and the hard case: no pull where q is least.
                 let q = if case.Seed % 2 = 0 then q.mul(Num.tensor 2.0).round() else q
-                let least = q.min().ToDouble()
+                let least = q.min().number()
                 let b = if case.Seed % 5 = 0 then b.mul ((q.gt (Num.tensor least)).``to`` torch.float64) else b
                 let x = Linalg.sphereQuadratic q b |> ok
-                near 1e-12 (x.norm().ToDouble()) 1.0 "norm"
+                near 1e-12 (x.norm().number()) 1.0 "norm"
                 let gradient = q.mul(x).plus(b)
-                let lambda = gradient.mul(x).sum().ToDouble()
+                let lambda = gradient.mul(x).sum().number()
 
                 Expect.isLessThanOrEqual
-                    (gradient.minus(x.mul (Num.tensor lambda)).norm().ToDouble())
-                    (1e-7 * (1.0 + b.norm().ToDouble()))
+                    (gradient.minus(x.mul (Num.tensor lambda)).norm().number())
+                    (1e-7 * (1.0 + b.norm().number()))
                     "stationary"
 
                 Expect.isLessThanOrEqual lambda (least + 1e-9) "multiplier")
@@ -87,7 +87,7 @@ let private matrix =
                 let struct (_, s, _) = torch.linalg.svd (k, fullMatrices = false)
                 let sigma = entries s
                 let best = sqrt (sigma[rank..] |> Array.sumBy (fun x -> x * x))
-                let norm = k.norm().ToDouble()
+                let norm = k.norm().number()
                 let share = [ 0.02; 0.2; 0.6 ][case.Seed % 3]
                 let delta = best + share * (norm - best)
                 let fit = Matrix.leastSensitive rank (ErrorBound.Absolute delta) k |> ok

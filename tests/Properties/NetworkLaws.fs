@@ -12,8 +12,8 @@ let private rounding = 1e-11
 
 let same (actual: torch.Tensor) (expected: torch.Tensor) what =
     Expect.equal (List.ofArray actual.shape) (List.ofArray expected.shape) $"{what}: shape"
-    let scale = max 1.0 (expected.norm().ToDouble())
-    Expect.isLessThanOrEqual (actual.minus(expected).norm().ToDouble()) (rounding * scale) what
+    let scale = max 1.0 (expected.norm().number())
+    Expect.isLessThanOrEqual (actual.minus(expected).norm().number()) (rounding * scale) what
 
 let sameNumber (actual: float) (expected: float) what =
     Expect.isLessThanOrEqual (abs (actual - expected)) (rounding * max 1.0 (abs expected)) $"{what}: {actual:R} against {expected:R}"
@@ -38,8 +38,8 @@ let private contraction =
                     same (Contraction.run (Plan.make order case.Spec) cores) expected $"{order}")
             law "the norm is that of the tensor" (fun (case: AnyNetwork) ->
                 let network = randomNetwork case.Seed case.Spec
-                let norm = (oracle case.Spec network).norm().ToDouble()
-                let found = (Contraction.norm network).ToDouble()
+                let norm = (oracle case.Spec network).norm().number()
+                let found = (Contraction.norm network).number()
                 // The square is what is summed, so the norm keeps half the digits where it cancels.
                 Expect.isLessThanOrEqual (abs (found * found - norm * norm)) (rounding * max 1.0 (norm * norm)) $"{found} {norm}")
         ]
@@ -52,7 +52,7 @@ let private sensitivity =
                 let network = randomNetwork case.Seed case.Spec
 
                 List.iter2
-                    (fun (term: torch.Tensor) expected -> sameNumber (term.ToDouble()) expected "term")
+                    (fun (term: torch.Tensor) expected -> sameNumber (term.number()) expected "term")
                     (Sensitivity.ofCores network)
                     (jacobian network)
 
@@ -61,7 +61,7 @@ let private sensitivity =
                 let network = randomNetwork case.Seed case.Spec
                 let nodes = Elimination.plan case.Spec
                 let found = Elimination.run case.Spec nodes torch.float64 torch.CPU (Network.lookup network)
-                sameNumber (found.ToDouble()) (List.sum (jacobian network)) "S")
+                sameNumber (found.number()) (List.sum (jacobian network)) "S")
             costlyLaw "it is the squared norm of the Jacobian by automatic differentiation" (fun (case: FormatCase) ->
                 let network = randomNetwork case.Seed case.Spec
 
@@ -80,7 +80,7 @@ let private sensitivity =
                             flat[i].backward(retain_graph = true)
 
                             for core in network.Cores do
-                                (nonNull core.grad).squared().sum().ToDouble()
+                                (nonNull core.grad).squared().sum().number()
                     ]
                     |> List.sum
 
@@ -104,7 +104,7 @@ let private sensitivity =
 
                 let slope =
                     Seq.map2
-                        (fun (core: torch.Tensor) (d: torch.Tensor) -> (nonNull core.grad).mul(d).sum().ToDouble())
+                        (fun (core: torch.Tensor) (d: torch.Tensor) -> (nonNull core.grad).mul(d).sum().number())
                         network.Cores
                         direction
                     |> Seq.sum

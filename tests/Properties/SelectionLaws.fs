@@ -71,25 +71,25 @@ let private laws =
         [
             lawOver cases "the explicit error is within the bound" (fun c ->
                 let k = target c
-                let delta = c.Bound * k.norm().ToDouble()
+                let delta = c.Bound * k.norm().number()
                 use fit = Factorize.toBound options (ErrorBound.Absolute delta) c.Family k |> ok
-                let error = k.minus(Contraction.reconstruct fit.Network).norm().ToDouble()
+                let error = k.minus(Contraction.reconstruct fit.Network).norm().number()
                 Expect.isLessThanOrEqual error (delta * (1.0 + 1e-9)) "error"
-                Expect.isLessThanOrEqual (abs (error - fit.Error)) (1e-12 * k.norm().ToDouble()) "the error reported")
+                Expect.isLessThanOrEqual (abs (error - fit.Error)) (1e-12 * k.norm().number()) "the error reported")
             lawOver cases "in trees no rank can be lowered by one with the same truncation" (fun c ->
                 if isTree c.Family then
                     let k = target c
-                    let delta = c.Bound * k.norm().ToDouble()
+                    let delta = c.Bound * k.norm().number()
                     use fit = Factorize.toBound options (ErrorBound.Absolute delta) c.Family k |> ok
                     let spec = fit.Network.Spec
 
                     for lower in Spec.bonds spec |> List.choose (fun axis -> RankChoice.lowered axis spec) do
                         use start = Svd.start 0UL lower k |> ok
-                        Expect.isGreaterThan (k.minus(Contraction.reconstruct start).norm().ToDouble()) delta $"{Spec.print lower}")
+                        Expect.isGreaterThan (k.minus(Contraction.reconstruct start).norm().number()) delta $"{Spec.print lower}")
             lawOver cases "the truncation's squared error is at most the sum of the squared singular values left out" (fun c ->
                 if isTree c.Family then
                     let k = target c
-                    let norm2 = k.squared().sum().ToDouble()
+                    let norm2 = k.squared().sum().number()
 
                     let spec =
                         match FormatFamily.spec c.Shape c.Family with
