@@ -30,6 +30,7 @@ let private row (closed: bool) (cores: int) =
         (if closed then "chain" else "train") + $" of {cores}"
         $"{(terms |> List.sumBy _.Flops) / 1e6:F2}"
         $"{distinct / 1e6:F2}"
+        $"{(Sensitivity.plan spec).Flops / 1e6:F3}"
         yield! times |> List.map (fun t -> $"{t:F2}")
     ]
 
@@ -43,6 +44,7 @@ let run () =
                 "S of a tensor"
                 "MFLOP, terms one by one"
                 "steps in common once"
+                "as planned"
                 "plan ms"
                 "plan, value ms"
                 "plan, value, gradient ms"

@@ -44,10 +44,10 @@ type internal Anderson(depth: int) =
             let ds, dg = differences steps, differences images
             // Least squares by the Gram of a few vectors, with a ridge far below what the map needs.
             let gram = ds.matmul ds.mT
-            let ridge = gram.diagonal().max().mul (Num.tensor 1e-14)
+            let ridge = gram.diagonal().max().mul(Num.tensor 1e-14)
             let system = gram.plus (torch.eye(int64 last, dtype = gram.dtype, device = gram.device).mul ridge)
             let struct (gamma, _, _, _) = torch.linalg.lstsq (system, ds.matmul (steps[last].unsqueeze 1L))
-            let next = images[last].minus (dg.mT.matmul(gamma).squeeze 1L)
+            let next = images[last].minus(dg.mT.matmul(gamma).squeeze 1L)
             Some(scope.MoveToOuter next)
 
     interface IDisposable with
@@ -56,8 +56,7 @@ type internal Anderson(depth: int) =
 /// The best cores so far of an array that an iteration works on.
 [<Sealed>]
 type internal Best(cores: Tensor[]) =
-    let copy () =
-        [| for core in cores -> core.clone().DetachFromDisposeScope() |]
+    let copy () = [| for core in cores -> core.clone().DetachFromDisposeScope() |]
 
     let mutable kept = copy ()
 

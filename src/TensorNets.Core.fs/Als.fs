@@ -106,6 +106,7 @@ module Als =
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        let options = Remaining.listening options
         use _ = torch.no_grad ()
 
         match Check.forSpec start.Spec target with

@@ -153,15 +153,14 @@ module Correction =
 
             Fit.explicitError full target lookup, s
 
-        let flat () =
-            torch.cat [| for core in cores -> core.reshape -1L |]
+        let flat () = torch.cat [| for core in cores -> core.reshape -1L |]
 
         let put (scope: DisposeScope) (vector: Tensor) =
             let mutable from = 0L
 
             for i in 0 .. cores.Length - 1 do
-                let size = cores[i].numel ()
-                Fit.replace scope cores i ((vector.narrow (0L, from, size)).reshape(cores[i].shape).clone ())
+                let size = cores[i].numel()
+                Fit.replace scope cores i ((vector.narrow (0L, from, size)).reshape(cores[i].shape).clone())
                 from <- from + size
 
         use memory = new Anderson(accelerationDepth)
@@ -222,6 +221,7 @@ module Correction =
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        let options = Remaining.listening options
         use _ = torch.no_grad ()
         let spec = start.Spec
 

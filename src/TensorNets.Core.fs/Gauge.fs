@@ -196,7 +196,7 @@ module Gauge =
 
         let sensitivity () =
             use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
-            total.number()
+            total.number ()
 
         let rec loop cycle s =
             if all.IsEmpty || cycle >= limit then
@@ -234,7 +234,7 @@ module Gauge =
                 cycles maxCycles (bonds spec) (Sensitivity.plan spec) cores
                 |> Result.map (fun (s, _) ->
                     use before = Sensitivity.total start
-                    let best: Tensor seq = if s <= before.number() then cores else start.Cores
+                    let best: Tensor seq = if s <= before.number () then cores else start.Cores
                     new Network(spec, [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |]))
             finally
                 for core in cores do

@@ -32,34 +32,31 @@ module internal Joint =
                 let extra =
                     core.Axes
                     |> List.choose (fun axis ->
-                        if opened axis then
-                            Some
-                                { Name = "=" + axis.Name
-                                  Axes = [ axis; Axis.primed axis ] }
-                        elif List.contains axis own then
-                            Some
-                                { Name = "~" + axis.Name
-                                  Axes = [ axis ] }
-                        else
-                            None)
+                        if opened axis then Some { Name = "=" + axis.Name; Axes = [ axis; Axis.primed axis ] }
+                        elif List.contains axis own then Some { Name = "~" + axis.Name; Axes = [ axis ] }
+                        else None)
 
                 let dims = core.Axes |> List.map (fun axis -> Axis.primed axis, Spec.dim axis spec)
-                let output = spec.Output @ (core.Axes |> List.map (fun axis -> if opened axis then Axis.primed axis else axis))
+
+                let output =
+                    spec.Output @ (core.Axes |> List.map (fun axis -> if opened axis then Axis.primed axis else axis))
+
                 let network = Spec.extended dims (Spec.without core.Name spec @ extra) output spec
                 Environment.block spec core, Plan.make Order.Auto network
         ]
 
     type private Work =
-        { Spec: Spec
-          Target: Tensor
-          Full: Plan
-          Jacobians: (Block * Plan) list
-          Sensitivity: SensitivityPlan }
+        {
+            Spec: Spec
+            Target: Tensor
+            Full: Plan
+            Jacobians: (Block * Plan) list
+            Sensitivity: SensitivityPlan
+        }
 
     let private lookupOf (work: Work) (cores: Tensor[]) = Fit.lookup work.Spec cores
 
-    let private flat (cores: Tensor[]) =
-        torch.cat [| for core in cores -> core.reshape -1L |]
+    let private flat (cores: Tensor[]) = torch.cat [| for core in cores -> core.reshape -1L |]
 
     let private unflat (shapes: int64[][]) (vector: Tensor) : Tensor[] =
         let sizes = shapes |> Array.map (Array.fold (*) 1L)
@@ -68,7 +65,8 @@ module internal Joint =
 
     let private residual (work: Work) (cores: Tensor[]) =
         let tensor =
-            Contraction.runMany [ work.Full ] work.Target.dtype work.Target.device (lookupOf work cores) |> List.head
+            Contraction.runMany [ work.Full ] work.Target.dtype work.Target.device (lookupOf work cores)
+            |> List.head
 
         (work.Target.minus tensor).reshape -1L
 
@@ -78,7 +76,7 @@ module internal Joint =
         torch.cat (
             [|
                 for block, plan in work.Jacobians ->
-                    (Environment.evaluate block (lookupOf work cores) work.Target [ plan ]).Head.reshape (rows, -1L)
+                    (Environment.evaluate block (lookupOf work cores) work.Target [ plan ]).Head.reshape(rows, -1L)
             |],
             1L
         )
@@ -104,12 +102,13 @@ module internal Joint =
 
         lagrangian.backward ()
 
-        flat [|
-            for leaf in leaves ->
-                match leaf.grad with
-                | null -> torch.zeros_like leaf
-                | grad -> grad
-        |]
+        flat
+            [|
+                for leaf in leaves ->
+                    match leaf.grad with
+                    | null -> torch.zeros_like leaf
+                    | grad -> grad
+            |]
         |> _.detach()
         |> scope.MoveToOuter
 
@@ -125,12 +124,15 @@ module internal Joint =
                     use inner = torch.NewDisposeScope()
                     let step = torch.zeros (n, dtype = point.dtype, device = point.device)
                     step[i] <- torch.tensor (h, dtype = point.dtype)
-                    let ahead, behind = gradient work shapes multipliers (point.plus step), gradient work shapes multipliers (point.minus step)
-                    (ahead.minus behind).mul (Num.tensor (0.5 / h)) |> inner.MoveToOuter
+
+                    let ahead, behind =
+                        gradient work shapes multipliers (point.plus step), gradient work shapes multipliers (point.minus step)
+
+                    (ahead.minus behind).mul(Num.tensor (0.5 / h)) |> inner.MoveToOuter
             |]
 
         let hessian = torch.stack columns
-        let struct (values, vectors) = torch.linalg.eigh ((hessian.plus hessian.mT).mul (Num.tensor 0.5))
+        let struct (values, vectors) = torch.linalg.eigh ((hessian.plus hessian.mT).mul(Num.tensor 0.5))
         (vectors.mul (values.maximum (Num.tensor 0.0))).matmul vectors.mT |> scope.MoveToOuter
 
     /// The step for a weight matrix and a gradient of S, in the linearised bound, and its multipliers y = (R − J d)/λ.
@@ -144,12 +146,14 @@ module internal Joint =
         let y = torch.where (usable, s.div (torch.where (usable, w, torch.ones_like w)), torch.zeros_like s)
 
         let secular =
-            { G = Linalg.toArray g
-              W = Linalg.toArray w
-              DD = Linalg.toArray (c.squared ())
-              DY = Linalg.toArray (c.mul y)
-              YY = Linalg.toArray (y.squared ())
-              Rho2 = r.squared().sum().number() }
+            {
+                G = Linalg.toArray g
+                W = Linalg.toArray w
+                DD = Linalg.toArray (c.squared ())
+                DY = Linalg.toArray (c.mul y)
+                YY = Linalg.toArray (y.squared ())
+                Rho2 = r.squared().sum().number()
+            }
 
         let lambda =
             match Secular.solve (bound * bound * (1.0 - 1e-12)) None secular with
@@ -162,18 +166,28 @@ module internal Joint =
         let d = c.minus (s.mul (Num.tensor lambda))
         let step = torch.where (q.gt (Num.tensor 0.0), d.div q, torch.zeros_like d)
         let whole = v.matmul step
-        let y = (r.minus (j.matmul whole)).div (Num.tensor lambda)
+        let y = (r.minus (j.matmul whole)).div(Num.tensor lambda)
         scope.MoveToOuter whole, scope.MoveToOuter y
 
     /// The multipliers of the last step give the curvature of the bound, so that steps converge like Newton's.
     /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S.
-    let run (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (feasible: float) (s0: float) (cores: Tensor[]) : float list =
+    let run
+        (options: SweepOptions)
+        (spec: Spec)
+        (target: Tensor)
+        (bound: float)
+        (feasible: float)
+        (s0: float)
+        (cores: Tensor[])
+        : float list =
         let work =
-            { Spec = spec
-              Target = target
-              Full = Plan.make Order.Auto spec
-              Jacobians = jacobianPlans spec
-              Sensitivity = Sensitivity.plan spec }
+            {
+                Spec = spec
+                Target = target
+                Full = Plan.make Order.Auto spec
+                Jacobians = jacobianPlans spec
+                Sensitivity = Sensitivity.plan spec
+            }
 
         let shapes = cores |> Array.map _.shape
         let n = shapes |> Array.sumBy (Array.fold (*) 1L)

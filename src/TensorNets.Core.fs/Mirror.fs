@@ -90,10 +90,10 @@ module Mirror =
                 | Ok fit ->
                     dispose low
                     narrow (n + 1) (highDelta - delta > 0.5 * width) fit delta high highDelta
-                | Error errors ->
+                // Correction cannot begin in between: what meets s already is the answer.
+                | Error _ ->
                     dispose low
-                    dispose high
-                    Error errors
+                    Ok high
 
         let bracket =
             match high with
@@ -113,10 +113,11 @@ module Mirror =
             use exact = Gauge.truncate fit.Network
             let correct network = Correction.epc options (ErrorBound.Absolute fit.Error) k network
 
-            // Cutting bonds may cost a degenerate network its error; then it is taken as it is.
-            match correct exact with
+            // Cutting bonds may cost a degenerate network its error, and a loop may be deficient uncut; then it is taken as it is.
+            match better (correct exact) (correct fit.Network) with
             | Ok corrected -> Ok corrected
-            | Error _ -> correct fit.Network)
+            | Error _ ->
+                Ok(Fit.make torch.float64 fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)))
 
     /// The balanced start, if its S meets the bound.
     let private feasible (s: float) (k: Tensor) (start: Network) : Fit option =

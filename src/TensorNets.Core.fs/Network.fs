@@ -27,11 +27,13 @@ module internal Arithmetic =
         member this.squared() : Tensor = this.mul this
 
         /// The one entry, read from memory: `ToDouble` and its like go by way of a Scalar.
-        member private this.entry<'T when 'T: unmanaged and 'T: (new: unit -> 'T) and 'T: struct and 'T :> System.ValueType>(dtype: torch.ScalarType) : 'T =
+        member private this.entry<'T when 'T: unmanaged and 'T: (new: unit -> 'T) and 'T: struct and 'T :> System.ValueType>
+            (dtype: torch.ScalarType)
+            : 'T =
             use bare = this.detach ()
             use typed = bare.``to`` dtype
             use near = typed.cpu ()
-            near.item<'T> ()
+            near.item<'T>()
 
         member this.number() : float = this.entry<float> torch.float64
         member this.integer() : int64 = this.entry<int64> torch.int64

@@ -71,7 +71,7 @@ module Sensitivity =
     let value (network: Network) : float =
         use _ = torch.no_grad ()
         use total = total network
-        total.number()
+        total.number ()
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

@@ -20,10 +20,10 @@ let private sensitivities =
                     close 1e-12 (Contraction.reconstruct net) (tensor (e.GetProperty "T")) "T"
                     let cores = [ for core in net.Cores -> core.requires_grad_ true ]
                     let s = Sensitivity.total net
-                    near 1e-12 (s.number()) (number "sensitivity" e) "S"
+                    near 1e-12 (s.number ()) (number "sensitivity" e) "S"
 
                     List.zip (Sensitivity.ofCores net) (List.ofArray (floats (e.GetProperty "sensitivity_terms")))
-                    |> List.iter (fun (term, expected) -> near 1e-12 (term.number()) expected "term")
+                    |> List.iter (fun (term, expected) -> near 1e-12 (term.number ()) expected "term")
 
                     s.backward ()
 

@@ -52,7 +52,7 @@ let private sensitivity =
                 let network = randomNetwork case.Seed case.Spec
 
                 List.iter2
-                    (fun (term: torch.Tensor) expected -> sameNumber (term.number()) expected "term")
+                    (fun (term: torch.Tensor) expected -> sameNumber (term.number ()) expected "term")
                     (Sensitivity.ofCores network)
                     (jacobian network)
 
@@ -61,7 +61,7 @@ let private sensitivity =
                 let network = randomNetwork case.Seed case.Spec
                 let nodes = Elimination.plan case.Spec
                 let found = Elimination.run case.Spec nodes torch.float64 torch.CPU (Network.lookup network)
-                sameNumber (found.number()) (List.sum (jacobian network)) "S")
+                sameNumber (found.number ()) (List.sum (jacobian network)) "S")
             costlyLaw "it is the squared norm of the Jacobian by automatic differentiation" (fun (case: FormatCase) ->
                 let network = randomNetwork case.Seed case.Spec
 
