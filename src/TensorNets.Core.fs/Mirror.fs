@@ -119,19 +119,20 @@ module Mirror =
             | Error _ ->
                 Ok(Fit.make torch.float64 fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)))
 
-    /// The balanced start, if its S meets the bound.
+    /// The start, balanced where that can be, if its S meets the bound.
     let private feasible (s: float) (k: Tensor) (start: Network) : Fit option =
-        match Gauge.balance start with
-        | Error _ -> None
-        | Ok balanced ->
-            use balanced = balanced
-            let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k 0 Stop.Converged []
+        use balanced =
+            match Gauge.balance start with
+            | Ok balanced -> balanced
+            | Error _ -> Network.copy start
 
-            if fit.Sensitivity <= s && fit.Error < k.norm().number() then
-                Some fit
-            else
-                dispose fit
-                None
+        let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k 0 Stop.Converged []
+
+        if fit.Sensitivity <= s && fit.Error < k.norm().number() then
+            Some fit
+        else
+            dispose fit
+            None
 
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s.</summary>
     /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends. S ≤ s(1 + 1e-9).

@@ -98,7 +98,7 @@ let private mirror =
                         | Error errors -> failtestf "%A" (errors |> List.map _.Message)
                         | Ok fit ->
                             Expect.isLessThanOrEqual fit.Sensitivity (point.Sensitivity * (1.0 + 1e-9)) "S"
-                            Expect.isLessThanOrEqual (fit.RelativeError / point.RelativeError - 1.0) 1e-3 $"not above: {point}"
+                            Expect.isLessThanOrEqual (fit.RelativeError / point.RelativeError - 1.0) 1e-3 $"not above: {point}")
             for kind in [ "matrix_tight"; "cpd_loose"; "tucker2_loose"; "tt4_loose"; "tucker3_tight" ] do
                 fileTest "golden" $"epc_{kind}.json" (fun path ->
                     use _ = torch.NewDisposeScope()
