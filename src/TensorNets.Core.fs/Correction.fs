@@ -28,9 +28,6 @@ module Correction =
         | LeastSquares of core: Tensor
         | Kept
 
-    let private outer (op: Tensor -> Tensor -> Tensor) (parts: Tensor list) =
-        parts |> List.reduce (fun (a: Tensor) b -> op (a.unsqueeze -1L) b)
-
     /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
     let internal solveBlock
         (full: Plan)
@@ -58,18 +55,9 @@ module Correction =
             | [] ->
                 torch.ones ([| batch |], dtype = target.dtype, device = target.device),
                 torch.zeros ([| batch |], dtype = target.dtype, device = target.device)
-            | [ only ] -> only.G, only.W
             | several ->
-                let gs = several |> List.map (fun p -> p.G[0L])
-                let times (a: Tensor) (b: Tensor) = a.mul b
-                let g = outer times gs
-
-                let w =
-                    several
-                    |> List.mapi (fun i p -> outer times (gs |> List.mapi (fun l gl -> if l = i then p.W[0L] else gl)))
-                    |> List.reduce (fun a b -> a.plus (b))
-
-                g.unsqueeze 0L, w.unsqueeze 0L
+                let grid = Linalg.grid several
+                grid.G, grid.W
 
         let transform (pick: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} -> Tensor) x =
             pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
@@ -118,6 +106,12 @@ module Correction =
         | Multiplier.AboveBound when current <= bound -> Kept
         | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target |> scope.MoveToOuter)
 
+    /// Sweeps after which all cores are searched together, and the share of S that sweeps must still gain for that.
+    let private searchAfter, private crawl = 8, 1e-4
+
+    /// The share of S that a search must have gained for another one.
+    let private worthAnother = 2e-3
+
     /// How many sweeps are combined into an extrapolated point.
     let private accelerationDepth = 8
 
@@ -153,7 +147,7 @@ module Correction =
 
             Fit.explicitError full target lookup, s
 
-        let flat () = torch.cat [| for core in cores -> core.reshape -1L |]
+        let flat () = Landscape.flat cores
 
         let put (scope: DisposeScope) (vector: Tensor) =
             let mutable from = 0L
@@ -184,6 +178,36 @@ module Correction =
                 memory.Clear()
                 None
 
+        let land = lazy Landscape.make spec target
+
+        let searchable =
+            Spec.parameters spec > Joint.limit && spec.Cores.Length > 1 && bound >= jointBelow * norm
+
+        /// A point found by moving all cores together, put in place for the next sweep to bring to the bound; the steps that took.
+        let search n again =
+            use scope = torch.NewDisposeScope()
+            best.Restore()
+            memory.Clear()
+            let mutable steps = 0
+
+            let listen (ground: Ground) =
+                steps <- steps + 1
+                SweepOptions.report options (n + steps) (sqrt (max 0.0 ground.Residual) / norm) ground.S
+                n + steps < options.MaxSweeps - 1 && not options.Cancellation.IsCancellationRequested
+
+            let multiplier =
+                if again then
+                    lambdas |> Array.choose id |> Array.tryLast |> Option.map (fun lambda -> 1.0 / lambda)
+                else
+                    None
+
+            let found = Newton.search land.Value bound multiplier options.Tolerance listen (flat ())
+            put scope found
+            steps
+
+        /// When to search next: the sweep, S at the last search.
+        let mutable nextSearch, searchedAt = searchAfter, infinity
+
         let rec loop n s plain trace =
             if options.Cancellation.IsCancellationRequested then
                 n, Stop.Cancelled, trace
@@ -196,7 +220,14 @@ module Correction =
                 | Some(error, next) ->
                     SweepOptions.report options (n + 1) (error / norm) next
 
-                    if plain && s - next <= options.Tolerance * s then
+                    let crawls = s - next > crawl * s && next < (1.0 - worthAnother) * searchedAt
+
+                    if searchable && n + 1 >= nextSearch && crawls && n + 2 < options.MaxSweeps then
+                        let steps = search (n + 1) (searchedAt < infinity)
+                        searchedAt <- next
+                        nextSearch <- n + 1 + steps + searchAfter
+                        loop (n + 1 + steps) next false (List.replicate (steps + 1) next @ trace)
+                    elif plain && s - next <= options.Tolerance * s then
                         n + 1, Stop.Converged, next :: trace
                     else
                         // After too small a gain by an extrapolated point, a plain sweep decides whether that was all.

@@ -69,6 +69,23 @@ module Linalg =
             W = scope.MoveToOuter w
         |}
 
+    /// The pencils of several branches as one: g and w over the grid of their dimensions, g = ⊗ g_i and w = Σ_i w_i ⊗_{l≠i} g_l. Of one: its own.
+    let internal grid (pencils: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} list) : {| G: Tensor; W: Tensor |} =
+        let outer (parts: Tensor list) = parts |> List.reduce (fun (a: Tensor) b -> (a.unsqueeze -1L).mul b)
+
+        match pencils with
+        | [ only ] -> {| G = only.G; W = only.W |}
+        | several ->
+            // Several branches only occur without batch axes.
+            let gs = several |> List.map (fun p -> p.G[0L])
+
+            let w =
+                several
+                |> List.mapi (fun i p -> outer (gs |> List.mapi (fun l gl -> if l = i then p.W[0L] else gl)))
+                |> List.reduce (fun a b -> a.plus b)
+
+            {| G = (outer gs).unsqueeze 0L; W = w.unsqueeze 0L |}
+
     let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)
 
     let private matrix (what: string) (tensor: Tensor) =

@@ -13,7 +13,7 @@ module internal Remaining =
         let shares = values |> List.pairwise |> List.map (fun (after, before) -> (before - after) / before)
 
         match shares with
-        | latest :: _ when latest <= tolerance -> 0
+        | latest :: _ when abs latest <= tolerance -> 0
         | latest :: _ :: _ when tolerance > 0.0 ->
             let back = min window (shares.Length - 1)
             let rate = Math.Pow(latest / shares[back], 1.0 / float back)

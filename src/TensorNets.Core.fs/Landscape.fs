@@ -1,0 +1,211 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// S and r = ‖K − T‖² over all cores at once, with their gradients, for methods that move every core together. A point is a vector: the cores' entries, one
+/// core after the other. With the blocks' X, G, W and C: ∇S = 2 X W, ∇r = 2 (X G − C).
+type internal Landscape =
+    {
+        Blocks: Block list
+        Shapes: int64[][]
+        Target: Tensor
+        Norm2: float
+        /// For each block: its Grams, its weights, its target.
+        Plans: Plan list
+    }
+
+/// The landscape at a point: the values, the gradients, and each block's G and W, one for each of its branches.
+type internal Ground =
+    {
+        S: float
+        Residual: float
+        SlopeS: Tensor
+        SlopeResidual: Tensor
+        Matrices: (Tensor list * Tensor list) list
+    }
+
+[<RequireQualifiedAccess>]
+module internal Ground =
+    let private tensors (ground: Ground) =
+        [
+            ground.SlopeS
+            ground.SlopeResidual
+            for grams, weights in ground.Matrices do
+                yield! grams
+                yield! weights
+        ]
+
+    let release (ground: Ground) =
+        for tensor in tensors ground do
+            tensor.Dispose()
+
+    /// The tensors moved to the scope around the given one.
+    let toOuter (scope: DisposeScope) (ground: Ground) : Ground =
+        for tensor in tensors ground do
+            scope.MoveToOuter tensor |> ignore
+
+        ground
+
+[<RequireQualifiedAccess>]
+module internal Landscape =
+    let make (spec: Spec) (target: Tensor) : Landscape =
+        let blocks = Environment.blocks spec
+
+        {
+            Blocks = blocks
+            Shapes = [| for block in blocks -> [| for axis in block.Core.Axes -> int64 block.Dims[axis] |] |]
+            Target = target
+            Norm2 = target.squared().sum().number()
+            Plans =
+                [
+                    for block in blocks do
+                        yield! block.Branches |> List.map _.Gram
+                        yield! block.Branches |> List.collect (_.Weights >> List.map snd)
+                        block.Target
+                ]
+        }
+
+    /// The cores as one vector.
+    let flat (cores: Tensor seq) : Tensor = torch.cat [| for core in cores -> core.reshape -1L |]
+
+    /// The cores that a vector holds: views of it.
+    let cores (land: Landscape) (point: Tensor) : Tensor[] =
+        let sizes = land.Shapes |> Array.map (Array.fold (*) 1L)
+        let starts = sizes |> Array.scan (+) 0L
+        [| for i in 0 .. sizes.Length - 1 -> point.narrow(0L, starts[i], sizes[i]).reshape land.Shapes[i] |]
+
+    /// A gradient with respect to X as one with respect to the core.
+    let private pulled (block: Block) (slope: Tensor) : Tensor =
+        // ofX spreads a value over the lone axes; each of their entries has the full slope.
+        (Environment.ofX block slope).mul(Num.tensor (float (Environment.size block.Lone block)))
+
+    /// X times the matrices of all branches but one, which takes another matrix.
+    let private times (matrices: Tensor list) (x: Tensor) =
+        matrices |> List.indexed |> List.fold (fun x (i, m) -> Environment.along i m x) x
+
+    let private timesWeight (grams: Tensor list) (weights: Tensor list) (x: Tensor) : Tensor =
+        weights
+        |> List.mapi (fun i w -> times (grams |> List.mapi (fun l g -> if l = i then w else g)) x)
+        |> function
+            | [] -> torch.zeros_like x
+            | parts -> parts |> List.reduce (fun a b -> a.plus b)
+
+    /// Everything at a point. The caller's scope owns the tensors.
+    let at (land: Landscape) (point: Tensor) : Ground =
+        use scope = torch.NewDisposeScope()
+        let all = cores land point
+        let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
+        let lookup name = all[index[name]]
+        let results = Environment.evaluate land.Blocks.Head lookup land.Target land.Plans
+
+        /// The matrices and the target of each block, from the list of all results.
+        let rec share blocks (rest: Tensor list) =
+            match blocks with
+            | [] -> []
+            | block :: others ->
+                let batch = Environment.size block.Batch block
+                let n = block.Branches.Length
+
+                let square (branch: Branch) (m: Tensor) =
+                    let p = Environment.size branch.Columns block
+                    m.reshape (batch, p, p)
+
+                let grams = List.map2 square block.Branches (List.take n rest)
+
+                let weights, rest =
+                    ((([], List.skip n rest), block.Branches)
+                     ||> List.fold (fun (weights, rest) branch ->
+                         let own = List.take branch.Weights.Length rest
+
+                         let weight =
+                             List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights own
+                             |> List.reduce (fun a b -> a.plus b)
+
+                         square branch weight :: weights, List.skip own.Length rest))
+
+                let target = (List.head rest).reshape(Environment.solveShape block)
+                (block, grams, List.rev weights, target) :: share others (List.tail rest)
+
+        let parts = share land.Blocks results
+
+        let pieces =
+            parts
+            |> List.map (fun (block, grams, weights, target) ->
+                let x = Environment.toX block all[index[block.Core.Name]]
+                let xg, xw = times grams x, timesWeight grams weights x
+                let own = xw.mul(x).sum()
+                let slopeS = pulled block (xw.mul (Num.tensor 2.0))
+                let slopeR = pulled block (xg.minus(target).mul(Num.tensor 2.0))
+                let inner = x.mul(target).sum()
+                let square = x.mul(xg).sum()
+                own, slopeS, slopeR, inner, square)
+
+        // Each term of S holds every core but one, so that Σ_k ⟨X_k, X_k W_k⟩ counts it once less than there are cores.
+        let own = pieces |> List.map (fun (own, _, _, _, _) -> own) |> List.reduce (fun a b -> a.plus b)
+        let _, _, _, inner, square = List.last pieces
+
+        {
+            S = own.number () / float (max 1 (land.Blocks.Length - 1))
+            Residual = land.Norm2 - 2.0 * inner.number () + square.number ()
+            SlopeS = pieces |> List.map (fun (_, s, _, _, _) -> s) |> flat
+            SlopeResidual = pieces |> List.map (fun (_, _, r, _, _) -> r) |> flat
+            Matrices = parts |> List.map (fun (_, grams, weights, _) -> grams, weights)
+        }
+        |> Ground.toOuter scope
+
+    /// The inverse of the blocks' own curvature 2 (W + μ G), as a map of vectors: what block descent takes for the whole.
+    let preconditioner (land: Landscape) (mu: float) (ground: Ground) : Tensor -> Tensor =
+        let ridge = 1e-12
+
+        let inverse (gram: Tensor) (weight: Tensor) : Tensor =
+            let matrix = weight.plus (gram.mul (Num.tensor mu))
+            let eye = torch.eye (matrix.shape[2], dtype = matrix.dtype, device = matrix.device)
+
+            let rec attempt share =
+                let mean = matrix.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).unsqueeze(-1L).unsqueeze -1L
+
+                let struct (factor, info) =
+                    torch.linalg.cholesky_ex (matrix.plus (eye.mul mean |> _.mul(Num.tensor share)))
+
+                if info.count_nonzero().integer() = 0L || share > 1e-3 then
+                    eye.expand_as(matrix).cholesky_solve factor
+                else
+                    attempt (share * 100.0)
+
+            attempt ridge
+
+        let solvers =
+            List.map2
+                (fun (block: Block) (grams: Tensor list, weights: Tensor list) ->
+                    match grams, weights with
+                    | [], [] -> id
+                    | [ g ], [ w ] ->
+                        let inverse = inverse g w
+                        fun x -> Environment.along 0 inverse x
+                    | _ ->
+                        let pencils =
+                            List.map3 (fun branch g w -> Linalg.pencil branch.Diagonal g w) block.Branches grams weights
+
+                        let grid = Linalg.grid pencils
+                        let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
+                        let reciprocal = torch.where (q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q)
+                        let vs = pencils |> List.map _.V
+                        let turned = vs |> List.map _.mT
+                        fun x -> times turned ((times vs x).mul reciprocal))
+                land.Blocks
+                ground.Matrices
+
+        fun vector ->
+            use scope = torch.NewDisposeScope()
+            let parts = cores land vector
+
+            List.map3
+                (fun (block: Block) solve (part: Tensor) ->
+                    let lone = float (Environment.size block.Lone block)
+                    // Half, for the 2 of the curvature; once over the lone axes in and out again.
+                    Environment.toX block part |> solve |> Environment.ofX block |> _.mul(Num.tensor (0.5 / lone)))
+                land.Blocks
+                solvers
+                (List.ofArray parts)
+            |> flat
+            |> scope.MoveToOuter
