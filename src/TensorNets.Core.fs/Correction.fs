@@ -118,6 +118,9 @@ module Correction =
         | Multiplier.AboveBound when current <= bound -> Kept
         | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target |> scope.MoveToOuter)
 
+    /// Whether no core is fixed, which the joint method cannot do.
+    let private hasAllFree (spec: Spec) = (Spec.freeCores spec).Length = spec.Cores.Length
+
     /// How many sweeps are combined into an extrapolated point.
     let private accelerationDepth = 8
 
@@ -153,12 +156,12 @@ module Correction =
 
             Fit.explicitError full target lookup, s
 
-        let flat () = torch.cat [| for core in cores -> core.reshape -1L |]
+        let flat () = torch.cat [| for i in 0 .. blocks.Length - 1 -> cores[i].reshape -1L |]
 
         let put (scope: DisposeScope) (vector: Tensor) =
             let mutable from = 0L
 
-            for i in 0 .. cores.Length - 1 do
+            for i in 0 .. blocks.Length - 1 do
                 let size = cores[i].numel()
                 Fit.replace scope cores i ((vector.narrow (0L, from, size)).reshape(cores[i].shape).clone())
                 from <- from + size
@@ -212,15 +215,7 @@ module Correction =
         best.Restore()
         n, stop, List.rev trace
 
-    /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
-    /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9). From one that does not, least squares first
-    /// bring the error down. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
-    /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
-    /// <param name="options">Sweeps, tolerance on the relative change of S, progress, cancellation.</param>
-    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
-    /// <param name="target">K, of the shape of the network's output.</param>
-    /// <param name="start">The network to start from.</param>
-    let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+    let private frobenius (bound: ErrorBound) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
         let spec = start.Spec
@@ -260,7 +255,7 @@ module Correction =
                             let crawls = stop <> Stop.Converged || bound < jointBelow * norm
 
                             let joint =
-                                if crawls && Spec.parameters spec <= Joint.limit && not options.Cancellation.IsCancellationRequested then
+                                if crawls && hasAllFree spec && Spec.parameters spec <= Joint.limit && not options.Cancellation.IsCancellationRequested then
                                     Joint.run options spec k bound feasibility (List.last trace) cores
                                 else
                                     []
@@ -273,3 +268,15 @@ module Correction =
                     for core in cores do
                         core.Dispose()
         | errors -> Error errors
+
+    /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
+    /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the
+    /// options. From one that does not, least squares first
+    /// bring the error down. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
+    /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
+    /// <param name="options">Sweeps, tolerance on the relative change of S, norm, progress, cancellation.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Weighted.from (frobenius bound) options target start
