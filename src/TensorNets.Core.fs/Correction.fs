@@ -255,7 +255,12 @@ module Correction =
                             let crawls = stop <> Stop.Converged || bound < jointBelow * norm
 
                             let joint =
-                                if crawls && hasAllFree spec && Spec.parameters spec <= Joint.limit && not options.Cancellation.IsCancellationRequested then
+                                if
+                                    crawls
+                                    && hasAllFree spec
+                                    && Spec.parameters spec <= Joint.limit
+                                    && not options.Cancellation.IsCancellationRequested
+                                then
                                     Joint.run options spec k bound feasibility (List.last trace) cores
                                 else
                                     []

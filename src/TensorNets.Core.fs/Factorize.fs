@@ -117,7 +117,9 @@ module Factorize =
                 | 1 -> [ rows.Length .. rows.Length + columns.Length - 1 ]
                 | other -> [ other + rows.Length + columns.Length ]
 
-            { options with Sweeps = { options.Sweeps with Norm = Norm.Weighted(List.collect factors modes, covariance) } }
+            { options with
+                Sweeps = { options.Sweeps with Norm = Norm.Weighted(List.collect factors modes, covariance) }
+            }
         | _ -> options
 
     /// <summary>A network of the given format near a target, as alternating least squares leave it (<c>runSpec</c>).</summary>

@@ -254,7 +254,7 @@ module Gauge =
 
             network
 
-        Whitening.create norm network.Spec
+        Whitening.beside norm network.Spec
         |> Result.bind (function
             | None -> balance network |> Result.map owned
             | Some w ->

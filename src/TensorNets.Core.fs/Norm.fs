@@ -67,5 +67,4 @@ module Norm =
                 let mean = sigma.diagonal().sum().mul(Num.tensor (share / float n))
                 let eye = torch.eye (n, dtype = sigma.dtype, device = sigma.device)
 
-                sigma.mul(Num.tensor (1.0 - share)).plus(eye.mul mean).``to``(covariance.dtype)
-                |> scope.MoveToOuter)
+                sigma.mul(Num.tensor (1.0 - share)).plus(eye.mul mean).``to``(covariance.dtype) |> scope.MoveToOuter)

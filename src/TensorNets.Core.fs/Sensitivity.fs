@@ -32,8 +32,7 @@ module Sensitivity =
 
     /// The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.
     let plan (spec: Spec) : SensitivityPlan =
-        let terms =
-            lazy (Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
+        let terms = lazy (Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
 
         let elimination =
             if spec.Cores.Length <= 3 then

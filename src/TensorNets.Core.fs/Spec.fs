@@ -178,7 +178,12 @@ module Spec =
     let internal make (dims: Map<Axis, int>) cores output =
         let used = (cores |> List.collect (fun (core: Core) -> core.Axes)) @ output |> Set.ofList
 
-        { dims = dims |> Map.filter (fun axis _ -> used.Contains axis); cores = cores; output = output; weights = Map.empty }
+        {
+            dims = dims |> Map.filter (fun axis _ -> used.Contains axis)
+            cores = cores
+            output = output
+            weights = Map.empty
+        }
 
     /// The network with other dimensions of some of its axes.
     let internal resized (dims: (Axis * int) list) (spec: Spec) : Spec =

@@ -20,7 +20,12 @@ module internal Weighted =
         new Fit(network, error, k.norm().number(), s.number (), fit.Sweeps, fit.Stop, List.ofSeq fit.Trace)
 
     /// The whitening for a target of the shape of the spec's output with K' in float64, and the way back for fits.
-    let private whitened (norm: Norm) (spec: Spec) (target: Tensor) (run: Whitening -> Tensor -> (Fit -> Fit) -> Result<'T, TensorNetError list>) =
+    let private whitened
+        (norm: Norm)
+        (spec: Spec)
+        (target: Tensor)
+        (run: Whitening -> Tensor -> (Fit -> Fit) -> Result<'T, TensorNetError list>)
+        =
         match Check.forSpec spec target with
         | [] ->
             Whitening.create norm spec

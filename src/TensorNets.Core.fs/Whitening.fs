@@ -32,7 +32,7 @@ module internal Whitening =
             use scope = torch.NewDisposeScope()
             let n = values.shape[0]
             let kept = values.gt(values.max().mul(Num.tensor (Norm.nullShare covariance))).sum().integer()
-            let s = values.narrow(0L, n - kept, kept).sqrt ()
+            let s = values.narrow(0L, n - kept, kept).sqrt()
             let v = vectors.narrow (1L, n - kept, kept)
             let root, inverse = v.mul s, (v.div s).mT
 
@@ -40,7 +40,11 @@ module internal Whitening =
             scope.MoveToOuter(root.contiguous ()), scope.MoveToOuter(inverse.contiguous ()))
 
     let private replaced (old: Axis list) (fresh: Axis) (axes: Axis list) =
-        axes |> List.collect (fun axis -> if axis = old.Head then [ fresh ] elif List.contains axis old then [] else [ axis ])
+        axes
+        |> List.collect (fun axis ->
+            if axis = old.Head then [ fresh ]
+            elif List.contains axis old then []
+            else [ axis ])
 
     let private trace (root: Tensor) = root.squared().sum().number()
 
@@ -63,7 +67,11 @@ module internal Whitening =
         let found = String.concat ", " (modes |> List.map string)
 
         [
-            if modes.IsEmpty || List.distinct modes <> modes || modes |> List.exists (fun mode -> mode < 0 || mode > last) then
+            if
+                modes.IsEmpty
+                || List.distinct modes <> modes
+                || modes |> List.exists (fun mode -> mode < 0 || mode > last)
+            then
                 TensorNetError.Unsupported("The modes of the norm", $"[{found}]", $"one or more of 0 to {last}, each once")
             elif covariance.dim () = 2L then
                 let n = modes |> List.fold (fun n mode -> n * int64 (Spec.dim spec.Output[mode] spec)) 1L
@@ -74,7 +82,7 @@ module internal Whitening =
 
     /// The whitening of a network of the given spec; None in the Frobenius norm. Errors: modes that the target has not, a Σ that does not fit them or is no
     /// covariance, all at once.
-    let create (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> =
+    let private make (absorbing: bool) (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> =
         match norm with
         | Norm.Frobenius -> Ok None
         | Norm.Weighted(modes, covariance) ->
@@ -86,7 +94,7 @@ module internal Whitening =
 
                 let core =
                     match axes with
-                    | [ axis ] ->
+                    | [ axis ] when absorbing ->
                         match Spec.carriers axis spec with
                         | [ core ] -> Some core
                         | _ -> None
@@ -109,6 +117,11 @@ module internal Whitening =
             | errors, Error more -> Error(errors @ more)
             | errors, Ok _ -> Error errors
 
+    let create (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> = make true norm spec
+
+    /// As <c>create</c>, with F as a core of its own in any case: then T' keeps what Σ does not see of T.
+    let beside (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> = make false norm spec
+
     /// A tensor with a matrix applied along some of its axes, which become one, where the first of them was.
     let private along (all: Axis list) (axes: Axis list) (matrix: Tensor) (tensor: Tensor) : Tensor =
         let others = all |> List.except axes
@@ -116,8 +129,13 @@ module internal Whitening =
         let moved = tensor.permute [| for axis in others @ axes -> place axis |]
         let rows = moved.shape[.. others.Length - 1]
         let result = moved.reshape(Array.append rows [| matrix.shape[0] |]).matmul matrix
-        let at = all |> List.filter (fun axis -> axis = axes.Head || not (List.contains axis axes)) |> List.findIndex ((=) axes.Head)
-        result.movedim([| -1L |], [| int64 at |]).contiguous ()
+
+        let at =
+            all
+            |> List.filter (fun axis -> axis = axes.Head || not (List.contains axis axes))
+            |> List.findIndex ((=) axes.Head)
+
+        result.movedim([| -1L |], [| int64 at |]).contiguous()
 
     /// K' = K × F. K is in float64.
     let target (w: Whitening) (k: Tensor) : Tensor = along w.Plain.Output w.Axes w.Root k
@@ -132,12 +150,12 @@ module internal Whitening =
                 if core.Name = fixedName then
                     let sizes = w.Axes |> List.map (fun axis -> int64 (Spec.dim axis w.Plain))
                     let first = lookup w.Plain.Cores.Head.Name
-                    (like first w.Root).reshape(Array.append (List.toArray sizes) [| w.Root.shape[1] |]).clone ()
+                    (like first w.Root).reshape(Array.append (List.toArray sizes) [| w.Root.shape[1] |]).clone()
                 elif Some core.Name = (w.Absorbed |> Option.map _.Name) then
                     let tensor = lookup core.Name
                     along core.Axes w.Axes (like tensor w.Root) tensor
                 else
-                    (lookup core.Name).clone ()
+                    (lookup core.Name).clone()
         |]
 
     /// The spec of T for one of T', whose bonds may have been cut.

@@ -4,8 +4,9 @@ using TorchSharp;
 using static Expecto.CSharp.Runner;
 using static TorchSharp.torch;
 
-namespace TensorNets.Integration;
+using Norm = TensorNets.Samples.Stability.Norm;
 
+namespace TensorNets.Integration;
 /// <summary>The sample's training, and the disturbances by which it measures layers.</summary>
 internal static class TrainingTests
 {

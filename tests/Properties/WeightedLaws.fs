@@ -15,7 +15,7 @@ let private sweeps n = { SweepOptions.defaults with MaxSweeps = n; Tolerance = 1
 /// A covariance of a given rank from a seed.
 let private covariance (seed: int) (n: int) (rank: int) : torch.Tensor =
     let x = noise seed [ int64 n; int64 rank ]
-    x.matmul(x.mT).div (Num.tensor (float rank))
+    x.matmul(x.mT).div(Num.tensor (float rank))
 
 let private size (spec: Spec) modes = modes |> List.fold (fun n mode -> n * Spec.dim spec.Output[mode] spec) 1
 
@@ -24,11 +24,7 @@ let private normOf (seed: int) (spec: Spec) : Norm =
     let n = spec.Output.Length
     let first = seed % n
 
-    let modes =
-        if seed % 4 = 0 && n > 1 then
-            [ first; (first + 1 + seed / 4 % (n - 1)) % n ]
-        else
-            [ first ]
+    let modes = if seed % 4 = 0 && n > 1 then [ first; (first + 1 + seed / 4 % (n - 1)) % n ] else [ first ]
 
     let width = size spec modes
     let rank = if seed % 3 = 0 then max 1 (width - 1) else width + 2
@@ -43,8 +39,7 @@ let private quadratic (norm: Norm) (tensor: torch.Tensor) : float =
         let d = tensor.permute([| for mode in others @ modes -> int64 mode |]).reshape(-1L, sigma.shape[0])
         d.matmul(sigma).mul(d).sum().number()
 
-let private distance norm (k: torch.Tensor) (network: Network) =
-    sqrt (max 0.0 (quadratic norm (k.minus (Contraction.reconstruct network))))
+let private distance norm (k: torch.Tensor) (network: Network) = sqrt (max 0.0 (quadratic norm (k.minus (Contraction.reconstruct network))))
 
 let private noisy (case: FormatCase) =
     let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
@@ -93,16 +88,22 @@ let private sensitivity =
                 let network = randomNetwork case.Seed case.Spec
                 let norm = normOf case.Seed case.Spec
                 let leaves = [ for core in network.Cores -> core.detach().requires_grad_ true ]
-                (Sensitivity.totalIn norm (networkOf case.Spec leaves) |> ok).backward ()
+                (Sensitivity.totalIn norm (networkOf case.Spec leaves) |> ok).backward()
                 let direction = [ for core in network.Cores -> noise case.Seed core.shape ]
                 let h = 1e-5
 
                 let at (step: float) =
-                    networkOf case.Spec (List.map2 (fun (core: torch.Tensor) (d: torch.Tensor) -> core.detach().plus (d.mul (Num.tensor step))) leaves direction)
+                    networkOf
+                        case.Spec
+                        (List.map2
+                            (fun (core: torch.Tensor) (d: torch.Tensor) -> core.detach().plus(d.mul (Num.tensor step)))
+                            leaves
+                            direction)
                     |> value norm
 
                 let slope =
-                    List.map2 (fun (leaf: torch.Tensor) (d: torch.Tensor) -> (nonNull leaf.grad).mul(d).sum().number()) leaves direction |> List.sum
+                    List.map2 (fun (leaf: torch.Tensor) (d: torch.Tensor) -> (nonNull leaf.grad).mul(d).sum().number()) leaves direction
+                    |> List.sum
 
                 // Central differences: an error of h², and rounding of S over h.
                 let s = value norm network
@@ -210,7 +211,7 @@ let private iterations =
                 let k = noisy case
                 let mode = case.Seed % case.Spec.Output.Length
                 let n = int64 (size case.Spec [ mode ])
-                let scale = (noise case.Seed [ n ]).exp ()
+                let scale = (noise case.Seed [ n ]).exp()
                 let shape = Array.init (int (k.dim ())) (fun i -> if i = mode then n else 1L)
                 let scaled (tensor: torch.Tensor) = tensor.mul (scale.reshape shape)
                 let norm = Norm.Weighted([ mode ], torch.diag (scale.squared ()))
@@ -241,11 +242,14 @@ let private iterations =
 
                 if n > 1 then
                     let x = (noise case.Seed [ int64 n; 9L ])
-                    let silent = x.mul (torch.tensor([| for i in 0 .. n - 1 -> if i = 0 then 0.0 else 1.0 |], dtype = torch.float64).unsqueeze 1L)
+
+                    let silent =
+                        x.mul (torch.tensor([| for i in 0 .. n - 1 -> if i = 0 then 0.0 else 1.0 |], dtype = torch.float64).unsqueeze 1L)
+
                     let norm = Norm.Weighted([ mode ], silent.matmul silent.mT)
                     let options = { Factorize.defaults with Sweeps = { sweeps 10 with Norm = norm } }
                     let fit = Factorize.runSpec options case.Spec k |> ok
-                    let slice = (Contraction.reconstruct fit.Network).select (int64 mode, 0L)
+                    let slice = (Contraction.reconstruct fit.Network).select(int64 mode, 0L)
                     Expect.isLessThanOrEqual (slice.norm().number()) (1e-8 * k.norm().number()) "the silent slice")
             costlyLaw "from the result of plain least squares weighted ones only lower the weighted error" (fun (case: FormatCase) ->
                 let k = noisy case
@@ -286,7 +290,11 @@ let private iterations =
                 | Error errors -> failtestf "%A" (errors |> List.map _.Message)
                 | Ok front ->
                     for point in front.Points do
-                        Expect.isLessThanOrEqual (distance norm k point.Network) (point.Bound * (1.0 + 1e-8) * sqrt (quadratic norm k)) "error"
+                        Expect.isLessThanOrEqual
+                            (distance norm k point.Network)
+                            (point.Bound * (1.0 + 1e-8) * sqrt (quadratic norm k))
+                            "error"
+
                         near 1e-6 (value norm point.Network) point.Sensitivity "S"
 
                     let s = front.Points[front.Points.Count - 1].Sensitivity * 1.5
@@ -308,7 +316,12 @@ let private iterations =
                     Correction.epc options (ErrorBound.Relative 0.9) k first |> ignore
                     Gauge.balanceIn norm first |> ignore
                     value norm first |> ignore
-                    List.iter2 (fun (a: torch.Tensor) b -> Expect.isTrue (identical a b) "bits") before (k :: sigma :: List.ofSeq first.Cores)
+
+                    List.iter2
+                        (fun (a: torch.Tensor) b -> Expect.isTrue (identical a b) "bits")
+                        before
+                        (k :: sigma :: List.ofSeq first.Cores)
+
                     Expect.isTrue (fit.Network.Cores |> Seq.forall (fun core -> core.dtype = torch.float32)) "dtype")
             testCase "the rows of a TT-matrix are weighted together" (fun () ->
                 use _ = torch.NewDisposeScope()
@@ -318,7 +331,7 @@ let private iterations =
                 let options = { Factorize.defaults with Sweeps = { sweeps 40 with Norm = norm } }
                 let fit = Factorize.run options format k |> ok
                 let plain = Factorize.run { options with Sweeps = sweeps 40 } format k |> ok
-                let error (fit: Fit) = sqrt (quadratic norm (k.minus ((Contraction.reconstruct fit.Network).reshape (6L, 6L))))
+                let error (fit: Fit) = sqrt (quadratic norm (k.minus ((Contraction.reconstruct fit.Network).reshape(6L, 6L))))
                 near 1e-6 (error fit) fit.Error "error"
                 Expect.isLessThan fit.Error (error plain) "weighted error")
         ]
@@ -330,16 +343,31 @@ let private realKernels =
             fileTest "data" "face-resnet-kernels.safetensors" (fun path ->
                 use _ = torch.NewDisposeScope()
                 let kernels, _ = safetensors path
-                let name, weight = kernels |> Map.toSeq |> Seq.filter (fun (_, w) -> w.dim () = 4L && w.shape[1] >= 64L) |> Seq.minBy (fun (_, w) -> w.numel ())
+
+                let name, weight =
+                    kernels
+                    |> Map.toSeq
+                    |> Seq.filter (fun (_, w) -> w.dim () = 4L && w.shape[1] >= 64L)
+                    |> Seq.minBy (fun (_, w) -> w.numel ())
+
                 let k = Convolution.kernelOfWeight weight
                 let n = int k.shape[0]
                 // Correlated channels of falling strength.
                 let norm = Norm.Weighted([ 0 ], covariance 3 n (n / 4) |> Norm.shrunk 0.01 |> ok)
 
-                for format in [ Format.CP 24; Format.Tucker2(24, 24); Format.TensorTrain [ 24; 24 ]; Format.TensorChain [ 3; 8; 8 ] ] do
+                for format in
+                    [
+                        Format.CP 24
+                        Format.Tucker2(24, 24)
+                        Format.TensorTrain [ 24; 24 ]
+                        Format.TensorChain [ 3; 8; 8 ]
+                    ] do
                     let options = { Factorize.defaults with Sweeps = { sweeps 20 with Tolerance = 1e-6 } }
                     let plain = Factorize.run options format k |> ok
-                    let weighted = Factorize.run { options with Sweeps = { options.Sweeps with Norm = norm } } format k |> ok
+
+                    let weighted =
+                        Factorize.run { options with Sweeps = { options.Sweeps with Norm = norm } } format k |> ok
+
                     Expect.isLessThan weighted.Error (distance norm k plain.Network) $"{name}, {Format.name format}")
         ]
 
@@ -384,16 +412,25 @@ let private refusals =
             refusal "a covariance of another size" (fun () -> Norm.Weighted([ 0 ], eye 5L)) (function
                 | [ TensorNetError.Shape("The covariance", [ 5L; 5L ], _) ] -> true
                 | _ -> false)
-            refusal "a covariance that is no matrix" (fun () -> Norm.Weighted([ 0 ], torch.ones (4L, dtype = torch.float64))) (List.exists _.IsShape)
+            refusal
+                "a covariance that is no matrix"
+                (fun () -> Norm.Weighted([ 0 ], torch.ones (4L, dtype = torch.float64)))
+                (List.exists _.IsShape)
             refusal "a covariance that is zero" (fun () -> Norm.Weighted([ 0 ], torch.zeros_like (eye 4L))) (List.exists _.IsZeroTensor)
-            refusal "a covariance with NaN" (fun () -> Norm.Weighted([ 0 ], (eye 4L).mul (Num.tensor nan))) (List.exists _.IsNotFinite)
+            refusal "a covariance with NaN" (fun () -> Norm.Weighted([ 0 ], (eye 4L).mul(Num.tensor nan))) (List.exists _.IsNotFinite)
             refusal "a covariance of whole numbers" (fun () -> Norm.Weighted([ 0 ], (eye 4L).``to`` torch.int64)) (List.exists _.IsDType)
-            refusal "a covariance that is not symmetric" (fun () -> Norm.Weighted([ 0 ], noise 1 [ 4L; 4L ])) (List.exists _.IsNotCovariance)
-            refusal "a covariance with a negative eigenvalue" (fun () -> Norm.Weighted([ 0 ], (eye 4L).neg ())) (List.exists _.IsNotCovariance)
+            refusal
+                "a covariance that is not symmetric"
+                (fun () -> Norm.Weighted([ 0 ], noise 1 [ 4L; 4L ]))
+                (List.exists _.IsNotCovariance)
+            refusal
+                "a covariance with a negative eigenvalue"
+                (fun () -> Norm.Weighted([ 0 ], (eye 4L).neg()))
+                (List.exists _.IsNotCovariance)
             testCase "a target that lies where Σ vanishes" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let first: torch.Tensor = torch.tensor ([| 1.0; 0.0; 0.0 |], dtype = torch.float64)
-                let k = (noise 1 [ 3L; 4L ]).mul (first.unsqueeze 1L)
+                let k = (noise 1 [ 3L; 4L ]).mul(first.unsqueeze 1L)
                 let norm = Norm.Weighted([ 0 ], torch.diag ((torch.ones_like first).minus first))
 
                 match Factorize.run { Factorize.defaults with Sweeps = { sweeps 3 with Norm = norm } } (Format.TensorTrain [ 1 ]) k with
@@ -402,9 +439,9 @@ let private refusals =
             testCase "shrinking keeps the trace and ends at the identity" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let sigma = covariance 1 4 2
-                let trace (m: torch.Tensor) = m.trace().number ()
+                let trace (m: torch.Tensor) = m.trace().number()
                 near 1e-12 (trace (Norm.shrunk 0.3 sigma |> ok)) (trace sigma) "trace"
-                close 1e-12 (Norm.shrunk 1.0 sigma |> ok) ((eye 4L).mul (Num.tensor (trace sigma / 4.0))) "the identity"
+                close 1e-12 (Norm.shrunk 1.0 sigma |> ok) ((eye 4L).mul(Num.tensor (trace sigma / 4.0))) "the identity"
 
                 for share in [ -0.1; 1.1; nan ] do
                     Expect.isTrue (Norm.shrunk share sigma).IsError "share")
