@@ -41,6 +41,8 @@ module Als =
 
                 match attempt (gram.plus (eye.mul mean)) with
                 | Some factor -> eye.expand_as(gram).cholesky_solve factor
+                // The decomposition would throw: NaN instead, so that the sweep is undone.
+                | None when not (gram.isfinite().all().truth()) -> gram.mul (Num.tensor nan)
                 | None -> torch.linalg.pinv (gram, hermitian = true)
 
         Environment.along i inverse x |> scope.MoveToOuter

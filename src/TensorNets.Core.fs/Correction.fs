@@ -140,7 +140,16 @@ module Correction =
 
             blocks
             |> List.iteri (fun i block ->
-                match solveBlock full block lookup target bound current lambdas[i] with
+                // From NaN decompositions would throw: the sweep ends as it is and is undone.
+                let result =
+                    if Double.IsFinite current then
+                        solveBlock full block lookup target bound current lambdas[i]
+                    else
+                        Kept
+
+                match result with
+                | Moved(core, _)
+                | LeastSquares core when not (core.isfinite().all().truth()) -> current <- nan
                 | Moved(core, lambda) ->
                     lambdas[i] <- Some lambda
                     current <- bound
@@ -154,7 +163,7 @@ module Correction =
                 | Ok(s, _) -> s
                 | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).number()
 
-            Fit.explicitError full target lookup, s
+            (if Double.IsFinite current then Fit.explicitError full target lookup else nan), s
 
         let flat () = torch.cat [| for i in 0 .. blocks.Length - 1 -> cores[i].reshape -1L |]
 
@@ -253,10 +262,12 @@ module Correction =
 
                             // Where blocks crawl or the bound is all but zero, all cores may still move together.
                             let crawls = stop <> Stop.Converged || bound < jointBelow * norm
+                            let finite = Double.IsFinite(Fit.explicitError full k (Fit.lookup spec cores))
 
                             let joint =
                                 if
                                     crawls
+                                    && finite
                                     && hasAllFree spec
                                     && Spec.parameters spec <= Joint.limit
                                     && not options.Cancellation.IsCancellationRequested

@@ -62,8 +62,12 @@ module Factorize =
             | None ->
                 runSpec options spec target
                 |> Result.bind (fun fit ->
-                    use fit = fit
-                    correct options (ErrorBound.Absolute fit.Error) target fit.Network)
+                    // Cancelled before anything of the target was found: no bound to correct within.
+                    if fit.RelativeError >= 1.0 then
+                        Ok fit
+                    else
+                        use fit = fit
+                        correct options (ErrorBound.Absolute fit.Error) target fit.Network)
             | Some bound ->
                 Starts.best options.Sweeps _.Sensitivity options.Starts (fun i ->
                     if i > 0 then
