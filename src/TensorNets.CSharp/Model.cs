@@ -20,6 +20,10 @@ public static class Model
     public static FactorizedConv2d Compress(Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
         TensorNets.Compress.layer(FitOptions.Or(options).Factorize, Results.Option(bound), format, path, model).OrThrow();
 
+    /// <summary>Σ, the mean of x xᵀ over the inputs of the layer at a path while batches run through the model in evaluation mode; for <see cref="Norms.Weighted(Tensor, int)"/>.</summary>
+    public static Tensor Covariance(Module<Tensor, Tensor> model, string path, IEnumerable<Tensor> batches) =>
+        Calibration.covariance(path, batches, model).OrThrow();
+
     /// <summary>The submodule at a path.</summary>
     public static Module Find(Module model, string path) => Surgery.find(path, model).OrThrow();
 

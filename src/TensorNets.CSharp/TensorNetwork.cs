@@ -8,6 +8,7 @@ namespace TensorNets.CSharp;
 /// <param name="Seed">The seed of whatever noise a start needs.</param>
 /// <param name="RandomStart">Start from white noise instead of singular value decompositions.</param>
 /// <param name="Starts">How many starts; the second and further ones are white noise. The best is kept.</param>
+/// <param name="Norm">The norm of the error and of S, from <see cref="Norms"/>; null: Frobenius.</param>
 /// <param name="Progress">Told after each sweep.</param>
 /// <param name="Cancellation">Cancelled: the best so far is returned.</param>
 public sealed record FitOptions(
@@ -16,6 +17,7 @@ public sealed record FitOptions(
     ulong Seed = 0,
     bool RandomStart = false,
     int Starts = 1,
+    Norm? Norm = null,
     IProgress<FitProgress>? Progress = null,
     CancellationToken Cancellation = default)
 {
@@ -23,7 +25,8 @@ public sealed record FitOptions(
         MaxSweeps,
         Tolerance,
         Results.Option(Progress),
-        Cancellation);
+        Cancellation,
+        Norm ?? Norms.Frobenius);
 
     internal FactorizeOptions Factorize => new(Sweeps, RandomStart ? Start.Random : Start.Svd, Seed, Starts);
 
@@ -88,6 +91,9 @@ public static class TensorNetwork
     /// <summary>The network of least sensitivity with the same tensor.</summary>
     public static Network Balance(Network network) => Gauge.balance(network).OrThrow();
 
+    /// <summary>The network of least sensitivity in a norm with the same tensor.</summary>
+    public static Network Balance(Network network, Norm norm) => Gauge.balanceIn(norm, network).OrThrow();
+
     /// <summary>The least sensitive network found within an error bound of a target, from a network (error-preserving correction).</summary>
     public static Fit Correct(Tensor target, Network start, ErrorBound bound, FitOptions? options = null) =>
         Correction.epc(FitOptions.Or(options).Sweeps, bound, target, start).OrThrow();
@@ -117,6 +123,9 @@ public static class TensorNetwork
 
     /// <summary>S, a differentiable scalar: the expected squared change of the tensor per unit of white noise in the cores.</summary>
     public static Tensor Sensitivity(Network network) => TensorNets.Sensitivity.total(network);
+
+    /// <summary>S in a norm: the expected squared change of the tensor, measured in that norm, per unit of white noise in the cores. Differentiable.</summary>
+    public static Tensor Sensitivity(Network network, Norm norm) => TensorNets.Sensitivity.totalIn(norm, network).OrThrow();
 
     /// <summary>The kernel tensor [in, kernel positions, out] of a dense weight [out, in, height, width].</summary>
     public static Tensor KernelOfWeight(Tensor weight) => Convolution.kernelOfWeight(weight);

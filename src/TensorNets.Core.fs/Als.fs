@@ -41,6 +41,8 @@ module Als =
 
                 match attempt (gram.plus (eye.mul mean)) with
                 | Some factor -> eye.expand_as(gram).cholesky_solve factor
+                // The decomposition would throw: NaN instead, so that the sweep is undone.
+                | None when not (gram.isfinite().all().truth()) -> gram.mul (Num.tensor nan)
                 | None -> torch.linalg.pinv (gram, hermitian = true)
 
         Environment.along i inverse x |> scope.MoveToOuter
@@ -98,14 +100,7 @@ module Als =
         let sweeps, stop, trace = loop 0 first [ first ]
         sweeps, stop, List.rev trace
 
-    /// <summary>Alternating least squares from a start.</summary>
-    /// <remarks>The error never rises beyond rounding. Computed in float64 and returned in the dtype of the target; the start is not changed.
-    /// Cost per sweep: for each core, one contraction of K with its environment and a solve of the size of the core's bonds; a Tucker core is solved
-    /// branch by branch, never as one matrix.</remarks>
-    /// <param name="options">Sweeps, tolerance on the relative change of the error, progress, cancellation.</param>
-    /// <param name="target">K, of the shape of the network's output.</param>
-    /// <param name="start">The network to start from.</param>
-    let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+    let private frobenius (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
 
@@ -126,3 +121,13 @@ module Als =
                 for core in cores do
                     core.Dispose()
         | errors -> Error errors
+
+    /// <summary>Alternating least squares from a start.</summary>
+    /// <remarks>The error, in the norm of the options, never rises beyond rounding. Computed in float64 and returned in the dtype of the target; the start is
+    /// not changed. Cost per sweep: for each core, one contraction of K with its environment and a solve of the size of the core's bonds; a Tucker core
+    /// is solved branch by branch, never as one matrix. A weighted norm adds one eigendecomposition of Σ. Errors: those of a target and of a norm.</remarks>
+    /// <param name="options">Sweeps, tolerance on the relative change of the error, norm, progress, cancellation.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Weighted.from frobenius options target start

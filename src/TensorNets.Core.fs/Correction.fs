@@ -112,6 +112,9 @@ module Correction =
     /// The share of S that a search must have gained for another one.
     let private worthAnother = 2e-3
 
+    /// Whether no core is fixed, which the joint methods cannot do.
+    let private hasAllFree (spec: Spec) = (Spec.freeCores spec).Length = spec.Cores.Length
+
     /// How many sweeps are combined into an extrapolated point.
     let private accelerationDepth = 8
 
@@ -131,7 +134,16 @@ module Correction =
 
             blocks
             |> List.iteri (fun i block ->
-                match solveBlock full block lookup target bound current lambdas[i] with
+                // From NaN decompositions would throw: the sweep ends as it is and is undone.
+                let result =
+                    if Double.IsFinite current then
+                        solveBlock full block lookup target bound current lambdas[i]
+                    else
+                        Kept
+
+                match result with
+                | Moved(core, _)
+                | LeastSquares core when not (core.isfinite().all().truth()) -> current <- nan
                 | Moved(core, lambda) ->
                     lambdas[i] <- Some lambda
                     current <- bound
@@ -145,14 +157,14 @@ module Correction =
                 | Ok(s, _) -> s
                 | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).number()
 
-            Fit.explicitError full target lookup, s
+            (if Double.IsFinite current then Fit.explicitError full target lookup else nan), s
 
-        let flat () = Landscape.flat cores
+        let flat () = Landscape.flat (Array.truncate blocks.Length cores)
 
         let put (scope: DisposeScope) (vector: Tensor) =
             let mutable from = 0L
 
-            for i in 0 .. cores.Length - 1 do
+            for i in 0 .. blocks.Length - 1 do
                 let size = cores[i].numel()
                 Fit.replace scope cores i ((vector.narrow (0L, from, size)).reshape(cores[i].shape).clone())
                 from <- from + size
@@ -181,7 +193,10 @@ module Correction =
         let land = lazy Landscape.make spec target
 
         let searchable =
-            Spec.parameters spec > Joint.limit && spec.Cores.Length > 1 && bound >= jointBelow * norm
+            hasAllFree spec
+            && Spec.parameters spec > Joint.limit
+            && spec.Cores.Length > 1
+            && bound >= jointBelow * norm
 
         /// A point found by moving all cores together, put in place for the next sweep to bring to the bound; the steps that took.
         let search n again =
@@ -243,15 +258,7 @@ module Correction =
         best.Restore()
         n, stop, List.rev trace
 
-    /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
-    /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9). From one that does not, least squares first
-    /// bring the error down. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
-    /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
-    /// <param name="options">Sweeps, tolerance on the relative change of S, progress, cancellation.</param>
-    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
-    /// <param name="target">K, of the shape of the network's output.</param>
-    /// <param name="start">The network to start from.</param>
-    let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+    let private frobenius (bound: ErrorBound) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
         let spec = start.Spec
@@ -289,9 +296,16 @@ module Correction =
 
                             // Where blocks crawl or the bound is all but zero, all cores may still move together.
                             let crawls = stop <> Stop.Converged || bound < jointBelow * norm
+                            let finite = Double.IsFinite(Fit.explicitError full k (Fit.lookup spec cores))
 
                             let joint =
-                                if crawls && Spec.parameters spec <= Joint.limit && not options.Cancellation.IsCancellationRequested then
+                                if
+                                    crawls
+                                    && finite
+                                    && hasAllFree spec
+                                    && Spec.parameters spec <= Joint.limit
+                                    && not options.Cancellation.IsCancellationRequested
+                                then
                                     Joint.run options spec k bound feasibility (List.last trace) cores
                                 else
                                     []
@@ -304,3 +318,15 @@ module Correction =
                     for core in cores do
                         core.Dispose()
         | errors -> Error errors
+
+    /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
+    /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the
+    /// options. From one that does not, least squares first
+    /// bring the error down. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
+    /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
+    /// <param name="options">Sweeps, tolerance on the relative change of S, norm, progress, cancellation.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Weighted.from (frobenius bound) options target start

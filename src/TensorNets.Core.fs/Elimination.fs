@@ -21,7 +21,8 @@ module internal Elimination =
     let private messageName i = $"^{i}"
     let private tangentName i = $"!{i}"
 
-    type private Message = { Index: int; Axes: Axis list }
+    /// Varies: a core that is not fixed went into it, so that it has a tangent.
+    type private Message = { Index: int; Axes: Axis list; Varies: bool }
 
     let private doubledAxes (spec: Spec) (axes: Axis list) =
         axes
@@ -82,8 +83,9 @@ module internal Elimination =
 
                 let tangents =
                     [
-                        float (Spec.ownSize core spec), network (values @ identities) output
-                        for m in inside do
+                        if not (Spec.isFixed core spec) then
+                            Spec.multiplicity core spec, network (values @ identities) output
+                        for m in inside |> List.filter _.Varies do
                             let others = values |> List.filter (fun v -> v.Name <> messageName m.Index)
                             1.0, network (asCore tangentName m :: others @ copies) output
                     ]
@@ -100,7 +102,7 @@ module internal Elimination =
 
                 absorb
                     (rest |> List.filter (fun other -> other.Name <> core.Name))
-                    ({ Index = index; Axes = edge } :: left)
+                    ({ Index = index; Axes = edge; Varies = not tangents.IsEmpty } :: left)
                     (node :: nodes)
                     (index + 1)
 
@@ -115,6 +117,7 @@ module internal Elimination =
                     Value = None
                     Tangents =
                         several
+                        |> List.filter _.Varies
                         |> List.map (fun m ->
                             let others = several |> List.filter (fun o -> o.Index <> m.Index) |> List.map (asCore messageName)
                             1.0, network (asCore tangentName m :: others) [])
@@ -158,11 +161,12 @@ module internal Elimination =
                     results.Tail
                 | None -> results
 
-            made[tangentName i] <-
-                List.map2
-                    (fun (weight, _) (tensor: Tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.tensor weight))
-                    node.Tangents
-                    tangents
-                |> List.reduce (fun a b -> a.plus (b)))
+            if not tangents.IsEmpty then
+                made[tangentName i] <-
+                    List.map2
+                        (fun (weight, _) (tensor: Tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.tensor weight))
+                        node.Tangents
+                        tangents
+                    |> List.reduce (fun a b -> a.plus (b)))
 
         made[tangentName (nodes.Length - 1)] |> scope.MoveToOuter

@@ -65,6 +65,8 @@ module internal Environment =
 
         let gram = Spec.doubled group opened output spec |> plan
 
+        let free = group |> List.filter (fun other -> not (Spec.isFixed other spec))
+
         let weight (j: Core) =
             let rest = group |> List.filter (fun other -> other.Name <> j.Name)
 
@@ -83,13 +85,13 @@ module internal Environment =
                     output
                     copies
 
-            float (Spec.ownSize j spec), plan network
+            Spec.multiplicity j spec, plan network
 
         {
             Columns = columns
             Gram = gram
-            Weights = group |> List.map weight
-            Diagonal = group |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes))
+            Weights = free |> List.map weight
+            Diagonal = free |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes))
         }
 
     /// The block of one core.
@@ -125,8 +127,8 @@ module internal Environment =
             Dims = spec.Dims
         }
 
-    /// The blocks of all cores, in order.
-    let blocks (spec: Spec) : Block list = spec.Cores |> List.map (block spec)
+    /// The blocks of all cores that are not fixed, in order.
+    let blocks (spec: Spec) : Block list = Spec.freeCores spec |> List.map (block spec)
 
     let size (axes: Axis list) (block: Block) = axes |> List.fold (fun product axis -> product * int64 block.Dims[axis]) 1L
 
@@ -204,18 +206,24 @@ module internal Environment =
             block.Branches
 
     /// W of each branch: batch × columns × columns.
-    let weights (block: Block) lookup target : Tensor list =
+    let weights (block: Block) lookup (target: Tensor) : Tensor list =
         use scope = torch.NewDisposeScope()
 
         [
             for branch in block.Branches ->
                 let p = size branch.Columns block
 
-                evaluate block lookup target (branch.Weights |> List.map snd)
-                |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
-                |> List.reduce (fun a b -> a.plus (b))
-                |> _.reshape(size block.Batch block, p, p)
-                |> scope.MoveToOuter
+                let shape = [| size block.Batch block; p; p |]
+
+                // A branch of fixed cores adds nothing to S.
+                if branch.Weights.IsEmpty then
+                    torch.zeros (shape, dtype = target.dtype, device = target.device) |> scope.MoveToOuter
+                else
+                    evaluate block lookup target (branch.Weights |> List.map snd)
+                    |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
+                    |> List.reduce (fun (a: Tensor) b -> a.plus b)
+                    |> _.reshape(shape)
+                    |> scope.MoveToOuter
         ]
 
     /// C = K·E_k in the shape in which the block is solved.

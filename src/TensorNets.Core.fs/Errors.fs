@@ -119,6 +119,7 @@ type TensorNetError =
     | Shape of what: string * found: int64 list * expected: string
     | NotFinite of what: string * count: int64
     | ZeroTensor of what: string
+    | NotCovariance of found: string
     | ErrorBound of found: string * expected: string
     | Unreachable of bound: float * reached: float
     | RankDeficientBond of bond: string * rank: int * dimension: int
@@ -143,6 +144,7 @@ type TensorNetError =
         | Shape(what, found, expected) -> $"{what} has shape {shape found}; expected {expected}."
         | NotFinite(what, count) -> $"{what} has {count} entries that are NaN or infinite; expected finite numbers."
         | ZeroTensor what -> $"{what} is zero everywhere; expected at least one entry that is not."
+        | NotCovariance found -> $"The covariance has {found}; expected a symmetric positive semidefinite matrix."
         | ErrorBound(found, expected) -> $"The error bound is {found}; expected {expected}."
         | Unreachable(bound, reached) ->
             $"The error bound {bound:G6} cannot be met at these ranks from this start; the smallest error reached is {reached:G6}."

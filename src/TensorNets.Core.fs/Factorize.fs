@@ -20,7 +20,7 @@ module Factorize =
         let seed = Starts.seed options.Seed i
 
         match options.Start with
-        | Start.Svd when i = 0 -> Svd.start seed spec target
+        | Start.Svd when i = 0 -> Weighted.start options.Sweeps.Norm (Svd.start seed) spec target
         | _ -> Svd.noise seed spec target
 
     let private leastSquares (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Fit, TensorNetError list> =
@@ -62,8 +62,12 @@ module Factorize =
             | None ->
                 runSpec options spec target
                 |> Result.bind (fun fit ->
-                    use fit = fit
-                    correct options (ErrorBound.Absolute fit.Error) target fit.Network)
+                    // Cancelled before anything of the target was found: no bound to correct within.
+                    if fit.RelativeError >= 1.0 then
+                        Ok fit
+                    else
+                        use fit = fit
+                        correct options (ErrorBound.Absolute fit.Error) target fit.Network)
             | Some bound ->
                 Starts.best options.Sweeps _.Sensitivity options.Starts (fun i ->
                     if i > 0 then
@@ -107,19 +111,55 @@ module Factorize =
         |> Result.mapError (List.map TensorNetError.Format)
         |> Result.map (fun spec -> spec, target.reshape (List.toArray (Spec.shape spec)))
 
+    /// The norm over the modes of the spec's output: those of a TT-matrix are factors of the matrix's.
+    let private splitNorm (format: Format) (options: FactorizeOptions) : FactorizeOptions =
+        match format, options.Sweeps.Norm with
+        | Format.TensorTrainMatrix(rows, columns, _), Norm.Weighted(modes, covariance) ->
+            let factors mode =
+                match mode with
+                | 0 -> [ 0 .. rows.Length - 1 ]
+                | 1 -> [ rows.Length .. rows.Length + columns.Length - 1 ]
+                | other -> [ other + rows.Length + columns.Length ]
+
+            { options with
+                Sweeps = { options.Sweeps with Norm = Norm.Weighted(List.collect factors modes, covariance) }
+            }
+        | _ -> options
+
     /// <summary>A network of the given format near a target, as alternating least squares leave it (<c>runSpec</c>).</summary>
     let run (options: FactorizeOptions) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = torch.NewDisposeScope()
 
         prepared format target
-        |> Result.bind (fun (spec, k) -> runSpec options spec k |> Result.map Fit.toOuterScope)
+        |> Result.bind (fun (spec, k) -> runSpec (splitNorm format options) spec k |> Result.map Fit.toOuterScope)
 
     /// <summary>The least sensitive network of the given format: <c>run</c>, then <c>Correction.epc</c> within an error bound (<c>stableSpec</c>).</summary>
     let stable (options: FactorizeOptions) (bound: ErrorBound option) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = torch.NewDisposeScope()
 
         prepared format target
-        |> Result.bind (fun (spec, k) -> stableSpec options bound spec k |> Result.map Fit.toOuterScope)
+        |> Result.bind (fun (spec, k) -> stableSpec (splitNorm format options) bound spec k |> Result.map Fit.toOuterScope)
+
+    /// As <c>toBound</c> on the whitened target, with room in the bound for the rounding of the result.
+    let private weightedToBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
+        let onWhitened (sweeps: SweepOptions) (k: Tensor) =
+            ErrorBound.resolve bound (k.norm().number())
+            |> Result.bind (fun delta ->
+                let cast = if target.dtype = torch.float64 then 0.0 else Selection.castShare * k.norm().number()
+                let inner = if delta > 2.0 * cast then delta - cast else delta
+                Selection.run { options with Sweeps = sweeps } (ErrorBound.Absolute inner) family k)
+
+        FormatFamily.spec (target.shape |> Array.map int |> List.ofArray) family
+        |> Result.mapError (List.map TensorNetError.Format)
+        |> Result.bind (fun spec -> Weighted.over onWhitened options.Sweeps spec target)
+        |> Result.bind (fun fit ->
+            ErrorBound.resolve bound (fit.Error / fit.RelativeError)
+            |> Result.bind (fun delta ->
+                if fit.Error <= delta * (1.0 + 1e-9) then
+                    Ok fit
+                else
+                    use fit = fit
+                    Error [ TensorNetError.Unreachable(delta, fit.Error) ]))
 
     /// <summary>The smallest network found in a family whose error meets a bound: <c>‖K − T‖ ≤ δ(1 + 1e-9)</c>, or an error.</summary>
     /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation (<c>Svd.start</c>) is at
@@ -139,7 +179,10 @@ module Factorize =
     /// <param name="family">The format without its ranks.</param>
     /// <param name="target">K.</param>
     let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
-        checkedBy options (fun options -> Selection.run options bound family target)
+        checkedBy options (fun options ->
+            match options.Sweeps.Norm with
+            | Norm.Frobenius -> Selection.run options bound family target
+            | _ -> weightedToBound options bound family target)
 
     /// <summary>As <c>toBound</c>, and then the least sensitive network of these ranks within the bound (<c>Correction.epc</c>).</summary>
     /// <remarks>S is what this size has at this error: a network with a rank to spare can be far less sensitive.</remarks>

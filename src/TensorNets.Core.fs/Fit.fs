@@ -5,7 +5,7 @@ open System.Collections.Generic
 open System.Threading
 open TorchSharp
 
-/// <summary>How far a network may be from its target, in the Frobenius norm.</summary>
+/// <summary>How far a network may be from its target, in the norm of the options.</summary>
 [<RequireQualifiedAccess>]
 type ErrorBound =
     /// ‖K − T‖ ≤ δ.
@@ -47,7 +47,7 @@ type FitProgress =
     {
         Sweep: int
         MaxSweeps: int
-        /// ‖K − T‖ / ‖K‖.
+        /// ‖K − T‖ / ‖K‖ in the norm asked for.
         RelativeError: float
         /// S, or NaN where the iteration does not compute it.
         Sensitivity: float
@@ -64,13 +64,21 @@ type SweepOptions =
         Tolerance: float
         Progress: IProgress<FitProgress> option
         Cancellation: CancellationToken
+        /// The norm of the error and of S; by default Frobenius. Bounds and what is reported are in this norm.
+        Norm: Norm
     }
 
 [<RequireQualifiedAccess>]
 module SweepOptions =
     /// At most 200 sweeps, until a sweep changes less than 1e-7 of the value.
     let defaults =
-        { MaxSweeps = 200; Tolerance = 1e-7; Progress = None; Cancellation = CancellationToken.None }
+        {
+            MaxSweeps = 200
+            Tolerance = 1e-7
+            Progress = None
+            Cancellation = CancellationToken.None
+            Norm = Norm.Frobenius
+        }
 
     let internal report (options: SweepOptions) sweep relativeError sensitivity =
         match options.Progress with
@@ -90,11 +98,11 @@ module SweepOptions =
 type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, sweeps: int, stop: Stop, trace: float list) =
     /// The network, in the dtype of the target.
     member _.Network = network
-    /// ‖K − T‖, from the explicit difference in float64.
+    /// ‖K − T‖ in the norm asked for, from the explicit difference in float64.
     member _.Error = error
-    /// ‖K − T‖ / ‖K‖.
+    /// ‖K − T‖ / ‖K‖ in the norm asked for.
     member _.RelativeError = error / targetNorm
-    /// S.
+    /// S in the norm asked for.
     member _.Sensitivity = sensitivity
     /// The sweeps that were run.
     member _.Sweeps = sweeps

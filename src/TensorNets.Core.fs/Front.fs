@@ -124,18 +124,7 @@ module Front =
 
         fits, errors
 
-    /// <summary>The front S over δ, by warm-started continuation from a network.</summary>
-    /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>) from the start, from the point with the next tighter bound and, where
-    /// least squares lead down, from that with the next looser one. Hence S never rises with the bound, and no point is worse than
-    /// <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the target; the start is not changed.</para>
-    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far. Bonds of the start that are rank deficient are cut first.</para>
-    /// <para>Errors: those of a target; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound is met, those of the
-    /// loosest one.</para></remarks>
-    /// <param name="options">The iteration of each correction; its progress counts the sweeps of one correction at a time.</param>
-    /// <param name="bounds">Bounds on ‖K − T‖ / ‖K‖, 0 ≤ bound &lt; 1, in any order; duplicates count once.</param>
-    /// <param name="target">K, of the shape of the network's output.</param>
-    /// <param name="start">The network to start from.</param>
-    let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<FrontResult, TensorNetError list> =
+    let private frobenius (bounds: float list) (options: SweepOptions) (target: Tensor) (start: Network) (back: Fit -> Fit) =
         use _ = torch.no_grad ()
 
         match Check.forSpec start.Spec target @ check bounds with
@@ -159,7 +148,7 @@ module Front =
                 [
                     for bound, fit in Array.zip bounds fits do
                         match fit with
-                        | Some fit -> new FrontPoint(bound, finished fit |> Fit.toOuterScope)
+                        | Some fit -> new FrontPoint(bound, finished fit |> back |> Fit.toOuterScope)
                         | None -> ()
                 ]
 
@@ -177,3 +166,17 @@ module Front =
                     )
                 )
         | errors -> Error errors
+
+    /// <summary>The front S over δ, by warm-started continuation from a network.</summary>
+    /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>), in the norm of the options, from the start, from the point with the next tighter bound and, where
+    /// least squares lead down, from that with the next looser one. Hence S never rises with the bound, and no point is worse than
+    /// <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the target; the start is not changed.</para>
+    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far. Bonds of the start that are rank deficient are cut first.</para>
+    /// <para>Errors: those of a target and of a norm; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound is met, those of the
+    /// loosest one.</para></remarks>
+    /// <param name="options">The iteration of each correction; its progress counts the sweeps of one correction at a time.</param>
+    /// <param name="bounds">Bounds on ‖K − T‖ / ‖K‖, 0 ≤ bound &lt; 1, in any order; duplicates count once.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<FrontResult, TensorNetError list> =
+        Weighted.fromMany (frobenius bounds) options target start

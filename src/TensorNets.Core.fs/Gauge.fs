@@ -30,7 +30,9 @@ module Gauge =
         let opened = Set.ofList spec.Output
         let position (core: Core) = List.findIndex ((=) core) spec.Cores
 
-        let ordinary axis = not (opened.Contains axis) && (Spec.carriers axis spec).Length = 2
+        let free axis = Spec.carriers axis spec |> List.filter (fun core -> not (Spec.isFixed core spec))
+
+        let ordinary axis = not (opened.Contains axis) && (Spec.carriers axis spec).Length = 2 && (free axis).Length = 2
 
         let doubleLayer (core: Core) (free: Axis list) (output: Axis list) =
             let shared = (opened + Set.ofList core.Axes) - Set.ofList free
@@ -64,7 +66,7 @@ module Gauge =
             spec.Dims.Keys
             |> Seq.filter (ordinary >> not)
             |> Seq.choose (fun axis ->
-                match Spec.carriers axis spec with
+                match free axis with
                 | carriers when carriers.Length >= 2 ->
                     Some(Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core [] [ axis ])))
                 | _ -> None)
@@ -134,7 +136,7 @@ module Gauge =
 
         match bond with
         | Matrix link ->
-            let size core = Num.tensor (float (Spec.ownSize spec.Cores[core] spec))
+            let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
             let dimOf axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
             let width, batch = dimOf link.Bonds, dimOf link.Along
 
@@ -166,7 +168,7 @@ module Gauge =
         | Scaling(axis, carriers, terms) ->
             let c =
                 List.map2
-                    (fun i (term: Tensor) -> term.mul(Num.tensor (float (Spec.ownSize spec.Cores[i] spec))).maximum(Num.tensor 0.0))
+                    (fun i (term: Tensor) -> term.mul(Num.tensor (Spec.multiplicity spec.Cores[i] spec)).maximum(Num.tensor 0.0))
                     carriers
                     (run terms)
 
@@ -239,6 +241,30 @@ module Gauge =
             finally
                 for core in cores do
                     core.Dispose()
+
+    /// <summary>The network of least sensitivity in a norm (<c>Sensitivity.totalIn</c>) among those that differ from the given one by a gauge.</summary>
+    /// <remarks>As <c>balance</c>; in the Frobenius norm the same. Errors: those of <c>balance</c> and of a norm.</remarks>
+    let balanceIn (norm: Norm) (network: Network) : Result<Network, TensorNetError list> =
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+
+        let owned (network: Network) =
+            for core in network.Cores do
+                scope.MoveToOuter core |> ignore
+
+            network
+
+        Whitening.beside norm network.Spec
+        |> Result.bind (function
+            | None -> balance network |> Result.map owned
+            | Some w ->
+                use whitened = Whitening.network w network
+
+                balance whitened
+                |> Result.map (fun balanced ->
+                    use balanced = balanced
+                    use plain = Whitening.plain w balanced
+                    Network.copyAs network.DType plain |> owned))
 
     /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in a core.</summary>
     /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays; <c>balance</c>

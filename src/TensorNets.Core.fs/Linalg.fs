@@ -39,14 +39,15 @@ module Linalg =
 
         let definite = share > 1e-10
 
+        let weightTrace = weight.diagonal(dim1 = -2L, dim2 = -1L).sum -1L
+        let none = weightTrace.le (Num.tensor 0.0)
+
         let alpha =
             if definite then
-                torch.zeros_like (weight.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L))
+                torch.zeros_like weightTrace
             else
-                weight
-                    .diagonal(dim1 = -2L, dim2 = -1L)
-                    .sum(-1L)
-                    .div(gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
+                let share = weightTrace.div (gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
+                torch.where (none, torch.ones_like share, share)
 
         let m = symmetric (weight.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
 
@@ -61,6 +62,7 @@ module Linalg =
         let g = g.maximum (Num.tensor 0.0)
         let v = root.matmul u
         let w = torch.ones_like(g).minus(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
+        let w = torch.where (none.unsqueeze -1L, torch.zeros_like w, w)
 
         {|
             V = scope.MoveToOuter v

@@ -134,19 +134,7 @@ module Mirror =
             dispose fit
             None
 
-    /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s.</summary>
-    /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends. S ≤ s(1 + 1e-9).
-    /// The error is within 1e-5 (<c>tolerance</c>) of the least δ at which <c>Correction.epc</c> on the way reached s; that is the least error where
-    /// correction has converged to the best network. Never worse than a start that meets s and is balanced. Where s exceeds what least squares
-    /// need, the error of least squares.</para>
-    /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about ten steps.
-    /// Cancelled: the best so far that meets s.</para>
-    /// <para>Errors: those of a target; s that is NaN, infinite, zero or negative, or so small that only rounding would be left of the target.</para></remarks>
-    /// <param name="options">The iteration of each correction.</param>
-    /// <param name="s">The bound on S.</param>
-    /// <param name="target">K, of the shape of the network's output.</param>
-    /// <param name="start">The network to start from.</param>
-    let leastError (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+    let private frobenius (s: float) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         use _ = torch.no_grad ()
 
         let errors =
@@ -179,3 +167,21 @@ module Mirror =
                 Fit.make target.dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)
                 |> Fit.toOuterScope)
         | errors -> Error errors
+
+    /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
+    /// both in the norm of the options.</summary>
+    /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends. S ≤ s(1 + 1e-9).
+    /// The error is within 1e-5 (<c>tolerance</c>) of the least δ at which <c>Correction.epc</c> on the way reached s; that is the least error where
+    /// correction has converged to the best network. Never worse than a start that meets s and is balanced. Where s exceeds what least squares
+    /// need, the error of least squares.</para>
+    /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about ten steps.
+    /// Cancelled: the best so far that meets s.</para>
+    /// <para>Errors: those of a target and of a norm; s that is NaN, infinite, zero or negative, or so small that only rounding would be left of the target.</para></remarks>
+    /// <param name="options">The iteration of each correction.</param>
+    /// <param name="s">The bound on S.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    let leastError (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        // A weighted problem is solved in float64 and rounded afterwards.
+        let rounds = target.dtype <> torch.float64 && options.Norm <> Norm.Frobenius
+        Weighted.from (frobenius (if rounds then s * (1.0 - castShare) else s)) options target start

@@ -55,13 +55,22 @@ module internal Check =
 
             if bad > 0L then [ TensorNetError.NotFinite(what, bad) ] else []
 
-    /// As `finite`, and not zero everywhere.
+    /// As `finite`, not zero everywhere, and of a squared norm that a double can hold: that is what errors are made of.
     let target (what: string) (tensor: Tensor) : TensorNetError list =
         match finite what tensor with
         | [] ->
             use _ = torch.NewDisposeScope()
 
-            if tensor.count_nonzero().integer() = 0L then [ TensorNetError.ZeroTensor what ] else []
+            if tensor.count_nonzero().integer() = 0L then
+                [ TensorNetError.ZeroTensor what ]
+            else
+                let square = tensor.detach().``to``(torch.float64).squared().sum().number()
+
+                if square > 0.0 && System.Double.IsFinite square then
+                    []
+                else
+                    let name = $"The squared norm of {what.Substring(0, 1).ToLowerInvariant()}{what.Substring 1}"
+                    [ TensorNetError.Unsupported(name, string square, "a positive double: scale it first") ]
         | errors -> errors
 
     /// Errors of a target for a network's spec: shape, dtype, NaN, zero.

@@ -6,8 +6,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal RankChoice =
     /// The network with other dimensions of its bonds.
-    let resize (ranks: (Axis * int) list) (spec: Spec) : Spec =
-        Spec.make (ranks |> List.fold (fun dims (axis, rank) -> Map.add axis rank dims) spec.Dims) spec.Cores spec.Output
+    let resize (ranks: (Axis * int) list) (spec: Spec) : Spec = Spec.resized ranks spec
 
     /// The largest rank of a bond between two cores: what the other axes of either core can span.
     let private largest (axis: Axis) (spec: Spec) : int =

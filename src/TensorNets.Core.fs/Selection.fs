@@ -14,7 +14,7 @@ module internal Selection =
     let private ringSweeps = 10
 
     /// What float32 cores may add to the error, as a share of ‖K‖.
-    let private castShare = 1e-6
+    let castShare = 1e-6
 
     /// The error of the truncation (Svd.start) at the ranks of a network.
     let truncationError (target: Tensor) (spec: Spec) : float =

@@ -5,7 +5,7 @@ open TorchSharp
 
 /// <summary>A plan for the sensitivity of a network: made once, run at every training step.</summary>
 [<Sealed>]
-type SensitivityPlan internal (spec: Spec, terms: Lazy<(int64 * Plan) list>, elimination: Node list option) =
+type SensitivityPlan internal (spec: Spec, terms: Lazy<(float * Plan) list>, elimination: Node list option) =
     /// The network.
     member _.Spec = spec
     /// For each core, m_k and the plan for ‖E_k‖².
@@ -19,7 +19,7 @@ type SensitivityPlan internal (spec: Spec, terms: Lazy<(int64 * Plan) list>, eli
         | Some nodes -> Elimination.flops nodes
         | None -> SensitivityPlan.TermsFlops terms.Value
 
-    static member internal TermsFlops(terms: (int64 * Plan) list) =
+    static member internal TermsFlops(terms: (float * Plan) list) =
         terms |> List.collect (fun (_, plan) -> plan.Steps) |> List.distinctBy _.Key |> List.sumBy _.Flops
 
 /// <summary>The expected squared change of a network's tensor per unit of white noise in its cores.</summary>
@@ -32,8 +32,7 @@ module Sensitivity =
 
     /// The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.
     let plan (spec: Spec) : SensitivityPlan =
-        let terms =
-            lazy (Spec.sensitivityTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
+        let terms = lazy (Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
 
         let elimination =
             if spec.Cores.Length <= 3 then
@@ -51,7 +50,7 @@ module Sensitivity =
         use scope = torch.NewDisposeScope()
 
         Contraction.runMany (plan.Terms |> List.map snd) dtype device lookup
-        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.tensor (float m)) |> scope.MoveToOuter) plan.Terms
+        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.tensor m) |> scope.MoveToOuter) plan.Terms
 
     let internal totalOf plan dtype device lookup : Tensor =
         match (plan: SensitivityPlan).Elimination with
@@ -72,6 +71,26 @@ module Sensitivity =
         use _ = torch.no_grad ()
         use total = total network
         total.number ()
+
+    /// <summary>S in a norm: Σ_k ‖∂(T × Σ^½)/∂θ_k‖², the expected squared change of T × Σ^½ per unit of white noise in the cores. Differentiable.</summary>
+    /// <remarks>In the Frobenius norm, or with Σ = I, that of <c>total</c>. Errors: modes that T has not, a Σ that does not fit them or is no covariance.</remarks>
+    /// <param name="norm">The norm; its modes count the axes of the output from 0.</param>
+    /// <param name="network">The network.</param>
+    let totalIn (norm: Norm) (network: Network) : Result<Tensor, TensorNetError list> =
+        use scope = torch.NewDisposeScope()
+
+        Whitening.create norm network.Spec
+        |> Result.map (function
+            | None -> total network |> scope.MoveToOuter
+            | Some w ->
+                let whitened = new Network(w.Spec, Whitening.cores w (Network.lookup network))
+                total whitened |> scope.MoveToOuter)
+
+    /// <summary>S in a norm, as a number (<c>totalIn</c>).</summary>
+    let valueIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        totalIn norm network |> Result.map _.number()
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

@@ -16,6 +16,8 @@ type Spec =
             dims: Map<Axis, int>
             cores: Core list
             output: Axis list
+            // How often the term of a core counts in S, where that is not once. 0: the core is given, as that of a weighted norm, and nothing may change it.
+            weights: Map<string, float>
         }
 
     /// The dimension of every axis.
@@ -27,7 +29,11 @@ type Spec =
 
     override this.Equals other =
         match other with
-        | :? Spec as other -> this.dims = other.dims && this.cores = other.cores && this.output = other.output
+        | :? Spec as other ->
+            this.dims = other.dims
+            && this.cores = other.cores
+            && this.output = other.output
+            && this.weights = other.weights
         | _ -> false
 
     override this.GetHashCode() = HashCode.Combine(this.dims, this.cores, this.output)
@@ -80,7 +86,7 @@ module Spec =
             ]
 
         if errors.IsEmpty then
-            Ok { dims = Map.ofList dims; cores = cores; output = output }
+            Ok { dims = Map.ofList dims; cores = cores; output = output; weights = Map.empty }
         else
             Error errors
 
@@ -172,7 +178,31 @@ module Spec =
     let internal make (dims: Map<Axis, int>) cores output =
         let used = (cores |> List.collect (fun (core: Core) -> core.Axes)) @ output |> Set.ofList
 
-        { dims = dims |> Map.filter (fun axis _ -> used.Contains axis); cores = cores; output = output }
+        {
+            dims = dims |> Map.filter (fun axis _ -> used.Contains axis)
+            cores = cores
+            output = output
+            weights = Map.empty
+        }
+
+    /// The network with other dimensions of some of its axes.
+    let internal resized (dims: (Axis * int) list) (spec: Spec) : Spec =
+        let all = dims |> List.fold (fun all (axis, dim) -> Map.add axis dim all) spec.dims
+        { spec with dims = all }
+
+    /// The network in whose S the terms of some cores count other than once; those that count 0 times are fixed.
+    let internal weighted (weights: (string * float) list) (spec: Spec) : Spec = { spec with weights = Map.ofList weights }
+
+    let private weight (core: Core) (spec: Spec) = spec.weights |> Map.tryFind core.Name |> Option.defaultValue 1.0
+
+    /// Whether a core is given and takes no part in S, least squares, correction and gauge. Fixed cores stand behind all others.
+    let internal isFixed (core: Core) (spec: Spec) = (weight core spec = 0.0)
+
+    /// The cores that are not fixed.
+    let internal freeCores (spec: Spec) = spec.cores |> List.filter (fun core -> not (isFixed core spec))
+
+    /// m_k, times how often the term of the core counts in S.
+    let internal multiplicity (core: Core) (spec: Spec) : float = float (ownSize core spec) * weight core spec
 
     /// The name of the tensor that a core reads: a second copy, `A'`, reads the tensor of `A`.
     let original (name: string) = name.TrimEnd '\''
@@ -225,10 +255,14 @@ module Spec =
 
             doubled (without core.Name spec) (Set.ofList spec.output) output spec)
 
+    let private environmentNormSq (core: Core) (spec: Spec) : Spec =
+        doubled (without core.Name spec) (Set.ofList (spec.output @ core.Axes)) [] spec
+
     /// <summary>The terms of the sensitivity S = Σ_k m_k ‖E_k‖²: for each core, m_k and the closed network whose value is ‖E_k‖².</summary>
     /// <remarks>Two copies of E_k in which the open axes and the axes of core k carry the same label in both.</remarks>
     let sensitivityTerms (spec: Spec) : (int64 * Spec) list =
-        spec.cores
-        |> List.map (fun core ->
-            let shared = Set.ofList (spec.output @ core.Axes)
-            ownSize core spec, doubled (without core.Name spec) shared [] spec)
+        spec.cores |> List.map (fun core -> ownSize core spec, environmentNormSq core spec)
+
+    /// The terms of S as they count: fixed cores have none.
+    let internal weightedTerms (spec: Spec) : (float * Spec) list =
+        freeCores spec |> List.map (fun core -> multiplicity core spec, environmentNormSq core spec)

@@ -50,7 +50,10 @@ module internal Truncation =
 
         if int64 kept.Length = width then None else Some(if kept.Length = 0 then [| 0L |] else kept)
 
-    let private resized (axis: Axis) (dim: int) (spec: Spec) : Spec = Spec.extended [ axis, dim ] spec.Cores spec.Output spec
+    let private resized (axis: Axis) (dim: int) (spec: Spec) : Spec = Spec.resized [ axis, dim ] spec
+
+    /// Bonds of a fixed core stay as they are.
+    let private isFree (spec: Spec) (axis: Axis) = Spec.carriers axis spec |> List.forall (fun core -> not (Spec.isFixed core spec))
 
     /// Cuts what can be cut, in place: entries of the array are replaced and the old ones disposed. Returns the smaller spec.
     let rec truncate (spec: Spec) (cores: Tensor[]) : Spec =
@@ -86,6 +89,6 @@ module internal Truncation =
                     resized axis kept.Length spec)
             | _ -> None
 
-        match Spec.bonds spec |> List.tryPick tryAxis with
+        match Spec.bonds spec |> List.filter (isFree spec) |> List.tryPick tryAxis with
         | Some smaller -> truncate smaller cores
         | None -> spec

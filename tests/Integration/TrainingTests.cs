@@ -4,8 +4,8 @@ using TorchSharp;
 using static Expecto.CSharp.Runner;
 using static TorchSharp.torch;
 
-namespace TensorNets.Integration;
 
+namespace TensorNets.Integration;
 /// <summary>The sample's training, and the disturbances by which it measures layers.</summary>
 internal static class TrainingTests
 {
@@ -13,7 +13,7 @@ internal static class TrainingTests
     /// A net of the sample's kind with few channels: 16, as libtorch's convolutions read memory that nobody wrote where the number of
     /// channels is no multiple of 16. Should the test that diverges have left a NaN there, the gradients of the next become NaN.
     /// </summary>
-    private static readonly ResNetShape SmallShape = new([16, 16, 16, 16], 2, Norm.Batch);
+    private static readonly ResNetShape SmallShape = new([16, 16, 16, 16], 2, Samples.Stability.Norm.Batch);
 
     /// <summary>Float rounding of scale · level.</summary>
     private const float Rounding = 1.000001f;
@@ -33,7 +33,7 @@ internal static class TrainingTests
         }),
         TestCase("training lowers the loss, without and with batch norm", () =>
         {
-            foreach (var norm in new[] { Norm.None, Norm.Batch })
+            foreach (var norm in new[] { Samples.Stability.Norm.None, Samples.Stability.Norm.Batch })
             {
                 using var samples = LabelledImages.First(Synthetic.Make(1, 256, 10).Train, 256);
                 using var net = new ResNet(SmallShape with { Norm = norm }, 1);
@@ -58,7 +58,7 @@ internal static class TrainingTests
         TestCase("a learning rate far too large is reported as diverged", () =>
         {
             using var samples = LabelledImages.First(Synthetic.Make(1, 64, 10).Train, 64);
-            using var net = new ResNet(SmallShape with { Norm = Norm.None }, 1);
+            using var net = new ResNet(SmallShape with { Norm = Samples.Stability.Norm.None }, 1);
             var result = Training.Run(net, samples, new TrainingOptions(50, 1e4, 1));
             Expect.True(result.Diverged, $"largest loss {result.LargestLoss}");
             Expect.True(result.Losses.Count < 50, "went on after diverging");

@@ -1,0 +1,19 @@
+using static TorchSharp.torch;
+
+namespace TensorNets.CSharp;
+
+/// <summary>The norm in which errors and sensitivities are measured.</summary>
+public static class Norms
+{
+    /// <summary>‖K − T‖, every entry alike.</summary>
+    public static Norm Frobenius => Norm.Frobenius;
+
+    /// <summary>‖(K − T) Σ^½‖, data-aware: Σ is the covariance (<see cref="Model.Covariance"/>) over one mode of the target, 0 for the input channels of a kernel.</summary>
+    public static Norm Weighted(Tensor covariance, int mode = 0) => Weighted(covariance, [mode]);
+
+    /// <summary>As above, over several modes of the target, the last one fastest.</summary>
+    public static Norm Weighted(Tensor covariance, IReadOnlyList<int> modes) => Norm.NewWeighted([.. modes], covariance);
+
+    /// <summary>(1 − ρ) Σ + ρ (tr Σ / n) I: inputs beyond those that Σ has seen count as well.</summary>
+    public static Tensor Shrunk(Tensor covariance, double share) => NormModule.shrunk(share, covariance).OrThrow();
+}

@@ -1,0 +1,121 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// Problems in a weighted norm, solved as the whitened problem in the Frobenius norm (<c>Whitening</c>), so that no method knows of weights.
+[<RequireQualifiedAccess>]
+module internal Weighted =
+    /// The fit of the whitened problem as one of the plain problem; the network gets the dtype asked for, and is measured as it is handed over.
+    let private plain (dtype: torch.ScalarType) (w: Whitening) (k: Tensor) (fit: Fit) : Fit =
+        use scope = torch.NewDisposeScope()
+        use plain = Whitening.plain w fit.Network
+        let network = Network.copyAs dtype plain
+
+        for core in network.Cores do
+            scope.MoveToOuter core |> ignore
+
+        use measured = Whitening.network (Whitening.resized plain.Spec w) network
+        let error = Fit.explicitError (Plan.make Order.Auto measured.Spec) k (Network.lookup measured)
+        use s = Sensitivity.total measured
+        new Fit(network, error, k.norm().number(), s.number (), fit.Sweeps, fit.Stop, List.ofSeq fit.Trace)
+
+    /// The whitening for a target of the shape of the spec's output with K' in float64, and the way back for fits.
+    let private whitened
+        (norm: Norm)
+        (spec: Spec)
+        (target: Tensor)
+        (run: Whitening -> Tensor -> (Fit -> Fit) -> Result<'T, TensorNetError list>)
+        =
+        match Check.forSpec spec target with
+        | [] ->
+            Whitening.create norm spec
+            |> Result.bind (function
+                | None -> invalidArg (nameof norm) "The Frobenius norm needs no whitening."
+                | Some w ->
+                    let k = Whitening.target w (Check.double target)
+
+                    match Check.target "The target in the weighted norm" k with
+                    | [] ->
+                        run w k (fun whitened ->
+                            use whitened = whitened
+                            plain target.dtype w k whitened)
+                    | errors -> Error errors)
+        | errors -> Error errors
+
+    let private unweighted (options: SweepOptions) = { options with Norm = Norm.Frobenius }
+
+    /// A method that takes a start, in the norm of the options: as it is in the Frobenius norm, else on the whitened problem.
+    let from
+        (run: SweepOptions -> Tensor -> Network -> Result<Fit, TensorNetError list>)
+        (options: SweepOptions)
+        (target: Tensor)
+        (start: Network)
+        : Result<Fit, TensorNetError list> =
+        match options.Norm with
+        | Norm.Frobenius -> run options target start
+        | norm ->
+            use _ = torch.no_grad ()
+            use _ = torch.NewDisposeScope()
+
+            whitened norm start.Spec target (fun w k back ->
+                use start = Whitening.network w start
+                run (unweighted options) k start |> Result.map (back >> Fit.toOuterScope))
+
+    /// As <c>from</c>, for methods whose result holds several fits.
+    let fromMany
+        (run: SweepOptions -> Tensor -> Network -> (Fit -> Fit) -> Result<'T, TensorNetError list>)
+        (options: SweepOptions)
+        (target: Tensor)
+        (start: Network)
+        : Result<'T, TensorNetError list> =
+        match options.Norm with
+        | Norm.Frobenius -> run options target start id
+        | norm ->
+            use _ = torch.no_grad ()
+            use _ = torch.NewDisposeScope()
+
+            whitened norm start.Spec target (fun w k back ->
+                use start = Whitening.network w start
+                run (unweighted options) k start (back >> Fit.toOuterScope))
+
+    /// A method that makes its own network over a spec of the target's modes, in the norm of the options.
+    let over
+        (run: SweepOptions -> Tensor -> Result<Fit, TensorNetError list>)
+        (options: SweepOptions)
+        (spec: Spec)
+        (target: Tensor)
+        : Result<Fit, TensorNetError list> =
+        match options.Norm with
+        | Norm.Frobenius -> run options target
+        | norm ->
+            use _ = torch.no_grad ()
+            use _ = torch.NewDisposeScope()
+            whitened norm spec target (fun _ k back -> run (unweighted options) k |> Result.map (back >> Fit.toOuterScope))
+
+    /// A start over a spec that looks at the target: made for the whitened target where the whitened network has the same form.
+    let start
+        (norm: Norm)
+        (make: Spec -> Tensor -> Result<Network, TensorNetError list>)
+        (spec: Spec)
+        (target: Tensor)
+        : Result<Network, TensorNetError list> =
+        match norm with
+        | Norm.Frobenius -> make spec target
+        | norm ->
+            use _ = torch.no_grad ()
+            use scope = torch.NewDisposeScope()
+
+            whitened norm spec target (fun w k _ ->
+                let owned (network: Network) =
+                    for core in network.Cores do
+                        scope.MoveToOuter core |> ignore
+
+                    network
+
+                match w.Absorbed with
+                | None -> make spec target |> Result.map owned
+                | Some _ ->
+                    make w.Spec k
+                    |> Result.map (fun start ->
+                        use start = start
+                        Whitening.plain w start |> owned))

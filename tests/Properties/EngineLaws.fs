@@ -1,0 +1,294 @@
+/// Laws of every way to a factorisation: scale, order of modes, dtype, exact ranks, inputs that stay, cancellation, numbers that fail on the way.
+module EngineLaws
+
+open System
+open System.Threading
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+let private sweeps n = { SweepOptions.defaults with MaxSweeps = n; Tolerance = 1e-9 }
+
+let private noisy (case: FormatCase) =
+    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
+    let rough = noise (case.Seed + 1) clean.shape
+    clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
+
+let private startOf (case: FormatCase) (k: torch.Tensor) =
+    (Factorize.runSpec { Factorize.defaults with Sweeps = sweeps 3 } case.Spec k |> ok).Network
+
+/// Both corrections, where both have one: a bond may be rank deficient to rounding in one of two equal problems.
+let private bothCorrected (a: Result<Fit, TensorNetError list>) (b: Result<Fit, TensorNetError list>) (check: Fit -> Fit -> unit) =
+    match a, b with
+    | Ok a, Ok b -> check a b
+    | Error [ TensorNetError.RankDeficientBond _ ], _
+    | _, Error [ TensorNetError.RankDeficientBond _ ]
+    | Error [ TensorNetError.Unreachable _ ], Error [ TensorNetError.Unreachable _ ] -> ()
+    | Error errors, _
+    | _, Error errors -> failtestf "%A" (errors |> List.map _.Message)
+
+let private invariance =
+    testList
+        "invariance"
+        [
+            costlyLaw "the order of the modes changes neither error nor S" (fun (case: FormatCase) ->
+                let k = noisy case
+                let first = startOf case k
+                let order = List.rev [ 0 .. case.Spec.Output.Length - 1 ]
+                let turned = NetworkRewrite.permute (order |> List.map (fun i -> case.Spec.Output[i])) first |> ok
+                let kTurned = k.permute([| for i in order -> int64 i |]).contiguous()
+                let a, b = Als.run (sweeps 5) k first |> ok, Als.run (sweeps 5) kTurned turned |> ok
+                near 1e-6 (b.Error + 1e-7) (a.Error + 1e-7) "error"
+
+                if a.RelativeError > 1e-3 && a.RelativeError < 0.8 then
+                    let bound = ErrorBound.Relative(1.2 * a.RelativeError)
+
+                    bothCorrected (Correction.epc (sweeps 5) bound k first) (Correction.epc (sweeps 5) bound kTurned turned) (fun a b ->
+                        near 1e-4 b.Sensitivity a.Sensitivity "S"))
+            costlyLaw "S of (cK, cδ) is c^(2 - 2/N) that of (K, δ)" (fun (case: FormatCase) ->
+                let k = noisy case
+                let first = startOf case k
+                let n = float case.Spec.Cores.Length
+                let c = Math.Pow(10.0, float (case.Seed % 9 - 4))
+                let share = Num.tensor (Math.Pow(c, 1.0 / n))
+                let scaled = networkOf case.Spec [ for core in first.Cores -> core.mul share ]
+                let bound = ErrorBound.Relative 0.7
+
+                bothCorrected
+                    (Correction.epc (sweeps 5) bound k first)
+                    (Correction.epc (sweeps 5) bound (k.mul (Num.tensor c)) scaled)
+                    (fun a b ->
+                        if a.Error > 1e-3 * k.norm().number() then
+                            near 1e-4 b.Sensitivity (a.Sensitivity * Math.Pow(c, 2.0 - 2.0 / n)) "S"))
+            costlyLaw "float32 gives the rounded cores of the same numbers in float64" (fun (case: FormatCase) ->
+                let single = (noisy case).``to`` torch.float32
+                let options = { Factorize.defaults with Sweeps = sweeps 5; Seed = uint64 case.Seed }
+                let a = Factorize.runSpec options case.Spec single |> ok
+                let b = Factorize.runSpec options case.Spec (single.``to`` torch.float64) |> ok
+
+                Seq.iter2
+                    (fun (a: torch.Tensor) (b: torch.Tensor) -> Expect.isTrue (identical a (b.``to`` torch.float32)) "core")
+                    a.Network.Cores
+                    b.Network.Cores)
+            for format, shape in
+                [
+                    Format.CP 3, [ 5; 4; 6 ]
+                    Format.Tucker [ 2; 3; 2 ], [ 5; 4; 6 ]
+                    Format.Tucker2(3, 2), [ 5; 4; 6 ]
+                    Format.TensorTrain [ 2; 3; 2 ], [ 4; 3; 4; 3 ]
+                    Format.TensorChain [ 2; 2; 2 ], [ 5; 6; 5 ]
+                    Format.BlockTerm(2, [ 2; 2; 2 ]), [ 6; 5; 6 ]
+                    Format.HierarchicalTucker(
+                        DimTree.Split
+                            [
+                                2, DimTree.Split [ 2, DimTree.Mode 0; 2, DimTree.Mode 1 ]
+                                2, DimTree.Split [ 2, DimTree.Mode 2; 2, DimTree.Mode 3 ]
+                            ]
+                    ),
+                    [ 4; 3; 4; 3 ]
+                ] do
+                testCase $"a tensor of exact rank is found at that rank: {Format.name format}" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let spec = Format.spec shape format |> Result.mapError (List.map TensorNetError.Format) |> ok
+                    let k = Contraction.reconstruct (randomNetwork 3 spec)
+                    let options = { Factorize.defaults with Sweeps = sweeps 500; Starts = 6 }
+                    let fit = Factorize.run options format k |> ok
+                    // Swamps of CP and block-term end slowly: four digits.
+                    Expect.isLessThan fit.RelativeError 1e-4 "relative error")
+        ]
+
+/// Every entry point on a target and a start: its fits, or its errors.
+let private entries
+    (options: SweepOptions)
+    (k: torch.Tensor)
+    (first: Network)
+    : (string * (unit -> Result<Fit list, TensorNetError list>)) list =
+    let one run = fun () -> run () |> Result.map (fun (fit: Fit) -> [ fit ])
+    let all = { Factorize.defaults with Sweeps = options; Starts = 2 }
+    let bound = ErrorBound.Relative 0.8
+
+    [
+        "run", one (fun () -> Factorize.runSpec all first.Spec k)
+        "stable", one (fun () -> Factorize.stableSpec all None first.Spec k)
+        "stable within a bound", one (fun () -> Factorize.stableSpec all (Some bound) first.Spec k)
+        "stableFrom", one (fun () -> Factorize.stableFrom all bound k [ first ])
+        "least squares", one (fun () -> Als.run options k first)
+        "correction", one (fun () -> Correction.epc options bound k first)
+        "mirror", one (fun () -> Mirror.leastError options (0.9 * Sensitivity.value first) k first)
+        "front",
+        (fun () ->
+            Front.trace options [ 0.7; 0.8 ] k first
+            |> Result.map (fun front -> [ for point in front.Points -> point.Fit ]))
+        if k.dim () = 3L then
+            for family in [ FormatFamily.CP; FormatFamily.Tucker2; FormatFamily.TensorChain ] do
+                $"to a bound, %A{family}", one (fun () -> Factorize.toBound all bound family k)
+                $"stable to a bound, %A{family}", one (fun () -> Factorize.stableToBound all bound family k)
+    ]
+
+/// What calls back at every sweep.
+type private Callback(act: int -> unit) =
+    let mutable count = 0
+
+    interface IProgress<FitProgress> with
+        member _.Report _ =
+            count <- count + 1
+            act count
+
+let private isFinite (network: Network) = network.Cores |> Seq.forall (fun core -> core.isfinite().all().truth())
+
+let private inputs =
+    testList
+        "inputs"
+        [
+            costlyLaw "no entry point changes the target or the given network" (fun (case: FormatCase) ->
+                let k = noisy case
+                let first = startOf case k
+                let before = [ for tensor in k :: List.ofSeq first.Cores -> tensor.clone () ]
+
+                for name, run in entries (sweeps 2) k first do
+                    run () |> ignore
+                    List.iter2 (fun (a: torch.Tensor) b -> Expect.isTrue (identical a b) name) before (k :: List.ofSeq first.Cores))
+            costlyLaw "cancelled at any sweep the best so far comes back" (fun (case: FormatCase) ->
+                let k = noisy case
+                let first = startOf case k
+                let names = entries (sweeps 2) k first |> List.map fst
+
+                for at in [ 0; 1; 2; 3 + case.Seed % 20 ] do
+                    for name in names do
+                        use source = new CancellationTokenSource()
+
+                        if at = 0 then
+                            source.Cancel()
+
+                        let progress =
+                            Callback(fun count ->
+                                if count >= at then
+                                    source.Cancel())
+
+                        let options = { sweeps 8 with Cancellation = source.Token; Progress = Some progress }
+                        let _, run = entries options k first |> List.find (fun (other, _) -> other = name)
+
+                        match run () with
+                        | Ok fits ->
+                            for fit in fits do
+                                Expect.isTrue (isFinite fit.Network) $"{name}, at {at}: finite"
+
+                                near
+                                    1e-6
+                                    (k.minus((Contraction.reconstruct fit.Network).reshape k.shape).norm().number() + 1e-6)
+                                    (fit.Error + 1e-6)
+                                    name
+
+                                if name <> "run" && name <> "least squares" && name <> "mirror" && name <> "stable" then
+                                    Expect.isLessThanOrEqual fit.RelativeError (0.8 * (1.0 + 1e-9)) $"{name}, at {at}: the bound"
+                        // Cancelled before anything met the bound, or a deficient bond as without cancellation.
+                        | Error [ TensorNetError.Unreachable _ ]
+                        | Error [ TensorNetError.RankDeficientBond _ ] -> ()
+                        | Error [ TensorNetError.Unsupported _ ] when name = "mirror" -> ()
+                        | Error errors -> failtestf "%s, at %d: %A" name at (errors |> List.map _.Message))
+            costlyLaw "where NaN appears on the way the last good iterate comes back and says so" (fun (case: FormatCase) ->
+                for correcting in [ false; true ] do
+                    // The iteration reads the memory of a float64 target, so that this spoils it between two sweeps.
+                    let k = noisy case
+                    let first = startOf case k
+
+                    let spoil =
+                        Callback(fun count ->
+                            if count = 1 then
+                                k.mul_ (torch.tensor nan) |> ignore)
+                    // Below zero: no sweep converges before the spoilt one.
+                    let options = { sweeps 20 with Tolerance = -1.0; Progress = Some spoil }
+
+                    let result =
+                        if correcting then
+                            Correction.epc options (ErrorBound.Relative 0.8) k first
+                        else
+                            Als.run options k first
+
+                    match result with
+                    | Ok fit ->
+                        Expect.isTrue (isFinite fit.Network) "finite"
+
+                        if fit.Sweeps > 0 && k.isnan().any().truth() then
+                            Expect.equal fit.Stop Stop.Rounding "stop"
+                    | Error [ TensorNetError.Unreachable _ ]
+                    | Error [ TensorNetError.RankDeficientBond _ ] -> ()
+                    | Error errors -> failtestf "%A" (errors |> List.map _.Message))
+            for name, scale in [ "overflows", 1e160; "vanishes", 1e-170 ] do
+                testCase $"a target whose squared norm {name} in double is named" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let k = (noise 1 [ 4L; 3L; 4L ]).mul(Num.tensor scale)
+
+                    match Factorize.run Factorize.defaults (Format.CP 2) k with
+                    | Error [ TensorNetError.Unsupported("The squared norm of the target", _, _) ] -> ()
+                    | other -> failtestf "%A" other)
+            for name, make in
+                [
+                    "with a slice of zeros",
+                    (fun () ->
+                        let k = noise 1 [ 4L; 3L; 4L ]
+                        k[1L] <- torch.zeros (3L, 4L, dtype = torch.float64)
+                        k)
+                    "with equal slices",
+                    (fun () ->
+                        let slice = noise 1 [ 1L; 3L; 4L ]
+                        slice.expand([| 4L; 3L; 4L |]).contiguous())
+                    "of a single entry",
+                    (fun () ->
+                        let k: torch.Tensor = torch.zeros (4L, 3L, 4L, dtype = torch.float64)
+                        k[1L, 2L, 3L] <- torch.tensor 2.0
+                        k)
+                    "of entries near 1e150", (fun () -> (noise 1 [ 4L; 3L; 4L ]).mul(Num.tensor 1e150))
+                ] do
+                testCase $"a target {name} is factorised in every format" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let k = make ()
+
+                    for format in
+                        [
+                            Format.CP 3
+                            Format.Tucker [ 3; 2; 3 ]
+                            Format.Tucker2(3, 3)
+                            Format.TensorTrain [ 3; 3 ]
+                            Format.TensorChain [ 2; 2; 2 ]
+                            Format.BlockTerm(2, [ 2; 1; 2 ])
+                        ] do
+                        let options = { Factorize.defaults with Sweeps = sweeps 20 }
+                        let fit = Factorize.run options format k |> ok
+                        Expect.isTrue (isFinite fit.Network) $"{Format.name format}: finite"
+                        Expect.isLessThanOrEqual fit.RelativeError (1.0 + 1e-9) $"{Format.name format}: error")
+            testCase "an empty target is named in every format" (fun () ->
+                use _ = torch.NewDisposeScope()
+
+                for format in [ Format.CP 1; Format.Tucker2(1, 1); Format.TensorTrain [ 1; 1 ]; Format.TensorChain [ 1; 1; 1 ] ] do
+                    Expect.isTrue
+                        (Factorize.run Factorize.defaults format (torch.zeros (4L, 0L, 4L, dtype = torch.float64))).IsError
+                        (Format.name format))
+            testCase "at δ = 0 an exact network is corrected and another refused with what it reached" (fun () ->
+                use _ = torch.NewDisposeScope()
+
+                let spec =
+                    Format.spec [ 4; 3; 4 ] (Format.Tucker2(2, 2))
+                    |> Result.mapError (List.map TensorNetError.Format)
+                    |> ok
+
+                let k = noise 1 [ 4L; 3L; 4L ]
+
+                match Correction.epc (sweeps 5) (ErrorBound.Absolute 0.0) k (randomNetwork 2 spec) with
+                | Error [ TensorNetError.Unreachable(0.0, reached) ] -> Expect.isGreaterThan reached 0.0 "reached"
+                | other -> failtestf "%A" other)
+            testCase "more cores than modes are one network like any other" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let spec = Spec.parse [] "sa, ab, bc, ct -> st | s=5 a=2 b=2 c=2 t=5" |> specOk
+                let k = noise 1 [ 5L; 5L ]
+                let fit = Factorize.stableSpec { Factorize.defaults with Sweeps = sweeps 40 } None spec k |> ok
+
+                let best =
+                    (Factorize.run { Factorize.defaults with Sweeps = sweeps 40 } (Format.TensorTrain [ 2 ]) k |> ok).Error
+
+                near 1e-5 fit.Error best "error")
+        ]
+
+let all = testList "engine" [ invariance; inputs ]
