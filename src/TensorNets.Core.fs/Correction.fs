@@ -13,6 +13,9 @@ module Correction =
     /// The relative error in ‖K − T‖ that counts as meeting the bound.
     let feasibility = 1e-9
 
+    /// A δ/‖K‖ below this is the rounding of a double and counts as this.
+    let private rounding = 1e-12
+
     /// Below this δ/‖K‖ the residual is followed from the current block, where nothing cancels; above, it is cheaper from zero: its relative
     /// rounding is about 1e-16 (‖K‖/δ)².
     let private anchorBelow = 3e-2
@@ -190,7 +193,7 @@ module Correction =
                 memory.Clear()
                 None
 
-        let land = lazy Landscape.make spec target
+        let land = lazy Landscape.make spec target bound
 
         let searchable =
             hasAllFree spec
@@ -258,6 +261,44 @@ module Correction =
         best.Restore()
         n, stop, List.rev trace
 
+    /// The most rounds of the way to a bound, and the factor by which one must lower the error for another.
+    let private mostRounds, private roundGain = 16, 0.95
+
+    /// The cores brought nearer to the bound all together, in place: where least squares one core at a time creep. The error after it, which is no higher than before.
+    let private approach (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (cores: Tensor[]) : float =
+        let full = Plan.make Order.Auto spec
+        let error () = Fit.explicitError full target (Fit.lookup spec cores)
+        let land = Landscape.make spec target bound
+        let goOn _ = not options.Cancellation.IsCancellationRequested
+
+        let round before =
+            use scope = torch.NewDisposeScope()
+            use best = new Best(cores)
+            // A bond that cannot be balanced is left as it is.
+            Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores |> ignore
+            let found = Newton.approach land (bound * (1.0 - feasibility)) goOn (Landscape.flat cores)
+
+            Landscape.cores land found |> Array.iteri (fun i core -> Fit.replace scope cores i (core.clone ()))
+
+            let after = error ()
+
+            // Written so that NaN counts as a failure.
+            if after <= before then
+                after
+            else
+                best.Restore()
+                before
+
+        let rec rounds n before =
+            let after = round before
+
+            if after <= bound || n >= mostRounds || after > roundGain * before || not (goOn ()) then
+                after
+            else
+                rounds (n + 1) after
+
+        rounds 1 (error ())
+
     let private frobenius (bound: ErrorBound) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
@@ -277,12 +318,17 @@ module Correction =
 
                 try
                     let full = Plan.make Order.Auto spec
+                    let delta = max delta (rounding * norm)
                     let meets error = error <= delta * (1.0 + feasibility)
                     let first = Fit.explicitError full k (Fit.lookup spec cores)
 
                     if not (meets first) then
                         let until _ relative = meets (relative * norm)
                         Als.sweepUntil options until spec k cores |> ignore
+                        let soFar = Fit.explicitError full k (Fit.lookup spec cores)
+
+                        if not (meets soFar) && delta > 0.0 && hasAllFree spec then
+                            approach options spec k delta cores |> ignore
 
                     let reached = Fit.explicitError full k (Fit.lookup spec cores)
 

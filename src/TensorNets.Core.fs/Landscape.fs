@@ -10,6 +10,8 @@ type internal Landscape =
         Shapes: int64[][]
         Target: Tensor
         Norm2: float
+        /// T, where r must come from the explicit difference: the sum of its terms loses r below 1e-16 ‖K‖².
+        Explicit: Plan option
         /// For each block: its Grams, its weights, its target.
         Plans: Plan list
     }
@@ -48,14 +50,21 @@ module internal Ground =
 
 [<RequireQualifiedAccess>]
 module internal Landscape =
-    let make (spec: Spec) (target: Tensor) : Landscape =
+    /// Below this δ/‖K‖ r is computed from the explicit difference.
+    let private explicitBelow = 3e-2
+
+    /// For residuals down to a bound.
+    let make (spec: Spec) (target: Tensor) (bound: float) : Landscape =
         let blocks = Environment.blocks spec
+        let norm2 = target.squared().sum().number()
+        let small = bound * bound < explicitBelow * explicitBelow * norm2
 
         {
             Blocks = blocks
             Shapes = [| for block in blocks -> [| for axis in block.Core.Axes -> int64 block.Dims[axis] |] |]
             Target = target
-            Norm2 = target.squared().sum().number()
+            Norm2 = norm2
+            Explicit = if small then Some(Plan.make Order.Auto spec) else None
             Plans =
                 [
                     for block in blocks do
@@ -96,13 +105,15 @@ module internal Landscape =
         let all = cores land point
         let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
         let lookup name = all[index[name]]
-        let results = Environment.evaluate land.Blocks.Head lookup land.Target land.Plans
+
+        let results =
+            Environment.evaluate land.Blocks.Head lookup land.Target (land.Plans @ Option.toList land.Explicit)
 
         /// The matrices and the target of each block, from the list of all results.
         let rec share blocks (rest: Tensor list) =
             match blocks with
             | [] -> []
-            | block :: others ->
+            | (block: Block) :: others ->
                 let batch = Environment.size block.Batch block
                 let n = block.Branches.Length
 
@@ -146,7 +157,10 @@ module internal Landscape =
 
         {
             S = own.number () / float (max 1 (land.Blocks.Length - 1))
-            Residual = land.Norm2 - 2.0 * inner.number () + square.number ()
+            Residual =
+                match land.Explicit with
+                | Some _ -> land.Target.minus(List.last results).squared().sum().number()
+                | None -> land.Norm2 - 2.0 * inner.number () + square.number ()
             SlopeS = pieces |> List.map (fun (_, s, _, _, _) -> s) |> flat
             SlopeResidual = pieces |> List.map (fun (_, _, r, _, _) -> r) |> flat
             Matrices = parts |> List.map (fun (_, grams, weights, _) -> grams, weights)

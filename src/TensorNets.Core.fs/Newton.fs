@@ -25,6 +25,12 @@ module internal Newton =
     /// Steps before y is first updated, and between updates.
     let private warming, private period = 10, 3
 
+    /// Steps between the rises of y on the way to the bound.
+    let private rising = 4
+
+    /// The way to the bound is given up where between two rises r falls by no more than this factor, though not within the first steps.
+    let private leastProgress, private settling = 0.98, 20
+
     /// The largest number of steps of one search.
     let private mostSteps = 300
 
@@ -167,10 +173,69 @@ module internal Newton =
         state.Point.Dispose()
         Ground.release state.Ground
 
+    /// The start as a state.
+    let private initial (land: Landscape) (start: Tensor) (y: Ground -> float) : State =
+        let ground = Landscape.at land start
+
+        {
+            Point = start.clone ()
+            Ground = ground
+            Y = y ground
+            Band = firstBand
+            Missed = infinity
+            Radius = None
+        }
+
+    /// The state after a step of a penalty, moved or with a smaller ball, and the decrease that was predicted.
+    let private tried (land: Landscape) (penalty: Penalty) (state: State) : State * float =
+        use scope = torch.NewDisposeScope()
+        let step = stepFrom land penalty state.Point state.Ground state.Radius
+        let moved = state.Point.plus step.Move
+        let there = Landscape.at land moved
+
+        let gain = penalty.Value(state.Ground.S, state.Ground.Residual) - penalty.Value(there.S, there.Residual)
+
+        let ratio = gain / step.Decrease
+
+        let radius =
+            if not (ratio >= 0.25) then step.Radius * 0.35
+            elif ratio > 0.6 && step.Boundary then step.Radius * 2.5
+            else step.Radius
+
+        // Written so that NaN counts as a failure.
+        let after =
+            if ratio > acceptable then
+                release state
+
+                { state with
+                    Point = scope.MoveToOuter moved
+                    Ground = Ground.toOuter scope there
+                    Radius = Some radius
+                }
+            else
+                { state with Radius = Some radius }
+
+        after, step.Decrease
+
+    let private isStuck (state: State) =
+        match state.Radius with
+        | Some radius -> not (radius > leastRadius * sqrt state.Ground.S)
+        | None -> false
+
+    /// Steps until one is the last, `listen` says so, or there have been too many.
+    let private iterate (next: int -> State -> State * bool) (listen: Ground -> bool) (state: State) : State =
+        let rec loop n (state: State) =
+            let after, last = next n state
+            let goOn = listen after.Ground
+            if last || not goOn || isStuck after || n >= mostSteps then after else loop (n + 1) after
+
+        loop 0 state
+
     /// y and the band after a step.
-    let private updated (unit: float) (bound2: float) (rho: float) (state: State) (h: float) =
+    let private updated (unit: float) (bound2: float) (state: State) =
+        let h = state.Ground.Residual - bound2
         let slow = abs h > 0.5 * abs state.Missed && abs h > near * bound2
-        let y = max (0.4 * state.Y) (min (4.0 * state.Y) (state.Y + rho * h))
+        let y = max (0.4 * state.Y) (min (4.0 * state.Y) (state.Y + state.Y / (state.Band * unit) * h))
 
         { state with
             Y = y
@@ -193,67 +258,40 @@ module internal Newton =
         let bound2 = bound * bound
         let unit = min bound2 (land.Norm2 - bound2)
         let warm = if multiplier.IsSome then 0 else warming
+        let guess (ground: Ground) = firstMultiplier * ground.S / unit
 
-        /// The next state and whether it is the last.
         let next n (state: State) : State * bool =
-            use inner = torch.NewDisposeScope()
-            let y = if n < warm then firstMultiplier * state.Ground.S / unit else state.Y
-            let penalty = { Y = y; Rho = y / (state.Band * unit); Bound2 = bound2 }
-            let step = stepFrom land penalty state.Point state.Ground state.Radius
-            let moved = state.Point.plus step.Move
-            let there = Landscape.at land moved
+            let state = if n < warm then { state with Y = guess state.Ground } else state
+            let penalty = { Y = state.Y; Rho = state.Y / (state.Band * unit); Bound2 = bound2 }
+            let after, decrease = tried land penalty state
 
-            let gain = penalty.Value(state.Ground.S, state.Ground.Residual) - penalty.Value(there.S, there.Residual)
+            let landed =
+                n > warm
+                && abs (after.Ground.Residual - bound2) < near * bound2
+                && decrease < tolerance * after.Ground.S
 
-            let ratio = gain / step.Decrease
+            (if n >= warm && n % period = period - 1 then updated unit bound2 after else after), landed
 
-            let radius =
-                if not (ratio >= 0.25) then step.Radius * 0.35
-                elif ratio > 0.6 && step.Boundary then step.Radius * 2.5
-                else step.Radius
+        let y ground = multiplier |> Option.defaultValue (guess ground)
+        (iterate next listen (initial land start y)).Point |> scope.MoveToOuter
 
-            // Written so that NaN counts as a failure.
-            let after =
-                if ratio > acceptable then
-                    release state
+    /// A point that meets the bound, or the nearest found: S + y ‖K − T‖² with rising y, whose S keeps the cores from growing where least squares alone
+    /// creeps along diverging ones. The caller's scope owns the result.
+    let approach (land: Landscape) (bound: float) (listen: Ground -> bool) (start: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let bound2 = bound * bound
 
-                    { state with
-                        Point = inner.MoveToOuter moved
-                        Ground = Ground.toOuter inner there
-                        Y = y
-                        Radius = Some radius
-                    }
-                else
-                    { state with Y = y; Radius = Some radius }
+        let next n (state: State) : State * bool =
+            let penalty = { Y = state.Y; Rho = 0.0; Bound2 = 0.0 }
+            let after, _ = tried land penalty state
+            let met = after.Ground.Residual <= bound2
 
-            let h = after.Ground.Residual - bound2
+            if n % rising = rising - 1 then
+                let creeps = after.Ground.Residual > leastProgress * state.Missed
+                { after with Y = 4.0 * after.Y; Missed = after.Ground.Residual }, met || creeps && n > settling
+            else
+                after, met
 
-            let landed = n > warm && abs h < near * bound2 && step.Decrease < tolerance * after.Ground.S
-
-            let stuck = not (radius > leastRadius * sqrt after.Ground.S)
-
-            let after =
-                if n >= warm && n % period = period - 1 then updated unit bound2 penalty.Rho after h else after
-
-            after, landed || stuck
-
-        let rec loop n (state: State) =
-            let after, last = next n state
-            let goOn = listen after.Ground
-            if last || not goOn || n >= mostSteps then after else loop (n + 1) after
-
-        let ground = Landscape.at land start
-
-        let found =
-            loop
-                0
-                {
-                    Point = start.clone ()
-                    Ground = ground
-                    Y = multiplier |> Option.defaultValue (firstMultiplier * ground.S / unit)
-                    Band = firstBand
-                    Missed = infinity
-                    Radius = None
-                }
-
-        scope.MoveToOuter found.Point
+        // Where the residual's share of the sum is that of S at the start.
+        let y (ground: Ground) = ground.S / max ground.Residual bound2
+        (iterate next listen (initial land start y)).Point |> scope.MoveToOuter
