@@ -16,6 +16,7 @@ let private tables =
         "chain", ChainTable.run
         "planner", PlannerTable.run
         "products", ProductTable.run
+        "layers", LayerTable.run
     ]
 
 [<EntryPoint>]
