@@ -44,15 +44,14 @@ let private inference (layer: Dense) (x: torch.Tensor) () =
 let private step (layer: Dense) (x: torch.Tensor) () =
     use _ = torch.NewDisposeScope()
     layer.zero_grad ()
-    layer.call(x).sum().backward ()
+    layer.call(x).sum().backward()
 
 let private row rounds threads training images (channels: int64, size: int64) (name: string, format: Format) =
     use _ = torch.NewDisposeScope()
     torch.set_num_threads threads
     use generator = new torch.Generator(1UL)
 
-    let x =
-        torch.randn([| images; channels; size; size |], generator = generator).requires_grad_ training
+    let x = torch.randn([| images; channels; size; size |], generator = generator).requires_grad_ training
 
     use dense = torch.nn.Conv2d(channels, channels, 3L, padding = 1L)
     use hand = byHand channels format

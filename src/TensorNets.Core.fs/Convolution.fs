@@ -70,7 +70,10 @@ module Convolution =
         let g = plan.Geometry
         let count (size: int64 list) = size |> List.fold (fun n k -> n * float k) (float images)
         let inside, outside = count size, count (ConvGeometry.outputSize g size)
-        let s, t, k = float (g.InChannels / g.Groups), float (g.OutChannels / g.Groups), float (ConvGeometry.positions g)
+
+        let s, t, k =
+            float (g.InChannels / g.Groups), float (g.OutChannels / g.Groups), float (ConvGeometry.positions g)
+
         let applied = if g.Transposed then inside else outside
 
         {
@@ -177,10 +180,12 @@ module Convolution =
         let n = int64 g.Kernel.Length
         let lead = x.shape[.. int (x.dim () - n - 2L)]
         // A linear layer takes any number of axes in front, a convolution one or none.
-        let input = if n = 0L then x.reshape (-1L, g.InChannels) elif lead.Length = 0 then x.unsqueeze 0L else x
+        let input =
+            if n = 0L then x.reshape (-1L, g.InChannels)
+            elif lead.Length = 0 then x.unsqueeze 0L
+            else x
 
-        let measured =
-            if plan.Lowering.IsMeasured then Some(measure plan lookup bias input) else None
+        let measured = if plan.Lowering.IsMeasured then Some(measure plan lookup bias input) else None
 
         let y = execute plan (choiceFor plan (Check.shapeOf input) measured) lookup bias input
 

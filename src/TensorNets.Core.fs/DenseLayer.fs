@@ -7,8 +7,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal DenseLayer =
     /// A geometry whose padding differs before and after can only be written as 'same'.
-    let private isSame (g: ConvGeometry) =
-        g.Padding |> List.exists (fun (struct (a, b)) -> a <> b)
+    let private isSame (g: ConvGeometry) = g.Padding |> List.exists (fun (struct (a, b)) -> a <> b)
 
     let private build (g: ConvGeometry) (bias: bool) (dtype: torch.ScalarType) (device: torch.Device) : torch.nn.Module<Tensor, Tensor> =
         let dtype = Nullable dtype
@@ -43,9 +42,33 @@ module internal DenseLayer =
                 dtype
             )
         | _, _, false ->
-            torch.nn.Conv3d(s, t, struct (k[0], k[1], k[2]), triple stride, triple before, triple dilation, mode, groups, bias, device, dtype)
+            torch.nn.Conv3d(
+                s,
+                t,
+                struct (k[0], k[1], k[2]),
+                triple stride,
+                triple before,
+                triple dilation,
+                mode,
+                groups,
+                bias,
+                device,
+                dtype
+            )
         | _ ->
-            torch.nn.Conv3d(s, t, struct (k[0], k[1], k[2]), Padding.Same, triple stride, triple dilation, mode, groups, bias, device, dtype)
+            torch.nn.Conv3d(
+                s,
+                t,
+                struct (k[0], k[1], k[2]),
+                Padding.Same,
+                triple stride,
+                triple dilation,
+                mode,
+                groups,
+                bias,
+                device,
+                dtype
+            )
 
     /// The dense layer of a geometry, with whatever numbers it starts from. Throws where TorchSharp has none: paddings that differ before and after and are not
     /// those of 'same', output paddings that differ between dimensions.
@@ -56,5 +79,9 @@ module internal DenseLayer =
         | Ok(found, _, _) when { found with PaddingMode = g.PaddingMode } = g -> dense
         | _ ->
             dense.Dispose()
-            Error [ TensorNetError.Unsupported("geometry", $"%A{g}", "padding and output_padding that TorchSharp's own layer can have") ]
+
+            Error
+                [
+                    TensorNetError.Unsupported("geometry", $"%A{g}", "padding and output_padding that TorchSharp's own layer can have")
+                ]
             |> TensorNetError.raiseErrors

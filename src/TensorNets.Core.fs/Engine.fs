@@ -169,8 +169,29 @@ module internal Engine =
 
         spread.reshape (kept stage.Kept * rows, columns, kernel)
 
+    /// Up to so many multiplications for one image, a matrix product that reads a core as it lies is faster than a convolution that copies it first.
+    let private few = 8_000_000L
+
+    /// A stage of one image at one kernel position: a product of matrices.
+    let private product (g: ConvGeometry) (spec: Spec) (stage: Stage) (tensor: Tensor) (bias: Tensor | null) (x: Tensor) =
+        let summed, fresh = size spec stage.Summed, size spec stage.New
+
+        let matrix = if g.Transposed then tensor.reshape(summed, fresh).t() else tensor.reshape (fresh, summed)
+
+        let y = matrix.matmul (x.reshape (summed, -1L))
+        let y = if isNull bias then y else y.plus ((nonNull bias).unsqueeze 1L)
+        y.reshape (Array.append [| 1L; fresh |] x.shape[2..])
+
     /// Stage after stage.
-    let staged (g: ConvGeometry) (roles: Roles) (spec: Spec) (stages: Stage list) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) =
+    let staged
+        (g: ConvGeometry)
+        (roles: Roles)
+        (spec: Spec)
+        (stages: Stage list)
+        (lookup: string -> Tensor)
+        (bias: Tensor | null)
+        (x: Tensor)
+        =
         let weights = Contraction.runMany (stages |> List.map _.Weight) x.dtype x.device lookup
         let first, padding = padded g x
         let mutable y = channelsLast first
@@ -180,8 +201,14 @@ module internal Engine =
         for i, (stage, tensor) in List.indexed (List.zip stages weights) do
             y <- reordered spec axes stage.Before y
             let isLast = i = stages.Length - 1 && stage.After = outputs
-            let weight = weightOf g spec stage tensor
-            y <- convolve g stage.Dims padding (size spec stage.Kept) weight (if isLast then bias else null) y
+            let bias = if isLast then bias else null
+
+            y <-
+                match stage.Dims, size spec stage.Kept, y.shape[0] * y.numel () * size spec stage.New with
+                | [], 1L, products when y.shape[0] = 1L && products <= few && y.is_contiguous () -> product g spec stage tensor bias y
+                // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be copied slowly.
+                | dims, groups, _ -> convolve g dims padding groups (weightOf g spec stage (tensor.contiguous ())) bias y
+
             axes <- stage.After
 
         if axes <> outputs then

@@ -171,7 +171,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         use _ = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
         let dense = DenseLayer.make geometry' hasBias' first.dtype first.device
-        (nonNull (dense.get_parameter "weight")).copy_ (this.Kernel()) |> ignore
+        (nonNull (dense.get_parameter "weight")).copy_(this.Kernel()) |> ignore
 
         match this.Bias with
         | null -> ()

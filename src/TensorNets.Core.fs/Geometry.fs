@@ -140,6 +140,7 @@ module ConvGeometry =
 
     let private ofConvolution (conv: Modules.Convolution) : Result<ConvGeometry, TensorNetError list> =
         let n = conv.kernel_size.Length
+
         let numbers (values: int64[] | null) =
             match values with
             | null -> List.replicate n 0L
@@ -189,10 +190,13 @@ module ConvGeometry =
 
         match dense with
         | :? Modules.Convolution as conv -> ofConvolution conv |> Result.map (fun g -> g, (conv.weight :> Tensor), optional conv.bias)
-        | :? Modules.Linear as linear ->
-            Ok(plain 0 linear.in_features linear.out_features, (linear.weight :> Tensor), optional linear.bias)
+        | :? Modules.Linear as linear -> Ok(plain 0 linear.in_features linear.out_features, (linear.weight :> Tensor), optional linear.bias)
         | other ->
             Error
                 [
-                    TensorNetError.ModuleType("", other.GetType().Name, "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear")
+                    TensorNetError.ModuleType(
+                        "",
+                        other.GetType().Name,
+                        "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear"
+                    )
                 ]

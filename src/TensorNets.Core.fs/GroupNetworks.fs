@@ -20,9 +20,11 @@ module internal GroupNetworks =
     /// Zeros behind each bond, which change no entry of the tensor.
     let private widened (spec: Spec) (core: Core) (tensor: Tensor) =
         let pads =
-            [| for axis in List.rev core.Axes do
-                   0L
-                   int64 (Spec.dim axis spec) - tensor.shape[List.findIndex ((=) axis) core.Axes] |]
+            [|
+                for axis in List.rev core.Axes do
+                    0L
+                    int64 (Spec.dim axis spec) - tensor.shape[List.findIndex ((=) axis) core.Axes]
+            |]
 
         torch.nn.functional.pad (tensor, pads, PaddingModes.Constant, 0.0)
 
@@ -34,7 +36,8 @@ module internal GroupNetworks =
         let cores =
             [|
                 for core in one.Cores ->
-                    torch.stack ([| for network in networks -> widened one core network[core.Name] |], 0L) |> scope.MoveToOuter
+                    torch.stack ([| for network in networks -> widened one core network[core.Name] |], 0L)
+                    |> scope.MoveToOuter
             |]
 
         new Network(spec networks.Length one, cores)

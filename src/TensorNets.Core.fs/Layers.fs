@@ -39,7 +39,7 @@ module Layers =
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
 
-        let own (tensor: Tensor) = tensor.detach().``to``(dtype, device, copy = true) |> scope.MoveToOuter
+        let own (tensor: Tensor) = tensor.detach().``to``(dtype, device, copy = true).contiguous() |> scope.MoveToOuter
 
         construct plan [ for core in network.Cores -> own core ] (Option.map own bias) trainable
 
@@ -113,12 +113,22 @@ module Layers =
         | other -> other
 
     let private collect (results: Result<'a, 'e list> list) : Result<'a list, 'e list> =
-        match results |> List.collect (function Error errors -> errors | Ok _ -> []) with
+        match
+            results
+            |> List.collect (function
+                | Error errors -> errors
+                | Ok _ -> [])
+        with
         | [] -> Ok(results |> List.choose Result.toOption)
         | errors -> Error errors
 
     /// A fit of every group of a kernel tensor, side by side as one network. The scope around owns it.
-    let private fitted (g: ConvGeometry) (bound: ErrorBound option) (fit: ErrorBound option -> Tensor -> Result<Fit, TensorNetError list>) (kernel: Tensor) =
+    let private fitted
+        (g: ConvGeometry)
+        (bound: ErrorBound option)
+        (fit: ErrorBound option -> Tensor -> Result<Fit, TensorNetError list>)
+        (kernel: Tensor)
+        =
         if g.Groups = 1L then
             fit bound kernel |> Result.map _.Network
         else
@@ -141,7 +151,7 @@ module Layers =
                         yield! target axes g
                     ]
 
-                let kernel = (ConvGeometry.kernelOfWeight g (weight.detach ())).reshape (List.toArray shape)
+                let kernel = (ConvGeometry.kernelOfWeight g (weight.detach ())).reshape(List.toArray shape)
                 fitted g bound fit kernel)
             |> Result.bind (ofDense None dense))
 
@@ -180,7 +190,10 @@ module Layers =
         ConvGeometry.ofDense dense
         |> Result.bind (fun (g, _, _) ->
             if ConvGeometry.positions g <> 1L then
-                Error [ TensorNetError.Unsupported("kernel_size", $"%A{g.Kernel}", "1 in each dimension: the kernel is then a matrix") ]
+                Error
+                    [
+                        TensorNetError.Unsupported("kernel_size", $"%A{g.Kernel}", "1 in each dimension: the kernel is then a matrix")
+                    ]
             else
                 let fit (bound: ErrorBound option) (kernel: Tensor) =
                     Matrix.leastSensitive rank bound.Value (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
@@ -221,14 +234,16 @@ module Layers =
             let s, k = float (geometry.InChannels / geometry.Groups), float (ConvGeometry.positions geometry)
 
             // Each output of a transposed convolution meets one in so many kernel positions.
-            let met = if geometry.Transposed then k / (geometry.Stride |> List.fold (fun p n -> p * float n) 1.0) else k
+            let met =
+                if geometry.Transposed then k / (geometry.Stride |> List.fold (fun p n -> p * float n) 1.0) else k
+
             let scale = Math.Pow(gain / sqrt (s * met), 1.0 / float spec.Cores.Length)
             let scaled = new Network(spec, [| for core in white.Cores -> core.mul (Num.tensor scale) |])
 
             let bias =
                 if bias then
                     let unit = torch.rand ([| geometry.OutChannels |], dtype = torch.float64, generator = generator)
-                    Some(unit.minus(Num.tensor 0.5).mul (Num.tensor (2.0 * biasBound geometry)))
+                    Some(unit.minus(Num.tensor 0.5).mul(Num.tensor (2.0 * biasBound geometry)))
                 else
                     None
 

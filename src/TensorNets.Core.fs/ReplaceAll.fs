@@ -68,6 +68,14 @@ module ReplaceAll =
         let results = dense |> List.map attempt
 
         {
-            Replaced = results |> List.choose (function Choice1Of2 r -> Some r | _ -> None)
-            Skipped = results |> List.choose (function Choice2Of2 s -> Some s | _ -> None)
+            Replaced =
+                results
+                |> List.choose (function
+                    | Choice1Of2 r -> Some r
+                    | _ -> None)
+            Skipped =
+                results
+                |> List.choose (function
+                    | Choice2Of2 s -> Some s
+                    | _ -> None)
         }

@@ -30,7 +30,8 @@ module internal Stages =
     let private size (spec: Spec) (axes: Axis seq) = axes |> Seq.fold (fun n axis -> n * float (Spec.dim axis spec)) 1.0
 
     /// The cores of a set of places.
-    let private members (spec: Spec) (set: int) = spec.Cores |> List.indexed |> List.filter (fun (i, _) -> set &&& (1 <<< i) <> 0) |> List.map snd
+    let private members (spec: Spec) (set: int) =
+        spec.Cores |> List.indexed |> List.filter (fun (i, _) -> set &&& (1 <<< i) <> 0) |> List.map snd
 
     let private axesOf (cores: Core list) = cores |> List.collect _.Axes |> List.distinct
 
@@ -78,7 +79,10 @@ module internal Stages =
         if set = 0 then
             []
         else
-            loose g roles @ (roles.Kernel |> List.filter (fun (axis, _) -> List.contains axis (axesOf (members spec set))) |> List.collect snd)
+            loose g roles
+            @ (roles.Kernel
+               |> List.filter (fun (axis, _) -> List.contains axis (axesOf (members spec set)))
+               |> List.collect snd)
 
     let private positions (g: ConvGeometry) (input: int64 list) (finished: int list) =
         input
@@ -91,7 +95,12 @@ module internal Stages =
         let will = alive roles spec after |> Set.ofList
         let kept = has |> List.filter will.Contains |> size spec
         let summed = has |> List.filter (fun axis -> not (will.Contains axis)) |> size spec
-        let fresh = part.Axes |> List.filter (fun axis -> will.Contains axis && not (List.contains axis has)) |> size spec
+
+        let fresh =
+            part.Axes
+            |> List.filter (fun axis -> will.Contains axis && not (List.contains axis has))
+            |> size spec
+
         let dims = part.Dims @ (if before = 0 then loose g roles else [])
         let kernel = dims |> List.fold (fun p i -> p * float g.Kernel[i]) 1.0
         let inside = images * positions g input (finished g roles spec before)
@@ -104,7 +113,10 @@ module internal Stages =
     let private search (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
         let n = spec.Cores.Length
         let all = (1 <<< n) - 1
-        let parts = Array.init (all + 1) (fun set -> if set = 0 || (set = all && n > 1) then None else part roles spec set)
+
+        let parts =
+            Array.init (all + 1) (fun set -> if set = 0 || (set = all && n > 1) then None else part roles spec set)
+
         let best = Array.create (all + 1) (infinity, 0.0, [])
         best[0] <- 0.0, 0.0, []
 
@@ -183,5 +195,12 @@ module internal Stages =
         else
             search g roles spec images input
             |> Option.map (fun (seconds, flops, path) ->
-                let weights = path |> List.sumBy (fun (_, part) -> if part.Cores.Length = 1 then 0.0 else (Plan.make Order.Auto (Spec.make spec.Dims part.Cores part.Axes)).Flops)
+                let weights =
+                    path
+                    |> List.sumBy (fun (_, part) ->
+                        if part.Cores.Length = 1 then
+                            0.0
+                        else
+                            (Plan.make Order.Auto (Spec.make spec.Dims part.Cores part.Axes)).Flops)
+
                 build g roles spec path, seconds, flops + weights)

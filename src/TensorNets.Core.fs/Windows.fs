@@ -18,7 +18,8 @@ module internal Windows =
 
         Spec.extended
             ((image, int images) :: around)
-            ({ Name = input; Axes = image :: roles.Group @ roles.Inputs @ kernel @ List.map fst around } :: spec.Cores)
+            ({ Name = input; Axes = image :: roles.Group @ roles.Inputs @ kernel @ List.map fst around }
+             :: spec.Cores)
             (image :: roles.Group @ roles.Outputs @ List.map fst around)
             spec
 
@@ -36,9 +37,20 @@ module internal Windows =
 
             if g.Stride[i] > 1L then
                 let shape = y.shape
-                let zeros = torch.zeros (Array.concat [ shape[.. 1 + i]; [| size; g.Stride[i] - 1L |]; shape[3 + i ..] ], dtype = y.dtype, device = y.device)
+
+                let zeros =
+                    torch.zeros (
+                        Array.concat [ shape[.. 1 + i]; [| size; g.Stride[i] - 1L |]; shape[3 + i ..] ],
+                        dtype = y.dtype,
+                        device = y.device
+                    )
+
                 let wide = torch.cat ([| y.unsqueeze (dim + 1L); zeros |], dim + 1L)
-                y <- wide.reshape(Array.concat [ shape[.. 1 + i]; [| size * g.Stride[i] |]; shape[3 + i ..] ]).narrow (dim, 0L, (size - 1L) * g.Stride[i] + 1L)
+
+                y <-
+                    wide
+                        .reshape(Array.concat [ shape[.. 1 + i]; [| size * g.Stride[i] |]; shape[3 + i ..] ])
+                        .narrow(dim, 0L, (size - 1L) * g.Stride[i] + 1L)
 
         let pads =
             [|
@@ -65,7 +77,15 @@ module internal Windows =
                 if padding |> List.forall ((=) 0L) then
                     x
                 else
-                    torch.nn.functional.pad (x, [| for p in List.rev padding do yield! [ p; p ] |], PaddingModes.Constant, 0.0)
+                    torch.nn.functional.pad (
+                        x,
+                        [|
+                            for p in List.rev padding do
+                                yield! [ p; p ]
+                        |],
+                        PaddingModes.Constant,
+                        0.0
+                    )
 
         for i in 0 .. n - 1 do
             let reach = g.Dilation[i] * (g.Kernel[i] - 1L) + 1L
@@ -73,14 +93,24 @@ module internal Windows =
             y <- y.slice (y.dim () - 1L, 0L, reach, g.Dilation[i])
 
         // Now images, channels, places, positions.
-        let order = Array.concat [ [| 0L; 1L |]; Array.init n (fun i -> int64 (2 + n + i)); Array.init n (fun i -> int64 (2 + i)) ]
+        let order =
+            Array.concat [ [| 0L; 1L |]; Array.init n (fun i -> int64 (2 + n + i)); Array.init n (fun i -> int64 (2 + i)) ]
+
         let y = if n = 0 then y else y.permute order
         if g.Transposed then y.flip [| for i in 0 .. n - 1 -> int64 (2 + i) |] else y
 
     let private size (spec: Spec) axes = [| for axis in axes -> int64 (Spec.dim axis spec) |]
 
     /// The contraction. The input is images × channels × spatial dimensions.
-    let run (g: ConvGeometry) (roles: Roles) (spec: Spec) (plan: Plan) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
+    let run
+        (g: ConvGeometry)
+        (roles: Roles)
+        (spec: Spec)
+        (plan: Plan)
+        (lookup: string -> Tensor)
+        (bias: Tensor | null)
+        (x: Tensor)
+        : Tensor =
         let view = windows g x
         let places = view.shape[2 + g.Kernel.Length ..]
 

@@ -52,7 +52,17 @@ let private geometry =
         let! stride = numbers n 1 3
         let! dilation = numbers n 1 2
         let! amounts = padding kernel dilation same
-        let! mode = Gen.elements [ PaddingModes.Zeros; PaddingModes.Zeros; PaddingModes.Reflect; PaddingModes.Replicate; PaddingModes.Circular ]
+
+        let! mode =
+            Gen.elements
+                [
+                    PaddingModes.Zeros
+                    PaddingModes.Zeros
+                    PaddingModes.Reflect
+                    PaddingModes.Replicate
+                    PaddingModes.Circular
+                ]
+
         let! extra = Gen.choose (0, 1)
         // TorchSharp's 'same' pads the dimensions in the opposite order unless with zeros; its output padding is one for all.
         let padding = if same && mode <> PaddingModes.Zeros then List.rev amounts else amounts
@@ -100,10 +110,7 @@ let private target (c: LayerCase) =
     [
         int (g.InChannels / g.Groups)
         if not g.Kernel.IsEmpty then
-            if c.Axes = KernelAxes.Fused then
-                int (List.fold (*) 1L g.Kernel)
-            else
-                yield! List.map int g.Kernel
+            if c.Axes = KernelAxes.Fused then int (List.fold (*) 1L g.Kernel) else yield! List.map int g.Kernel
         int (g.OutChannels / g.Groups)
     ]
 
@@ -137,9 +144,7 @@ let private specOf (c: LayerCase) =
     let g = c.Geometry
 
     if g.Groups > 1L && g.Groups = g.InChannels && g.Groups = g.OutChannels then
-        Spec.parse
-            []
-            $"gsr, dr, gtr -> gsdt | g={g.Groups} s=1 d={List.fold (*) 1L g.Kernel} t=1 r=2"
+        Spec.parse [] $"gsr, dr, gtr -> gsdt | g={g.Groups} s=1 d={List.fold (*) 1L g.Kernel} t=1 r=2"
         |> function
             | Ok spec -> spec
             | Error errors -> failtestf "%A" errors
@@ -148,11 +153,9 @@ let private specOf (c: LayerCase) =
 
 let private network dtype (c: LayerCase) = Network.random dtype (uint64 c.Seed) (specOf c)
 
-let private bias (c: LayerCase) =
-    if c.Bias then Some(noise (c.Seed + 3) [ c.Geometry.OutChannels ]) else None
+let private bias (c: LayerCase) = if c.Bias then Some(noise (c.Seed + 3) [ c.Geometry.OutChannels ]) else None
 
-let private layer lowering (c: LayerCase) =
-    Layers.ofNetwork (Some lowering) c.Geometry (bias c) (network torch.float64 c) |> ok
+let private layer lowering (c: LayerCase) = Layers.ofNetwork (Some lowering) c.Geometry (bias c) (network torch.float64 c) |> ok
 
 let private input (c: LayerCase) =
     noise
@@ -169,7 +172,7 @@ let private law name check = lawOver cases name check
 let private near what (actual: torch.Tensor) (expected: torch.Tensor) =
     Expect.equal (List.ofArray actual.shape) (List.ofArray expected.shape) $"{what}: shape"
     let scale = 1.0 + expected.detach().norm().number()
-    Expect.isLessThanOrEqual (actual.detach().minus(expected.detach()).norm().number()) (1e-10 * scale) what
+    Expect.isLessThanOrEqual (actual.detach().minus(expected.detach ()).norm().number()) (1e-10 * scale) what
 
 let private lowerings (c: LayerCase) =
     [
@@ -201,12 +204,12 @@ let private equality =
                     let x1, x2 = (input c).requires_grad_ true, (input c).requires_grad_ true
                     let y = layer.call x1
                     let weights = noise (c.Seed + 2) y.shape
-                    y.mul(weights).sum().backward ()
-                    dense.call(x2).mul(weights).sum().backward ()
+                    y.mul(weights).sum().backward()
+                    dense.call(x2).mul(weights).sum().backward()
                     near $"{lowering}: input" (nonNull x1.grad) (nonNull x2.grad)
                     let found = gradients layer
                     layer.zero_grad ()
-                    layer.Kernel().mul(nonNull (nonNull (dense.get_parameter "weight")).grad).sum().backward ()
+                    layer.Kernel().mul(nonNull (nonNull (dense.get_parameter "weight")).grad).sum().backward()
 
                     for name, gradient in found do
                         if name = "bias" then
@@ -217,7 +220,13 @@ let private equality =
                 use layer = layer Lowering.Dense c
                 use dense = layer.ToDense()
                 let geometry, weight, _ = ConvGeometry.ofDense dense |> ok
-                let expected = if geometry.PaddingMode = PaddingModes.Constant then PaddingModes.Constant else c.Geometry.PaddingMode
+
+                let expected =
+                    if geometry.PaddingMode = PaddingModes.Constant then
+                        PaddingModes.Constant
+                    else
+                        c.Geometry.PaddingMode
+
                 Expect.equal { geometry with PaddingMode = expected } c.Geometry "geometry"
                 near "weight" weight (layer.Kernel())
                 near "kernel" (ConvGeometry.weightOfKernel geometry (ConvGeometry.kernelOfWeight geometry weight)) weight)
