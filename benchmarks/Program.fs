@@ -25,6 +25,7 @@ let main argv =
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 
     0

@@ -182,6 +182,29 @@ public static class CompressionTests
             var x = Images(4);
             Expect.True(net.call(x).Equals(copy.call(x)), "the same bits");
         }),
+        TestCase("all layers that a predicate names are replaced, the rest is reported; one is saved and loaded", () =>
+        {
+            using var scope = NewDisposeScope();
+            using var net = new Net();
+            var x = Images(6);
+            var before = net.call(x).shape;
+            var report = Model.ReplaceAll(net, (path, _) => path != "head", Formats.Cp(3));
+            Expect.True(report.Replaced.Select(r => r.Path).SequenceEqual(["body.conv1", "body.conv2"]), report.ToString());
+            Expect.True(report.Skipped.Single().Path == "head" && report.ToString().Contains("head: Conv2d skipped"), report.ToString());
+            Expect.True(net.call(x).shape.SequenceEqual(before), "it still runs");
+            var file = Path.GetTempFileName();
+            var layer = Model.Find<FactorizedConv2d>(net, "body.conv2");
+            Model.Save(layer, file);
+            using var loaded = Model.Load(file);
+            File.Delete(file);
+            var images = randn(1, 8, 6, 6);
+            Expect.True(loaded.call(images).Equals(layer.call(images)), "the same bits");
+            using var linear = Linear(12, 8);
+            using var matrix = Model.FactorizeMatrix(linear, 4, ErrorBounds.Relative(0.9));
+            using var fresh = Model.Fresh(linear, Formats.TensorTrainMatrix([3, 4], [2, 4], 2));
+            Expect.Equal(8L, matrix.call(randn(5, 12)).shape[1]);
+            Expect.Equal(8L, fresh.call(randn(5, 12)).shape[1]);
+        }),
         TestCase("an optimizer that holds the cores follows what is set in place", () =>
         {
             using var scope = NewDisposeScope();
