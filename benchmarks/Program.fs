@@ -16,6 +16,7 @@ let private tables =
         "chain", ChainTable.run
         "planner", PlannerTable.run
         "products", ProductTable.run
+        "layers", LayerTable.run
     ]
 
 [<EntryPoint>]
@@ -24,6 +25,7 @@ let main argv =
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 
     0

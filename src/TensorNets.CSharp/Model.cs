@@ -1,3 +1,4 @@
+using Microsoft.FSharp.Core;
 using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
@@ -7,18 +8,58 @@ namespace TensorNets.CSharp;
 /// <summary>Layers of a model by path: find, factorise, replace, exchange. On any error the model is as it was.</summary>
 public static class Model
 {
-    /// <summary>The factorised layer for a dense one: its kernel as the least sensitive network found, its bias copied. Without a bound, at the error that least squares reach.</summary>
-    public static FactorizedConv2d Factorize(Conv2d convolution, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
-        Layers.conv2d(FitOptions.Or(options).Factorize, Results.Option(bound), format, convolution).OrThrow();
+    /// <summary>The factorised layer for a dense one (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear): its kernel as the least sensitive network found, its bias copied. Without a bound, at the error that least squares reach.</summary>
+    public static FactorizedLayer Factorize(
+        Module dense, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        Layers.factorize(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, dense).OrThrow();
+
+    /// <summary>The same for a Conv2d.</summary>
+    public static FactorizedConv2d Factorize(
+        Conv2d dense, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        (FactorizedConv2d)Factorize((Module)dense, format, bound, options, axes);
+
+    /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly: for a Linear, or a convolution of one kernel position.</summary>
+    public static FactorizedLayer FactorizeMatrix(Module dense, int rank, ErrorBound bound) => Layers.matrix(rank, bound, dense).OrThrow();
 
     /// <summary>The layer with the geometry and a copy of the bias of a dense one, and the kernel of a network over (in, kernel positions, out).</summary>
+    public static FactorizedLayer Layer(Module dense, Network kernel, Lowering? lowering = null) =>
+        Layers.ofDense(Results.Option(lowering), dense, kernel).OrThrow();
+
+    /// <summary>The same for a Conv2d.</summary>
     public static FactorizedConv2d Layer(Conv2d convolution, Network kernel, Lowering? lowering = null) =>
         Layers.conv2dOf(Results.Option(lowering), convolution, kernel).OrThrow();
 
-    /// <summary>Replaces the Conv2d at a path by its factorised layer; the dense one is disposed.</summary>
+    /// <summary>A fresh layer like a dense one, its kernel a random network of a format that keeps variance.</summary>
+    public static FactorizedLayer Fresh(
+        Module like, Format format, ulong seed = 0, double gain = 1.0, KernelAxes? axes = null, Lowering? lowering = null) =>
+        Layers.fresh(Results.Option(lowering), axes ?? KernelAxes.Fused, seed, gain, format, like).OrThrow();
+
+    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer; the dense one is disposed.</summary>
     /// <returns>The new layer, which belongs to the model.</returns>
-    public static FactorizedConv2d Compress(Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
-        TensorNets.Compress.layer(FitOptions.Or(options).Factorize, Results.Option(bound), format, path, model).OrThrow();
+    public static FactorizedLayer Compress(
+        Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        TensorNets.Compress.layerBy(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model).OrThrow();
+
+    /// <summary>Replaces every linear layer and convolution that a predicate on path and module names; the report lists what was skipped and why.</summary>
+    public static ReplaceReport ReplaceAll(
+        Module model, Func<string, Module, bool> predicate, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        ReplaceAll(model, (path, module) => predicate(path, module) ? format : null, bound, options, axes);
+
+    /// <summary>The same with a format for each layer, or null to leave it.</summary>
+    public static ReplaceReport ReplaceAll(
+        Module model, Func<string, Module, Format?> choose, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        TensorNets.ReplaceAll.run(
+            FitOptions.Or(options).Factorize,
+            axes ?? KernelAxes.Fused,
+            Results.Option(bound),
+            FuncConvert.FromFunc<string, Module, FSharpOption<Format>?>((path, module) => Results.Option(choose(path, module))),
+            model);
+
+    /// <summary>Writes a factorised layer to a file that <see cref="Load"/> reads with no knowledge of the original.</summary>
+    public static void Save(FactorizedLayer layer, string path) => LayerFile.save(path, layer);
+
+    /// <summary>The factorised layer in a file.</summary>
+    public static FactorizedLayer Load(string path) => LayerFile.load(path).OrThrow();
 
     /// <summary>Σ, the mean of x xᵀ over the inputs of the layer at a path while batches run through the model in evaluation mode; for <see cref="Norms.Weighted(Tensor, int)"/>.</summary>
     public static Tensor Covariance(Module<Tensor, Tensor> model, string path, IEnumerable<Tensor> batches) =>

@@ -6,11 +6,11 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Compress =
     /// The factorised layers of a model with their paths; the model itself, at the empty path, if it is one.
-    let factorised (model: torch.nn.Module) : (string * FactorizedConv2d) list =
+    let factorised (model: torch.nn.Module) : (string * FactorizedLayer) list =
         ("", model) :: Surgery.paths model
         |> List.choose (fun (path, m) ->
             match m with
-            | :? FactorizedConv2d as layer -> Some(path, layer)
+            | :? FactorizedLayer as layer -> Some(path, layer)
             | _ -> None)
         |> List.distinctBy (fun (_, layer) -> LanguagePrimitives.PhysicalHash layer)
 
@@ -33,29 +33,37 @@ module Compress =
             |> scope.MoveToOuter
             |> Ok
 
-    /// <summary>Replaces the Conv2d at a path by its factorised layer, in place, and returns the new layer, which belongs to the model; the dense
+    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, in place, and returns the new layer, which belongs to the model; the dense
     /// layer is disposed.</summary>
-    /// <remarks>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.conv2d</c> and <c>Surgery.replace</c>.</remarks>
+    /// <remarks>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and <c>Surgery.replace</c>.</remarks>
     /// <param name="options">The factorisation.</param>
+    /// <param name="axes">How the format sees the kernel of a convolution.</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
-    /// <param name="format">The format, over (s, d, t).</param>
+    /// <param name="format">The format, over (s, d, t), or (s, t) for a linear layer.</param>
     /// <param name="path">The path of the layer, such as `layer1.1.conv2`.</param>
     /// <param name="model">The model.</param>
-    let layer
+    let layerBy
         (options: FactorizeOptions)
+        (axes: KernelAxes)
         (bound: ErrorBound option)
         (format: Format)
         (path: string)
         (model: torch.nn.Module)
-        : Result<FactorizedConv2d, TensorNetError list> =
+        : Result<FactorizedLayer, TensorNetError list> =
         Surgery.find path model
         |> Result.bind (fun found ->
-            match found with
-            | :? Modules.Conv2d as conv -> Layers.conv2d options bound format conv
-            | other -> Error [ TensorNetError.ModuleType(path, other.GetType().Name, "Conv2d") ])
+            Layers.factorize options axes bound format found
+            |> Result.mapError (
+                List.map (function
+                    | TensorNetError.ModuleType("", type', expected) -> TensorNetError.ModuleType(path, type', expected)
+                    | error -> error)
+            ))
         |> Result.bind (fun layer ->
             match Surgery.replace path layer model with
             | Ok() -> Ok layer
             | Error errors ->
                 layer.Dispose()
                 Error errors)
+
+    /// <summary>As <c>layerBy</c>, the kernel of a convolution over (s, d, t).</summary>
+    let layer options bound format path model = layerBy options KernelAxes.Fused bound format path model

@@ -1,261 +1,195 @@
 namespace TensorNets
 
+open System.Collections.Concurrent
+open System.Diagnostics
 open TorchSharp
 
-/// <summary>How a kernel network is applied to images.</summary>
+/// <summary>How a kernel network is applied to an input. All give the same result up to rounding.</summary>
 [<RequireQualifiedAccess>]
 type Lowering =
-    /// One convolution per core: 1×1, spatial (grouped along bonds that all three cores carry), 1×1. For networks of three cores that each carry one
-    /// open axis: CP, Tucker-2, tensor chain, tensor train.
+    /// Core after core, or group of cores after group, each as one convolution of the channels: for CP with a kernel axis for each dimension 1×1, kh×1 and
+    /// 1×kw depthwise, 1×1. The order and grouping are those of least estimated time for the size of the input. For convolutions by networks of two to eight cores.
     | Staged
-    /// The kernel is rebuilt, then applied as one dense convolution. For any network.
+    /// The input in windows as one more core of the network, contracted by a plan. For any network and any layer.
+    | Windowed
+    /// The kernel is rebuilt, then applied as the dense layer. For any network.
     | Dense
+    /// Whichever of the others takes the least estimated time for the size of the input.
+    | Cheapest
+    /// Whichever of the others is measured fastest, once for each size of the input, when an input of that size first comes.
+    | Measured
 
-/// <summary>Everything about a two-dimensional convolution but its numbers. Pairs are (height, width).</summary>
-type ConvGeometry =
-    {
-        InChannels: int64
-        OutChannels: int64
-        Kernel: struct (int64 * int64)
-        Stride: struct (int64 * int64)
-        Dilation: struct (int64 * int64)
-        /// Zeros added before and after, along the height.
-        PaddingHeight: struct (int64 * int64)
-        /// Zeros added before and after, along the width.
-        PaddingWidth: struct (int64 * int64)
-    }
-
+/// A way to apply a network to inputs of one size.
 [<RequireQualifiedAccess>]
-module ConvGeometry =
-    /// The shape (s, d, t) of a kernel tensor: input channels, kernel positions (height × width, row by row), output channels.
-    let kernelShape (g: ConvGeometry) : int list =
-        let struct (kh, kw) = g.Kernel
-        [ int g.InChannels; int (kh * kw); int g.OutChannels ]
+type internal Method =
+    | Stages of Stage list
+    | Windows of Plan
+    | Rebuild
 
-    /// Height and width of the output for a height and width of the input.
-    let outputSize (g: ConvGeometry) (struct (height, width): struct (int64 * int64)) =
-        let along size (struct (before, after)) kernel stride dilation =
-            (size + before + after - dilation * (kernel - 1L) - 1L) / stride + 1L
+type internal Choice = { Lowering: Lowering; Method: Method; Seconds: float; Flops: float }
 
-        let struct (kh, kw) = g.Kernel
-        let struct (sh, sw) = g.Stride
-        let struct (dh, dw) = g.Dilation
-        struct (along height g.PaddingHeight kh sh dh, along width g.PaddingWidth kw sw dw)
-
-/// A kernel network prepared for images. Each stage lists the axes of one core's tensor in the order in which its convolution reads them.
+/// A kernel network prepared for inputs; choices are kept by the size of the input.
 type internal ConvPlan =
-    { Geometry: ConvGeometry; Spec: Spec; Lowering: Lowering; Reconstruct: Plan; Stages: Stages option }
-
-and internal Stages =
     {
-        First: Core
-        Middle: Core
-        Last: Core
-        /// Bonds of all three cores, of the first and the middle, of the middle and the last, of the first and the last.
-        Everywhere: Axis list
-        Entering: Axis list
-        Leaving: Axis list
-        Around: Axis list
+        Geometry: ConvGeometry
+        Roles: Roles
+        Spec: Spec
+        Lowering: Lowering
+        Reconstruct: Plan
+        Choices: ConcurrentDictionary<int64 list * int * bool, Choice>
     }
 
-/// <summary>A kernel network applied to images: the same as the dense convolution with the reconstructed kernel.</summary>
+/// <summary>A kernel network applied to an input: the same as the dense layer with the reconstructed kernel.</summary>
 [<RequireQualifiedAccess>]
 module Convolution =
-    /// <summary>The kernel tensor K[s, d, t] of a dense weight [t, s, height, width].</summary>
+    /// <summary>The kernel tensor K[s, d, t] of a dense convolution weight [t, s, height, width] (any number of dimensions, no groups).</summary>
     let kernelOfWeight (weight: Tensor) : Tensor =
-        weight.permute(1L, 2L, 3L, 0L).reshape(weight.shape[1], weight.shape[2] * weight.shape[3], weight.shape[0])
+        let positions = weight.shape[2..] |> Array.fold (*) 1L
+        weight.reshape(weight.shape[0], weight.shape[1], positions).permute(1L, 2L, 0L).contiguous()
 
     /// <summary>The dense weight [t, s, height, width] of a kernel tensor K[s, d, t].</summary>
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
         kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()
 
-    let private stagesOf (spec: Spec) : Stages option =
-        let opened = Set.ofList spec.Output
+    let private staged (plan: ConvPlan) (images: int64) (size: int64 list) : Choice option =
+        Stages.plan plan.Geometry plan.Roles plan.Spec images size
+        |> Option.map (fun (stages, seconds, flops) ->
+            { Lowering = Lowering.Staged; Method = Method.Stages stages; Seconds = seconds; Flops = flops })
 
-        let holder axis =
-            match Spec.carriers axis spec with
-            | [ core ] -> Some core
-            | _ -> None
+    let private windowed (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
+        let contraction = Windows.plan plan.Geometry plan.Roles plan.Spec images size
 
-        match spec.Cores.Length, List.map holder spec.Output with
-        | 3, [ Some first; Some middle; Some last ] when List.distinct [ first; middle; last ] |> List.length = 3 ->
-            let bonds carriers =
-                Spec.bonds spec
-                |> List.filter (fun axis ->
-                    [ first; middle; last ]
-                    |> List.forall (fun core -> List.contains axis core.Axes = List.contains core carriers))
+        {
+            Lowering = Lowering.Windowed
+            Method = Method.Windows contraction
+            Seconds = Cost.contraction contraction
+            Flops = contraction.Flops
+        }
 
-            let lone =
-                [ first; middle; last ]
-                |> List.exists (fun core -> Spec.ownAxes core spec |> List.exists (fun axis -> not (opened.Contains axis)))
+    let private rebuilt (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
+        let g = plan.Geometry
+        let count (size: int64 list) = size |> List.fold (fun n k -> n * float k) (float images)
+        let inside, outside = count size, count (ConvGeometry.outputSize g size)
 
-            if lone then
-                None
-            else
-                Some
-                    {
-                        First = first
-                        Middle = middle
-                        Last = last
-                        Everywhere = bonds [ first; middle; last ]
-                        Entering = bonds [ first; middle ]
-                        Leaving = bonds [ middle; last ]
-                        Around = bonds [ first; last ]
-                    }
-        | _ -> None
+        let s, t, k =
+            float (g.InChannels / g.Groups), float (g.OutChannels / g.Groups), float (ConvGeometry.positions g)
 
-    /// Whether a network can be applied stage by stage.
-    let canStage (spec: Spec) = (stagesOf spec).IsSome
+        let applied = if g.Transposed then inside else outside
 
-    /// The plan for a network over (s, d, t); its shape has been checked.
+        {
+            Lowering = Lowering.Dense
+            Method = Method.Rebuild
+            Seconds =
+                Cost.contraction plan.Reconstruct
+                + Cost.copy (float g.Groups * s * t * k)
+                + Cost.convolution (float g.Groups) s t k inside outside applied
+            Flops = plan.Reconstruct.Flops + 2.0 * applied * float g.Groups * s * t * k
+        }
+
+    let private candidates plan images size : Choice list =
+        Option.toList (staged plan images size) @ [ rebuilt plan images size; windowed plan images size ]
+
+    /// What the dense way is given ahead of the others, whose estimates are less sure.
+    let private confidence = 0.9
+
+    let private cheapest plan images size =
+        candidates plan images size
+        |> List.minBy (fun c -> c.Seconds * (if c.Lowering.IsDense then confidence else 1.0))
+
+    /// The plan for a network whose core names and open axes have been checked.
     let internal plan (lowering: Lowering option) (geometry: ConvGeometry) (spec: Spec) : Result<ConvPlan, TensorNetError list> =
-        let stages = stagesOf spec
-
-        match lowering, stages with
-        | Some Lowering.Staged, None ->
-            Error
-                [
-                    TensorNetError.Unsupported(
-                        "lowering",
-                        $"Staged for {spec}",
-                        "Dense, or a network of three cores that each carry one open axis"
-                    )
-                ]
-        | chosen, stages ->
-            let fallback = if stages.IsSome then Lowering.Staged else Lowering.Dense
-
-            Ok
+        Roles.ofSpec geometry spec
+        |> Result.bind (fun roles ->
+            let made =
                 {
                     Geometry = geometry
+                    Roles = roles
                     Spec = spec
-                    Lowering = defaultArg chosen fallback
+                    Lowering = defaultArg lowering Lowering.Cheapest
                     Reconstruct = Plan.make Order.Auto spec
-                    Stages = stages
+                    Choices = ConcurrentDictionary()
                 }
 
-    let private size (spec: Spec) (axes: Axis list) = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
+            let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
 
-    /// Multiplications and additions for one image of the given height and width, without bias.
-    let internal flops (plan: ConvPlan) (struct (height, width): struct (int64 * int64)) : float =
+            match made.Lowering, staged made 1L small with
+            | Lowering.Staged, None ->
+                Error
+                    [
+                        TensorNetError.Unsupported(
+                            "lowering",
+                            $"Staged for {spec}",
+                            "Dense, Windowed, Cheapest or Measured; Staged for convolutions by networks of two to eight cores, each kernel axis in one of them or in cores applied together"
+                        )
+                    ]
+            | _ -> Ok made)
+
+    let private execute plan (choice: Choice) lookup bias x =
         let g = plan.Geometry
-        let struct (oh, ow) = ConvGeometry.outputSize g (struct (height, width))
-        let struct (kh, kw) = g.Kernel
-        let inside, outside = float (height * width), float (oh * ow)
 
-        match plan.Lowering, plan.Stages with
-        | Lowering.Staged, Some st ->
-            let n = size plan.Spec >> float
-            let e, i, l, a = n st.Everywhere, n st.Entering, n st.Leaving, n st.Around
+        match choice.Method with
+        | Method.Stages stages -> Engine.staged g plan.Roles plan.Spec stages lookup bias x
+        | Method.Windows contraction -> Windows.run g plan.Roles plan.Spec contraction lookup bias x
+        | Method.Rebuild ->
+            let kernel = Contraction.runMany [ plan.Reconstruct ] x.dtype x.device lookup |> List.head
+            Engine.dense g (ConvGeometry.weightOfKernel g kernel) bias x
 
-            2.0 * inside * float g.InChannels * e * i * a
-            + 2.0 * outside * float (kh * kw) * e * i * l * a
-            + 2.0 * outside * float g.OutChannels * e * l * a
-        | _ -> plan.Reconstruct.Flops + 2.0 * outside * float (g.InChannels * g.OutChannels * kh * kw)
+    /// The least time of a few runs, after one to warm up.
+    let private measure plan lookup bias (x: Tensor) (choice: Choice) =
+        use _ = torch.no_grad ()
 
-    let private arrange (core: Core) (axes: Axis list) (tensor: Tensor) : Tensor =
-        tensor.permute [| for axis in axes -> int64 (List.findIndex ((=) axis) core.Axes) |]
+        let once () =
+            use _ = torch.NewDisposeScope()
+            let from = Stopwatch.GetTimestamp()
+            execute plan choice lookup bias x |> ignore
+            Stopwatch.GetElapsedTime(from).TotalSeconds
 
-    let private pair (struct (a, b)) : int64[] = [| a; b |]
+        once () |> ignore
+        Seq.init 5 (fun _ -> once ()) |> Seq.min
 
-    /// The input with what padding a convolution cannot do by itself, and the padding that is left to it.
-    let private padded (g: ConvGeometry) (x: Tensor) =
-        let struct (top, bottom) = g.PaddingHeight
-        let struct (left, right) = g.PaddingWidth
+    /// How a network is applied to an input of a shape: images, channels, spatial dimensions.
+    let internal choose (plan: ConvPlan) (shape: int64 list) (measured: (Choice -> float) option) : Choice =
+        let images, size = shape.Head, List.skip 2 shape
 
-        if top = bottom && left = right then
-            x, [| top; left |]
-        else
-            torch.nn.functional.pad (x, [| left; right; top; bottom |], PaddingModes.Constant, 0.0), [| 0L; 0L |]
+        match plan.Lowering, measured with
+        | Lowering.Staged, _ -> (staged plan images size).Value
+        | Lowering.Windowed, _ -> windowed plan images size
+        | Lowering.Dense, _ -> rebuilt plan images size
+        | Lowering.Measured, Some seconds -> candidates plan images size |> List.minBy seconds
+        | _ -> cheapest plan images size
 
-    let private spatial (g: ConvGeometry) (weight: Tensor) (bias: Tensor | null) (groups: int64) (x: Tensor) : Tensor =
-        let x, padding = padded g x
+    let internal choiceFor (plan: ConvPlan) (shape: int64 list) measured : Choice =
+        let key = shape, torch.get_num_threads (), Option.isSome measured
 
-        torch.nn.functional.conv2d (
-            x,
-            weight,
-            bias = bias,
-            strides = pair g.Stride,
-            padding = padding,
-            dilation = pair g.Dilation,
-            groups = groups
-        )
+        match plan.Choices.TryGetValue key with
+        | true, choice -> choice
+        | _ -> plan.Choices.GetOrAdd(key, choose plan shape measured)
 
-    let private staged (plan: ConvPlan) (st: Stages) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
-        let g = plan.Geometry
-        let struct (kh, kw) = g.Kernel
-        let n = size plan.Spec
-        let s, d, t = plan.Spec.Output[0], plan.Spec.Output[1], plan.Spec.Output[2]
-        let around, groups = n st.Around, n st.Everywhere
-        let entering, leaving = n st.Entering, n st.Leaving
+    /// Multiplications and additions for one image of the given spatial size, without bias.
+    let internal flops (plan: ConvPlan) (size: int64 list) : float = (choiceFor plan (1L :: plan.Geometry.InChannels :: size) None).Flops
 
-        let first =
-            arrange st.First (st.Around @ st.Everywhere @ st.Entering @ [ s ]) (lookup st.First.Name)
-            |> _.reshape(around * groups * entering, g.InChannels, 1L, 1L)
-
-        let middle =
-            arrange st.Middle (st.Everywhere @ st.Leaving @ st.Entering @ [ d ]) (lookup st.Middle.Name)
-            |> _.reshape(groups * leaving, entering, kh, kw)
-
-        let last =
-            arrange st.Last (t :: st.Around @ st.Everywhere @ st.Leaving) (lookup st.Last.Name)
-            |> _.reshape(g.OutChannels, around * groups * leaving, 1L, 1L)
-
-        // The bonds around the middle core are no business of its convolution: they go with the images.
-        let batch = x.shape[0]
-        let y = torch.nn.functional.conv2d (x, first)
-        let y = y.reshape (batch * around, groups * entering, x.shape[2], x.shape[3])
-        let y = spatial g middle null groups y
-        let y = y.reshape (batch, around * groups * leaving, y.shape[2], y.shape[3])
-        torch.nn.functional.conv2d (y, last, bias = bias)
+    /// Whether a network can be applied stage by stage to a convolution of a geometry.
+    let canStage (geometry: ConvGeometry) (spec: Spec) =
+        match plan (Some Lowering.Staged) geometry spec with
+        | Ok _ -> true
+        | Error _ -> false
 
     let internal apply (plan: ConvPlan) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
-        let batched = x.dim () = 4L
-        let input = if batched then x else x.unsqueeze 0L
+        let g = plan.Geometry
+        let n = int64 g.Kernel.Length
+        let lead = x.shape[.. int (x.dim () - n - 2L)]
+        // A linear layer takes any number of axes in front, a convolution one or none.
+        let input =
+            if n = 0L then x.reshape (-1L, g.InChannels)
+            elif lead.Length = 0 then x.unsqueeze 0L
+            else x
 
-        let y =
-            match plan.Lowering, plan.Stages with
-            | Lowering.Staged, Some stages -> staged plan stages lookup bias input
-            | _ ->
-                let kernel = Contraction.runMany [ plan.Reconstruct ] x.dtype x.device lookup |> List.head
+        let measured = if plan.Lowering.IsMeasured then Some(measure plan lookup bias input) else None
 
-                spatial plan.Geometry (weightOfKernel plan.Geometry.Kernel kernel) bias 1L input
+        let y = execute plan (choiceFor plan (Check.shapeOf input) measured) lookup bias input
 
-        (if batched then y else y.squeeze 0L) |> scope.MoveToOuter
-
-    /// The geometry of a dense layer; options that are not supported are named.
-    let internal geometryOf (conv: Modules.Conv2d) : Result<ConvGeometry, TensorNetError list> =
-        let errors =
-            [
-                if conv.groups <> 1L then
-                    TensorNetError.Unsupported("groups", string conv.groups, "1")
-                if conv.padding_mode <> PaddingModes.Zeros then
-                    TensorNetError.Unsupported("padding_mode", string conv.padding_mode, "Zeros")
-            ]
-
-        let padding = if isNull conv.padding then [| 0L; 0L |] else nonNull conv.padding
-
-        let along i =
-            // 'Same' keeps the size at stride 1: the odd zero, if there is one, goes behind.
-            if conv.padding_type.HasValue then
-                match conv.padding_type.Value with
-                | Padding.Same ->
-                    let total = conv.dilation[i] * (conv.kernel_size[i] - 1L)
-                    struct (total / 2L, total - total / 2L)
-                | _ -> struct (0L, 0L)
-            else
-                struct (padding[i], padding[i])
-
-        if errors.IsEmpty then
-            Ok
-                {
-                    InChannels = conv.in_channels
-                    OutChannels = conv.out_channels
-                    Kernel = struct (conv.kernel_size[0], conv.kernel_size[1])
-                    Stride = struct (conv.stride[0], conv.stride[1])
-                    Dilation = struct (conv.dilation[0], conv.dilation[1])
-                    PaddingHeight = along 0
-                    PaddingWidth = along 1
-                }
-        else
-            Error errors
+        (if n = 0L then y.reshape (Array.append lead [| g.OutChannels |])
+         elif lead.Length = 0 then y.squeeze 0L
+         else y)
+        |> scope.MoveToOuter

@@ -129,6 +129,10 @@ type TensorNetError =
     | ModuleType of path: string * found: string * expected: string
     | SealedField of path: string * owner: string * field: string * declared: string * replacement: string
     | UnreachableField of path: string * owner: string * reason: string
+    | MissingKey of key: string
+    | UnknownKey of key: string * known: string list
+    | KeyShape of key: string * found: int64 list * expected: int64 list
+    | BadFile of path: string * reason: string
 
     /// The error in words: what was found and what was expected.
     member this.Message =
@@ -160,6 +164,10 @@ type TensorNetError =
             $"'{path}' is held by field '{field}' of {owner}, declared as {declared}, which cannot hold a {replacement}; "
             + $"declare the field as Module<Tensor, Tensor>."
         | UnreachableField(path, owner, reason) -> $"'{path}' of {owner} cannot be replaced: {reason}."
+        | MissingKey key -> $"The state has no '{key}'."
+        | UnknownKey(key, known) -> $"The state has '{key}', which the layer has not; the layer has {quoted known}."
+        | KeyShape(key, found, expected) -> $"'{key}' of the state has shape {shape found}; expected {shape expected}."
+        | BadFile(path, reason) -> $"'{path}' cannot be read: {reason}."
 
 /// <summary>The one exception of this library: it lists every error found.</summary>
 type TensorNetException(errors: IReadOnlyList<TensorNetError>) =

@@ -1,248 +1,295 @@
 namespace TensorNets
 
 open System
-open System.Collections.Generic
 open TorchSharp
 
-/// <summary>A two-dimensional convolution whose kernel is a tensor network over (s, d, t): input channels, kernel positions, output channels.</summary>
-/// <remarks>Equivalent to <c>Conv2d</c> with the kernel that the network contracts to, forward and gradient. The cores are parameters under their names
-/// in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: batch × in × height × width, or without
-/// the batch. Made by <c>Layers.conv2d</c>.</remarks>
-[<Sealed>]
-type FactorizedConv2d internal (plan': ConvPlan, cores: Tensor list, bias': Tensor option, trainable: bool) as this =
-    inherit torch.nn.Module<Tensor, Tensor>("FactorizedConv2d")
-
-    // A move of dtype or device looks for fields by the names of the parameters. Fields of this class end in a prime, which no core's name can.
-    let spec' = plan'.Spec
-    let geometry' = plan'.Geometry
-    let sensitivity' = lazy Sensitivity.plan spec'
-    let hasBias' = bias'.IsSome
-
-    do
-        // The module owns its parameters: no dispose scope around its making may take them along.
-        let own name (tensor: Tensor) =
-            let parameter = new Modules.Parameter(tensor, trainable)
-            parameter.DetachFromDisposeScope() |> ignore
-            this.register_parameter (name, parameter)
-
-        for core, tensor in List.zip spec'.Cores cores do
-            own core.Name tensor
-
-        bias' |> Option.iter (own "bias")
-
-    // Moves of dtype or device replace the registered parameters: they are always read from there.
-    member private this.Parameter(name: string) : Modules.Parameter = nonNull (this.get_parameter name)
-
-    member internal this.Lookup(name: string) : Tensor = this.Parameter(Spec.original name)
-
-    /// The network without numbers.
-    member _.Spec = spec'
-    /// Stride, padding, dilation, kernel size and channels.
-    member _.Geometry = geometry'
-    /// How the network is applied.
-    member _.Lowering = plan'.Lowering
-
-    /// The cores' parameters, in the order of the spec.
-    member this.Factors: IReadOnlyList<Modules.Parameter> =
-        [| for core in spec'.Cores -> this.Parameter core.Name |]
-
-    /// The bias, or null.
-    member this.Bias: Modules.Parameter | null = if hasBias' then this.Parameter "bias" else null
-
-    /// The number of trainable numbers, bias included.
-    member this.ParameterCount = Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
-
-    /// Multiplications and additions for one image of the given height and width, without bias.
-    member _.Flops(height: int64, width: int64) = Convolution.flops plan' (struct (height, width))
-
-    /// <summary>S of the network: a differentiable scalar, to be added to a loss.</summary>
-    member this.Sensitivity() : Tensor =
-        let first = this.Lookup spec'.Cores.Head.Name
-        Sensitivity.totalOf sensitivity'.Value first.dtype first.device this.Lookup
-
-    /// <summary>The dense kernel that the network contracts to, out × in × height × width. Differentiable.</summary>
-    member this.Kernel() : Tensor =
-        use scope = torch.NewDisposeScope()
-        let first = this.Lookup spec'.Cores.Head.Name
-
-        Contraction.runMany [ plan'.Reconstruct ] first.dtype first.device this.Lookup
-        |> List.head
-        |> Convolution.weightOfKernel geometry'.Kernel
-        |> scope.MoveToOuter
-
-    /// <summary>A copy of the network with its numbers. The caller disposes it.</summary>
-    member this.Network() : Network =
-        use scope = torch.NewDisposeScope()
-
-        new Network(spec', [| for p in this.Factors -> p.detach().clone() |> scope.MoveToOuter |])
-
-    /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them.</summary>
-    /// <returns>Every core whose shape or dtype differs; then nothing is changed.</returns>
-    member this.TrySetFactors(factors: IReadOnlyList<Tensor>) : Result<unit, TensorNetError list> =
-        let wrongCount =
-            [
-                if factors.Count < spec'.Cores.Length then
-                    for core in List.skip factors.Count spec'.Cores do
-                        TensorNetError.MissingCore core.Name
-                for i in spec'.Cores.Length .. factors.Count - 1 do
-                    TensorNetError.UnknownCore(Spec.positionName i, spec'.Cores |> List.map _.Name)
-            ]
-
-        let errors =
-            wrongCount
-            @ [
-                for core, factor in Seq.zip spec'.Cores factors do
-                    let parameter = this.Parameter core.Name
-                    let expected = Spec.coreShape core spec'
-
-                    if Check.shapeOf factor <> expected then
-                        TensorNetError.CoreShape(core.Name, Check.shapeOf factor, expected)
-
-                    if factor.dtype <> parameter.dtype then
-                        TensorNetError.CoreDType(core.Name, string factor.dtype, string parameter.dtype)
-
-                    yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType)
-            ]
-
-        if errors.IsEmpty then
-            use _ = torch.no_grad ()
-
-            for core, factor in Seq.zip spec'.Cores factors do
-                (this.Parameter core.Name).copy_ factor |> ignore
-
-            Ok()
-        else
-            Error errors
-
-    /// <summary>As <c>TrySetFactors</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
-    member this.SetFactors(factors: IReadOnlyList<Tensor>) : unit = this.TrySetFactors factors |> TensorNetError.raiseErrors
-
-    /// <summary>A dense layer with the kernel that the network contracts to, the same geometry and a copy of the bias.</summary>
-    /// <remarks>A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
-    member this.ToConv2d() : Modules.Conv2d =
-        use _ = torch.no_grad ()
-        use _ = torch.NewDisposeScope()
-        let first = this.Lookup spec'.Cores.Head.Name
-        let struct (top, bottom) = geometry'.PaddingHeight
-        let struct (left, right) = geometry'.PaddingWidth
-        let stride: Nullable<struct (int64 * int64)> = Nullable geometry'.Stride
-        let dilation: Nullable<struct (int64 * int64)> = Nullable geometry'.Dilation
-        let padding: Nullable<struct (int64 * int64)> = Nullable(struct (top, left))
-        let dtype = Nullable first.dtype
-
-        let conv =
-            if top = bottom && left = right then
-                torch.nn.Conv2d(
-                    geometry'.InChannels,
-                    geometry'.OutChannels,
-                    geometry'.Kernel,
-                    stride,
-                    padding,
-                    dilation,
-                    bias = hasBias',
-                    device = first.device,
-                    dtype = dtype
-                )
-            else
-                torch.nn.Conv2d(
-                    geometry'.InChannels,
-                    geometry'.OutChannels,
-                    geometry'.Kernel,
-                    Padding.Same,
-                    stride,
-                    dilation,
-                    bias = hasBias',
-                    device = first.device,
-                    dtype = dtype
-                )
-
-        conv.weight.copy_ (this.Kernel()) |> ignore
-
-        match this.Bias with
-        | null -> ()
-        | values -> (nonNull conv.bias).copy_ values |> ignore
-
-        conv.train this.training
-        conv
-
-    override this.forward(x: Tensor) : Tensor =
-        let first = this.Lookup spec'.Cores.Head.Name
-        let channels = x.dim () - 3L
-
-        let errors =
-            [
-                if x.dim () <> 3L && x.dim () <> 4L then
-                    TensorNetError.Shape("The input", Check.shapeOf x, "batch × channels × height × width, or without the batch")
-                elif x.shape[int channels] <> geometry'.InChannels then
-                    TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
-                if x.dtype <> first.dtype then
-                    TensorNetError.DType("The input", string x.dtype, string first.dtype)
-            ]
-
-        if errors.IsEmpty then
-            Convolution.apply plan' this.Lookup this.Bias x
-        else
-            raise (TensorNetException(List.toArray errors))
-
-    override _.GetName() = "FactorizedConv2d"
+/// <summary>How a format sees the kernel of a convolution.</summary>
+[<RequireQualifiedAccess>]
+type KernelAxes =
+    /// One axis for all kernel positions: (s, d, t).
+    | Fused
+    /// An axis for each spatial dimension: (s, kh, kw, t) in two dimensions. Staged, each becomes a convolution along its dimension.
+    | Separate
 
 /// <summary>Layers whose weights are tensor networks.</summary>
 [<RequireQualifiedAccess>]
 module Layers =
-    /// <summary>The layer with the geometry and a copy of the bias of a dense one, and the kernel of a given network over (s, d, t).</summary>
-    /// <param name="lowering">How to apply it; None: staged where the network allows it.</param>
-    /// <param name="conv">The dense layer; it is not changed and not disposed.</param>
+    let private construct (plan: ConvPlan) cores bias trainable : FactorizedLayer =
+        match plan.Geometry.Kernel.Length, plan.Geometry.Transposed with
+        | 0, _ -> new FactorizedLinear(plan, cores, bias, trainable)
+        | 1, false -> new FactorizedConv1d(plan, cores, bias, trainable)
+        | 1, true -> new FactorizedConvTranspose1d(plan, cores, bias, trainable)
+        | 2, false -> new FactorizedConv2d(plan, cores, bias, trainable)
+        | 2, true -> new FactorizedConvTranspose2d(plan, cores, bias, trainable)
+        | _ -> new FactorizedConv3d(plan, cores, bias, trainable)
+
+    /// Errors of a name that a parameter of a layer cannot have.
+    let private names (spec: Spec) =
+        [
+            if spec.Cores |> List.exists (fun core -> core.Name = "bias") then
+                TensorNetError.Unsupported("core name", "bias", "any other: the layer's bias is called so")
+        ]
+
+    let private planned lowering geometry (spec: Spec) =
+        match ConvGeometry.check geometry @ names spec with
+        | [] -> Convolution.plan lowering geometry spec
+        | errors -> Error errors
+
+    let private made (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (network: Network) (bias: Tensor option) trainable =
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+
+        let own (tensor: Tensor) = tensor.detach().``to``(dtype, device, copy = true).contiguous() |> scope.MoveToOuter
+
+        construct plan [ for core in network.Cores -> own core ] (Option.map own bias) trainable
+
+    /// <summary>The layer of a geometry with a given network as kernel, over the axes of <c>ConvGeometry.kernelShape</c> or finer ones.</summary>
+    /// <remarks>In order, the network's open axes multiply to (groups,) input channels, kernel positions, output channels; each of these may be split into
+    /// several axes, the kernel into one for each spatial dimension. Errors: <c>Unsupported</c>, naming each option; <c>Shape</c>.</remarks>
+    /// <param name="lowering">How to apply it; None: Cheapest.</param>
+    /// <param name="geometry">Everything but the numbers.</param>
+    /// <param name="bias">Copied, or none.</param>
+    /// <param name="network">The kernel network, copied; its dtype and device are those of the layer.</param>
+    let ofNetwork
+        (lowering: Lowering option)
+        (geometry: ConvGeometry)
+        (bias: Tensor option)
+        (network: Network)
+        : Result<FactorizedLayer, TensorNetError list> =
+        let wrong =
+            [
+                match bias with
+                | Some bias when Check.shapeOf bias <> [ geometry.OutChannels ] ->
+                    TensorNetError.Shape("The bias", Check.shapeOf bias, $"[{geometry.OutChannels}]")
+                | _ -> ()
+            ]
+
+        match planned lowering geometry network.Spec with
+        | Ok plan when wrong.IsEmpty -> Ok(made plan network.DType network.Device network bias true)
+        | Ok _ -> Error wrong
+        | Error errors -> Error(errors @ wrong)
+
+    /// <summary>The layer with the geometry and a copy of the bias of a dense one, and the kernel of a given network.</summary>
+    /// <param name="lowering">How to apply it; None: Cheapest.</param>
+    /// <param name="dense">The dense layer; it is not changed and not disposed.</param>
     /// <param name="network">The kernel network, copied into the dtype and device of the dense layer.</param>
-    let conv2dOf (lowering: Lowering option) (conv: Modules.Conv2d) (network: Network) : Result<FactorizedConv2d, TensorNetError list> =
-        Convolution.geometryOf conv
-        |> Result.bind (fun geometry ->
-            let expected = ConvGeometry.kernelShape geometry |> List.map int64
+    let ofDense (lowering: Lowering option) (dense: torch.nn.Module) (network: Network) : Result<FactorizedLayer, TensorNetError list> =
+        ConvGeometry.ofDense dense
+        |> Result.bind (fun (geometry, weight, bias) ->
+            planned lowering geometry network.Spec
+            |> Result.map (fun plan ->
+                let layer = made plan weight.dtype weight.device network bias weight.requires_grad
+                layer.train dense.training
+                layer))
 
-            if network.Spec.Cores |> List.exists (fun core -> core.Name = "bias") then
-                Error [ TensorNetError.Unsupported("core name", "bias", "any other: the layer's bias is called so") ]
-            elif Spec.shape network.Spec <> expected then
-                Error
+    /// The shape that a format factorises, one group's.
+    let private target (axes: KernelAxes) (g: ConvGeometry) : int64 list =
+        [
+            g.InChannels / g.Groups
+            match axes, g.Kernel.Length with
+            | _, 0 -> ()
+            | KernelAxes.Fused, _ -> ConvGeometry.positions g
+            | KernelAxes.Separate, _ -> yield! g.Kernel
+            g.OutChannels / g.Groups
+        ]
+
+    let private refuseDepthwise (g: ConvGeometry) =
+        if g.Groups > 1L && g.Groups = g.InChannels && g.Groups = g.OutChannels then
+            Error
+                [
+                    TensorNetError.Unsupported(
+                        "groups",
+                        $"{g.Groups} (depthwise)",
+                        "groups of more than one channel: the kernel of one channel is a vector, which has no smaller network; a network over (groups, 1, positions, 1) can be given"
+                    )
+                ]
+        else
+            Ok()
+
+    /// The bound for each of several groups that together keep one for all.
+    let private shared (groups: int64) (bound: ErrorBound option) =
+        match bound with
+        | Some(ErrorBound.Absolute delta) -> Some(ErrorBound.Absolute(delta / sqrt (float groups)))
+        | other -> other
+
+    let private collect (results: Result<'a, 'e list> list) : Result<'a list, 'e list> =
+        match
+            results
+            |> List.collect (function
+                | Error errors -> errors
+                | Ok _ -> [])
+        with
+        | [] -> Ok(results |> List.choose Result.toOption)
+        | errors -> Error errors
+
+    /// A fit of every group of a kernel tensor, side by side as one network. The scope around owns it.
+    let private fitted
+        (g: ConvGeometry)
+        (bound: ErrorBound option)
+        (fit: ErrorBound option -> Tensor -> Result<Fit, TensorNetError list>)
+        (kernel: Tensor)
+        =
+        if g.Groups = 1L then
+            fit bound kernel |> Result.map _.Network
+        else
+            [ for i in 0L .. g.Groups - 1L -> fit (shared g.Groups bound) (kernel.select (0L, i)) ]
+            |> collect
+            |> Result.map (List.map _.Network >> GroupNetworks.stack)
+
+    let private factorizedBy axes bound fit (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+
+        ConvGeometry.ofDense dense
+        |> Result.bind (fun (g, weight, _) ->
+            refuseDepthwise g
+            |> Result.bind (fun () ->
+                let shape =
                     [
-                        TensorNetError.Shape("The kernel network", Spec.shape network.Spec, $"%A{expected} (in, kernel positions, out)")
+                        if g.Groups > 1L then
+                            g.Groups
+                        yield! target axes g
                     ]
-            else
-                Convolution.plan lowering geometry network.Spec)
-        |> Result.map (fun plan ->
-            use _ = torch.no_grad ()
-            use scope = torch.NewDisposeScope()
-            let weight = conv.weight
 
-            let own (tensor: Tensor) = tensor.detach().``to``(weight.dtype, weight.device, copy = true) |> scope.MoveToOuter
-
-            let bias =
-                match conv.bias with
-                | null -> None
-                | values -> Some(own values)
-
-            let layer =
-                new FactorizedConv2d(plan, [ for core in network.Cores -> own core ], bias, weight.requires_grad)
-
-            layer.train conv.training
-            layer)
+                let kernel = (ConvGeometry.kernelOfWeight g (weight.detach ())).reshape(List.toArray shape)
+                fitted g bound fit kernel)
+            |> Result.bind (ofDense None dense))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
+    /// <remarks>With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
+    /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>.</remarks>
     /// <param name="options">The factorisation.</param>
+    /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
-    /// <param name="format">The format, over (s, d, t).</param>
-    /// <param name="conv">The dense layer; it is not changed and not disposed.</param>
+    /// <param name="format">The format.</param>
+    /// <param name="dense">The dense layer; it is not changed and not disposed.</param>
+    let factorize
+        (options: FactorizeOptions)
+        (axes: KernelAxes)
+        (bound: ErrorBound option)
+        (format: Format)
+        (dense: torch.nn.Module)
+        : Result<FactorizedLayer, TensorNetError list> =
+        factorizedBy axes bound (fun bound kernel -> Factorize.stable options bound format kernel) dense
+
+    /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
+    let factorizeSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (dense: torch.nn.Module) =
+        let fit bound (kernel: Tensor) =
+            let shape = Spec.shape spec
+
+            if List.fold (*) 1L shape <> kernel.numel () then
+                Error [ TensorNetError.Shape("The spec", shape, $"the entries of %A{Check.shapeOf kernel}") ]
+            else
+                Factorize.stableSpec options bound spec (kernel.reshape (List.toArray shape))
+
+        factorizedBy KernelAxes.Fused bound fit dense
+
+    /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>Matrix.leastSensitive</c>): a linear layer, or a convolution
+    /// with one kernel position.</summary>
+    let matrix (rank: int) (bound: ErrorBound) (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
+        ConvGeometry.ofDense dense
+        |> Result.bind (fun (g, _, _) ->
+            if ConvGeometry.positions g <> 1L then
+                Error
+                    [
+                        TensorNetError.Unsupported("kernel_size", $"%A{g.Kernel}", "1 in each dimension: the kernel is then a matrix")
+                    ]
+            else
+                let fit (bound: ErrorBound option) (kernel: Tensor) =
+                    Matrix.leastSensitive rank bound.Value (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
+
+                factorizedBy KernelAxes.Fused (Some bound) fit dense)
+
+    /// The bound below which a fresh bias lies, that of TorchSharp's own layers: 1/√(inputs of an output).
+    let private biasBound (g: ConvGeometry) = 1.0 / sqrt (float (g.InChannels / g.Groups * ConvGeometry.positions g))
+
+    /// <summary>A fresh layer of a geometry, its kernel a random network that keeps variance: entries of T have mean 0 and variance 1/(inputs of an output),
+    /// so that white noise comes out with the variance with which it went in (inside, away from padding).</summary>
+    /// <remarks>The cores are white noise of equal variance; each kernel entry sums as many products as the bonds have combinations. A gain of √2 in front
+    /// of a ReLU is Kaiming's start. The bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of <c>ofNetwork</c>.</remarks>
+    /// <param name="lowering">How to apply it; None: Cheapest.</param>
+    /// <param name="seed">The seed of the numbers.</param>
+    /// <param name="gain">By how much the standard deviation is scaled.</param>
+    /// <param name="dtype">Float32 or Float64.</param>
+    /// <param name="bias">Whether there is a bias.</param>
+    /// <param name="geometry">Everything but the numbers.</param>
+    /// <param name="spec">The kernel network; with groups, over (g, s, d, t).</param>
+    let random
+        (lowering: Lowering option)
+        (seed: uint64)
+        (gain: float)
+        (dtype: torch.ScalarType)
+        (bias: bool)
+        (geometry: ConvGeometry)
+        (spec: Spec)
+        : Result<FactorizedLayer, TensorNetError list> =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+
+        match planned lowering geometry spec with
+        | Error errors -> Error errors
+        | Ok plan ->
+            use generator = new torch.Generator(seed + 1UL)
+            let white = Network.random torch.float64 seed spec
+            let s, k = float (geometry.InChannels / geometry.Groups), float (ConvGeometry.positions geometry)
+
+            // Each output of a transposed convolution meets one in so many kernel positions.
+            let met =
+                if geometry.Transposed then k / (geometry.Stride |> List.fold (fun p n -> p * float n) 1.0) else k
+
+            let scale = Math.Pow(gain / sqrt (s * met), 1.0 / float spec.Cores.Length)
+            let scaled = new Network(spec, [| for core in white.Cores -> core.mul (Num.tensor scale) |])
+
+            let bias =
+                if bias then
+                    let unit = torch.rand ([| geometry.OutChannels |], dtype = torch.float64, generator = generator)
+                    Some(unit.minus(Num.tensor 0.5).mul(Num.tensor (2.0 * biasBound geometry)))
+                else
+                    None
+
+            Ok(made plan dtype torch.CPU scaled bias true)
+
+    /// The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).
+    let spec (axes: KernelAxes) (geometry: ConvGeometry) (format: Format) : Result<Spec, TensorNetError list> =
+        match ConvGeometry.check geometry with
+        | [] ->
+            refuseDepthwise geometry
+            |> Result.bind (fun () ->
+                Format.spec (target axes geometry |> List.map int) format
+                |> Result.mapError (List.map TensorNetError.Format)
+                |> Result.map (fun one -> if geometry.Groups > 1L then GroupNetworks.spec (int geometry.Groups) one else one))
+        | errors -> Error errors
+
+    /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, and a random network of a format as kernel (<c>random</c>).</summary>
+    let fresh
+        (lowering: Lowering option)
+        (axes: KernelAxes)
+        (seed: uint64)
+        (gain: float)
+        (format: Format)
+        (like: torch.nn.Module)
+        : Result<FactorizedLayer, TensorNetError list> =
+        ConvGeometry.ofDense like
+        |> Result.bind (fun (geometry, weight, bias) ->
+            spec axes geometry format
+            |> Result.bind (random lowering seed gain weight.dtype bias.IsSome geometry)
+            |> Result.map (fun layer ->
+                layer.``to`` weight.device |> ignore
+                layer.train like.training
+                layer))
+
+    let private typed<'T when 'T :> FactorizedLayer> (result: Result<FactorizedLayer, TensorNetError list>) =
+        result |> Result.map (fun layer -> layer :> obj :?> 'T)
+
+    /// <summary>As <c>ofDense</c>, for a Conv2d.</summary>
+    let conv2dOf (lowering: Lowering option) (conv: Modules.Conv2d) (network: Network) : Result<FactorizedConv2d, TensorNetError list> =
+        ofDense lowering conv network |> typed
+
+    /// <summary>As <c>factorize</c>, for a Conv2d, over (s, d, t).</summary>
     let conv2d
         (options: FactorizeOptions)
         (bound: ErrorBound option)
         (format: Format)
         (conv: Modules.Conv2d)
         : Result<FactorizedConv2d, TensorNetError list> =
-        use _ = torch.no_grad ()
-
-        Convolution.geometryOf conv
-        |> Result.bind (fun _ ->
-            use _ = torch.NewDisposeScope()
-            let kernel = Convolution.kernelOfWeight (conv.weight.detach ())
-
-            Factorize.stable options bound format kernel
-            |> Result.map (fun fit -> conv2dOf None conv fit.Network))
-        |> Result.bind id
+        factorize options KernelAxes.Fused bound format conv |> typed

@@ -60,7 +60,7 @@ public static class CompressionTests
             Expect.True(net.named_parameters().Any(p => p.name == "body.conv2.bias"), "the parameters have the bias");
             var x = Images(1);
             var y = net.call(x);
-            var dense = layer.ToConv2d();
+            var dense = layer.ToDense();
             Model.Exchange(net, "body.conv2", dense);
             var same = (net.call(x) - y).norm() / y.norm();
             Expect.True(Number(same) < 1e-5, $"the dense layer with the same kernel differs by {Number(same)}");
@@ -182,6 +182,29 @@ public static class CompressionTests
             var x = Images(4);
             Expect.True(net.call(x).Equals(copy.call(x)), "the same bits");
         }),
+        TestCase("all layers that a predicate names are replaced, the rest is reported; one is saved and loaded", () =>
+        {
+            using var scope = NewDisposeScope();
+            using var net = new Net();
+            var x = Images(6);
+            var before = net.call(x).shape;
+            var report = Model.ReplaceAll(net, (path, _) => path != "head", Formats.Cp(3));
+            Expect.True(report.Replaced.Select(r => r.Path).SequenceEqual(["body.conv1", "body.conv2"]), report.ToString());
+            Expect.True(report.Skipped.Single().Path == "head" && report.ToString().Contains("head: Conv2d skipped"), report.ToString());
+            Expect.True(net.call(x).shape.SequenceEqual(before), "it still runs");
+            var file = Path.GetTempFileName();
+            var layer = Model.Find<FactorizedConv2d>(net, "body.conv2");
+            Model.Save(layer, file);
+            using var loaded = Model.Load(file);
+            File.Delete(file);
+            var images = randn(1, 8, 6, 6);
+            Expect.True(loaded.call(images).Equals(layer.call(images)), "the same bits");
+            using var linear = Linear(12, 8);
+            using var matrix = Model.FactorizeMatrix(linear, 4, ErrorBounds.Relative(0.9));
+            using var fresh = Model.Fresh(linear, Formats.TensorTrainMatrix([3, 4], [2, 4], 2));
+            Expect.Equal(8L, matrix.call(randn(5, 12)).shape[1]);
+            Expect.Equal(8L, fresh.call(randn(5, 12)).shape[1]);
+        }),
         TestCase("an optimizer that holds the cores follows what is set in place", () =>
         {
             using var scope = NewDisposeScope();
@@ -199,8 +222,8 @@ public static class CompressionTests
     [
         TestCase("what is wrong is one exception that lists every error", () =>
         {
-            using var conv = Conv2d(4, 4, 3, groups: 4, padding_mode: PaddingModes.Circular);
-            var errors = Expect.Throws<TensorNetException>(() => Model.Factorize(conv, Formats.Cp(3))).Errors;
+            using var conv = Conv2d(4, 4, 3);
+            var errors = Expect.Throws<TensorNetException>(() => Model.Factorize(conv, Formats.Tucker2(50, 50))).Errors;
             Expect.Equal(2, errors.Count);
         }),
         TestCase("what is wrong with a text is one exception that points at positions", () =>

@@ -262,19 +262,20 @@ let private refusals =
     testList
         "refusals"
         [
-            testCase "groups and padding modes are named" (fun () ->
-                use conv = torch.nn.Conv2d(4L, 4L, 3L, groups = 2L, padding_mode = PaddingModes.Reflect)
+            testCase "depthwise groups and too many dimensions are named" (fun () ->
+                let options (dense: torch.nn.Module) =
+                    match Layers.factorize Factorize.defaults KernelAxes.Fused None (Format.CP 2) dense with
+                    | Error errors ->
+                        errors
+                        |> List.map (function
+                            | TensorNetError.Unsupported(option, found, _) -> option, found
+                            | e -> "?", e.Message)
+                    | Ok _ -> failtest "accepted"
 
-                match Layers.conv2d Factorize.defaults None (Format.CP 2) conv with
-                | Error errors ->
-                    Expect.equal
-                        (errors
-                         |> List.map (function
-                             | TensorNetError.Unsupported(option, found, _) -> option, found
-                             | e -> "?", e.Message))
-                        [ "groups", "2"; "padding_mode", "Reflect" ]
-                        "errors"
-                | Ok _ -> failtest "accepted")
+                use depthwise = torch.nn.Conv2d(4L, 4L, 3L, groups = 4L)
+                Expect.equal (options depthwise) [ "groups", "4 (depthwise)" ] "groups"
+                use deep = torch.nn.ConvTranspose3d(4L, 4L, 3L)
+                Expect.equal (options deep) [ "spatial dimensions of a transposed convolution", "3" ] "dimensions")
             testCase "an input of the wrong rank, channels or dtype is refused" (fun () ->
                 use _ = torch.NewDisposeScope()
                 use conv = torch.nn.Conv2d(4L, 4L, 3L)

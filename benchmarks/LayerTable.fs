@@ -1,0 +1,109 @@
+/// Layers against TorchSharp's own Conv2d and against the same stages written by hand as a Sequential of TorchSharp's convolutions.
+[<RequireQualifiedAccess>]
+module TensorNets.Benchmarks.LayerTable
+
+open TensorNets
+open TorchSharp
+
+type private Dense = torch.nn.Module<torch.Tensor, torch.Tensor>
+
+let private orStop result =
+    match result with
+    | Ok value -> value
+    | Error errors -> raise (TensorNetException(List.toArray errors))
+
+let private formats =
+    [
+        "Tucker-2 (64, 64)", Format.Tucker2(64, 64)
+        "CP 64", Format.CP 64
+        "CP 200", Format.CP 200
+        "tensor chain (8, 8, 8)", Format.TensorChain [ 8; 8; 8 ]
+    ]
+
+let private sizes = [ 256L, 14L; 64L, 56L; 512L, 7L ]
+
+let private conv (s: int64) (t: int64) (k: int64) (groups: int64) (bias: bool) : Dense =
+    torch.nn.Conv2d(s, t, k, padding = k / 2L, groups = groups, bias = bias)
+
+/// Three convolutions: 1×1, the kernel's in groups, 1×1.
+let private byHand (channels: int64) (format: Format) : Dense =
+    let rank, groups =
+        match format with
+        | Format.CP rank -> int64 rank, int64 rank
+        | Format.Tucker2(rank, _) -> int64 rank, 1L
+        | Format.TensorChain ranks -> int64 (ranks[0] * ranks[1]), int64 ranks[0]
+        | other -> invalidArg (nameof format) $"{other} has no stages written by hand."
+
+    torch.nn.Sequential(conv channels rank 1L 1L false, conv rank rank 3L groups false, conv rank channels 1L 1L true)
+
+let private inference (layer: Dense) (x: torch.Tensor) () =
+    use _ = torch.no_grad ()
+    use _ = torch.NewDisposeScope()
+    layer.call x |> ignore
+
+let private step (layer: Dense) (x: torch.Tensor) () =
+    use _ = torch.NewDisposeScope()
+    layer.zero_grad ()
+    layer.call(x).sum().backward()
+
+let private row rounds threads training images (channels: int64, size: int64) (name: string, format: Format) =
+    use _ = torch.NewDisposeScope()
+    torch.set_num_threads threads
+    use generator = new torch.Generator(1UL)
+
+    let x = torch.randn([| images; channels; size; size |], generator = generator).requires_grad_ training
+
+    use dense = torch.nn.Conv2d(channels, channels, 3L, padding = 1L)
+    use hand = byHand channels format
+    use layer = Layers.fresh None KernelAxes.Fused 1UL 1.0 format dense |> orStop
+    let act layer = if training then step layer x else inference layer x
+
+    // Least times: what else the machine does only adds.
+    let times = Measure.times rounds [ act dense; act hand; act layer ] |> List.map snd
+    let flops = 2.0 * float (channels * channels * 9L * size * size)
+    use stages = Layers.fresh (Some Lowering.Staged) KernelAxes.Fused 1UL 1.0 format dense |> orStop
+    let ratio = flops / stages.Flops(size, size)
+
+    [
+        $"{channels}→{channels}, {size}×{size}"
+        name
+        string images
+        string threads
+        (if training then "step" else "forward")
+        $"{times[0]:F3}"
+        $"{times[1] / times[0]:F2}"
+        $"{times[2] / times[0]:F2}"
+        $"{times[2] / times[1]:F2}"
+        string (layer.LoweringFor(images, channels, size, size))
+        $"{ratio:F1}"
+        $"{100.0 * times[0] / times[2] / ratio:F0} %%"
+    ]
+
+/// Prints the table.
+let run () =
+    let threads = torch.get_num_threads ()
+
+    Measure.table
+        [
+            "convolution 3×3"
+            "format"
+            "images"
+            "threads"
+            "pass"
+            "dense ms"
+            "by hand / dense"
+            "layer / dense"
+            "layer / by hand"
+            "lowering"
+            "FLOP ratio"
+            "share reached"
+        ]
+        [
+            for threads in [ 1; 2 ] do
+                for training in [ false; true ] do
+                    for size in sizes do
+                        for images in [ 1L; 8L ] do
+                            for format in formats -> row 25 threads training images size format
+        ]
+
+    torch.set_num_threads threads

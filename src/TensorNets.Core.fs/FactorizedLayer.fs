@@ -1,0 +1,210 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open TorchSharp
+
+/// <summary>A linear layer or a convolution whose weight is a tensor network.</summary>
+/// <remarks>Equivalent to the dense layer with the kernel that the network contracts to, forward and gradient. The cores are parameters under their names
+/// in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: images × channels × spatial dimensions, or without
+/// the images; for a linear layer any axes, then features. Made by <c>Layers</c>.</remarks>
+[<AbstractClass>]
+type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor list, bias': Tensor option, trainable: bool) as this =
+    inherit torch.nn.Module<Tensor, Tensor>(name')
+
+    // A move of dtype or device looks for fields by the names of the parameters. Fields of this class end in a prime, which no core's name can.
+    let spec' = plan'.Spec
+    let geometry' = plan'.Geometry
+    let sensitivity' = lazy Sensitivity.plan spec'
+    let hasBias' = bias'.IsSome
+
+    do
+        // The module owns its parameters: no dispose scope around its making may take them along.
+        let own name (tensor: Tensor) =
+            let parameter = new Modules.Parameter(tensor, trainable)
+            parameter.DetachFromDisposeScope() |> ignore
+            this.register_parameter (name, parameter)
+
+        for core, tensor in List.zip spec'.Cores cores do
+            own core.Name tensor
+
+        bias' |> Option.iter (own "bias")
+
+    // Moves of dtype or device replace the registered parameters: they are always read from there.
+    member private this.Parameter(name: string) : Modules.Parameter = nonNull (this.get_parameter name)
+
+    member internal this.Lookup(name: string) : Tensor = this.Parameter(Spec.original name)
+
+    member internal _.Plan = plan'
+
+    /// The network without numbers.
+    member _.Spec = spec'
+    /// Channels, kernel size, stride, padding, dilation, groups.
+    member _.Geometry = geometry'
+    /// How the network is applied, as asked for.
+    member _.Lowering = plan'.Lowering
+
+    /// The cores' parameters, in the order of the spec.
+    member this.Factors: IReadOnlyList<Modules.Parameter> =
+        [| for core in spec'.Cores -> this.Parameter core.Name |]
+
+    /// The bias, or null.
+    member this.Bias: Modules.Parameter | null = if hasBias' then this.Parameter "bias" else null
+
+    /// The number of trainable numbers, bias included.
+    member this.ParameterCount = Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
+
+    /// <summary>Multiplications and additions for one image of the given spatial size, one number for each spatial dimension, without bias; for a linear
+    /// layer none, for one row.</summary>
+    member _.Flops([<ParamArray>] size: int64[]) =
+        if size.Length <> geometry'.Kernel.Length then
+            invalidArg (nameof size) $"{size.Length} sizes for a {ConvGeometry.name geometry'}; expected {geometry'.Kernel.Length}."
+
+        Convolution.flops plan' (List.ofArray size)
+
+    /// How an input of a shape (images, channels, spatial dimensions) is applied: Staged, Windowed or Dense. By estimate where the lowering is Measured.
+    member _.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
+        if shape.Length <> geometry'.Kernel.Length + 2 then
+            invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
+
+        (Convolution.choiceFor plan' (List.ofArray shape) None).Lowering
+
+    /// <summary>S of the network: a differentiable scalar, to be added to a loss.</summary>
+    member this.Sensitivity() : Tensor =
+        let first = this.Lookup spec'.Cores.Head.Name
+        Sensitivity.totalOf sensitivity'.Value first.dtype first.device this.Lookup
+
+    /// <summary>The dense weight that the network contracts to, in the shape of TorchSharp's own layer. Differentiable.</summary>
+    member this.Kernel() : Tensor =
+        use scope = torch.NewDisposeScope()
+        let first = this.Lookup spec'.Cores.Head.Name
+
+        Contraction.runMany [ plan'.Reconstruct ] first.dtype first.device this.Lookup
+        |> List.head
+        |> ConvGeometry.weightOfKernel geometry'
+        |> scope.MoveToOuter
+
+    /// <summary>A copy of the network with its numbers. The caller disposes it.</summary>
+    member this.Network() : Network =
+        use scope = torch.NewDisposeScope()
+
+        new Network(spec', [| for p in this.Factors -> p.detach().clone() |> scope.MoveToOuter |])
+
+    /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them.</summary>
+    /// <returns>Every core whose shape or dtype differs; then nothing is changed.</returns>
+    member this.TrySetFactors(factors: IReadOnlyList<Tensor>) : Result<unit, TensorNetError list> =
+        let wrongCount =
+            [
+                if factors.Count < spec'.Cores.Length then
+                    for core in List.skip factors.Count spec'.Cores do
+                        TensorNetError.MissingCore core.Name
+                for i in spec'.Cores.Length .. factors.Count - 1 do
+                    TensorNetError.UnknownCore(Spec.positionName i, spec'.Cores |> List.map _.Name)
+            ]
+
+        let errors =
+            wrongCount
+            @ [
+                for core, factor in Seq.zip spec'.Cores factors do
+                    let parameter = this.Parameter core.Name
+                    let expected = Spec.coreShape core spec'
+
+                    if Check.shapeOf factor <> expected then
+                        TensorNetError.CoreShape(core.Name, Check.shapeOf factor, expected)
+
+                    if factor.dtype <> parameter.dtype then
+                        TensorNetError.CoreDType(core.Name, string factor.dtype, string parameter.dtype)
+
+                    yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType)
+            ]
+
+        if errors.IsEmpty then
+            use _ = torch.no_grad ()
+
+            for core, factor in Seq.zip spec'.Cores factors do
+                (this.Parameter core.Name).copy_ factor |> ignore
+
+            Ok()
+        else
+            Error errors
+
+    /// <summary>As <c>TrySetFactors</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
+    member this.SetFactors(factors: IReadOnlyList<Tensor>) : unit = this.TrySetFactors factors |> TensorNetError.raiseErrors
+
+    /// <summary>Copies a state dict into the parameters, or says everything that does not fit it and changes nothing.</summary>
+    /// <remarks>Errors: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>, all at once.</remarks>
+    member this.TryLoadState(state: IReadOnlyDictionary<string, Tensor>) : Result<unit, TensorNetError list> =
+        let own = [ for struct (name, parameter) in this.named_parameters () -> name, parameter ]
+        let known = own |> List.map fst
+
+        let errors =
+            [
+                for name, parameter in own do
+                    match state.TryGetValue name with
+                    | true, tensor when tensor.shape <> parameter.shape ->
+                        TensorNetError.KeyShape(name, Check.shapeOf tensor, Check.shapeOf parameter)
+                    | true, _ -> ()
+                    | _ -> TensorNetError.MissingKey name
+                for name in state.Keys do
+                    if not (List.contains name known) then
+                        TensorNetError.UnknownKey(name, known)
+            ]
+
+        if errors.IsEmpty then
+            use _ = torch.no_grad ()
+
+            for name, parameter in own do
+                parameter.copy_ state[name] |> ignore
+
+            Ok()
+        else
+            Error errors
+
+    /// <summary>As <c>TryLoadState</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
+    member this.LoadState(state: IReadOnlyDictionary<string, Tensor>) : unit = this.TryLoadState state |> TensorNetError.raiseErrors
+
+    /// <summary>A dense layer with the weight that the network contracts to, the same geometry and a copy of the bias: TorchSharp's own Linear or convolution.</summary>
+    /// <remarks>A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
+    /// <exception cref="T:TensorNets.TensorNetException">TorchSharp has no layer of this geometry (<c>Unsupported</c>).</exception>
+    member this.ToDense() : torch.nn.Module<Tensor, Tensor> =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        let first = this.Lookup spec'.Cores.Head.Name
+        let dense = DenseLayer.make geometry' hasBias' first.dtype first.device
+        (nonNull (dense.get_parameter "weight")).copy_(this.Kernel()) |> ignore
+
+        match this.Bias with
+        | null -> ()
+        | values -> (nonNull (dense.get_parameter "bias")).copy_ values |> ignore
+
+        dense.train this.training
+        dense
+
+    override this.forward(x: Tensor) : Tensor =
+        let first = this.Lookup spec'.Cores.Head.Name
+        let n = int64 geometry'.Kernel.Length
+        let channels = x.dim () - n - 1L
+
+        let form =
+            match n with
+            | 0L -> "any axes, then features"
+            | 1L -> "batch × channels × length, or without the batch"
+            | 2L -> "batch × channels × height × width, or without the batch"
+            | _ -> "batch × channels × depth × height × width, or without the batch"
+
+        let errors =
+            [
+                if channels < 0L || n > 0L && channels > 1L then
+                    TensorNetError.Shape("The input", Check.shapeOf x, form)
+                elif x.shape[int channels] <> geometry'.InChannels then
+                    TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
+                if x.dtype <> first.dtype then
+                    TensorNetError.DType("The input", string x.dtype, string first.dtype)
+            ]
+
+        if errors.IsEmpty then
+            Convolution.apply plan' this.Lookup this.Bias x
+        else
+            raise (TensorNetException(List.toArray errors))
+
+    override _.GetName() = name'

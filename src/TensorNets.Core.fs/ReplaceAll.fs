@@ -1,0 +1,81 @@
+namespace TensorNets
+
+open System.Collections.Generic
+open TorchSharp
+
+/// <summary>A layer that <c>ReplaceAll.run</c> has put into a model.</summary>
+type ReplacedLayer = { Path: string; Layer: FactorizedLayer; DenseParameters: int64 }
+
+/// <summary>A layer that <c>ReplaceAll.run</c> has left as it was, and why.</summary>
+type SkippedLayer = { Path: string; Kind: string; Reasons: IReadOnlyList<string> }
+
+/// <summary>What became of every linear layer and convolution of a model.</summary>
+type ReplaceReport =
+    {
+        Replaced: IReadOnlyList<ReplacedLayer>
+        Skipped: IReadOnlyList<SkippedLayer>
+    }
+
+    override this.ToString() =
+        String.concat
+            "\n"
+            [
+                for r in this.Replaced do
+                    $"{r.Path}: {r.DenseParameters} -> {r.Layer.ParameterCount} parameters, {r.Layer.Spec}"
+                for s in this.Skipped do
+                    $"""{s.Path}: {s.Kind} skipped: {String.concat " " s.Reasons}"""
+            ]
+
+/// <summary>Replacing all layers of a model that a choice names.</summary>
+[<RequireQualifiedAccess>]
+module ReplaceAll =
+    let private isDense (m: torch.nn.Module) =
+        match m with
+        | :? Modules.Convolution
+        | :? Modules.Linear -> true
+        | _ -> false
+
+    /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorised layer, in place; the dense layers are disposed.</summary>
+    /// <remarks>A layer that cannot be factorised or replaced stays as it is and stands in the report with every reason; so does one for which no format
+    /// is chosen. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer.</remarks>
+    /// <param name="options">The factorisation.</param>
+    /// <param name="axes">How formats see the kernels of convolutions.</param>
+    /// <param name="bound">How far each kernel may be from the dense one; None: the error that alternating least squares reach.</param>
+    /// <param name="choose">The format for a layer at a path, or None to leave it.</param>
+    /// <param name="model">The model.</param>
+    let run
+        (options: FactorizeOptions)
+        (axes: KernelAxes)
+        (bound: ErrorBound option)
+        (choose: string -> torch.nn.Module -> Format option)
+        (model: torch.nn.Module)
+        : ReplaceReport =
+        let seen = HashSet<torch.nn.Module>(HashIdentity.Reference)
+        let dense = Surgery.paths model |> List.filter (fun (_, m) -> isDense m && seen.Add m)
+
+        let attempt (path: string, m: torch.nn.Module) =
+            let kind = m.GetType().Name
+            let count = m.parameters true |> Seq.sumBy _.numel()
+            let skipped reasons = Choice2Of2 { Path = path; Kind = kind; Reasons = reasons }
+
+            match choose path m with
+            | None -> skipped [ "no format was chosen for it" ]
+            | Some format ->
+                match Compress.layerBy options axes bound format path model with
+                | Ok layer -> Choice1Of2 { Path = path; Layer = layer; DenseParameters = count }
+                | Error errors -> skipped (errors |> List.map _.Message)
+
+        let results = dense |> List.map attempt
+
+        {
+            Replaced =
+                results
+                |> List.choose (function
+                    | Choice1Of2 r -> Some r
+                    | _ -> None)
+            Skipped =
+                results
+                |> List.choose (function
+                    | Choice2Of2 s -> Some s
+                    | _ -> None)
+        }

@@ -1,0 +1,86 @@
+namespace TensorNets
+
+/// What the open axes of a kernel network stand for: channels of the input, kernel positions, channels of the output, and the group, if there are groups.
+type internal Roles =
+    {
+        Group: Axis list
+        Inputs: Axis list
+        /// With the spatial dimensions whose positions each runs over: one axis for all of them, or one for each.
+        Kernel: (Axis * int list) list
+        Outputs: Axis list
+    }
+
+[<RequireQualifiedAccess>]
+module internal Roles =
+    let private product spec axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
+
+    /// The ways to say which spatial dimensions kernel axes run over; none if they split the positions otherwise.
+    let private spatial (g: ConvGeometry) (spec: Spec) (axes: Axis list) : (Axis * int list) list option =
+        let dims = axes |> List.map (fun axis -> int64 (Spec.dim axis spec))
+        let large = [ for i in 0 .. g.Kernel.Length - 1 -> i ] |> List.filter (fun i -> g.Kernel[i] > 1L)
+
+        match axes with
+        | [] -> Some []
+        | [ axis ] -> Some [ axis, [ 0 .. g.Kernel.Length - 1 ] ]
+        | _ when dims = g.Kernel -> Some(axes |> List.mapi (fun i axis -> axis, [ i ]))
+        | _ when dims = (large |> List.map (fun i -> g.Kernel[i])) -> Some(List.map2 (fun axis i -> axis, [ i ]) axes large)
+        | _ -> None
+
+    /// <summary>The roles of a network's open axes, which in order multiply to (groups,) input channels, kernel positions, output channels; a kernel axis
+    /// runs over all positions or over those of one dimension. None: the network does not fit.</summary>
+    let tryOf (g: ConvGeometry) (spec: Spec) : Roles option =
+        let group, rest =
+            match spec.Output with
+            | first :: rest when g.Groups > 1L && int64 (Spec.dim first spec) = g.Groups -> [ first ], rest
+            | output -> [], output
+
+        let s, k, t = g.InChannels / g.Groups, ConvGeometry.positions g, g.OutChannels / g.Groups
+        let n = rest.Length
+        let wanted = g.Kernel.Length
+
+        if g.Groups > 1L && group.IsEmpty then
+            None
+        else
+            [
+                for i in 0..n do
+                    for j in i..n do
+                        let inputs, kernel, outputs = rest[.. i - 1], rest[i .. j - 1], rest[j..]
+
+                        if
+                            product spec inputs = s
+                            && product spec kernel = k
+                            && product spec outputs = t
+                            && (wanted > 0 || kernel.IsEmpty)
+                        then
+                            match spatial g spec kernel with
+                            | Some kernel -> { Group = group; Inputs = inputs; Kernel = kernel; Outputs = outputs }
+                            | None -> ()
+            ]
+            // Where axes of dimension 1 leave a choice: no side empty, and kernel axes as they were most likely meant.
+            |> List.sortBy (fun r ->
+                (if r.Inputs.IsEmpty then 1 else 0) + (if r.Outputs.IsEmpty then 1 else 0),
+                match r.Kernel.Length with
+                | 1 -> 0
+                | n when n = wanted -> 1
+                | _ -> 2)
+            |> List.tryHead
+
+    /// The roles, or the shape that was expected.
+    let ofSpec (g: ConvGeometry) (spec: Spec) : Result<Roles, TensorNetError list> =
+        match tryOf g spec with
+        | Some roles -> Ok roles
+        | None ->
+            let what =
+                match g.Groups > 1L, g.Kernel.IsEmpty with
+                | _, true -> "in, out"
+                | true, _ -> "groups, in of a group, kernel positions, out of a group"
+                | _ -> "in, kernel positions, out"
+
+            Error
+                [
+                    TensorNetError.Shape(
+                        "The kernel network",
+                        Spec.shape spec,
+                        $"%A{ConvGeometry.kernelShape g} ({what}), where several axes side by side may stand for one, the kernel's one for each dimension"
+                    )
+                ]
