@@ -17,6 +17,18 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let geometry' = plan'.Geometry
     let sensitivity' = lazy Sensitivity.plan spec'
     let hasBias' = bias'.IsSome
+    let mutable norm' = Norm.Frobenius
+    let mutable whitening': (Whitening * SensitivityPlan) option = None
+
+    let forget () =
+        match norm', whitening' with
+        | Norm.Weighted(_, covariance), Some(w, _) ->
+            for tensor in [ covariance; w.Root; w.Inverse ] do
+                tensor.Dispose()
+        | _ -> ()
+
+        norm' <- Norm.Frobenius
+        whitening' <- None
 
     do
         // The module owns its parameters: no dispose scope around its making may take them along.
@@ -69,10 +81,42 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         (Convolution.choiceFor plan' (List.ofArray shape) None).Lowering
 
-    /// <summary>S of the network: a differentiable scalar, to be added to a loss.</summary>
+    /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorised, Frobenius unless told otherwise. It is no part of the state dict.
+    member _.Norm = norm'
+
+    /// <summary>Sets the norm in which <c>Sensitivity</c> is measured; Σ is copied. Modes count the open axes of the spec from 0.</summary>
+    /// <remarks>Errors: modes that the spec has not, a Σ that does not fit them or is no covariance; then nothing is changed.</remarks>
+    member _.TrySetNorm(norm: Norm) : Result<unit, TensorNetError list> =
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+
+        Whitening.create norm spec'
+        |> Result.map (fun whitening ->
+            forget ()
+
+            match norm, whitening with
+            | Norm.Weighted(modes, covariance), Some w ->
+                let own: Tensor = scope.Detach(covariance.detach().clone())
+                norm' <- Norm.Weighted(modes, own)
+                let w = { w with Root = scope.Detach w.Root; Inverse = scope.Detach w.Inverse }
+                whitening' <- Some(w, Sensitivity.plan w.Spec)
+            | _ -> ())
+
+    /// <summary>As <c>TrySetNorm</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
+    member this.SetNorm(norm: Norm) : unit = this.TrySetNorm norm |> TensorNetError.raiseErrors
+
+    /// <summary>S of the network in the layer's norm: a differentiable scalar, to be added to a loss.</summary>
     member this.Sensitivity() : Tensor =
+        use scope = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
-        Sensitivity.totalOf sensitivity'.Value first.dtype first.device this.Lookup
+
+        match whitening' with
+        | None -> Sensitivity.totalOf sensitivity'.Value first.dtype first.device this.Lookup
+        | Some(w, plan) ->
+            let cores = Whitening.cores w this.Lookup
+            let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
+            Sensitivity.totalOf plan first.dtype first.device (fun name -> cores[index[Spec.original name]])
+        |> scope.MoveToOuter
 
     /// <summary>The dense weight that the network contracts to, in the shape of TorchSharp's own layer. Differentiable.</summary>
     member this.Kernel() : Tensor =
@@ -206,5 +250,11 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             Convolution.apply plan' this.Lookup this.Bias x
         else
             raise (TensorNetException(List.toArray errors))
+
+    override _.Dispose(disposing: bool) =
+        if disposing then
+            forget ()
+
+        base.Dispose disposing
 
     override _.GetName() = name'

@@ -136,6 +136,20 @@ module Layers =
             |> collect
             |> Result.map (List.map _.Network >> GroupNetworks.stack)
 
+    /// The norm of one group's fit as one of the layer, whose network has the groups in front.
+    let private normed (norm: Norm) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
+        let ofLayer =
+            match norm with
+            | Norm.Weighted(modes, covariance) when layer.Geometry.Groups > 1L ->
+                Norm.Weighted(modes |> List.map (fun mode -> mode + 1), covariance)
+            | norm -> norm
+
+        layer.TrySetNorm ofLayer
+        |> Result.map (fun () -> layer)
+        |> Result.mapError (fun errors ->
+            layer.Dispose()
+            errors)
+
     let private factorizedBy axes bound fit (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
@@ -156,7 +170,7 @@ module Layers =
             |> Result.bind (ofDense None dense))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
-    /// <remarks>With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
+    /// <remarks>The layer's sensitivity is measured in the norm of the options. With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
     /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>.</remarks>
     /// <param name="options">The factorisation.</param>
     /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
@@ -171,6 +185,7 @@ module Layers =
         (dense: torch.nn.Module)
         : Result<FactorizedLayer, TensorNetError list> =
         factorizedBy axes bound (fun bound kernel -> Factorize.stable options bound format kernel) dense
+        |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
     let factorizeSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (dense: torch.nn.Module) =
@@ -182,7 +197,7 @@ module Layers =
             else
                 Factorize.stableSpec options bound spec (kernel.reshape (List.toArray shape))
 
-        factorizedBy KernelAxes.Fused bound fit dense
+        factorizedBy KernelAxes.Fused bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>Matrix.leastSensitive</c>): a linear layer, or a convolution
     /// with one kernel position.</summary>

@@ -13,7 +13,7 @@ module internal Remaining =
         let shares = values |> List.pairwise |> List.map (fun (after, before) -> (before - after) / before)
 
         match shares with
-        | latest :: _ when abs latest <= tolerance -> 0
+        | latest :: _ when latest <= tolerance -> 0
         | latest :: _ :: _ when tolerance > 0.0 ->
             let back = min window (shares.Length - 1)
             let rate = Math.Pow(latest / shares[back], 1.0 / float back)
@@ -36,8 +36,17 @@ module internal Remaining =
 
                 last <- progress.Sweep
                 let value = if Double.IsNaN progress.Sensitivity then progress.RelativeError else progress.Sensitivity
+                // Sweeps never raise S; a search of all cores at once does on its way, and says nothing of the end.
+                let searching =
+                    not (Double.IsNaN progress.Sensitivity)
+                    && (values |> List.tryHead |> Option.exists (fun before -> value > before * (1.0 + tolerance)))
+
                 values <- List.truncate (window + 2) (value :: values)
-                inner.Report { progress with SweepsLeft = estimate tolerance progress.SweepsLeft values }
+
+                inner.Report
+                    { progress with
+                        SweepsLeft = if searching then progress.SweepsLeft else estimate tolerance progress.SweepsLeft values
+                    }
 
     /// The options with a listener that puts the estimate into what it passes on; the same ones where there is one already.
     let listening (options: SweepOptions) : SweepOptions =
