@@ -16,6 +16,7 @@ let private tables =
         "chain", ChainTable.run
         "planner", PlannerTable.run
         "products", ProductTable.run
+        "factorise", FactoriseTable.run
     ]
 
 [<EntryPoint>]
