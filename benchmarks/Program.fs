@@ -17,6 +17,7 @@ let private tables =
         "planner", PlannerTable.run
         "products", ProductTable.run
         "layers", LayerTable.run
+        "factorise", FactoriseTable.run
     ]
 
 [<EntryPoint>]

@@ -32,52 +32,84 @@ module Als =
 
         let eye = torch.eye (p, dtype = gram.dtype, device = gram.device)
 
-        let inverse =
+        let times inverse = Environment.along i inverse x
+
+        let solved (factor: Tensor) =
+            if x.dim () = 3L then
+                x.mT.cholesky_solve(factor).mT
+            else
+                times (eye.expand_as(gram).cholesky_solve factor)
+
+        let result =
             match attempt gram with
-            | Some factor -> eye.expand_as(gram).cholesky_solve factor
+            | Some factor -> solved factor
             | None ->
                 let mean =
                     gram.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).mul(Num.tensor ridgeShare).unsqueeze(-1L).unsqueeze -1L
 
                 match attempt (gram.plus (eye.mul mean)) with
-                | Some factor -> eye.expand_as(gram).cholesky_solve factor
+                | Some factor -> solved factor
                 // The decomposition would throw: NaN instead, so that the sweep is undone.
-                | None when not (gram.isfinite().all().truth()) -> gram.mul (Num.tensor nan)
-                | None -> torch.linalg.pinv (gram, hermitian = true)
+                | None when not (gram.isfinite().all().truth()) -> times (gram.mul (Num.tensor nan))
+                | None -> times (torch.linalg.pinv (gram, hermitian = true))
 
-        Environment.along i inverse x |> scope.MoveToOuter
+        result |> scope.MoveToOuter
 
-    /// The least-squares core of a block, and its residual ‖K − T‖² = y² − ⟨X, C⟩.
-    let internal solveBlock (block: Block) lookup (target: Tensor) : Tensor =
+    /// X of a block with its Grams and its C.
+    let private solve (kept: Kept option) (block: Block) lookup (target: Tensor) =
         use scope = torch.NewDisposeScope()
-        let c = Environment.targetOf block lookup target
+        let c = Environment.targetOf kept block lookup target
+        let grams = Environment.grams kept block lookup target
+        let x = grams |> List.indexed |> List.fold (fun x (i, gram) -> divide i gram x) c
+        scope.MoveToOuter x, grams |> List.map scope.MoveToOuter, scope.MoveToOuter c
 
-        Environment.grams block lookup target
-        |> List.indexed
-        |> List.fold (fun x (i, gram) -> divide i gram x) c
-        |> Environment.ofX block
-        |> scope.MoveToOuter
+    /// The least-squares core of a block.
+    let internal solveBlock (kept: Kept option) (block: Block) lookup (target: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let x, _, _ = solve kept block lookup target
+        Environment.ofX block x |> scope.MoveToOuter
 
-    /// Sweeps in place over an array of float64 cores until `finished` says so. The error is explicit after each sweep.
+    /// One sweep in place: the least-squares core of every block in turn. ‖K − T‖² after it, where the last block tells it to rounding.
+    let internal pass (kept: Kept) (blocks: Block list) lookup (target: Tensor) (norm2: float) (cores: Tensor[]) =
+        let last = blocks.Length - 1
+        let mutable residual = None
+
+        blocks
+        |> List.iteri (fun i block ->
+            use inner = torch.NewDisposeScope()
+            let x, grams, c = solve (Some kept) block lookup target
+
+            if i = last then
+                residual <- Environment.residual norm2 grams c x
+
+            Fit.replace inner cores i (Environment.ofX block x)
+            kept.Forget block.Core.Name)
+
+        residual
+
+    /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to it to rounding.
     let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
         let blocks = Environment.blocks spec
         let plan = Plan.make Order.Auto spec
         let lookup = Fit.lookup spec cores
         let norm = target.norm().number()
+        use kept = Environment.keeping blocks
 
         /// One sweep: the relative error after it, or None where it produced NaN or raised the error, and has been undone.
         let sweep error =
             use scope = torch.NewDisposeScope()
             let before = [| for core in cores -> core.alias () |]
 
-            blocks |> List.iteri (fun i block -> Fit.replace scope cores i (solveBlock block lookup target))
-
-            let next = Fit.explicitError plan target lookup / norm
+            let next =
+                match pass kept blocks lookup target (norm * norm) cores with
+                | Some residual -> sqrt residual / norm
+                | None -> Fit.explicitError plan target lookup / norm
 
             if next <= error + gramRounding then
                 Some next
             else
                 before |> Array.iteri (fun i core -> Fit.replace scope cores i core)
+                kept.Clear()
                 None
 
         let rec loop n error trace =

@@ -36,25 +36,45 @@ module Contraction =
             | None -> product
         | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{kernel}."
 
-    /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
-    let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
+    /// The cores that each slot of a plan is made from.
+    let private reads (plan: Plan) =
+        let slots =
+            List<Set<string>>(plan.Spec.Cores |> List.map (fun core -> Set.singleton (Spec.original core.Name)))
+
+        for step in plan.Steps do
+            slots.Add(step.Operands |> List.map (fun slot -> slots[slot]) |> Set.unionMany)
+
+        slots
+
+    /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well.
+    let internal runKeeping
+        (kept: Kept option)
+        (plans: Plan list)
+        (dtype: torch.ScalarType)
+        (device: torch.Device)
+        (lookup: string -> Tensor)
+        =
         use scope = torch.NewDisposeScope()
         let cache = Dictionary<string, Tensor>()
 
-        let cached key make =
-            match cache.TryGetValue key with
-            | true, value -> value
+        let cached key (made: unit -> Set<string>) make =
+            match cache.TryGetValue key, kept |> Option.bind _.Find(key) with
+            | (true, value), _
+            | _, Some value -> value
             | _ ->
                 let value: Tensor = make ()
                 cache[key] <- value
+                kept |> Option.iter _.Keep(key, made (), value)
                 value
 
         let run (plan: Plan) =
             let slots = List<Tensor>(plan.Spec.Cores |> List.map (fun core -> lookup core.Name))
+            let reads = lazy (reads plan)
 
             List.iter2
                 (fun (step: PlanStep) kernel ->
-                    slots.Add(cached step.Key (fun () -> execute kernel (step.Operands |> List.map (fun slot -> slots[slot])))))
+                    let made () = reads.Value[slots.Count]
+                    slots.Add(cached step.Key made (fun () -> execute kernel (step.Operands |> List.map (fun slot -> slots[slot])))))
                 plan.Steps
                 plan.Kernels
 
@@ -62,6 +82,10 @@ module Contraction =
 
         // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the result.
         plans |> List.map (fun plan -> run plan |> scope.MoveToOuter)
+
+    /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
+    let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
+        runKeeping None plans dtype device lookup
 
     /// <summary>The tensor of a plan's network. Differentiable in every core.</summary>
     /// <param name="plan">The order of contraction.</param>

@@ -31,21 +31,23 @@ module Correction =
         | LeastSquares of core: Tensor
         | Kept
 
-    /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
-    let internal solveBlock
-        (full: Plan)
+    /// From the Grams and weights of the block.
+    let private solveSystem
+        measured
+        (kept: Kept option)
+        full
         (block: Block)
         lookup
         (target: Tensor)
-        (bound: float)
-        (current: float)
-        (lambda: float option)
-        : BlockResult =
+        norm2
+        bound
+        (current: Lazy<float>)
+        lambda
+        grams
+        weights
+        =
         use scope = torch.NewDisposeScope()
-        let norm2 = target.squared().sum().number()
-        let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current < sqrt norm2
-        let grams = Environment.grams block lookup target
-        let weights = Environment.weights block lookup target
+        let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current.Value < sqrt norm2
 
         let pencils =
             List.map3 (fun branch gram weight -> Linalg.pencil branch.Diagonal gram weight) block.Branches grams weights
@@ -74,7 +76,8 @@ module Correction =
             else
                 target, norm2
 
-        let d = Environment.targetOf block lookup source |> transform _.V
+        let c = Environment.targetOf (if anchored then None else kept) block lookup source
+        let d = transform _.V c
 
         let y0 =
             if anchored then
@@ -99,15 +102,146 @@ module Correction =
             let numerator = y0.mul(g.unsqueeze 1L).plus(d)
             let y = torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
             let x = y |> transform (fun p -> p.V.mT)
-            Environment.ofX block x |> scope.MoveToOuter
+
+            let residual = if measured && not anchored then Environment.residual norm2 grams c x else None
+
+            Moved(Environment.ofX block x |> scope.MoveToOuter, lambda), residual
 
         let bound2 = bound * bound * (1.0 - guard)
 
         match Secular.solve bound2 lambda secular with
-        | Multiplier.Root lambda -> Moved(build lambda, lambda)
-        | Multiplier.Slack -> Moved(build 1e300, 1e300)
-        | Multiplier.AboveBound when current <= bound -> Kept
-        | Multiplier.AboveBound -> LeastSquares(Als.solveBlock block lookup target |> scope.MoveToOuter)
+        | Multiplier.Root lambda -> build lambda
+        | Multiplier.Slack -> build 1e300
+        | Multiplier.AboveBound when current.Value <= bound -> Kept, None
+        | Multiplier.AboveBound -> LeastSquares(Als.solveBlock kept block lookup target |> scope.MoveToOuter), None
+
+    /// As `solveBlock`, with what is kept from blocks before, and ‖K‖². Beside it ‖K − T‖² after the block, where that was asked for and its Grams tell it.
+    let private solveKeeping measured kept full block lookup target norm2 bound current lambda : BlockResult * float option =
+        use scope = torch.NewDisposeScope()
+        let grams = Environment.grams kept block lookup target
+        let weights = Environment.weights kept block lookup target
+
+        // Decompositions would throw.
+        if grams @ weights |> List.exists (fun matrix -> not (matrix.isfinite().all().truth())) then
+            Kept, None
+        else
+            let result, residual =
+                solveSystem measured kept full block lookup target norm2 bound current lambda grams weights
+
+            match result with
+            | Moved(core, _)
+            | LeastSquares core -> scope.MoveToOuter core |> ignore
+            | Kept -> ()
+
+            result, residual
+
+    /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
+    let internal solveBlock
+        (full: Plan)
+        (block: Block)
+        lookup
+        (target: Tensor)
+        (bound: float)
+        (current: float)
+        (lambda: float option)
+        : BlockResult =
+        let norm2 = target.squared().sum().number()
+        solveKeeping false None full block lookup target norm2 bound (lazy current) lambda |> fst
+
+    /// What sweeps of blocks work on.
+    type internal Sweeping =
+        {
+            Cores: Tensor[]
+            Lookup: string -> Tensor
+            Target: Tensor
+            /// ‖K‖².
+            Norm2: float
+            /// δ.
+            Bound: float
+            Blocks: Block list
+            /// The plan of T.
+            Full: Plan
+            Gauge: Gauge.Bond list
+            Sensitivity: SensitivityPlan
+            /// The multiplier of each block in the last sweep.
+            Lambdas: float option[]
+            Kept: Kept
+        }
+
+        interface IDisposable with
+            member this.Dispose() = (this.Kept :> IDisposable).Dispose()
+
+    let internal sweeping (spec: Spec) (target: Tensor) (bound: float) (norm: float) (cores: Tensor[]) : Sweeping =
+        let blocks = Environment.blocks spec
+
+        {
+            Cores = cores
+            Lookup = Fit.lookup spec cores
+            Target = target
+            Norm2 = norm * norm
+            Bound = bound
+            Blocks = blocks
+            Full = Plan.make Order.Auto spec
+            Gauge = Gauge.bonds spec
+            Sensitivity = Sensitivity.plan spec
+            Lambdas = Array.create cores.Length None
+            Kept = Environment.keeping blocks
+        }
+
+    /// One sweep in place: every block, then one cycle of the gauge. The error and S after it; NaN where a block is not finite.
+    let internal sweep (work: Sweeping) : float * float =
+        use scope = torch.NewDisposeScope()
+        let explicitly () = Fit.explicitError work.Full work.Target work.Lookup
+        work.Kept.Clear()
+        // An extrapolated point may miss the bound: then blocks are least squares until it is met.
+        let mutable current = Lazy<float> explicitly
+        let mutable finite = work.Cores |> Array.forall _.isfinite().all().truth()
+        let mutable after = None
+
+        work.Blocks
+        |> List.iteri (fun i block ->
+            if finite then
+                let last = i = work.Blocks.Length - 1
+
+                let result, residual =
+                    solveKeeping
+                        last
+                        (Some work.Kept)
+                        work.Full
+                        block
+                        work.Lookup
+                        work.Target
+                        work.Norm2
+                        work.Bound
+                        current
+                        work.Lambdas[i]
+
+                match result with
+                | Moved(core, _)
+                | LeastSquares core when not (core.isfinite().all().truth()) -> finite <- false
+                | Moved(core, lambda) ->
+                    work.Lambdas[i] <- Some lambda
+                    current <- lazy work.Bound
+                    after <- residual
+                    Fit.replace scope work.Cores i core
+                | LeastSquares core -> Fit.replace scope work.Cores i core
+                | Kept -> ()
+
+                work.Kept.Forget block.Core.Name)
+
+        // A bond that has become rank deficient on the way is left as the blocks made it.
+        let s =
+            match Gauge.cycles 1 work.Gauge work.Sensitivity work.Cores with
+            | Ok(s, _) -> s
+            | Error _ -> (Sensitivity.totalOf work.Sensitivity work.Target.dtype work.Target.device work.Lookup).number()
+
+        let error =
+            match after with
+            | _ when not finite -> nan
+            | Some residual -> sqrt residual
+            | None -> explicitly ()
+
+        error, s
 
     /// Sweeps after which all cores are searched together, and the share of S that sweeps must still gain for that.
     let private searchAfter, private crawl = 8, 1e-4
@@ -123,44 +257,8 @@ module Correction =
 
     /// Sweeps of blocks in place from a feasible, balanced start; ends with the last iterate that kept the bound and did not raise S.
     let private sweeps (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
-        let blocks = Environment.blocks spec
-        let full = Plan.make Order.Auto spec
-        let gauge = Gauge.bonds spec
-        let plan = Sensitivity.plan spec
-        let lookup = Fit.lookup spec cores
-        let lambdas = Array.create cores.Length None
-
-        /// One sweep: the error and S after it.
-        let sweep (scope: DisposeScope) =
-            // An extrapolated point may miss the bound: then blocks are least squares until it is met.
-            let mutable current = Fit.explicitError full target lookup
-
-            blocks
-            |> List.iteri (fun i block ->
-                // From NaN decompositions would throw: the sweep ends as it is and is undone.
-                let result =
-                    if Double.IsFinite current then
-                        solveBlock full block lookup target bound current lambdas[i]
-                    else
-                        Kept
-
-                match result with
-                | Moved(core, _)
-                | LeastSquares core when not (core.isfinite().all().truth()) -> current <- nan
-                | Moved(core, lambda) ->
-                    lambdas[i] <- Some lambda
-                    current <- bound
-                    Fit.replace scope cores i core
-                | LeastSquares core -> Fit.replace scope cores i core
-                | Kept -> ())
-
-            // A bond that has become rank deficient on the way is left as the blocks made it.
-            let s =
-                match Gauge.cycles 1 gauge plan cores with
-                | Ok(s, _) -> s
-                | Error _ -> (Sensitivity.totalOf plan target.dtype target.device lookup).number()
-
-            (if Double.IsFinite current then Fit.explicitError full target lookup else nan), s
+        use work = sweeping spec target bound norm cores
+        let blocks, lambdas = work.Blocks, work.Lambdas
 
         let flat () = Landscape.flat (Array.truncate blocks.Length cores)
 
@@ -180,7 +278,7 @@ module Correction =
         let attempt s =
             use scope = torch.NewDisposeScope()
             let point = flat ()
-            let error, next = sweep scope
+            let error, next = sweep work
 
             if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
                 best.Keep()

@@ -178,8 +178,19 @@ module internal Environment =
 
         spread.permute(block.Core.Axes |> List.map (fun axis -> int64 (List.findIndex ((=) axis) stored)) |> List.toArray).contiguous()
 
-    /// Runs plans of a block: cores and target by name, identities and ones made on the spot. The caller's scope owns the results.
-    let evaluate (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
+    /// Every plan of a block.
+    let plans (block: Block) : Plan list =
+        [
+            yield! block.Branches |> List.map _.Gram
+            yield! block.Branches |> List.collect (_.Weights >> List.map snd)
+            block.Target
+        ]
+
+    /// What the blocks of a sweep have in common, nothing as yet.
+    let keeping (blocks: Block list) : Kept = new Kept(blocks |> List.collect plans)
+
+    /// As `evaluate`, with what is kept from blocks before.
+    let evaluateKeeping (kept: Kept option) (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
         use scope = torch.NewDisposeScope()
 
         let find (name: string) : Tensor =
@@ -192,13 +203,17 @@ module internal Environment =
             else
                 lookup (Spec.original name)
 
-        Contraction.runMany plans target.dtype target.device find |> List.map scope.MoveToOuter
+        Contraction.runKeeping kept plans target.dtype target.device find |> List.map scope.MoveToOuter
+
+    /// Runs plans of a block: cores and target by name, identities and ones made on the spot. The caller's scope owns the results.
+    let evaluate (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
+        evaluateKeeping None block lookup target plans
 
     /// G of each branch: batch × columns × columns.
-    let grams (block: Block) lookup target : Tensor list =
+    let grams (kept: Kept option) (block: Block) lookup target : Tensor list =
         use scope = torch.NewDisposeScope()
 
-        evaluate block lookup target (block.Branches |> List.map _.Gram)
+        evaluateKeeping kept block lookup target (block.Branches |> List.map _.Gram)
         |> List.map2
             (fun branch (g: Tensor) ->
                 let p = size branch.Columns block
@@ -206,7 +221,7 @@ module internal Environment =
             block.Branches
 
     /// W of each branch: batch × columns × columns.
-    let weights (block: Block) lookup (target: Tensor) : Tensor list =
+    let weights (kept: Kept option) (block: Block) lookup (target: Tensor) : Tensor list =
         use scope = torch.NewDisposeScope()
 
         [
@@ -219,7 +234,7 @@ module internal Environment =
                 if branch.Weights.IsEmpty then
                     torch.zeros (shape, dtype = target.dtype, device = target.device) |> scope.MoveToOuter
                 else
-                    evaluate block lookup target (branch.Weights |> List.map snd)
+                    evaluateKeeping kept block lookup target (branch.Weights |> List.map snd)
                     |> List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights
                     |> List.reduce (fun (a: Tensor) b -> a.plus b)
                     |> _.reshape(shape)
@@ -227,10 +242,11 @@ module internal Environment =
         ]
 
     /// C = K·E_k in the shape in which the block is solved.
-    let targetOf (block: Block) lookup target : Tensor =
+    let targetOf (kept: Kept option) (block: Block) lookup target : Tensor =
         use scope = torch.NewDisposeScope()
 
-        (evaluate block lookup target [ block.Target ]).Head.reshape(solveShape block) |> scope.MoveToOuter
+        (evaluateKeeping kept block lookup target [ block.Target ]).Head.reshape(solveShape block)
+        |> scope.MoveToOuter
 
     /// X times a matrix along the columns of branch i: matrices are batch × columns × columns.
     let along (i: int) (matrix: Tensor) (x: Tensor) : Tensor =
@@ -245,3 +261,26 @@ module internal Environment =
                 x.movedim([| axis |], [| -1L |]).matmul(matrix[0L]).movedim([| -1L |], [| axis |])
 
         scope.MoveToOuter result
+
+    /// The relative rounding that a residual from Grams may have.
+    let private residualRounding = 1e-12
+
+    /// ‖K − T‖² = y² − 2⟨X, C⟩ + ⟨X G, X⟩ without forming T, or None where its rounding, below a few ε(y + Σ_j ‖X_:j‖ √G_jj)², might show: then only the
+    /// explicit difference tells.
+    let residual (norm2: float) (grams: Tensor list) (c: Tensor) (x: Tensor) : float option =
+        use _ = torch.NewDisposeScope()
+        let xg = grams |> List.indexed |> List.fold (fun x (i, gram) -> along i gram x) x
+        let value = norm2 + x.mul(xg.minus(c).minus c).sum().number()
+        let diagonals = grams |> List.map _.diagonal(dim1 = -2L, dim2 = -1L)
+
+        // Several branches only occur without batch axes.
+        let lengths =
+            (x.squared().sum([| 1L |]), List.indexed diagonals)
+            ||> List.fold (fun lengths (i, diagonal) ->
+                let shape = Array.create (int (lengths.dim ())) 1L
+                shape[0] <- diagonal.shape[0]
+                shape[i + 1] <- diagonal.shape[1]
+                lengths.mul (diagonal.reshape shape))
+
+        let reach = sqrt norm2 + lengths.maximum(Num.tensor 0.0).sqrt().sum().number()
+        if 4e-16 * reach * reach <= residualRounding * value then Some value else None

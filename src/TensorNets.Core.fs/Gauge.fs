@@ -211,7 +211,8 @@ module Gauge =
 
                     if s - next <= standstill * s || all.Length = 1 then Ok(next, cycle + 1) else loop (cycle + 1) next
 
-        loop 0 (sensitivity ())
+        // One cycle compares with nothing.
+        loop 0 (if limit = 1 && not all.IsEmpty then infinity else sensitivity ())
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.

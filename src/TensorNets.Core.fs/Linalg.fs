@@ -49,24 +49,27 @@ module Linalg =
                 let share = weightTrace.div (gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
                 torch.where (none, torch.ones_like share, share)
 
-        let m = symmetric (weight.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
-
-        let root =
+        // A diagonal W only scales rows and columns; otherwise M = L Lᵀ and L⁻ᵀ take products.
+        let m, reduced, back =
             if definite && diagonal then
-                torch.diag_embed (inverseRoot weightValues)
+                let scale = inverseRoot weightValues
+                let column = scale.unsqueeze -1L
+                weight, gram.mul(column).mul(scale.unsqueeze -2L), (fun (u: Tensor) -> u.mul column)
             else
+                let m = symmetric (weight.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
                 let struct (values, vectors) = torch.linalg.eigh m
-                vectors.mul ((inverseRoot values).unsqueeze -2L)
+                let root = vectors.mul ((inverseRoot values).unsqueeze -2L)
+                m, root.mT.matmul(gram).matmul root, root.matmul
 
-        let struct (g, u) = torch.linalg.eigh (symmetric (root.mT.matmul(gram).matmul root))
+        let struct (g, u) = torch.linalg.eigh (symmetric reduced)
         let g = g.maximum (Num.tensor 0.0)
-        let v = root.matmul u
+        let v = back u
         let w = torch.ones_like(g).minus(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
         let w = torch.where (none.unsqueeze -1L, torch.zeros_like w, w)
 
         {|
             V = scope.MoveToOuter v
-            M = scope.MoveToOuter m
+            M = scope.MoveToOuter(m.alias ())
             G = scope.MoveToOuter g
             W = scope.MoveToOuter w
         |}

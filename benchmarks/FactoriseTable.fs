@@ -1,0 +1,212 @@
+/// How fast sweeps of the factorisation engine are, against the rate of a matrix product of the same machine in the same run.
+[<RequireQualifiedAccess>]
+module TensorNets.Benchmarks.FactoriseTable
+
+open System
+open System.IO
+open System.Runtime.InteropServices
+open TensorNets
+open TorchSharp
+
+let private shape = [ 256; 9; 256 ]
+let private cp = Format.CP 200
+let private tucker2 = Format.Tucker2(64, 64)
+let private chain = Format.TensorChain [ 8; 8; 8 ]
+let private entries (shape: int list) = shape |> List.fold (fun n d -> n * float d) 1.0
+
+/// Operations counted for a sweep: three products of K with a factor of R columns for CP, two for Tucker-2, whose core reuses one.
+let private counted =
+    function
+    | Format.CP rank -> 3.0 * 2.0 * entries shape * float rank
+    | _ -> 2.0 * 2.0 * entries shape * 64.0
+
+let private product (m: int64) (k: int64) (n: int64) =
+    use generator = new torch.Generator(1UL)
+    let a = torch.randn ([| m; k |], dtype = torch.float64, generator = generator)
+    let b = torch.randn ([| k; n |], dtype = torch.float64, generator = generator)
+
+    2.0 * float m * float k * float n,
+    fun () ->
+        use _ = torch.NewDisposeScope()
+        a.matmul b |> ignore
+
+/// A case after some sweeps of least squares, with a bound of a little more than its error.
+let private settled (sweeps: int) (format: Format) =
+    let case = FactoriseCases.noisy shape format
+
+    for _ in 1..sweeps do
+        FactoriseCases.als case |> ignore
+
+    { case with Bound = FactoriseCases.error case * 1.0001 }
+
+let private speed () =
+    let square, squareRun = product 1024L 1024L 1024L
+    let tall, tallRun = product 2304L 256L 200L
+    let alsCp, epcCp = settled 3 cp, settled 8 cp
+    let alsTucker, epcTucker = settled 3 tucker2, settled 8 tucker2
+    let balanceTucker, balanceChain = settled 3 tucker2, settled 3 chain
+
+    let rounds = 15
+
+    let balance (case: Correction.Sweeping) =
+        let copies = case.Cores |> Array.map _.clone()
+
+        fun () ->
+            for i in 0 .. copies.Length - 1 do
+                case.Cores[i].Dispose()
+                case.Cores[i] <- copies[i].clone().DetachFromDisposeScope()
+
+            FactoriseCases.balance case |> ignore
+
+    FactoriseCases.balance epcCp |> ignore
+    FactoriseCases.balance epcTucker |> ignore
+
+    let measured =
+        Measure.times
+            rounds
+            [
+                squareRun
+                tallRun
+                fun () -> FactoriseCases.als alsCp |> ignore
+                fun () -> Correction.sweep epcCp |> ignore
+                fun () -> FactoriseCases.als alsTucker |> ignore
+                fun () -> Correction.sweep epcTucker |> ignore
+                balance balanceTucker
+                balance balanceChain
+                fun () -> FactoriseCases.error alsCp |> ignore
+                fun () -> FactoriseCases.error alsTucker |> ignore
+            ]
+        |> List.toArray
+
+    let time i = fst measured[i]
+    let least i = snd measured[i]
+    let rate flops i = flops / (1e6 * time i)
+    let share flops i = 100.0 * flops / (1e6 * time i) / rate square 0
+    let shareLeast flops i = 100.0 * flops / least i / (square / least 0)
+    let row name i ratio ratioLeast target = [ name; $"{time i:F1}"; $"{least i:F1}"; ratio; ratioLeast; target ]
+    let percent name flops i target = row name i $"{share flops i:F0} %%" $"{shareLeast flops i:F0} %%" target
+
+    let times name i (per: int) target = row name i $"{time i / time per:F2} ×" $"{least i / least per:F2} ×" target
+
+    Measure.table
+        [ "256×9×256, float64"; "median ms"; "least ms"; "ratio"; "of least times"; "target" ]
+        [
+            row "product 1024 × 1024 × 1024" 0 $"{rate square 0:F1} GFLOP/s" "" ""
+            row "product 2304 × 256 × 200" 1 $"{rate tall 1:F1} GFLOP/s" "" ""
+            percent "ALS sweep, CP 200, of the product" (counted cp) 2 "≥ 50 %"
+            times "EPC block sweep, CP 200, in ALS sweeps" 3 2 "≤ 2 ×"
+            percent "ALS (HOOI) sweep, Tucker-2 (64,64)" (counted tucker2) 4 "≥ 40 %"
+            times "EPC block sweep, Tucker-2, in its ALS sweeps" 5 4 "≤ 3 ×"
+            times "balance of Tucker-2 (64,64), in CP ALS sweeps" 6 2 "≤ 5 ×"
+            times "  in its own ALS sweeps" 6 4 "≤ 5 ×"
+            times "balance of TC (8,8,8), in CP ALS sweeps" 7 2 "≤ 5 ×"
+            times "explicit error, CP, in ALS sweeps" 8 2 ""
+            times "explicit error, Tucker-2, in its ALS sweeps" 9 4 ""
+        ]
+
+/// A line of /proc/self/status in bytes.
+let private status (name: string) =
+    File.ReadAllLines "/proc/self/status"
+    |> Array.pick (fun line ->
+        if line.StartsWith name then
+            Some(1024.0 * float (line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]))
+        else
+            None)
+
+[<DllImport("libc")>]
+extern int private malloc_trim(nativeint pad)
+
+/// The most memory an act takes beyond what the process held before it. What the allocator keeps of freed memory is given
+/// back first, since it would hide what is taken.
+let private peak (act: unit -> unit) =
+    GC.Collect()
+    malloc_trim 0n |> ignore
+    File.WriteAllText("/proc/self/clear_refs", "5")
+    let before = status "VmRSS"
+    act ()
+    status "VmHWM" - before
+
+let private memory () =
+    // Code is compiled and libraries are loaded by small cases of the same kinds.
+    for format in [ Format.CP 8; Format.Tucker2(8, 8) ] do
+        let case = FactoriseCases.noisy [ 32; 3; 32 ] format
+
+        for _ in 1..3 do
+            FactoriseCases.als case |> ignore
+
+        Correction.sweep { case with Bound = FactoriseCases.error case * 1.001 } |> ignore
+
+    let kernel = 8.0 * entries shape
+
+    let row name format sweep =
+        let case = settled 3 format
+        let parts = case.Cores |> Array.sumBy (fun core -> 8.0 * float (core.numel ()))
+        let took = peak (fun () -> sweep case)
+
+        [
+            name
+            $"{took / 1e6:F1}"
+            $"{kernel / 1e6:F1}"
+            $"{parts / 1e6:F1}"
+            $"{took / kernel:F2}"
+            "≤ 4"
+        ]
+
+    Measure.table
+        [ "peak beyond target and cores"; "MB"; "kernel MB"; "cores MB"; "in kernels"; "target" ]
+        [
+            row "ALS sweep, CP 200" cp (fun case -> FactoriseCases.als case |> ignore)
+            row "EPC block sweep, CP 200" cp (fun case -> Correction.sweep case |> ignore)
+            row "ALS sweep, Tucker-2 (64,64)" tucker2 (fun case -> FactoriseCases.als case |> ignore)
+            row "EPC block sweep, Tucker-2 (64,64)" tucker2 (fun case -> Correction.sweep case |> ignore)
+        ]
+
+/// Time of an ALS sweep and of an EPC block sweep of CP, per N·R.
+let private growth (cases: (int list * int) list) =
+    let made =
+        [
+            for shape, rank in cases ->
+                let als, epc = FactoriseCases.noisy shape (Format.CP rank), FactoriseCases.noisy shape (Format.CP rank)
+
+                for _ in 1..3 do
+                    FactoriseCases.als epc |> ignore
+
+                let epc = { epc with Bound = FactoriseCases.error epc * 1.0001 }
+                FactoriseCases.balance epc |> ignore
+                als, epc
+        ]
+
+    let measured =
+        Measure.medians
+            9
+            [
+                for als, epc in made do
+                    fun () -> FactoriseCases.als als |> ignore
+                    fun () -> Correction.sweep epc |> ignore
+            ]
+
+    let per (shape, rank) ms = 1e9 * ms / (entries shape * float rank)
+
+    Measure.table
+        [ "CP of n×9×n"; "rank"; "N"; "ALS ms"; "EPC ms"; "ALS ps per N·R"; "EPC ps per N·R" ]
+        [
+            for (shape, rank), times in List.zip cases (List.chunkBySize 2 measured) ->
+                [
+                    $"n = {shape.Head}"
+                    $"{rank}"
+                    $"{entries shape:F0}"
+                    $"{times[0]:F1}"
+                    $"{times[1]:F1}"
+                    $"{per (shape, rank) times[0]:F0}"
+                    $"{per (shape, rank) times[1]:F0}"
+                ]
+        ]
+
+/// Prints the tables.
+let run () =
+    torch.set_num_threads 1
+    use _ = torch.no_grad ()
+    memory ()
+    speed ()
+    growth [ for n in [ 256; 362; 512; 810 ] -> [ n; 9; n ], 32 ]
+    growth [ for rank in [ 20; 50; 100; 200 ] -> shape, rank ]

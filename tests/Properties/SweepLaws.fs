@@ -1,0 +1,107 @@
+/// What sweeps save, and that it changes nothing.
+module SweepLaws
+
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+/// A target of a network of the format and noise of 30 %, another network of the format, and the cores to sweep over.
+let private problem (case: FormatCase) =
+    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
+    let rough = noise (case.Seed + 1) clean.shape
+    let k = clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
+    let start = randomNetwork (case.Seed + 2) case.Spec
+    let cores () = [| for core in start.Cores -> core.clone().DetachFromDisposeScope() |]
+    k, k.norm().number(), cores
+
+let private release (cores: torch.Tensor[]) =
+    for core in cores do
+        core.Dispose()
+
+/// Least-squares sweeps with one `Kept`; the last residual.
+let private swept sweeps (spec: Spec) (k: torch.Tensor) norm (cores: torch.Tensor[]) =
+    let blocks = Environment.blocks spec
+    use kept = Environment.keeping blocks
+
+    [ for _ in 1..sweeps -> Als.pass kept blocks (Fit.lookup spec cores) k (norm * norm) cores ]
+    |> List.last
+
+let all =
+    testList
+        "sweeps"
+        [
+            costlyLaw "products that a sweep keeps give the cores that products made anew give" (fun (case: FormatCase) ->
+                use _ = torch.NewDisposeScope()
+                let k, norm, cores = problem case
+                let kept, anew = cores (), cores ()
+                swept 2 case.Spec k norm kept |> ignore
+
+                for _ in 1..2 do
+                    Environment.blocks case.Spec
+                    |> List.iteri (fun i block -> anew[i] <- Als.solveBlock None block (Fit.lookup case.Spec anew) k)
+
+                Array.iter2 (fun a b -> close 1e-12 a b "core") kept anew
+                release kept)
+            costlyLaw "the error that Grams tell is that of the explicit difference" (fun (case: FormatCase) ->
+                use _ = torch.NewDisposeScope()
+                let k, norm, make = problem case
+                let cores = make ()
+                let residual = swept 3 case.Spec k norm cores
+                let error = Fit.explicitError (Plan.make Order.Auto case.Spec) k (Fit.lookup case.Spec cores)
+
+                // None is for errors whose square rounding may reach; the case below is none.
+                residual |> Option.iter (fun residual -> near 1e-11 (sqrt residual) error "error")
+                release cores)
+            costlyLaw "a sweep of correction reports the error and S of its cores" (fun (case: FormatCase) ->
+                use _ = torch.NewDisposeScope()
+                let k, norm, make = problem case
+                let cores = make ()
+                swept 3 case.Spec k norm cores |> ignore
+                let full, lookup = Plan.make Order.Auto case.Spec, Fit.lookup case.Spec cores
+                let bound = 1.01 * Fit.explicitError full k lookup
+
+                if bound < norm then
+                    use work = Correction.sweeping case.Spec k bound norm cores
+                    let error, s = Correction.sweep work
+                    near 1e-11 error (Fit.explicitError full k lookup) "error"
+                    near 1e-10 s (Sensitivity.value (networkOf case.Spec (List.ofArray cores))) "S"
+
+                release cores)
+            testCase "Grams tell the error of a sweep of CP, and not that of an exact one" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 2 ]
+                let clean = Contraction.reconstruct (Network.random torch.float64 1UL spec)
+                let rough = noise 2 clean.shape
+
+                for share, told in [ 0.5, true; 0.0, false ] do
+                    let k = clean.plus (rough.mul (Num.tensor share))
+                    use start = Network.random torch.float64 1UL spec
+                    let cores = [| for core in start.Cores -> core.clone().DetachFromDisposeScope() |]
+                    let residual = swept 3 spec k (k.norm().number()) cores
+                    Expect.equal residual.IsSome told $"noise {share}"
+                    release cores)
+            testCase "what is kept goes with the core it was made from, and all of it in the end" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 4 ]
+                let network = Network.random torch.float64 1UL spec
+                let k = noise 1 [| 7L; 3L; 6L |]
+                let blocks = Environment.blocks spec
+                let kept = Environment.keeping blocks
+
+                let made () =
+                    for block in blocks do
+                        Environment.targetOf (Some kept) block (Network.lookup network) k |> ignore
+
+                made ()
+                // K × A serves the blocks of the other two cores.
+                Expect.equal kept.Count 1 "kept"
+                kept.Forget "B"
+                Expect.equal kept.Count 1 "B is not in it"
+                kept.Forget "A"
+                Expect.equal kept.Count 0 "A is"
+                made ()
+                (kept :> System.IDisposable).Dispose()
+                Expect.equal kept.Count 0 "left over")
+        ]
