@@ -17,6 +17,8 @@ let private tables =
         "planner", PlannerTable.run
         "products", ProductTable.run
         "layers", LayerTable.run
+        "kernels", (fun () -> KernelTable.run "")
+        "limits", KernelTable.limits
     ]
 
 [<EntryPoint>]
@@ -25,6 +27,7 @@ let main argv =
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | [ "kernels"; filter ] -> KernelTable.run filter
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 
