@@ -18,6 +18,8 @@ let private tables =
         "products", ProductTable.run
         "layers", LayerTable.run
         "factorise", FactoriseTable.run
+        "kernels", (fun () -> KernelTable.run "")
+        "limits", KernelTable.limits
     ]
 
 [<EntryPoint>]
@@ -26,6 +28,7 @@ let main argv =
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | [ "kernels"; filter ] -> KernelTable.run filter
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 
