@@ -15,7 +15,7 @@ let private bound = 0.3
 let private alsSweeps, private epcSweeps = 40, 60
 
 /// Processor seconds after which the search for ranks, a correction, and a correction from a given start are cancelled.
-let private searchCap, private epcCap, private limitCap = 60.0, 40.0, 90.0
+let private searchCap, private epcCap, private limitCap = 60.0, 25.0, 90.0
 
 let private orStop result = TensorNetError.raiseErrors result
 
@@ -40,13 +40,29 @@ let private als (token: CancellationToken) = { SweepOptions.defaults with MaxSwe
 let private epc sweeps tolerance (token: CancellationToken) =
     { SweepOptions.defaults with MaxSweeps = sweeps; Tolerance = tolerance; Cancellation = token }
 
-/// Ranks and network by the library's own search, and a remark on it.
-let private byLibrary (family: FormatFamily) (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
-    let fit =
-        Factorize.toBound { Factorize.defaults with Sweeps = als token } (ErrorBound.Relative bound) family k
-        |> orStop
+let private toBound family (k: torch.Tensor) (token: CancellationToken) =
+    Factorize.toBound { Factorize.defaults with Sweeps = als token } (ErrorBound.Relative bound) family k
 
-    Some fit, (if token.IsCancellationRequested then "search capped: ranks may be lowered" else "")
+/// Tucker-2 by the library's own search for ranks.
+let private tucker2 (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
+    Some(toBound FormatFamily.Tucker2 k token |> orStop), ""
+
+/// The most entries of a kernel for which the ranks of a tensor chain are lowered one by one: beyond, that takes minutes.
+let private mostLowered = 200_000L
+
+/// A tensor chain in the ranks of its truncation (a search that is cancelled from the start), then least squares.
+let private truncatedChain (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
+    use truncated = toBound FormatFamily.TensorChain k (CancellationToken true) |> orStop
+    Some(Als.run (als token) k truncated.Network |> orStop), "ranks by truncation alone, not lowered"
+
+/// A tensor chain by the library's own search, where that ends in time.
+let private chain (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
+    if k.numel () > mostLowered then
+        truncatedChain k token
+    else
+        match toBound FormatFamily.TensorChain k token with
+        | Error _ when token.IsCancellationRequested -> truncatedChain k CancellationToken.None
+        | result -> Some(orStop result), (if token.IsCancellationRequested then "search capped" else "")
 
 /// Cancels least squares that will not meet the bound even if every sweep left gains as much as the last one.
 let private hopeless (source: CancellationTokenSource) : IProgress<FitProgress> =
@@ -92,12 +108,7 @@ let private cp (k: torch.Tensor) (token: CancellationToken) : Fit option * strin
 
     climb 0 ""
 
-let private formats =
-    [
-        "Tucker-2", byLibrary FormatFamily.Tucker2
-        "tensor chain", byLibrary FormatFamily.TensorChain
-        "CP", cp
-    ]
+let private formats = [ "Tucker-2", tucker2; "tensor chain", chain; "CP", cp ]
 
 let private line (cells: string list) = Console.WriteLine("| " + String.Join(" | ", cells) + " |")
 
@@ -208,8 +219,8 @@ let limits () =
         for path in Directory.GetFiles(Path.Combine(shared, "golden"), "real_cp_*.safetensors") |> Array.sort do
             limit kernels path
 
-/// Prints the table of the kernels whose name contains a text.
-let run (filter: string) =
+/// Prints the table of the kernels, and of the formats, whose names contain a text.
+let run (filter: string) (format: string) =
     match SafeTensors.shared with
     | None -> absent ()
     | Some shared ->
@@ -234,4 +245,4 @@ let run (filter: string) =
             ]
 
         for name, k in kernels shared |> List.filter (fun (name, _) -> name.Contains filter) do
-            formats |> List.iter (row name k)
+            formats |> List.filter (fun (name, _) -> name.Contains format) |> List.iter (row name k)

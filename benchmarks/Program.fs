@@ -18,7 +18,7 @@ let private tables =
         "products", ProductTable.run
         "layers", LayerTable.run
         "factorise", FactoriseTable.run
-        "kernels", (fun () -> KernelTable.run "")
+        "kernels", (fun () -> KernelTable.run "" "")
         "limits", KernelTable.limits
     ]
 
@@ -28,7 +28,8 @@ let main argv =
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
-    | [ "kernels"; filter ] -> KernelTable.run filter
+    | [ "kernels"; kernel ] -> KernelTable.run kernel ""
+    | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 
