@@ -61,7 +61,7 @@ module Correction =
                 torch.ones ([| batch |], dtype = target.dtype, device = target.device),
                 torch.zeros ([| batch |], dtype = target.dtype, device = target.device)
             | several ->
-                let grid = Linalg.grid several
+                let grid = Linalg.grid (several |> List.map (fun p -> p.G, p.W))
                 grid.G, grid.W
 
         let transform (pick: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} -> Tensor) x =
@@ -410,13 +410,13 @@ module Correction =
 
             match ErrorBound.resolve bound norm with
             | Error errors -> Error errors
-            | Ok delta ->
+            | Ok asked ->
                 use work = Network.copyAs torch.float64 start
                 let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
 
                 try
                     let full = Plan.make Order.Auto spec
-                    let delta = max delta (rounding * norm)
+                    let delta = max asked (rounding * norm)
                     let meets error = error <= delta * (1.0 + feasibility)
                     let first = Fit.explicitError full k (Fit.lookup spec cores)
 
@@ -431,7 +431,7 @@ module Correction =
                     let reached = Fit.explicitError full k (Fit.lookup spec cores)
 
                     if not (meets reached) then
-                        Error [ TensorNetError.Unreachable(delta, reached) ]
+                        Error [ TensorNetError.Unreachable(asked, reached) ]
                     else
                         Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores
                         |> Result.map (fun (s, _) ->

@@ -200,7 +200,7 @@ module internal Landscape =
                         let pencils =
                             List.map3 (fun branch g w -> Linalg.pencil branch.Diagonal g w) block.Branches grams weights
 
-                        let grid = Linalg.grid pencils
+                        let grid = Linalg.grid (pencils |> List.map (fun p -> p.G, p.W))
                         let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
                         let reciprocal = torch.where (q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q)
                         let vs = pencils |> List.map _.V

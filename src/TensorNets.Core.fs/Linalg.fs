@@ -74,19 +74,19 @@ module Linalg =
             W = scope.MoveToOuter w
         |}
 
-    /// The pencils of several branches as one: g and w over the grid of their dimensions, g = ⊗ g_i and w = Σ_i w_i ⊗_{l≠i} g_l. Of one: its own.
-    let internal grid (pencils: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} list) : {| G: Tensor; W: Tensor |} =
+    /// The pencils (g, w) of several branches as one: g and w over the grid of their dimensions, g = ⊗ g_i and w = Σ_i w_i ⊗_{l≠i} g_l. Of one: its own.
+    let internal grid (pencils: (Tensor * Tensor) list) : {| G: Tensor; W: Tensor |} =
         let outer (parts: Tensor list) = parts |> List.reduce (fun (a: Tensor) b -> (a.unsqueeze -1L).mul b)
 
         match pencils with
-        | [ only ] -> {| G = only.G; W = only.W |}
+        | [ g, w ] -> {| G = g; W = w |}
         | several ->
             // Several branches only occur without batch axes.
-            let gs = several |> List.map (fun p -> p.G[0L])
+            let gs = several |> List.map (fun (g: Tensor, _) -> g[0L])
 
             let w =
                 several
-                |> List.mapi (fun i p -> outer (gs |> List.mapi (fun l gl -> if l = i then p.W[0L] else gl)))
+                |> List.mapi (fun i (_, w: Tensor) -> outer (gs |> List.mapi (fun l gl -> if l = i then w[0L] else gl)))
                 |> List.reduce (fun a b -> a.plus b)
 
             {| G = (outer gs).unsqueeze 0L; W = w.unsqueeze 0L |}
