@@ -291,4 +291,33 @@ let private inputs =
                 near 1e-5 fit.Error best "error")
         ]
 
-let all = testList "engine" [ invariance; inputs ]
+/// Libraries that read memory nobody wrote give other digits where other values lie there.
+let private memory =
+    testList
+        "memory"
+        [
+            testCase "the same bits whatever lay in memory before" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 3 [ 16L; 9L; 16L ]
+                let spec = Format.spec [ 16; 9; 16 ] (Format.CP 24) |> Result.defaultWith (failwithf "%A")
+                let start = (Als.run (sweeps 10) k (randomNetwork 4 spec) |> ok).Network
+
+                let corrected round =
+                    use scope = torch.NewDisposeScope()
+
+                    for n in 1..40 do
+                        let rest: torch.Tensor = (noise (100 * round + n) [ int64 (n * n) ]).mul(Num.tensor 1e9)
+                        rest.``to``(torch.int32).Dispose()
+                        rest.Dispose()
+
+                    (Correction.epc (sweeps 25) (ErrorBound.Relative 0.6) k start |> ok).Network.Cores
+                    |> Seq.map scope.MoveToOuter
+                    |> List.ofSeq
+
+                let first = corrected 0
+
+                for round in 1..6 do
+                    List.iter2 (fun a b -> Expect.isTrue (identical a b) $"core, round {round}") first (corrected round))
+        ]
+
+let all = testList "engine" [ invariance; inputs; memory ]
