@@ -397,6 +397,29 @@ module Correction =
 
         rounds 1 (error ())
 
+    /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the S of every step. `given` holds
+    /// the cores before they were balanced, from where other valleys are reached.
+    let private alongFibre (options: SweepOptions) (work: Derivatives) norm bound n (given: Tensor) (s: float) (cores: Tensor[]) =
+        if bound >= jointBelow * norm || options.Cancellation.IsCancellationRequested then
+            []
+        else
+            use scope = torch.NewDisposeScope()
+            let mutable steps = 0
+
+            let listen now =
+                steps <- steps + 1
+                SweepOptions.report options (n + steps) (bound / norm) (min s now)
+                not options.Cancellation.IsCancellationRequested
+
+            let point, trace =
+                Fibre.search work (bound * (1.0 + 0.5 * feasibility)) options.MaxSweeps options.Tolerance listen [ work.Flat cores; given ]
+
+            if not trace.IsEmpty then
+                work.Cores point |> Array.iteri (fun i core -> Fit.replace scope cores i (core.clone ()))
+
+            // Where the best path began above the S of the sweeps, the trace does not.
+            trace |> List.map (min s)
+
     let private frobenius (bound: ErrorBound) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
@@ -429,6 +452,7 @@ module Correction =
                             approach options spec k delta cores |> ignore
 
                     let reached = Fit.explicitError full k (Fit.lookup spec cores)
+                    use given = Landscape.flat cores
 
                     if not (meets reached) then
                         Error [ TensorNetError.Unreachable(asked, reached) ]
@@ -442,20 +466,17 @@ module Correction =
                             let crawls = stop <> Stop.Converged || bound < jointBelow * norm
                             let finite = Double.IsFinite(Fit.explicitError full k (Fit.lookup spec cores))
 
-                            let joint =
-                                if
-                                    crawls
-                                    && finite
-                                    && hasAllFree spec
-                                    && Spec.parameters spec <= Joint.limit
-                                    && not options.Cancellation.IsCancellationRequested
-                                then
-                                    Joint.run options spec k bound feasibility (List.last trace) cores
+                            let together =
+                                if crawls && finite && hasAllFree spec && Spec.parameters spec <= Joint.limit then
+                                    let tensors = Derivatives(spec, k)
+                                    let fibre = alongFibre options tensors norm bound n given (List.last trace) cores
+                                    let s = List.last (trace @ fibre)
+                                    fibre @ Joint.run options tensors bound feasibility s cores
                                 else
                                     []
 
-                            let trace = trace @ joint
-                            let n = n + joint.Length
+                            let trace = trace @ together
+                            let n = n + together.Length
                             let fit = Fit.make target.dtype spec cores k n stop trace
                             Fit.toOuterScope fit)
                 finally

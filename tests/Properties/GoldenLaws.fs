@@ -132,9 +132,8 @@ let private corrections =
                             (number "sens" (e.GetProperty "gauge_then_bcd") * (1.0 + 1e-6))
                             "S against 300 block sweeps from balanced"
 
-                        // The joint optimum from the same start, where blocks alone can reach it: not at a bound of 1e-6 of the target.
-                        if kind <> "hyper" then
-                            Expect.isLessThanOrEqual fit.Sensitivity (leastFromStart e * 1.01) "S against the joint optimum")
+                        // The joint optimum from the same start.
+                        Expect.isLessThanOrEqual fit.Sensitivity (leastFromStart e * 1.01) "S against the joint optimum")
         ]
 
 /// A kernel of ../shared/data as K[s, d, t], divided by its norm.

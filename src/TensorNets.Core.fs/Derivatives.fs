@@ -1,0 +1,181 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open TorchSharp
+
+/// What methods for all cores of a small network read: T and S at a point, their first derivatives, second derivatives of S − ⟨y, T⟩. A point is a vector: the
+/// cores' entries, one core after the other.
+type internal Derivatives(spec: Spec, target: Tensor) =
+    /// The step of the central difference for second derivatives, relative to the largest entry: its error is the square of this.
+    static let differenceStep = 1e-4
+
+    /// The most entries that intermediates of points taken together may have.
+    static let mostEntries = 4e6
+
+    let full = Plan.make Order.Auto spec
+    let sensitivity = Sensitivity.plan spec
+    let dtype, device = target.dtype, target.device
+
+    let shapes = [| for core in spec.Cores -> Spec.coreShape core spec |> List.map int64 |> List.toArray |]
+    let sizes = shapes |> Array.map (Array.fold (*) 1L)
+    let starts = sizes |> Array.scan (+) 0L
+
+    /// For each core the plan of ∂T/∂θ_k: the output's axes, then the core's; along an open axis the core's own is primed.
+    let jacobians: Lazy<(Block * Plan) list> =
+        lazy
+            [
+                for core in spec.Cores ->
+                    let own = Spec.ownAxes core spec
+                    let opened axis = Spec.isOpen axis spec
+
+                    let extra =
+                        core.Axes
+                        |> List.choose (fun axis ->
+                            if opened axis then Some { Name = "=" + axis.Name; Axes = [ axis; Axis.primed axis ] }
+                            elif List.contains axis own then Some { Name = "~" + axis.Name; Axes = [ axis ] }
+                            else None)
+
+                    let dims = core.Axes |> List.map (fun axis -> Axis.primed axis, Spec.dim axis spec)
+
+                    let output =
+                        spec.Output @ (core.Axes |> List.map (fun axis -> if opened axis then Axis.primed axis else axis))
+
+                    let network = Spec.extended dims (Spec.without core.Name spec @ extra) output spec
+                    Environment.block spec core, Plan.make Order.Auto network
+            ]
+
+    /// A network at several points at once: their number is an axis of every core and of the output.
+    let together (count: int) (network: Spec) : Spec =
+        let points = Axis "points!"
+        let cores = network.Cores |> List.map (fun core -> { core with Axes = points :: core.Axes })
+        Spec.extended [ points, count ] cores (points :: network.Output) network
+
+    let plans = Dictionary<int, Plan * (float * Plan) list>()
+
+    /// The plans of T and of the terms of S at several points.
+    let plansFor (count: int) =
+        match plans.TryGetValue count with
+        | true, found -> found
+        | _ ->
+            let made =
+                Plan.make Order.Auto (together count spec),
+                Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto (together count term))
+
+            plans[count] <- made
+            made
+
+    /// How many points are taken together.
+    let most =
+        lazy
+            (let whole, terms = plansFor 2
+             let largest = whole :: List.map snd terms |> List.map _.LargestIntermediate |> List.max
+             max 1 (int (2.0 * mostEntries / largest)))
+
+    let coresOf (vector: Tensor) : Tensor[] =
+        [| for i in 0 .. shapes.Length - 1 -> (vector.narrow (0L, starts[i], sizes[i])).reshape shapes[i] |]
+
+    let lookup cores = Fit.lookup spec cores
+
+    /// The gradients of S − ⟨y, T⟩ at points, one in each row; of S where there is no y.
+    let gradients (multipliers: Tensor option) (points: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        use _ = torch.enable_grad ()
+        let count = points.shape[0]
+        let whole, terms = plansFor (int count)
+
+        let leaves =
+            [|
+                for i in 0 .. shapes.Length - 1 ->
+                    (points.narrow(1L, starts[i], sizes[i]).detach().clone().reshape(Array.append [| count |] shapes[i])).requires_grad_
+                        true
+            |]
+
+        let results =
+            Contraction.runMany (List.map snd terms @ (if multipliers.IsSome then [ whole ] else [])) dtype device (lookup leaves)
+
+        let s =
+            List.map2 (fun (m, _) (value: Tensor) -> value.sum().mul(Num.tensor m)) terms (List.take terms.Length results)
+            |> List.reduce (fun a b -> a.plus b)
+
+        let lagrangian =
+            match multipliers with
+            | None -> s
+            | Some y -> s.minus ((List.last results).reshape(count, -1L).matmul(y).sum())
+
+        lagrangian.backward ()
+
+        torch.cat (
+            [|
+                for leaf in leaves ->
+                    match leaf.grad with
+                    | null -> torch.zeros_like(leaf).reshape(count, -1L)
+                    | grad -> grad.reshape (count, -1L)
+            |],
+            1L
+        )
+        |> _.detach()
+        |> scope.MoveToOuter
+
+    member _.Device = device
+
+    member _.Size = starts[shapes.Length]
+
+    /// The cores as one vector.
+    member _.Flat(cores: Tensor[]) : Tensor = torch.cat [| for core in cores -> core.reshape -1L |]
+
+    /// The cores that a vector holds: views of it.
+    member _.Cores(vector: Tensor) : Tensor[] = coresOf vector
+
+    /// T as a vector. The caller's scope owns it, as all that follows.
+    member _.Tensor(point: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+
+        (Contraction.runMany [ full ] dtype device (lookup (coresOf point)) |> List.head).reshape(-1L).clone()
+        |> scope.MoveToOuter
+
+    /// K − T as a vector.
+    member this.Residual(point: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        (target.reshape -1L).minus(this.Tensor point) |> scope.MoveToOuter
+
+    /// ∂T/∂θ, a row for each entry of T.
+    member _.Jacobian(point: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let rows = target.numel ()
+        let cores = coresOf point
+
+        torch.cat (
+            [|
+                for block, plan in jacobians.Value -> (Environment.evaluate block (lookup cores) target [ plan ]).Head.reshape(rows, -1L)
+            |],
+            1L
+        )
+        |> scope.MoveToOuter
+
+    member _.Sensitivity(point: Tensor) : float =
+        use _ = torch.NewDisposeScope()
+        (Sensitivity.totalOf sensitivity dtype device (lookup (coresOf point))).number()
+
+    /// ∇S.
+    member _.Slope(point: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        (gradients None (point.unsqueeze 0L)).squeeze 0L |> scope.MoveToOuter
+
+    /// The Hessian of S − ⟨y, T⟩ times directions, one in each row, by central differences of its gradient.
+    member _.Curvature(multipliers: Tensor option, point: Tensor, directions: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let h = differenceStep * point.abs().max().number()
+        let steps = directions.mul (Num.tensor h)
+
+        torch.cat
+            [|
+                for part in steps.split (int64 (max 1 (most.Value / 2))) ->
+                    use inner = torch.NewDisposeScope()
+                    let n = part.shape[0]
+                    let both = gradients multipliers (torch.cat [| point.plus part; point.minus part |])
+
+                    (both.narrow (0L, 0L, n)).minus(both.narrow (0L, n, n)).mul(Num.tensor (0.5 / h))
+                    |> inner.MoveToOuter
+            |]
+        |> scope.MoveToOuter

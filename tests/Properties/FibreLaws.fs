@@ -1,0 +1,119 @@
+/// Laws of methods that move all cores of a small network at once: their derivatives, and the least S among the cores of one tensor.
+module FibreLaws
+
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+let private pointOf (work: Derivatives) (network: Network) = work.Flat(Seq.toArray network.Cores)
+
+let private networkAt (work: Derivatives) (spec: Spec) (point: torch.Tensor) = networkOf spec (work.Cores point |> List.ofArray)
+
+let private targetOf (case: FormatCase) =
+    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
+    let rough = noise (case.Seed + 1) clean.shape
+    clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.1)))
+
+let private derivatives =
+    testList
+        "derivatives"
+        [
+            costlyLaw "the Jacobian is the differential of T" (fun (case: FormatCase) ->
+                let net = randomNetwork case.Seed case.Spec
+                let work = Derivatives(case.Spec, targetOf case)
+                let point = pointOf work net
+                let move = noise (case.Seed + 2) point.shape
+                let h = 1e-5
+                let ahead = work.Tensor(point.plus (move.mul (Num.tensor h)))
+                let behind = work.Tensor(point.minus (move.mul (Num.tensor h)))
+                close 1e-7 ((work.Jacobian point).matmul move) ((ahead.minus behind).mul(Num.tensor (0.5 / h))) "J d")
+            costlyLaw "S is the squared norm of the Jacobian" (fun (case: FormatCase) ->
+                let net = randomNetwork case.Seed case.Spec
+                let work = Derivatives(case.Spec, targetOf case)
+                let point = pointOf work net
+                near 1e-10 (work.Sensitivity point) ((work.Jacobian point).squared().sum().number()) "S")
+            costlyLaw "curvature at many points at once is the difference of slopes, one by one" (fun (case: FormatCase) ->
+                let net = randomNetwork case.Seed case.Spec
+                let target = targetOf case
+                let work = Derivatives(case.Spec, target)
+                let point = pointOf work net
+                let y = noise (case.Seed + 3) [ target.numel () ]
+                let directions = noise (case.Seed + 4) [ 5L; work.Size ]
+                let all = work.Curvature(Some y, point, directions)
+                let h = 1e-4
+
+                for i in 0L .. 4L do
+                    let step = directions[i].mul(Num.tensor h)
+                    let ahead, behind = point.plus step, point.minus step
+
+                    let slope (at: torch.Tensor) = (work.Slope at).minus((work.Jacobian at).mT.matmul y)
+                    let expected = (slope(ahead).minus(slope behind)).mul(Num.tensor (0.5 / h))
+                    close 1e-5 all[i] expected $"direction {i}")
+        ]
+
+let private descent =
+    testList
+        "descent"
+        [
+            costlyLaw "T stays within the bound, S never rises, and no gauge lowers it further" (fun (case: FormatCase) ->
+                let net = randomNetwork case.Seed case.Spec
+                let target = targetOf case
+                let work = Derivatives(case.Spec, target)
+
+                // A deficient bond has no least S: it is only approached.
+                match Gauge.balance net with
+                | Error _ -> ()
+                | Ok balanced ->
+                    let start = pointOf work net
+                    let bound = (work.Residual start).norm().number() * (1.0 + 1e-12)
+                    let mutable last = work.Sensitivity start
+                    let mutable steps = 0
+
+                    let listen s =
+                        Expect.isLessThanOrEqual s last "S of a step"
+                        steps <- steps + 1
+                        last <- s
+                        true
+
+                    let found, s = Fibre.descend work bound 100 1e-10 listen start
+                    Expect.isLessThanOrEqual ((work.Residual found).norm().number()) bound "error"
+                    near 1e-10 (work.Sensitivity found) s "S as reported"
+                    Expect.isLessThanOrEqual s (work.Sensitivity start) "S"
+
+                    if steps < 100 then
+                        match Gauge.balance (networkAt work case.Spec found) with
+                        | Ok again -> Expect.isGreaterThan (Sensitivity.value again) (s * (1.0 - 1e-4)) "S by a gauge"
+                        | Error _ -> ()
+
+                    ignore balanced)
+            costlyLaw "where T fixes the cores but for the gauge, it ends at the balanced network" (fun (seed: int) ->
+                // A train of full ranks.
+                let spec =
+                    ok (Format.spec [ 3; 4; 3 ] (Format.TensorTrain [ 2; 2 ]) |> Result.mapError (fun e -> failwithf "%A" e))
+
+                let net = randomNetwork (abs (seed % 100000)) spec
+                let work = Derivatives(spec, Contraction.reconstruct net)
+                let start = pointOf work net
+                let bound = 1e-9 * (work.Tensor start).norm().number()
+                let _, s = Fibre.descend work bound 100 1e-12 (fun _ -> true) start
+                near 1e-6 s (Sensitivity.value (Gauge.balance net |> ok)) "S")
+            testCase "the search keeps the least of its paths and gives the same bits each time" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let spec = Format.spec [ 3; 3; 3 ] (Format.CP 6) |> Result.defaultWith (failwithf "%A")
+                let net = randomNetwork 5 spec
+                let work = Derivatives(spec, Contraction.reconstruct net)
+                let start = pointOf work net
+                let bound = 1e-8 * (work.Tensor start).norm().number()
+                let search () = Fibre.search work bound 30 1e-8 (fun _ -> true) [ start ]
+                let found, trace = search ()
+                let again, _ = search ()
+                let _, single = Fibre.descend work bound 30 1e-8 (fun _ -> true) start
+                Expect.isTrue (identical found again) "bits"
+                near 1e-12 (work.Sensitivity found) (List.last trace) "S of the trace"
+                Expect.isLessThanOrEqual (work.Sensitivity found) (single * (1.0 + 1e-12)) "against one path"
+                Expect.isLessThanOrEqual ((work.Residual found).norm().number()) bound "error")
+        ]
+
+let all = testList "all cores of a small network" [ derivatives; descent ]
