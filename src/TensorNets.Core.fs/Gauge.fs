@@ -86,30 +86,54 @@ module Gauge =
         let matrix = permuted.reshape (size front, size middle, size back)
         matrix, (fun (m: Tensor) -> (m.reshape permuted.shape).permute(inverse).contiguous())
 
-    /// M with M Mᵀ = H for the H with H Q H = P, symmetric, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular.
+    /// Above this share of the largest, eigenvalues of P leave its inverse root the digits that the square root of that share costs.
+    let private wellShare = 1e-4
+
+    /// M with M Mᵀ = H for the H with H Q H = P, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
+    /// where P = Q.
     let private root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
         let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
-        let largest (values: Tensor) = values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
 
-        let rank (matrix: Tensor) =
-            let values = torch.linalg.eigvalsh matrix
-            int (values.gt((largest values).mul(Num.tensor nullShare)).sum([| -1L |]).min().integer())
+        let extreme (values: Tensor) =
+            values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
+
+        let isAbove (share: float) (low: Tensor) (high: Tensor) = low.gt(high.mul (Num.tensor share)).all().truth()
+
+        let rank (values: Tensor) =
+            let _, largest = extreme values
+            int (values.gt(largest.mul (Num.tensor nullShare)).sum([| -1L |]).min().integer())
 
         let p, q = symmetric p, symmetric q
-        let least = min (rank p) (rank q)
+        let width = int p.shape[1]
+        let struct (values, vectors) = torch.linalg.eigh p
+        let low, high = extreme values
 
-        if least < int p.shape[1] then
-            Error least
+        if not (isAbove nullShare low high) then
+            Error(min (rank values) (rank (torch.linalg.eigvalsh q)))
         else
-            // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it. Its singular value decomposition turns it into the symmetric one.
-            let struct (values, vectors) = torch.linalg.eigh p
+            // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it.
             let f = vectors.mul (values.sqrt().unsqueeze -2L)
             let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
-            let k = k.maximum ((largest k).mul(Num.tensor nullShare))
-            let half = f.matmul(u).mul(k.pow(Num.tensor -0.25).unsqueeze -2L)
-            let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
-            let s = s.unsqueeze -2L
-            Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
+            let least, largest = extreme k
+            // The smallest eigenvalue of Q is at least that of FᵀQF over the largest of P, its largest at most its trace.
+            let trace = q.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).unsqueeze -1L
+            let rankOfQ = if isAbove nullShare least (high.mul trace) then width else rank (torch.linalg.eigvalsh q)
+
+            if rankOfQ < width then
+                Error rankOfQ
+            else
+                let quarter = k.maximum(largest.mul (Num.tensor nullShare)).pow(Num.tensor 0.25).unsqueeze -2L
+
+                if isAbove wellShare low high then
+                    let turned = vectors.matmul u
+                    let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
+                    Ok(f.matmul(u.div quarter).matmul turned.mT, turned.mul(quarter).matmul(u.mT).matmul scaled.mT)
+                else
+                    // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
+                    let half = f.matmul(u).div quarter
+                    let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
+                    let s = s.unsqueeze -2L
+                    Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
 
     /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not its square.
     let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
