@@ -28,7 +28,8 @@ module Contraction =
         | Kernel.Entrywise(left, right), [ a; b ] -> (arranged left a).mul(arranged right b)
         | Kernel.Dot(left, right), [ a; b ] -> (arranged left a).dot(arranged right b)
         | Kernel.Dots(right, places), [ a; b ] -> a.mul(arranged right b).sum places
-        | Kernel.Matrices(left, right, shape), [ a; b ] ->
+        | Kernel.Matrices(left, right, shape, turned), [ a; b ] ->
+            let a, b = if turned then b, a else a, b
             let product = (arranged left a).matmul(arranged right b)
 
             match shape with

@@ -103,7 +103,7 @@ module Plan =
             else
                 add [ slot ] kept (product axes - product kept) (PlanKernel.sum axes kept)
 
-        let contract x y =
+        let contract isLast x y =
             // The larger operand first, then by key: the same pair is the same step in every plan.
             let weight slot = -(product slots[slot]), keys[slot]
             let left, right = if weight x <= weight y then x, y else y, x
@@ -115,7 +115,12 @@ module Plan =
             let all = Seq.append a b |> Seq.distinct |> Seq.toList
 
             let kernel, axes =
-                PlanKernel.product spec.Dims a b (all |> List.filter (fun axis -> count[axis] > 0) |> Set.ofList)
+                PlanKernel.product
+                    spec.Dims
+                    a
+                    b
+                    (all |> List.filter (fun axis -> count[axis] > 0) |> Set.ofList)
+                    (if isLast then Some spec.Output else None)
 
             for axis in axes do
                 count[axis] <- count[axis] + 1
@@ -128,9 +133,9 @@ module Plan =
         if spec.Cores.Length = 1 then
             place.Add(summed 0)
         else
-            for struct (left, right) in pairs do
+            for i, struct (left, right) in List.indexed pairs do
                 let a = summed place[left]
-                place.Add(contract a (summed place[right]))
+                place.Add(contract (i = pairs.Length - 1) a (summed place[right]))
 
         let last = if place.Count = 0 then [] else slots[place[place.Count - 1]]
 

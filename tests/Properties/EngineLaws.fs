@@ -296,8 +296,7 @@ let private memory =
     testList
         "memory"
         [
-            testCase "the same bits whatever lay in memory before" (fun () ->
-                use _ = torch.NewDisposeScope()
+            onOneThread "the same bits whatever lay in memory before" (fun () ->
                 let k = noise 3 [ 16L; 9L; 16L ]
                 let spec = Format.spec [ 16; 9; 16 ] (Format.CP 24) |> Result.defaultWith (failwithf "%A")
                 let start = (Als.run (sweeps 10) k (randomNetwork 4 spec) |> ok).Network

@@ -252,6 +252,20 @@ let costlyLaw name (check: 'a -> unit) =
         use _ = torch.NewDisposeScope()
         check case)
 
+/// After all parallel tests, with one thread: the same bits are claimed for that only.
+let onOneThread name (check: unit -> unit) =
+    testSequenced (
+        testCase name (fun () ->
+            use _ = torch.NewDisposeScope()
+            let threads = torch.get_num_threads ()
+            torch.set_num_threads 1
+
+            try
+                check ()
+            finally
+                torch.set_num_threads threads)
+    )
+
 let randomNetwork (seed: int) (spec: Spec) = Network.random torch.float64 (uint64 seed) spec
 
 let noise (seed: int) (shape: int64 seq) =
