@@ -46,7 +46,8 @@ type internal Anderson(depth: int) =
             let gram = ds.matmul ds.mT
             let ridge = gram.diagonal().max().mul(Num.tensor 1e-14)
             let system = gram.plus (torch.eye(int64 last, dtype = gram.dtype, device = gram.device).mul ridge)
-            let struct (gamma, _, _, _) = torch.linalg.lstsq (system, ds.matmul (steps[last].unsqueeze 1L))
+            // By eigenvalues: libtorch's lstsq pivots by memory that it has not set, so that its bits differ from run to run.
+            let gamma = torch.linalg.pinv(system, hermitian = true).matmul(ds.matmul (steps[last].unsqueeze 1L))
             let next = images[last].minus(dg.mT.matmul(gamma).squeeze 1L)
             Some(scope.MoveToOuter next)
 
