@@ -402,7 +402,7 @@ module Correction =
         use _ = torch.no_grad ()
         let spec = start.Spec
 
-        match Check.forSpec spec target with
+        match SweepOptions.check options @ Check.forSpec spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
             let k = Check.double target

@@ -11,17 +11,18 @@ module Factorize =
 
     /// What is wrong with the options; else the result.
     let private checkedBy (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
-        match Starts.check options.Starts with
+        match Starts.check options.Starts @ Start.check options.Start @ SweepOptions.check options.Sweeps with
         | [] -> run (listening options)
         | errors -> Error errors
 
     /// The network of start i: the first one as the options say, the others noise.
     let private networkOf (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Network, TensorNetError list> =
-        let seed = Starts.seed options.Seed i
+        let make = Start.network options.Start i (Starts.seed options.Seed i)
 
         match options.Start with
-        | Start.Svd when i = 0 -> Weighted.start options.Sweeps.Norm (Svd.start seed) spec target
-        | _ -> Svd.noise seed spec target
+        | Start.Svd
+        | Start.SvdBy _ when i = 0 -> Weighted.start options.Sweeps.Norm make spec target
+        | _ -> make spec target
 
     let private leastSquares (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Fit, TensorNetError list> =
         networkOf options spec target i
