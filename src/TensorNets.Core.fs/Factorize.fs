@@ -175,7 +175,8 @@ module Factorize =
     /// <para>Least squares follow, which may only lower the error. Computed in float64, returned in the dtype of the target, whose rounding is counted in.
     /// Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c> where δ is below
     /// rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
-    /// <param name="options">The iteration; for CP also the starts and their seed.</param>
+    /// <param name="options">The iteration; for CP also the starts and their seed, while trees and chains start from truncations anyhow. Cancelled: the
+    /// smallest network found so far that meets the bound; one that the target itself is for CP, where none was found.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
     /// <param name="family">The format without its ranks.</param>
     /// <param name="target">K.</param>

@@ -170,9 +170,11 @@ module internal Joint =
         scope.MoveToOuter whole, scope.MoveToOuter y
 
     /// The multipliers of the last step give the curvature of the bound, so that steps converge like Newton's.
-    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S.
+    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S, and its number, error and S
+    /// are reported.
     let run
         (options: SweepOptions)
+        (report: int -> float -> float -> unit)
         (spec: Spec)
         (target: Tensor)
         (bound: float)
@@ -208,6 +210,10 @@ module internal Joint =
                     go (count - 1) (point.plus step)
 
             go maxRestorations point
+
+        let error () =
+            use _ = torch.NewDisposeScope()
+            (residual work cores).norm().number()
 
         let mutable multipliers: Tensor option = None
 
@@ -254,6 +260,7 @@ module internal Joint =
                 match attempt s damping with
                 | None -> trace
                 | Some(next, nu) ->
+                    report (count + 1) (error ()) next
                     let small = if s - next <= options.Tolerance * s then small + 1 else 0
 
                     if small >= 2 then
