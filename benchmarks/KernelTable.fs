@@ -50,19 +50,23 @@ let private tucker2 (k: torch.Tensor) (token: CancellationToken) : Fit option * 
 /// The most entries of a kernel for which the ranks of a tensor chain are lowered one by one: beyond, that takes minutes.
 let private mostLowered = 200_000L
 
-/// A tensor chain in the ranks of its truncation (a search that is cancelled from the start), then least squares.
+/// A tensor chain in the ranks of its truncation (a search without sweeps), then least squares.
 let private truncatedChain (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
-    use truncated = toBound FormatFamily.TensorChain k (CancellationToken true) |> orStop
+    let still = { als CancellationToken.None with MaxSweeps = 0 }
+
+    use truncated =
+        Factorize.toBound { Factorize.defaults with Sweeps = still } (ErrorBound.Relative bound) FormatFamily.TensorChain k
+        |> orStop
+
     Some(Als.run (als token) k truncated.Network |> orStop), "ranks by truncation alone, not lowered"
 
-/// A tensor chain by the library's own search, where that ends in time.
+/// A tensor chain by the library's own search; one that is told to stop has the ranks found so far.
 let private chain (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
     if k.numel () > mostLowered then
         truncatedChain k token
     else
-        match toBound FormatFamily.TensorChain k token with
-        | Error _ when token.IsCancellationRequested -> truncatedChain k CancellationToken.None
-        | result -> Some(orStop result), (if token.IsCancellationRequested then "search capped" else "")
+        let fit = toBound FormatFamily.TensorChain k token |> orStop
+        Some fit, (if token.IsCancellationRequested then "search capped" else "")
 
 /// Cancels least squares that will not meet the bound even if every sweep left gains as much as the last one.
 let private hopeless (source: CancellationTokenSource) : IProgress<FitProgress> =

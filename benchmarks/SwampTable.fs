@@ -52,7 +52,7 @@ let private row (name: string) (k: torch.Tensor) (format: Format) (count: int) =
 
     [
         name
-        Format.name format
+        string format
         string (plain.Length - 1)
         $"{last:G4}"
         for depth in [ 4; 8; 12 ] do
