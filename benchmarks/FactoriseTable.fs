@@ -126,6 +126,18 @@ let private peak (act: unit -> unit) =
     act ()
     status "VmHWM" - before
 
+/// S, ‖K − T‖² and their gradients at a point.
+let private gradients (case: Correction.Sweeping) =
+    use _ = torch.NewDisposeScope()
+    let land = Landscape.make case.Full.Spec case.Target case.Bound
+    Landscape.at land (Landscape.flat case.Cores) |> ignore
+
+/// One step of truncated Newton from a point.
+let private searchStep (case: Correction.Sweeping) =
+    use _ = torch.NewDisposeScope()
+    let land = Landscape.make case.Full.Spec case.Target case.Bound
+    Newton.search land case.Bound None 1e-7 (fun _ -> false) (Landscape.flat case.Cores) |> ignore
+
 let private memory () =
     // Code is compiled and libraries are loaded by small cases of the same kinds.
     for format in [ Format.CP 8; Format.Tucker2(8, 8) ] do
@@ -139,6 +151,7 @@ let private memory () =
     let kernel = 8.0 * entries shape
 
     let row name format sweep =
+        use _ = torch.NewDisposeScope()
         let case = settled 3 format
         let parts = case.Cores |> Array.sumBy (fun core -> 8.0 * float (core.numel ()))
         let took = peak (fun () -> sweep case)
@@ -156,9 +169,12 @@ let private memory () =
         [ "peak beyond target and cores"; "MB"; "kernel MB"; "cores MB"; "in kernels"; "target" ]
         [
             row "ALS sweep, CP 200" cp (fun case -> FactoriseCases.als case |> ignore)
-            row "EPC block sweep, CP 200" cp (fun case -> Correction.sweep case |> ignore)
             row "ALS sweep, Tucker-2 (64,64)" tucker2 (fun case -> FactoriseCases.als case |> ignore)
             row "EPC block sweep, Tucker-2 (64,64)" tucker2 (fun case -> Correction.sweep case |> ignore)
+            for rank in [ 200; 724 ] do
+                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> Correction.sweep case |> ignore)
+                row $"S, error and gradients, CP {rank}" (Format.CP rank) gradients
+                row $"a step of the search of all cores, CP {rank}" (Format.CP rank) searchStep
         ]
 
 /// Time of an ALS sweep and of an EPC block sweep of CP, per N·R.

@@ -50,19 +50,23 @@ let private tucker2 (k: torch.Tensor) (token: CancellationToken) : Fit option * 
 /// The most entries of a kernel for which the ranks of a tensor chain are lowered one by one: beyond, that takes minutes.
 let private mostLowered = 200_000L
 
-/// A tensor chain in the ranks of its truncation (a search that is cancelled from the start), then least squares.
+/// A tensor chain in the ranks of its truncation (a search without sweeps), then least squares.
 let private truncatedChain (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
-    use truncated = toBound FormatFamily.TensorChain k (CancellationToken true) |> orStop
+    let still = { als CancellationToken.None with MaxSweeps = 0 }
+
+    use truncated =
+        Factorize.toBound { Factorize.defaults with Sweeps = still } (ErrorBound.Relative bound) FormatFamily.TensorChain k
+        |> orStop
+
     Some(Als.run (als token) k truncated.Network |> orStop), "ranks by truncation alone, not lowered"
 
-/// A tensor chain by the library's own search, where that ends in time.
+/// A tensor chain by the library's own search; one that is told to stop has the ranks found so far.
 let private chain (k: torch.Tensor) (token: CancellationToken) : Fit option * string =
     if k.numel () > mostLowered then
         truncatedChain k token
     else
-        match toBound FormatFamily.TensorChain k token with
-        | Error _ when token.IsCancellationRequested -> truncatedChain k CancellationToken.None
-        | result -> Some(orStop result), (if token.IsCancellationRequested then "search capped" else "")
+        let fit = toBound FormatFamily.TensorChain k token |> orStop
+        Some fit, (if token.IsCancellationRequested then "search capped" else "")
 
 /// Cancels least squares that will not meet the bound even if every sweep left gains as much as the last one.
 let private hopeless (source: CancellationTokenSource) : IProgress<FitProgress> =
@@ -110,9 +114,11 @@ let private cp (k: torch.Tensor) (token: CancellationToken) : Fit option * strin
 
 let private formats = [ "Tucker-2", tucker2; "tensor chain", chain; "CP", cp ]
 
-let private line (cells: string list) = Console.WriteLine("| " + String.Join(" | ", cells) + " |")
+/// A row of Markdown.
+let line (cells: string list) = Console.WriteLine("| " + String.Join(" | ", cells) + " |")
 
-let private head (cells: string list) =
+/// The head of a Markdown table.
+let head (cells: string list) =
     line cells
     line (cells |> List.map (fun _ -> "---"))
 
@@ -163,43 +169,61 @@ let private normalised (weight: torch.Tensor) =
     let k = Convolution.kernelOfWeight weight
     k.div (k.norm ())
 
-let private kernels (shared: string) =
+/// The kernels by name, in float64 and of norm 1.
+let kernels (shared: string) =
     SafeTensors.read (Path.Combine(shared, "data", "face-resnet-kernels.safetensors"))
     |> fst
     |> List.map (fun (name, weight) -> name.Replace(".weight", ""), normalised weight)
 
-let private absent () =
+/// Says why nothing is printed.
+let absent () =
     Console.WriteLine "Skipped: ../shared, which holds the kernels, is absent (a public clone has none)."
 
-/// Correction from the start in a file, at the start's own error.
-let private limit (kernels: (string * torch.Tensor) list) (path: string) =
-    use _ = torch.NewDisposeScope()
+/// A CP network of a kernel, and the relative error that it has.
+type Given = { Kernel: string; Rank: int; Target: torch.Tensor; Start: Network; Bound: ErrorBound }
+
+/// The network in a file. The caller disposes it.
+let given (kernels: (string * torch.Tensor) list) (path: string) : Given =
     let cores, meta = SafeTensors.read path
     let kernel = meta["kernel"].Replace(".weight", "")
     let k = kernels |> List.find (fst >> (=) kernel) |> snd
     let rank = int meta["rank"]
     let spec = Spec.parse [ "s", int k.shape[0]; "d", 9; "t", int k.shape[2]; "r", rank ] meta["network"]
 
-    use start =
+    let start =
         spec
         |> Result.mapError (List.map TensorNetError.Spec)
         |> Result.bind (fun spec -> Network.create spec cores)
         |> orStop
 
-    use balanced = Gauge.balance start |> orStop
-    let delta = ErrorBound.Absolute(float meta["relative_error"] * (1.0 + 1e-9))
+    {
+        Kernel = kernel
+        Rank = rank
+        Target = k
+        Start = start
+        Bound = ErrorBound.Absolute(float meta["relative_error"] * (1.0 + 1e-9))
+    }
+
+/// Every given CP network, in files of the folder ../shared.
+let givenPaths (shared: string) = Directory.GetFiles(Path.Combine(shared, "golden"), "real_cp_*.safetensors") |> Array.sort
+
+/// Correction from the start in a file, at the start's own error.
+let private limit (kernels: (string * torch.Tensor) list) (path: string) =
+    use _ = torch.NewDisposeScope()
+    let given = given kernels path
+    use balanced = Gauge.balance given.Start |> orStop
 
     let fit, seconds =
-        capped limitCap (fun token -> Correction.epc (epc 1000 1e-7 token) delta k start |> orStop)
+        capped limitCap (fun token -> Correction.epc (epc 1000 1e-7 token) given.Bound given.Target given.Start |> orStop)
 
     use fit = fit
 
     line
         [
-            kernel
-            $"CP {rank}"
+            given.Kernel
+            $"CP {given.Rank}"
             $"{fit.RelativeError:F4}"
-            $"{Sensitivity.value start:F0}"
+            $"{Sensitivity.value given.Start:F0}"
             $"{Sensitivity.value balanced:F0}"
             $"{fit.Sensitivity:F1}"
             $"{seconds:F0}"
@@ -216,7 +240,7 @@ let limits () =
         let kernels = kernels shared
         head [ "kernel"; "format"; "error"; "S at start"; "balanced"; "after EPC"; "seconds"; "stop" ]
 
-        for path in Directory.GetFiles(Path.Combine(shared, "golden"), "real_cp_*.safetensors") |> Array.sort do
+        for path in givenPaths shared do
             limit kernels path
 
 /// Prints the table of the kernels, and of the formats, whose names contain a text.

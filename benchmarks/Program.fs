@@ -20,6 +20,8 @@ let private tables =
         "factorise", FactoriseTable.run
         "kernels", (fun () -> KernelTable.run "" "")
         "limits", KernelTable.limits
+        "correction", CorrectionTable.run
+        "swamps", SwampTable.run
     ]
 
 [<EntryPoint>]

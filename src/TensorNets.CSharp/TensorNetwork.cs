@@ -11,6 +11,8 @@ namespace TensorNets.CSharp;
 /// <param name="Norm">The norm of the error and of S, from <see cref="Norms"/>; null: Frobenius.</param>
 /// <param name="Progress">Told after each sweep.</param>
 /// <param name="Cancellation">Cancelled: the best so far is returned.</param>
+/// <param name="Svd">How the singular value decompositions of the start are made, from <see cref="SvdStarts"/>; null: of the whole target, by the smaller Gram.</param>
+/// <param name="ExtrapolationDepth">How many sweeps of least squares are combined into the start of the next, against swamps; 0: none, 8 is a good choice.</param>
 public sealed record FitOptions(
     int MaxSweeps = 200,
     double Tolerance = 1e-7,
@@ -19,16 +21,23 @@ public sealed record FitOptions(
     int Starts = 1,
     Norm? Norm = null,
     IProgress<FitProgress>? Progress = null,
-    CancellationToken Cancellation = default)
+    CancellationToken Cancellation = default,
+    SvdOptions? Svd = null,
+    int ExtrapolationDepth = 0)
 {
     internal SweepOptions Sweeps => new(
         MaxSweeps,
         Tolerance,
         Results.Option(Progress),
         Cancellation,
-        Norm ?? Norms.Frobenius);
+        Norm ?? Norms.Frobenius,
+        ExtrapolationDepth == 0 ? Extrapolation.Off : Extrapolation.NewAnderson(ExtrapolationDepth));
 
-    internal FactorizeOptions Factorize => new(Sweeps, RandomStart ? Start.Random : Start.Svd, Seed, Starts);
+    internal FactorizeOptions Factorize => new(
+        Sweeps,
+        RandomStart ? Start.Random : Svd is null ? Start.Svd : Start.NewSvdBy(Svd),
+        Seed,
+        Starts);
 
     internal static FitOptions Or(FitOptions? options) => options ?? new FitOptions();
 }

@@ -87,6 +87,78 @@ module Als =
 
         residual
 
+    /// Sweeps of which each starts from an Anderson combination of the ones before; of the first `free` cores, the others are fixed. A sweep that does not
+    /// lower the error is undone and followed by a plain one, which alone can end the iteration.
+    let private extrapolated
+        (options: SweepOptions)
+        (finished: float -> float -> bool)
+        (depth: int)
+        (free: int)
+        (sweep: float -> float option)
+        (kept: Kept)
+        (cores: Tensor[])
+        (first: float)
+        =
+        use memory = new Anderson(depth)
+        use best = new Best(cores)
+        let flat () = torch.cat [| for core in Array.truncate free cores -> core.reshape -1L |]
+
+        let put (scope: DisposeScope) (point: Tensor) =
+            let mutable from = 0L
+
+            for i in 0 .. free - 1 do
+                let size = cores[i].numel()
+                Fit.replace scope cores i ((point.narrow (0L, from, size)).reshape(cores[i].shape).clone())
+                from <- from + size
+
+            kept.Clear()
+
+        let back () =
+            best.Restore()
+            memory.Clear()
+            kept.Clear()
+
+        /// A sweep from the point in place, the one after it proposed; None where it was undone. Written so that NaN counts as a failure.
+        let attempt error plain =
+            use scope = torch.NewDisposeScope()
+            let point = flat ()
+
+            match sweep error with
+            | Some next when plain || next <= error ->
+                best.Keep()
+                memory.Push(point, flat ())
+                memory.Propose() |> Option.iter (put scope)
+                Some next
+            | _ ->
+                back ()
+                None
+
+        let rec loop n error plain trace =
+            if options.Cancellation.IsCancellationRequested then
+                n, Stop.Cancelled, trace
+            elif n >= options.MaxSweeps then
+                n, Stop.MaxSweeps, trace
+            else
+                match attempt error plain with
+                | None when plain -> n, Stop.Rounding, trace
+                | result ->
+                    let next = defaultArg result error
+                    SweepOptions.report options (n + 1) next nan
+                    let enough = finished error next
+
+                    if enough && plain then
+                        n + 1, Stop.Converged, next :: trace
+                    else
+                        // After too small a gain by an extrapolated point, a plain sweep decides whether that was all.
+                        if enough then
+                            back ()
+
+                        loop (n + 1) next (enough || memory.IsEmpty) (next :: trace)
+
+        let result = loop 0 first true [ first ]
+        best.Restore()
+        result
+
     /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to it to rounding.
     let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
         let blocks = Environment.blocks spec
@@ -112,7 +184,7 @@ module Als =
                 kept.Clear()
                 None
 
-        let rec loop n error trace =
+        let rec plain n error trace =
             if options.Cancellation.IsCancellationRequested then
                 n, Stop.Cancelled, trace
             elif n >= options.MaxSweeps then
@@ -126,17 +198,22 @@ module Als =
                     if finished error next then
                         n + 1, Stop.Converged, next :: trace
                     else
-                        loop (n + 1) next (next :: trace)
+                        plain (n + 1) next (next :: trace)
 
         let first = Fit.explicitError plan target lookup / norm
-        let sweeps, stop, trace = loop 0 first [ first ]
+
+        let sweeps, stop, trace =
+            match options.Extrapolation with
+            | Extrapolation.Off -> plain 0 first [ first ]
+            | Extrapolation.Anderson depth -> extrapolated options finished depth blocks.Length sweep kept cores first
+
         sweeps, stop, List.rev trace
 
     let private frobenius (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
 
-        match Check.forSpec start.Spec target with
+        match SweepOptions.check options @ Check.forSpec start.Spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
             let k = Check.double target
@@ -155,9 +232,17 @@ module Als =
         | errors -> Error errors
 
     /// <summary>Alternating least squares from a start.</summary>
-    /// <remarks>The error, in the norm of the options, never rises beyond rounding. Computed in float64 and returned in the dtype of the target; the start is
+    /// <remarks><para>The error, in the norm of the options, never rises beyond rounding. Computed in float64 and returned in the dtype of the target; the start is
     /// not changed. Cost per sweep: for each core, one contraction of K with its environment and a solve of the size of the core's bonds; a Tucker core
-    /// is solved branch by branch, never as one matrix. A weighted norm adds one eigendecomposition of Σ. Errors: those of a target and of a norm.</remarks>
+    /// is solved branch by branch, never as one matrix. A weighted norm adds one eigendecomposition of Σ. Errors: those of a target and of a norm; a depth
+    /// of extrapolation below two.</para>
+    /// <para>Extrapolation (<c>SweepOptions.Extrapolation</c>): turn it on where the error falls by little from sweep to sweep for long, as it does for CP
+    /// with nearly collinear or diverging factors, for tensor chains, and for most kernels at tight tolerances. A sweep then starts from
+    /// θ = g_n − Σ_i γ_i (g_{i+1} − g_i), where g_i is what sweep i made of θ_i and γ minimises ‖f_n − Σ_i γ_i (f_{i+1} − f_i)‖ with f_i = g_i − θ_i; a sweep
+    /// that does not lower the error is undone, counts as one, and a plain one follows. Where plain sweeps converge within a few dozen it gains little, and it may end in
+    /// another local minimum, which is why it is off by default. It costs copies of the cores, twice the depth.
+    /// Sources: Walker and Ni, SIAM J. Numer. Anal. 49(4), 2011; for CP by least squares De Sterck, "A Nonlinear GMRES Optimization Algorithm for
+    /// Canonical Tensor Decomposition", SIAM J. Sci. Comput. 34(3), 2012.</para></remarks>
     /// <param name="options">Sweeps, tolerance on the relative change of the error, norm, progress, cancellation.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>

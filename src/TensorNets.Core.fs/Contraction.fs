@@ -56,33 +56,94 @@ module Contraction =
         (lookup: string -> Tensor)
         =
         use scope = torch.NewDisposeScope()
-        let cache = Dictionary<string, Tensor>()
+        let leaves = Dictionary<string, Tensor>()
+        let values = Dictionary<string, Tensor>()
+        /// How often a value that is made here is still read.
+        let readings = Dictionary<string, int>()
+        let isKept key = kept |> Option.exists (fun kept -> (kept.Find key).IsSome)
 
-        let cached key (made: unit -> Set<string>) make =
-            match cache.TryGetValue key, kept |> Option.bind _.Find(key) with
-            | (true, value), _
-            | _, Some value -> value
+        let parts =
+            [
+                for plan in plans ->
+                    {|
+                        Plan = plan
+                        Cores = List.toArray plan.Spec.Cores
+                        Steps = List.toArray plan.Steps
+                        Kernels = List.toArray plan.Kernels
+                        Reads = lazy (reads plan)
+                    |}
+            ]
+
+        for part in parts do
+            let rec count slot =
+                if slot >= part.Cores.Length then
+                    let step = part.Steps[slot - part.Cores.Length]
+
+                    match readings.TryGetValue step.Key with
+                    | true, times -> readings[step.Key] <- times + 1
+                    | _ ->
+                        readings[step.Key] <- 1
+
+                        if not (isKept step.Key) then
+                            List.iter count step.Operands
+
+            if part.Cores.Length > 0 then
+                count (part.Cores.Length + part.Steps.Length - 1)
+
+        let leaf name =
+            match leaves.TryGetValue name with
+            | true, tensor -> tensor
             | _ ->
-                let value: Tensor = make ()
-                cache[key] <- value
-                kept |> Option.iter _.Keep(key, made (), value)
-                value
+                let tensor = lookup name
+                leaves[name] <- tensor
+                tensor
 
-        let run (plan: Plan) =
-            let slots = List<Tensor>(plan.Spec.Cores |> List.map (fun core -> lookup core.Name))
-            let reads = lazy (reads plan)
+        // What nobody reads any more is given back at once, so that a run holds no more than it needs next.
+        let release (key: string) =
+            readings[key] <- readings[key] - 1
 
-            List.iter2
-                (fun (step: PlanStep) kernel ->
-                    let made () = reads.Value[slots.Count]
-                    slots.Add(cached step.Key made (fun () -> execute kernel (step.Operands |> List.map (fun slot -> slots[slot])))))
-                plan.Steps
-                plan.Kernels
+            match values.TryGetValue key with
+            | true, value when readings[key] = 0 ->
+                values.Remove key |> ignore
+                value.Dispose()
+            | _ -> ()
 
-            if slots.Count = 0 then one dtype device else slots[slots.Count - 1].permute plan.Final
+        let results =
+            [
+                for part in parts ->
+                    let keyOf slot = if slot < part.Cores.Length then None else Some part.Steps[slot - part.Cores.Length].Key
 
-        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the result.
-        plans |> List.map (fun plan -> run plan |> scope.MoveToOuter)
+                    let rec value slot : Tensor =
+                        if slot < part.Cores.Length then
+                            leaf part.Cores[slot].Name
+                        else
+                            let place = slot - part.Cores.Length
+                            let step = part.Steps[place]
+
+                            match values.TryGetValue step.Key, kept |> Option.bind _.Find(step.Key) with
+                            | (true, found), _
+                            | _, Some found -> found
+                            | _ ->
+                                let made = execute part.Kernels[place] (step.Operands |> List.map value)
+                                step.Operands |> List.choose keyOf |> List.iter release
+
+                                match kept with
+                                | Some kept when kept.Keep(step.Key, part.Reads.Value[slot], made) -> ()
+                                | _ -> values[step.Key] <- made
+
+                                made
+
+                    if part.Cores.Length = 0 then
+                        one dtype device |> scope.MoveToOuter
+                    else
+                        let last = part.Cores.Length + part.Steps.Length - 1
+                        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the result.
+                        let result = (value last).permute part.Plan.Final |> scope.MoveToOuter
+                        keyOf last |> Option.iter release
+                        result
+            ]
+
+        results
 
     /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
     let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =

@@ -425,7 +425,7 @@ module Correction =
         use _ = torch.no_grad ()
         let spec = start.Spec
 
-        match Check.forSpec spec target with
+        match SweepOptions.check options @ Check.forSpec spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
             let k = Check.double target
@@ -471,9 +471,12 @@ module Correction =
                                     let tensors = Derivatives(spec, k)
                                     let fibre = alongFibre options tensors norm bound n given (List.last trace) cores
                                     let s = List.last (trace @ fibre)
-                                    fibre @ Joint.run options tensors bound feasibility s cores
+                                    let report i error s = SweepOptions.report options (n + fibre.Length + i) (error / norm) s
+                                    fibre @ Joint.run options report tensors bound feasibility s cores
                                 else
                                     []
+
+                            let stop = if crawls && options.Cancellation.IsCancellationRequested then Stop.Cancelled else stop
 
                             let trace = trace @ together
                             let n = n + together.Length
@@ -487,7 +490,8 @@ module Correction =
     /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
     /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the
     /// options. From one that does not, least squares first
-    /// bring the error down. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
+    /// bring the error down; cancelled before they have met it, the result is <c>Unreachable</c> with what was reached until then. Cancelled later: the best so
+    /// far, within the bound. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
     /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
     /// <param name="options">Sweeps, tolerance on the relative change of S, norm, progress, cancellation.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>

@@ -11,17 +11,18 @@ module Factorize =
 
     /// What is wrong with the options; else the result.
     let private checkedBy (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
-        match Starts.check options.Starts with
+        match Starts.check options.Starts @ Start.check options.Start @ SweepOptions.check options.Sweeps with
         | [] -> run (listening options)
         | errors -> Error errors
 
     /// The network of start i: the first one as the options say, the others noise.
     let private networkOf (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Network, TensorNetError list> =
-        let seed = Starts.seed options.Seed i
+        let make = Start.network options.Start i (Starts.seed options.Seed i)
 
         match options.Start with
-        | Start.Svd when i = 0 -> Weighted.start options.Sweeps.Norm (Svd.start seed) spec target
-        | _ -> Svd.noise seed spec target
+        | Start.Svd
+        | Start.SvdBy _ when i = 0 -> Weighted.start options.Sweeps.Norm make spec target
+        | _ -> make spec target
 
     let private leastSquares (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Fit, TensorNetError list> =
         networkOf options spec target i
@@ -174,7 +175,8 @@ module Factorize =
     /// <para>Least squares follow, which may only lower the error. Computed in float64, returned in the dtype of the target, whose rounding is counted in.
     /// Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c> where δ is below
     /// rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
-    /// <param name="options">The iteration; for CP also the starts and their seed.</param>
+    /// <param name="options">The iteration; for CP also the starts and their seed, while trees and chains start from truncations anyhow. Cancelled: the
+    /// smallest network found so far that meets the bound; one that the target itself is for CP, where none was found.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
     /// <param name="family">The format without its ranks.</param>
     /// <param name="target">K.</param>

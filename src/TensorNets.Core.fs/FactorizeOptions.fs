@@ -1,12 +1,31 @@
 namespace TensorNets
 
+open TorchSharp
+
 /// <summary>Where alternating least squares starts.</summary>
 [<RequireQualifiedAccess>]
 type Start =
     /// Singular value decompositions of the target (<c>Svd.start</c>).
     | Svd
+    /// Singular value decompositions made as the options say: sequentially (ST-HOSVD), or with sketches (<c>Svd.startBy</c>).
+    | SvdBy of options: SvdOptions
     /// White noise from the seed.
     | Random
+
+[<RequireQualifiedAccess>]
+module internal Start =
+    /// The making of start i from a seed: the first one as it is asked for, the others noise.
+    let network (start: Start) (i: int) : uint64 -> Spec -> Tensor -> Result<Network, TensorNetError list> =
+        match start with
+        | Start.Svd when i = 0 -> Svd.start
+        | Start.SvdBy options when i = 0 -> Svd.startBy options
+        | _ -> Svd.noise
+
+    /// What is wrong with it.
+    let check (start: Start) =
+        match start with
+        | Start.SvdBy options -> SvdOptions.check options
+        | _ -> []
 
 /// <summary>How a tensor is factorised.</summary>
 type FactorizeOptions =

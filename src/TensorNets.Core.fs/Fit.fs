@@ -56,6 +56,15 @@ type FitProgress =
         SweepsLeft: int
     }
 
+/// <summary>Whether alternating least squares extrapolate. In a swamp, where factors are nearly collinear or diverge, sweeps move along nearly the same
+/// direction by little for hundreds or thousands of times.</summary>
+[<RequireQualifiedAccess>]
+type Extrapolation =
+    /// Plain sweeps.
+    | Off
+    /// Each sweep starts from the combination of the last sweeps, up to so many (2 or more, 8 is a good choice), whose combined step is least.
+    | Anderson of depth: int
+
 /// <summary>How long an iteration runs and whom it tells.</summary>
 type SweepOptions =
     {
@@ -66,6 +75,8 @@ type SweepOptions =
         Cancellation: CancellationToken
         /// The norm of the error and of S; by default Frobenius. Bounds and what is reported are in this norm.
         Norm: Norm
+        /// For alternating least squares; by default off. See <c>Als.run</c> for when to turn it on. The correction extrapolates in any case.
+        Extrapolation: Extrapolation
     }
 
 [<RequireQualifiedAccess>]
@@ -78,7 +89,15 @@ module SweepOptions =
             Progress = None
             Cancellation = CancellationToken.None
             Norm = Norm.Frobenius
+            Extrapolation = Extrapolation.Off
         }
+
+    /// What is wrong with them.
+    let internal check (options: SweepOptions) =
+        match options.Extrapolation with
+        | Extrapolation.Anderson depth when depth < 2 ->
+            [ TensorNetError.Unsupported("The depth of extrapolation", string depth, "2 or more") ]
+        | _ -> []
 
     let internal report (options: SweepOptions) sweep relativeError sensitivity =
         match options.Progress with

@@ -62,8 +62,17 @@ module internal Joint =
         scope.MoveToOuter whole, scope.MoveToOuter y
 
     /// The multipliers of the last step give the curvature of the bound, so that steps converge like Newton's.
-    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S.
-    let run (options: SweepOptions) (work: Derivatives) (bound: float) (feasible: float) (s0: float) (cores: Tensor[]) : float list =
+    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S, and its number, error and S
+    /// are reported.
+    let run
+        (options: SweepOptions)
+        (report: int -> float -> float -> unit)
+        (work: Derivatives)
+        (bound: float)
+        (feasible: float)
+        (s0: float)
+        (cores: Tensor[])
+        : float list =
         let eye = torch.eye (work.Size, dtype = torch.float64, device = work.Device)
 
         /// The nearest point that meets the bound, by the least steps in the linearised bound.
@@ -80,6 +89,10 @@ module internal Joint =
                     go (count - 1) (point.plus step)
 
             go maxRestorations point
+
+        let error () =
+            use _ = torch.NewDisposeScope()
+            (work.Residual(work.Flat cores)).norm().number()
 
         let mutable multipliers: Tensor option = None
 
@@ -126,6 +139,7 @@ module internal Joint =
                 match attempt s damping with
                 | None -> trace
                 | Some(next, nu) ->
+                    report (count + 1) (error ()) next
                     let small = if s - next <= options.Tolerance * s then small + 1 else 0
 
                     if small >= 2 then

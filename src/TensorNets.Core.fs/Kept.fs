@@ -31,10 +31,14 @@ type internal Kept(plans: Plan list) =
         | true, struct (tensor, _) -> Some tensor
         | _ -> None
 
-    /// Takes what a step has made from the named cores out of its scope, where another plan makes it as well.
-    member _.Keep(key: string, reads: Set<string>, tensor: Tensor) =
-        if shared.Contains key then
+    /// Takes what a step has made from the named cores out of its scope, where another plan makes it as well; whether it did.
+    member _.Keep(key: string, reads: Set<string>, tensor: Tensor) : bool =
+        let taken = shared.Contains key
+
+        if taken then
             entries[key] <- struct (tensor.DetachFromDisposeScope(), reads)
+
+        taken
 
     /// The core of that name has changed.
     member _.Forget(core: string) =

@@ -12,7 +12,7 @@ type internal Landscape =
         Norm2: float
         /// T, where r must come from the explicit difference: the sum of its terms loses r below 1e-16 ‖K‖².
         Explicit: Plan option
-        /// For each block: its Grams, its weights, its target.
+        /// The target of each block, then for each block its Grams and its weights: the largest products are made and gone before there are any matrices.
         Plans: Plan list
     }
 
@@ -67,10 +67,10 @@ module internal Landscape =
             Explicit = if small then Some(Plan.make Order.Auto spec) else None
             Plans =
                 [
+                    yield! blocks |> List.map _.Target
                     for block in blocks do
                         yield! block.Branches |> List.map _.Gram
                         yield! block.Branches |> List.collect (_.Weights >> List.map snd)
-                        block.Target
                 ]
         }
 
@@ -99,6 +99,18 @@ module internal Landscape =
             | [] -> torch.zeros_like x
             | parts -> parts |> List.reduce (fun a b -> a.plus b)
 
+    /// Σ m_i W_i with a single tensor beside the terms, which are disposed.
+    let private weighted (factors: float list) (terms: Tensor list) : Tensor =
+        let sum = terms.Head.mul (Num.tensor factors.Head)
+        terms.Head.Dispose()
+
+        for factor, term in List.zip factors.Tail terms.Tail do
+            use part = term.mul (Num.tensor factor)
+            sum.add_ (part, Num.one) |> ignore
+            term.Dispose()
+
+        sum
+
     /// Everything at a point. The caller's scope owns the tensors.
     let at (land: Landscape) (point: Tensor) : Ground =
         use scope = torch.NewDisposeScope()
@@ -107,9 +119,12 @@ module internal Landscape =
         let lookup name = all[index[name]]
 
         let results =
-            Environment.evaluate land.Blocks.Head lookup land.Target (land.Plans @ Option.toList land.Explicit)
+            Environment.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ land.Plans)
 
-        /// The matrices and the target of each block, from the list of all results.
+        let explicitly, results = results |> List.splitAt (Option.toList land.Explicit).Length
+        let targets, matrices = results |> List.splitAt land.Blocks.Length
+
+        /// The matrices of each block, from the list of all.
         let rec share blocks (rest: Tensor list) =
             match blocks with
             | [] -> []
@@ -128,42 +143,40 @@ module internal Landscape =
                      ||> List.fold (fun (weights, rest) branch ->
                          let own = List.take branch.Weights.Length rest
 
-                         let weight =
-                             List.map2 (fun (m, _) (w: Tensor) -> w.mul (Num.tensor m)) branch.Weights own
-                             |> List.reduce (fun a b -> a.plus b)
-
+                         let weight = weighted (List.map fst branch.Weights) own
                          square branch weight :: weights, List.skip own.Length rest))
 
-                let target = (List.head rest).reshape(Environment.solveShape block)
-                (block, grams, List.rev weights, target) :: share others (List.tail rest)
+                (block, grams, List.rev weights) :: share others rest
 
-        let parts = share land.Blocks results
+        let parts = share land.Blocks matrices
 
         let pieces =
-            parts
-            |> List.map (fun (block, grams, weights, target) ->
+            List.zip parts targets
+            |> List.map (fun ((block, grams, weights), target) ->
+                use inner = torch.NewDisposeScope()
+                let target = target.reshape (Environment.solveShape block)
                 let x = Environment.toX block all[index[block.Core.Name]]
                 let xg, xw = times grams x, timesWeight grams weights x
-                let own = xw.mul(x).sum()
-                let slopeS = pulled block (xw.mul (Num.tensor 2.0))
-                let slopeR = pulled block (xg.minus(target).mul(Num.tensor 2.0))
-                let inner = x.mul(target).sum()
-                let square = x.mul(xg).sum()
-                own, slopeS, slopeR, inner, square)
+                let own = xw.mul(x).sum().number()
+                let slopeS = pulled block (xw.mul (Num.tensor 2.0)) |> inner.MoveToOuter
+                let slopeR = pulled block (xg.minus(target).mul(Num.tensor 2.0)) |> inner.MoveToOuter
+                let product = x.mul(target).sum().number()
+                let square = x.mul(xg).sum().number()
+                own, slopeS, slopeR, product, square)
 
         // Each term of S holds every core but one, so that Σ_k ⟨X_k, X_k W_k⟩ counts it once less than there are cores.
-        let own = pieces |> List.map (fun (own, _, _, _, _) -> own) |> List.reduce (fun a b -> a.plus b)
-        let _, _, _, inner, square = List.last pieces
+        let own = pieces |> List.sumBy (fun (own, _, _, _, _) -> own)
+        let _, _, _, product, square = List.last pieces
 
         {
-            S = own.number () / float (max 1 (land.Blocks.Length - 1))
+            S = own / float (max 1 (land.Blocks.Length - 1))
             Residual =
                 match land.Explicit with
-                | Some _ -> land.Target.minus(List.last results).squared().sum().number()
-                | None -> land.Norm2 - 2.0 * inner.number () + square.number ()
+                | Some _ -> land.Target.minus(explicitly.Head).squared().sum().number()
+                | None -> land.Norm2 - 2.0 * product + square
             SlopeS = pieces |> List.map (fun (_, s, _, _, _) -> s) |> flat
             SlopeResidual = pieces |> List.map (fun (_, _, r, _, _) -> r) |> flat
-            Matrices = parts |> List.map (fun (_, grams, weights, _) -> grams, weights)
+            Matrices = parts |> List.map (fun (_, grams, weights) -> grams, weights)
         }
         |> Ground.toOuter scope
 
@@ -172,6 +185,7 @@ module internal Landscape =
         let ridge = 1e-12
 
         let inverse (gram: Tensor) (weight: Tensor) : Tensor =
+            use scope = torch.NewDisposeScope()
             let matrix = weight.plus (gram.mul (Num.tensor mu))
             let eye = torch.eye (matrix.shape[2], dtype = matrix.dtype, device = matrix.device)
 
@@ -186,7 +200,7 @@ module internal Landscape =
                 else
                     attempt (share * 100.0)
 
-            attempt ridge
+            attempt ridge |> scope.MoveToOuter
 
         let solvers =
             List.map2

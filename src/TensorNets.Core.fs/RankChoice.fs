@@ -35,12 +35,13 @@ module internal RankChoice =
         | 1 -> None
         | rank -> Some(admissible (resize [ axis, rank - 1 ] spec))
 
-    /// The sums of the squared singular values from position r on, r = 0 … their number.
+    /// The sums of squared singular values from position r on, r = 0 … their number.
+    let tailsFrom (values: Tensor) : float[] = Array.scanBack (fun sigma sum -> sum + sigma * sigma) (Linalg.toArray values) 0.0
+
+    /// The tails of a matrix.
     let tailsOf (matrix: Tensor) : float[] =
         use _ = torch.NewDisposeScope()
-
-        Linalg.toArray (torch.linalg.svdvals matrix)
-        |> fun values -> Array.scanBack (fun sigma sum -> sum + sigma * sigma) values 0.0
+        tailsFrom (torch.linalg.svdvals matrix)
 
     /// The smallest rank, at least 1, whose tail is within a budget.
     let within (budget: float) (tails: float[]) : int = max 1 (tails |> Array.findIndex (fun tail -> tail <= budget))

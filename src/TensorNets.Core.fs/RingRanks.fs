@@ -8,8 +8,8 @@ module internal RingRanks =
     /// The left singular vectors and what is left of a matrix, truncated to a budget.
     let private split (budget: float) (matrix: Tensor) : Tensor * int =
         use scope = torch.NewDisposeScope()
-        let rank = RankChoice.within budget (RankChoice.tailsOf matrix)
-        let struct (u, _, _) = torch.linalg.svd (matrix, fullMatrices = false)
+        let struct (u, s, _) = torch.linalg.svd (matrix, fullMatrices = false)
+        let rank = RankChoice.within budget (RankChoice.tailsFrom s)
         (u.narrow(1L, 0L, int64 rank).mT.matmul matrix |> scope.MoveToOuter), rank
 
     /// Ranks (closing bond first) for one way to share the first rank out over the two bonds of core 0.
@@ -42,22 +42,43 @@ module internal RingRanks =
         ]
         |> List.distinct
 
+    /// The first unfolding of a target with its singular value decomposition, which every budget begins with.
+    type First = private { Unfolding: Tensor; Left: Tensor; Tails: float[] }
+
+    /// The caller's scope owns the tensors.
+    let first (target: Tensor) : First =
+        use scope = torch.NewDisposeScope()
+        let unfolding = target.reshape (target.shape[0], -1L)
+        let struct (u, s, _) = torch.linalg.svd (unfolding, fullMatrices = false)
+
+        {
+            Unfolding = scope.MoveToOuter unfolding
+            Left = scope.MoveToOuter u
+            Tails = RankChoice.tailsFrom s
+        }
+
     /// <summary>The ring of fewest parameters among the ways to share out the first rank, each truncation within its part of the budget: the first has
-    /// two parts, the others one.</summary>
-    let ofBudget (spec: Spec) (target: Tensor) (budget: float) : Spec =
+    /// two parts, the others one. Once it is to stop: of the ways that have been looked at, at least one.</summary>
+    let ofBudget (stopped: unit -> bool) (spec: Spec) (target: Tensor) (first: First) (budget: float) : Spec =
         use _ = torch.NewDisposeScope()
         let share = budget / float target.shape.Length
-        let unfolding = target.reshape (target.shape[0], -1L)
         let bonds = spec.Cores |> List.map _.Axes.Head
-        let most = int (min unfolding.shape[0] unfolding.shape[1])
-        let rank = RankChoice.within (2.0 * share) (RankChoice.tailsOf unfolding)
+        let most = int (min first.Unfolding.shape[0] first.Unfolding.shape[1])
+        let rank = RankChoice.within (2.0 * share) first.Tails
 
-        pairs rank most
-        |> List.map (fun (closing, second) ->
+        let ring (closing, second) =
             use _ = torch.NewDisposeScope()
             // A product above the rank takes further singular vectors.
-            let struct (u, _, _) = torch.linalg.svd (unfolding, fullMatrices = false)
-            let rest = u.narrow(1L, 0L, int64 (closing * second)).mT.matmul unfolding
+            let rest = first.Left.narrow(1L, 0L, int64 (closing * second)).mT.matmul first.Unfolding
             let ranks = sequential share target.shape (closing, second) rest
-            spec |> RankChoice.resize (List.zip bonds ranks) |> RankChoice.admissible)
-        |> List.minBy Spec.parameters
+            spec |> RankChoice.resize (List.zip bonds ranks) |> RankChoice.admissible
+
+        let rec smallest best rest =
+            match rest with
+            | pair :: others when not (stopped ()) ->
+                let next = ring pair
+                smallest (if Spec.parameters next < Spec.parameters best then next else best) others
+            | _ -> best
+
+        let ways = pairs rank most
+        smallest (ring ways.Head) ways.Tail

@@ -24,14 +24,22 @@ module internal Selection =
         | Ok network -> Fit.explicitError (Plan.make Order.Auto spec) target (Network.lookup network)
         | Error _ -> infinity
 
+    let private isStopped (options: SweepOptions) () = options.Cancellation.IsCancellationRequested
+
     /// The network of the largest budget, between δ² and `most` times it, whose truncation meets the bound. Where rounding spoils that of δ², less.
-    let private byBudget (meets: Spec -> bool) (most: float) (ofBudget: float -> Spec) (delta: float) : Spec option =
+    let private byBudget
+        (stopped: unit -> bool)
+        (meets: Spec -> bool)
+        (most: float)
+        (ofBudget: float -> Spec)
+        (delta: float)
+        : Spec option =
         let at factor = ofBudget (factor * delta * delta)
 
         let rec widen (kept: Spec) low high count =
             let middle = sqrt (low * high)
 
-            if count = 0 || high <= low * 1.001 then
+            if count = 0 || high <= low * 1.001 || stopped () then
                 kept
             else
                 let next = at middle
@@ -46,25 +54,32 @@ module internal Selection =
             if meets spec then Some(factor, spec) else None)
         |> Option.map (fun (factor, spec) -> if factor < 1.0 then spec else widen spec 1.0 most halvings)
 
-    /// Single ranks lowered by one, the largest saving first, until none can be.
-    let rec private descend (meets: Spec -> bool) (spec: Spec) : Spec =
+    /// Single ranks lowered by one, the largest saving first, until none can be: the last that an attempt gave a result for, or the first; what comes before
+    /// it is disposed.
+    let rec private descend (stopped: unit -> bool) (attempt: Spec -> 'T option) (drop: 'T -> unit) (spec: Spec) (result: 'T) : 'T =
+        let attempt' next = if stopped () then None else attempt next |> Option.map (fun found -> next, found)
+
         Spec.bonds spec
         |> List.choose (fun axis -> RankChoice.lowered axis spec)
         |> List.sortBy Spec.parameters
-        |> List.tryFind meets
+        |> List.tryPick attempt'
         |> function
-            | Some next -> descend meets next
-            | None -> spec
+            | Some(next, found) ->
+                drop result
+                descend stopped attempt drop next found
+            | None -> result
 
-    let private tree (delta: float) (spec: Spec) (target: Tensor) : Spec option =
+    let private tree (options: SweepOptions) (delta: float) (spec: Spec) (target: Tensor) : Spec option =
         let tails = RankChoice.tails spec target
+        let stopped = isStopped options
         let meets spec = truncationError target spec <= delta
+        let attempt spec = if meets spec then Some spec else None
 
-        byBudget meets (float tails.Length) (RankChoice.ofBudget tails spec) delta
-        |> Option.map (descend meets)
+        byBudget stopped meets (float tails.Length) (RankChoice.ofBudget tails spec) delta
+        |> Option.map (fun spec -> descend stopped attempt ignore spec spec)
 
-    /// Least squares from a start until the bound is met: the error, and the network where it is met.
-    let private reach (options: SweepOptions) (delta: float) (target: Tensor) (start: Network) : float * Network option =
+    /// Least squares from a start until the bound is met: the network, where it is met.
+    let private reach (options: SweepOptions) (delta: float) (target: Tensor) (start: Network) : Network option =
         use scope = torch.NewDisposeScope()
         let spec = start.Spec
         let norm = target.norm().number()
@@ -78,33 +93,34 @@ module internal Selection =
         if error () > delta then
             Als.sweepUntil options finished spec target cores |> ignore
 
-        let error = error ()
         let network = new Network(spec, cores)
 
-        if error <= delta then
-            error, Some network
+        if error () <= delta then
+            Some network
         else
             (network :> IDisposable).Dispose()
-            error, None
+            None
 
-    /// Whether least squares meet the bound from the truncation at the ranks of a network.
-    let private ring (options: SweepOptions) (delta: float) (spec: Spec) (target: Tensor) : Spec option =
-        let short = { options with MaxSweeps = min ringSweeps options.MaxSweeps; Progress = None }
+    let private dispose (network: Network) = (network :> IDisposable).Dispose()
+
+    /// A ring by the budget, then single ranks lowered as long as a few sweeps of least squares meet the bound from the truncation. They need not meet it
+    /// again, so that the network is kept.
+    let private ring (options: SweepOptions) (delta: float) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        let short = { options with MaxSweeps = min ringSweeps options.MaxSweeps }
+        let stopped = isStopped options
+        let first = RingRanks.first target
+        let ofBudget = RingRanks.ofBudget stopped spec target first
 
         let reaches spec =
             match Svd.start 0UL spec target with
-            | Error _ -> false
+            | Error _ -> None
             | Ok start ->
                 use start = start
+                reach short delta target start
 
-                match reach short delta target start with
-                | _, Some network ->
-                    (network :> IDisposable).Dispose()
-                    true
-                | _, None -> false
-
-        byBudget (fun spec -> truncationError target spec <= delta) (float spec.Cores.Length) (RingRanks.ofBudget spec target) delta
-        |> Option.map (descend reaches)
+        match byBudget stopped (fun spec -> truncationError target spec <= delta) (float spec.Cores.Length) ofBudget delta with
+        | Some spec -> Svd.start 0UL spec target |> Result.map (descend stopped reaches dispose spec)
+        | None -> Error [ TensorNetError.Unreachable(delta, truncationError target (ofBudget 0.0)) ]
 
     /// A sum of rank-one terms that is the target itself: one term for every fibre along its largest mode.
     let private fibres (spec: Spec) (target: Tensor) : Network =
@@ -128,6 +144,7 @@ module internal Selection =
     /// The rank doubled until least squares meet the bound, then bisected. At the largest rank the target itself is a network of the family.
     let private cp (options: FactorizeOptions) (delta: float) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         let axis = (Spec.bonds spec).Head
+        let stopped = isStopped options.Sweeps
         let sizes = Spec.shape spec |> List.sort
 
         let largest =
@@ -140,38 +157,33 @@ module internal Selection =
             let spec = RankChoice.resize [ axis, rank ] spec
 
             let from i =
-                let seed = Starts.seed options.Seed i
-
-                let start =
-                    if i = 0 && options.Start = Start.Svd then
-                        Svd.start seed spec target
-                    else
-                        Svd.noise seed spec target
-
-                match start with
-                | Error _ -> None
-                | Ok start ->
-                    use start = start
-                    snd (reach options.Sweeps delta target start)
+                if stopped () then
+                    None
+                else
+                    match Start.network options.Start i (Starts.seed options.Seed i) spec target with
+                    | Error _ -> None
+                    | Ok start ->
+                        use start = start
+                        reach options.Sweeps delta target start
 
             Seq.init options.Starts id |> Seq.tryPick from
 
         let rec bisect (kept: Network) low high =
-            if high - low <= 1 || options.Sweeps.Cancellation.IsCancellationRequested then
+            if high - low <= 1 || stopped () then
                 kept
             else
                 let middle = (low + high) / 2
 
                 match attempt middle with
                 | Some network ->
-                    (kept :> IDisposable).Dispose()
+                    dispose kept
                     bisect network low middle
                 | None -> bisect kept middle high
 
         let rec double low rank =
             match attempt rank with
             | Some network -> bisect network low rank
-            | None when rank < largest -> double rank (min largest (2 * rank))
+            | None when rank < largest && not (stopped ()) -> double rank (min largest (2 * rank))
             | None -> fibres (RankChoice.resize [ axis, largest ] spec) target
 
         Ok(double 0 1)
@@ -188,11 +200,8 @@ module internal Selection =
 
         match family with
         | FormatFamily.CP -> cp options delta spec target
-        | FormatFamily.TensorChain ->
-            match ring options.Sweeps delta spec target with
-            | Some spec -> Svd.start 0UL spec target
-            | None -> Error [ TensorNetError.Unreachable(delta, truncationError target (RingRanks.ofBudget spec target 0.0)) ]
-        | _ -> ofSpec (tree delta spec target)
+        | FormatFamily.TensorChain -> ring options.Sweeps delta spec target
+        | _ -> ofSpec (tree options.Sweeps delta spec target)
 
     /// The fit: least squares from the chosen network, unless they end above the error it has.
     let private finished (options: SweepOptions) (delta: float) (target: Tensor) (k: Tensor) (start: Network) =

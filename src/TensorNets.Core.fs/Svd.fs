@@ -1,109 +1,21 @@
 namespace TensorNets
 
 open System
-open System.Collections.Generic
 open TorchSharp
 
 /// <summary>Starting points from singular value decompositions.</summary>
 [<RequireQualifiedAccess>]
 module Svd =
-    /// The leading left singular vectors of a matrix, n × r, by the eigenvectors of its smaller Gram; noise where there are fewer than r.
-    let private leading (generator: torch.Generator) (rank: int) (unfolding: Tensor) : Tensor =
-        use scope = torch.NewDisposeScope()
-        let n, columns = int unfolding.shape[0], int unfolding.shape[1]
-        let kept = min rank (min n columns)
-
-        let last (count: int) (vectors: Tensor) = vectors.narrow(1L, vectors.shape[1] - int64 count, int64 count).flip [| 1L |]
-
-        let u =
-            if n <= columns then
-                let struct (_, vectors) = torch.linalg.eigh (unfolding.matmul unfolding.mT)
-                last kept vectors
-            else
-                let struct (_, vectors) = torch.linalg.eigh (unfolding.mT.matmul unfolding)
-                // Orthonormal again: directions of small singular values come out of the product imprecise.
-                let struct (q, _) = torch.linalg.qr (unfolding.matmul (last kept vectors))
-                q
-
-        let result =
-            if kept = rank then
-                u
-            else
-                let noise =
-                    torch.randn ([| int64 n; int64 (rank - kept) |], dtype = torch.float64, generator = generator)
-
-                torch.cat ([| u; noise.div (Num.tensor (sqrt (float n))) |], 1L)
-
-        result.contiguous () |> scope.MoveToOuter
-
     let private unfold (tensor: Tensor) (mode: int) = tensor.movedim([| int64 mode |], [| 0L |]).reshape(tensor.shape[mode], -1L)
 
     /// One leading basis for each core: the start of a CP decomposition.
-    let private perMode generator (rank: int) (target: Tensor) =
-        [ for mode in 0 .. int (target.dim ()) - 1 -> leading generator rank (unfold target mode) ]
-
-    let private dimOf (spec: Spec) axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
-
-    /// Truncated SVDs of the unfoldings at every bond of a tree (HOSVD, TT-SVD and HT-SVD without the order of truncation). Each core but the root
-    /// becomes the leading basis of its branch, written in the bases of the branches below it; the root is what is left of the target.
-    let private tree (generator: torch.Generator) (spec: Spec) (target: Tensor) : Tensor list =
-        let openAxes = spec.Output
-
-        /// The open axes on the far side of a bond.
-        let rec beyond (from: Core) (axis: Axis) : Axis list =
-            let next = Spec.carriers axis spec |> List.find (fun core -> core.Name <> from.Name)
-
-            next.Axes
-            |> List.collect (fun a ->
-                if a = axis then []
-                elif Spec.isOpen a spec then [ a ]
-                else beyond next a)
-
-        // The root where the largest unfolding below it is smallest.
-        let cost (core: Core) =
-            core.Axes
-            |> List.filter (fun a -> not (Spec.isOpen a spec))
-            |> List.map (fun a -> dimOf spec (beyond core a))
-            |> List.fold max 1L
-
-        let root = spec.Cores |> List.minBy cost
-        let results = Dictionary<string, Tensor>()
-
-        /// The basis of the branch behind a bond: (open axes of the branch, bond).
-        let rec branch (from: Core) (axis: Axis) : Axis list * Tensor =
-            let core = Spec.carriers axis spec |> List.find (fun core -> core.Name <> from.Name)
-            let inside = beyond from axis
-            let rank = Spec.dim axis spec
-
-            let unfolding =
-                (target.permute [| for a in inside @ List.except inside openAxes -> int64 (List.findIndex ((=) a) openAxes) |])
-                    .reshape(dimOf spec inside, -1L)
-
-            let basis =
-                (leading generator rank unfolding).reshape [| for a in inside @ [ axis ] -> int64 (Spec.dim a spec) |]
-
-            results[core.Name] <- project core (Some axis) (inside @ [ axis ]) basis
-            inside @ [ axis ], basis
-
-        /// A tensor written in the bases of the branches of a core, in the core's order.
-        and project (core: Core) (up: Axis option) (axes: Axis list) (tensor: Tensor) : Tensor =
-            let below =
-                core.Axes
-                |> List.filter (fun a -> Some a <> up && not (Spec.isOpen a spec))
-                |> List.map (branch core)
-
-            let cores =
-                (axes, tensor) :: below
-                |> List.mapi (fun i (axes, tensor) -> { Name = Spec.positionName i; Axes = axes }, tensor)
-
-            let network = Spec.extended [] (List.map fst cores) core.Axes spec
-            Contraction.run (Plan.make Order.Auto network) (cores |> List.map (fun (c, t) -> c.Name, t) |> Map.ofList)
-
-        results[root.Name] <- project root None openAxes target
-        spec.Cores |> List.map (fun core -> results[core.Name])
+    let private perMode sketch generator (rank: int) (target: Tensor) =
+        [
+            for mode in 0 .. int (target.dim ()) - 1 -> RangeFinder.leading sketch generator rank (unfold target mode)
+        ]
 
     /// Sequential SVDs along the chain; the first bond's rank is shared out over the ring (TR-SVD).
-    let private tensorChain (generator: torch.Generator) (ranks: int list) (target: Tensor) =
+    let private tensorChain (sketch: Sketch option) (generator: torch.Generator) (ranks: int list) (target: Tensor) =
         let n = ranks.Length
         let ranks = List.toArray ranks
         let shape = target.shape
@@ -122,7 +34,7 @@ module Svd =
 
         // Core 0: the leading singular vectors of the first unfolding, its columns folded into (bond 0, bond 1).
         let split = closing * int64 ranks[1]
-        let first = leading generator (int split) (unfold target 0)
+        let first = RangeFinder.leading sketch generator (int split) (unfold target 0)
         let core0 = first.reshape(shape[0], closing, int64 ranks[1]).permute(1L, 0L, 2L)
         // What remains: (bond 0, bond 1, modes 1 …), with bond 0 moved to the end, where the ring closes.
         let rest = first.mT.matmul (unfold target 0)
@@ -134,32 +46,13 @@ module Svd =
             core0
             for i in 1 .. n - 2 do
                 let next = int64 ranks[i + 1]
-                let u = leading generator (int next) remaining
+                let u = RangeFinder.leading sketch generator (int next) remaining
                 let folded = pad u u.shape[0] next
                 folded.reshape (int64 ranks[i], shape[i], next)
                 let projected = folded.mT.matmul remaining
                 remaining <- projected.reshape (next * shape[i + 1], -1L)
             remaining.reshape (int64 ranks[n - 1], shape[n - 1], closing)
         ]
-
-    let private bondsOf (core: Core) (spec: Spec) = core.Axes |> List.filter (fun axis -> not (Spec.isOpen axis spec))
-
-    /// Cores joined by ordinary bonds, every axis where it belongs to one place, without cycles and in one piece.
-    let private isTree (spec: Spec) =
-        let links = Spec.bonds spec
-
-        let rec reach seen (core: Core) =
-            if Set.contains core.Name seen then
-                seen
-            else
-                bondsOf core spec
-                |> List.collect (fun axis -> Spec.carriers axis spec)
-                |> List.fold reach (Set.add core.Name seen)
-
-        links |> List.forall (fun axis -> (Spec.carriers axis spec).Length = 2)
-        && spec.Output |> List.forall (fun axis -> (Spec.carriers axis spec).Length = 1)
-        && links.Length = spec.Cores.Length - 1
-        && (reach Set.empty spec.Cores.Head).Count = spec.Cores.Length
 
     /// One open axis and the same single bond in every core.
     let private isCp (spec: Spec) =
@@ -197,26 +90,50 @@ module Svd =
             Ok(owned spec [ for core in network.Cores -> core.mul share ] scope)
         | errors -> Error errors
 
-    /// <summary>A start from singular value decompositions: truncated at every bond of a tree (Tucker, Tucker-2, tensor train, hierarchical Tucker, or any
-    /// other), the leading singular vectors of the unfoldings for CP, sequential for a ring. Any other network starts from noise.</summary>
-    /// <remarks>Computed in float64, by the eigenvectors of the smaller Gram. Where a rank exceeds what a branch has, the rest is noise from the seed.
-    /// For a tree ‖K − T‖² ≤ Σ over bonds of the squared singular values left out there. Source: Kolda and Bader 2009, §3.4 and §4.2; Oseledets 2011 (TT-SVD);
-    /// Grasedyck 2010 (HT); Zhao et al. 2016 (TR-SVD).</remarks>
-    let start (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+    /// <summary>A start from singular value decompositions, made as the options say: truncated at every bond of a tree (Tucker, Tucker-2, tensor train,
+    /// hierarchical Tucker, or any other), the leading singular vectors of the unfoldings for CP, sequential for a ring. Any other network starts from
+    /// noise.</summary>
+    /// <remarks><para>Computed in float64. Where a rank exceeds what a branch has, the rest is noise from the seed. For a tree whose ranks do not,
+    /// with τ_b² the sum of the squared singular values of the target that the rank of bond b leaves out: ‖K − T‖² ≤ Σ_b τ_b², so that ‖K − T‖ is
+    /// at most √(number of bonds) times the least error at these ranks. Sequential, T is a projection of K: ‖K − T‖² = ‖K‖² − ‖T‖², with the same
+    /// bound; each decomposition is of a smaller matrix, the smallest branches first.</para>
+    /// <para>With a sketch of p vectors beyond rank r: E‖A − U Uᵀ A‖_F ≤ √(2 + r/(p − 1)) τ for each decomposition. It is used where
+    /// (r + p)(2q + 2), with q power iterations, is at most the smaller dimension, so that it never takes more products of the unfolding than the Gram: O(r n m)
+    /// for n × m. The same seed gives the same bits.</para>
+    /// <para>Sources: Kolda and Bader 2009, §3.4 and §4.2; De Lathauwer, De Moor and Vandewalle 2000 (HOSVD); Vannieuwenhoven, Vandebril and Meerbergen, "A New
+    /// Truncation Strategy for the Higher-Order Singular Value Decomposition", SIAM J. Sci. Comput. 34(2), 2012 (ST-HOSVD); Oseledets 2011 (TT-SVD);
+    /// Grasedyck 2010 (HT); Zhao et al. 2016 (TR-SVD); Halko, Martinsson and Tropp, SIAM Review 53(2), 2011 (sketches).</para></remarks>
+    /// <param name="options">Errors: fewer than two vectors of oversampling; a negative number of power iterations.</param>
+    /// <param name="seed">The seed of sketches and noise.</param>
+    /// <param name="spec">The network.</param>
+    /// <param name="target">K, of the shape of the spec's output.</param>
+    let startBy (options: SvdOptions) (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         let from (cores: torch.Generator -> Tensor -> Tensor list) =
-            match Check.forSpec spec target with
+            match SvdOptions.check options @ Check.forSpec spec target with
             | [] ->
                 use scope = torch.NewDisposeScope()
                 use generator = new torch.Generator(seed)
                 Ok(owned spec (cores generator (Check.double target)) scope)
             | errors -> Error errors
 
-        if isTree spec then
-            from (fun generator k -> tree generator spec k)
+        let sketch = options.Sketch
+
+        if TreeStart.isTree spec then
+            from (fun generator k ->
+                if options.Sequential then
+                    TreeStart.sequential sketch generator spec k
+                else
+                    TreeStart.independent sketch generator spec k)
         elif isCp spec then
-            from (fun generator k -> perMode generator (Spec.dim (Spec.bonds spec).Head spec) k)
+            from (fun generator k -> perMode sketch generator (Spec.dim (Spec.bonds spec).Head spec) k)
         elif isRing spec then
             let ranks = spec.Cores |> List.map (fun core -> Spec.dim core.Axes.Head spec)
-            from (fun generator k -> tensorChain generator ranks k)
+            from (fun generator k -> tensorChain sketch generator ranks k)
         else
-            noise seed spec target
+            match SvdOptions.check options with
+            | [] -> noise seed spec target
+            | errors -> Error errors
+
+    /// <summary>A start from singular value decompositions of the target by the smaller Gram: equivalent to <c>startBy SvdOptions.defaults</c>.</summary>
+    let start (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        startBy SvdOptions.defaults seed spec target

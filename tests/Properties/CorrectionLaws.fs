@@ -77,6 +77,20 @@ let private correction =
                         // Least squares may leave a bond that the target does not need.
                         | Error [ TensorNetError.RankDeficientBond _ ] -> ()
                         | Error errors -> failtestf "%A" (errors |> List.map _.Message))
+            costlyLaw "a seed gives the same bits" (fun (case: FormatCase) ->
+                let k, fit = problem case
+
+                let run () =
+                    Correction.epc (options 12) (ErrorBound.Absolute(1.1 * fit.Error + 1e-3 * k.norm().number())) k fit.Network
+
+                match run (), run () with
+                | Ok first, Ok second ->
+                    Seq.iter2
+                        (fun (a: torch.Tensor) (b: torch.Tensor) -> Expect.isTrue (identical a b) "core")
+                        first.Network.Cores
+                        second.Network.Cores
+                | Error first, Error second -> Expect.equal first second "errors"
+                | _ -> failtest "one run has a result and the other none")
             costlyLaw "a single block never raises S nor leaves the bound" (fun (case: FormatCase) ->
                 let k, fit = problem case
                 let delta = fit.Error * 1.05
