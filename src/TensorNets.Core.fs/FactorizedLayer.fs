@@ -2,6 +2,7 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
+open System.Runtime.InteropServices
 open TorchSharp
 
 /// <summary>A linear layer or a convolution whose weight is a tensor network.</summary>
@@ -17,6 +18,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let geometry' = plan'.Geometry
     let sensitivity' = lazy Sensitivity.plan spec'
     let hasBias' = bias'.IsSome
+    let weight' = WeightCache()
     let mutable norm' = Norm.Frobenius
     let mutable whitening': (Whitening * SensitivityPlan) option = None
 
@@ -47,6 +49,11 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     member internal this.Lookup(name: string) : Tensor = this.Parameter(Spec.original name)
 
+    /// Whether the cores' gradients are recorded.
+    member private this.Records =
+        torch.is_grad_enabled ()
+        && spec'.Cores |> List.exists (fun core -> (this.Parameter core.Name).requires_grad)
+
     member internal _.Plan = plan'
 
     /// The network without numbers.
@@ -67,19 +74,20 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member this.ParameterCount = Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
 
     /// <summary>Multiplications and additions for one image of the given spatial size, one number for each spatial dimension, without bias; for a linear
-    /// layer none, for one row.</summary>
+    /// layer none, for one row. As in training: a dense weight is rebuilt.</summary>
     member _.Flops([<ParamArray>] size: int64[]) =
         if size.Length <> geometry'.Kernel.Length then
             invalidArg (nameof size) $"{size.Length} sizes for a {ConvGeometry.name geometry'}; expected {geometry'.Kernel.Length}."
 
         Convolution.flops plan' (List.ofArray size)
 
-    /// How an input of a shape (images, channels, spatial dimensions) is applied: Staged, Windowed or Dense. By estimate where the lowering is Measured.
-    member _.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
+    /// How an input of a shape (images, channels, spatial dimensions) is applied as things stand: Staged, Windowed or Dense. By estimate where the lowering is
+    /// Measured. While no gradient of the cores is recorded, a dense weight is rebuilt only when a core has changed, which favours it.
+    member this.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
         if shape.Length <> geometry'.Kernel.Length + 2 then
             invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
 
-        (Convolution.choiceFor plan' (List.ofArray shape) None).Lowering
+        (Convolution.choiceFor plan' (not this.Records) (List.ofArray shape) None).Lowering
 
     /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorised, Frobenius unless told otherwise. It is no part of the state dict.
     member _.Norm = norm'
@@ -123,10 +131,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         use scope = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
 
-        Contraction.runMany [ plan'.Reconstruct ] first.dtype first.device this.Lookup
-        |> List.head
-        |> ConvGeometry.weightOfKernel geometry'
-        |> scope.MoveToOuter
+        Convolution.weight plan' first.dtype first.device this.Lookup |> scope.MoveToOuter
 
     /// <summary>A copy of the network with its numbers. The caller disposes it.</summary>
     member this.Network() : Network =
@@ -247,13 +252,28 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             ]
 
         if errors.IsEmpty then
-            Convolution.apply plan' this.Lookup this.Bias x
+            let cache =
+                if this.Records then
+                    weight'.Drop()
+                    None
+                else
+                    Some weight'
+
+            Convolution.apply plan' cache this.Lookup this.Bias x
         else
             raise (TensorNetException(List.toArray errors))
+
+    /// As TorchSharp's own. In training mode no dense weight is kept.
+    override _.train([<Optional; DefaultParameterValue(true)>] on: bool) =
+        if on then
+            weight'.Drop()
+
+        base.train on
 
     override _.Dispose(disposing: bool) =
         if disposing then
             forget ()
+            weight'.Drop()
 
         base.Dispose disposing
 

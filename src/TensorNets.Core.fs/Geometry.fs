@@ -53,6 +53,14 @@ module ConvGeometry =
     /// The spatial size of the output for that of the input.
     let outputSize (g: ConvGeometry) (size: int64 list) : int64 list = size |> List.mapi (along g)
 
+    /// The shape of the weight that TorchSharp's own layer holds.
+    let internal weightShape (g: ConvGeometry) : int64 list =
+        (if g.Transposed then
+             [ g.InChannels; g.OutChannels / g.Groups ]
+         else
+             [ g.OutChannels; g.InChannels / g.Groups ])
+        @ g.Kernel
+
     /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
     let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
@@ -70,13 +78,9 @@ module ConvGeometry =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
         let kernel = kernel.reshape (g.Groups, s, k, t)
 
-        let ordered, lead =
-            if g.Transposed then
-                kernel.permute (0L, 1L, 3L, 2L), [ g.InChannels; t ]
-            else
-                kernel.permute (0L, 3L, 1L, 2L), [ g.OutChannels; s ]
+        let ordered = if g.Transposed then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
 
-        ordered.reshape(List.toArray (lead @ g.Kernel)).contiguous()
+        ordered.reshape(List.toArray (weightShape g)).contiguous()
 
     /// The kind of layer, as TorchSharp names it.
     let name (g: ConvGeometry) =

@@ -190,6 +190,12 @@ let private equality =
     testList
         "equals the dense layer"
         [
+            law "the kernel is the network's tensor, as ConvGeometry.weightOfKernel lays it" (fun c ->
+                use layer = layer Lowering.Dense c
+                use network = layer.Network()
+                let shape = [| for n in ConvGeometry.kernelShape c.Geometry -> int64 n |]
+                let kernel = (Contraction.reconstruct network).reshape shape
+                near "kernel" (layer.Kernel()) (ConvGeometry.weightOfKernel c.Geometry kernel))
             law "forward, every lowering" (fun c ->
                 let x = input c
 
