@@ -247,6 +247,13 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
                     TensorNetError.Shape("The input", Check.shapeOf x, form)
                 elif x.shape[int channels] <> geometry'.InChannels then
                     TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
+                else
+                    for i in 0 .. int n - 1 do
+                        let axis = int channels + 1 + i
+                        let least, why = ConvGeometry.least geometry' i
+
+                        if x.shape[axis] < least then
+                            TensorNetError.Shape("The input", Check.shapeOf x, $"at least {least} along axis {axis}: {why}")
                 if x.dtype <> first.dtype then
                     TensorNetError.DType("The input", string x.dtype, string first.dtype)
             ]

@@ -61,6 +61,26 @@ module ConvGeometry =
              [ g.OutChannels; g.InChannels / g.Groups ])
         @ g.Kernel
 
+    /// The least size of an input along a spatial dimension, and why.
+    let internal least (g: ConvGeometry) (i: int) : int64 * string =
+        let struct (before, after) = g.Padding[i]
+        let reach = g.Dilation[i] * (g.Kernel[i] - 1L)
+        let pad = max before after
+
+        let forKernel =
+            if g.Transposed then
+                // An output of one position: of more, each input position adds a stride.
+                let cut = before + after - reach - g.OutputPadding[i]
+                1L + (max 0L (cut + g.Stride[i] - 1L)) / g.Stride[i]
+            else
+                max 1L (reach + 1L - before - after)
+
+        match g.PaddingMode with
+        | PaddingModes.Reflect when pad > 0L && pad + 1L > forKernel -> pad + 1L, $"reflecting {pad}"
+        | PaddingModes.Circular when pad > forKernel -> pad, $"wrapping {pad} around"
+        | _ when g.Transposed -> forKernel, $"cutting off {before + after}"
+        | _ -> forKernel, $"a kernel that reaches over {reach + 1L} with {before + after} added"
+
     /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
     let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
@@ -121,6 +141,14 @@ module ConvGeometry =
                 bad "groups" (string g.Groups) $"a divisor of both {g.InChannels} and {g.OutChannels} channels"
             if g.Transposed && g.PaddingMode <> PaddingModes.Zeros then
                 bad "padding_mode of a transposed convolution" (string g.PaddingMode) "Zeros"
+            if
+                g.Transposed
+                && g.OutputPadding.Length = n
+                && g.Stride.Length = n
+                && g.Dilation.Length = n
+                && List.exists2 (fun extra i -> extra >= max g.Stride[i] g.Dilation[i]) g.OutputPadding [ 0 .. n - 1 ]
+            then
+                bad "output_padding" $"%A{g.OutputPadding}" $"less than the larger of stride %A{g.Stride} and dilation %A{g.Dilation}"
             if not g.Transposed && g.OutputPadding |> List.exists ((<>) 0L) then
                 bad "output_padding" $"%A{g.OutputPadding}" "0 unless the convolution is transposed"
         ]

@@ -26,6 +26,9 @@ type internal WeightCache() =
     let same (a: Tensor) (b: Tensor) =
         if a.dtype <> b.dtype || a.device_type <> b.device_type || a.device_index <> b.device_index then
             false
+        elif a.device_type = DeviceType.META then
+            // There are no numbers to compare.
+            false
         elif a.device_type = DeviceType.CPU && a.is_contiguous () && b.is_contiguous () then
             let equal = MemoryExtensions.SequenceEqual(a.bytes, Span.op_Implicit b.bytes)
             GC.KeepAlive a

@@ -1,6 +1,7 @@
 /// A dense layer of each kind, and the shape of an input.
 module DenseKinds
 
+open System
 open Expecto
 open TorchSharp
 open TensorNets
@@ -27,3 +28,11 @@ let overKinds what check =
                     dense.``to`` torch.float64 |> ignore
                     check dense shape)
         ]
+
+/// TorchSharp's count of native tensors once the garbage collector has taken what nobody holds any more, other tests' tensors among it.
+let settledCount () =
+    for _ in 1..2 do
+        GC.Collect()
+        GC.WaitForPendingFinalizers()
+
+    torch.Tensor.TotalCount
