@@ -61,6 +61,12 @@ public static class Model
     /// <summary>The factorised layer in a file.</summary>
     public static FactorizedLayer Load(string path) => LayerFile.load(path).OrThrow();
 
+    /// <summary>Copies a state into the parameters and buffers of a module, whole or not at all: the exception lists every missing, extra and misshapen key. TorchSharp's own load_state_dict of a model stops at the first and does not ask the factorised layers in it.</summary>
+    public static void LoadState(Module model, IReadOnlyDictionary<string, Tensor> state) => StateDict.load(state, model).OrThrow();
+
+    /// <summary>The same from a file that TorchSharp's save has written.</summary>
+    public static void LoadState(Module model, string path) => StateDict.loadFile(path, model).OrThrow();
+
     /// <summary>Σ, the mean of x xᵀ over the inputs of the layer at a path while batches run through the model in evaluation mode; for <see cref="Norms.Weighted(Tensor, int)"/>.</summary>
     public static Tensor Covariance(Module<Tensor, Tensor> model, string path, IEnumerable<Tensor> batches) =>
         Calibration.covariance(path, batches, model).OrThrow();

@@ -2,6 +2,7 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
+open System.IO
 open System.Runtime.InteropServices
 open TorchSharp
 
@@ -182,35 +183,52 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     /// <summary>Copies a state dict into the parameters, or says everything that does not fit it and changes nothing.</summary>
     /// <remarks>Errors: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>, all at once.</remarks>
-    member this.TryLoadState(state: IReadOnlyDictionary<string, Tensor>) : Result<unit, TensorNetError list> =
-        let own = [ for struct (name, parameter) in this.named_parameters () -> name, parameter ]
-        let known = own |> List.map fst
-
-        let errors =
-            [
-                for name, parameter in own do
-                    match state.TryGetValue name with
-                    | true, tensor when tensor.shape <> parameter.shape ->
-                        TensorNetError.KeyShape(name, Check.shapeOf tensor, Check.shapeOf parameter)
-                    | true, _ -> ()
-                    | _ -> TensorNetError.MissingKey name
-                for name in state.Keys do
-                    if not (List.contains name known) then
-                        TensorNetError.UnknownKey(name, known)
-            ]
-
-        if errors.IsEmpty then
-            use _ = torch.no_grad ()
-
-            for name, parameter in own do
-                parameter.copy_ state[name] |> ignore
-
-            Ok()
-        else
-            Error errors
+    member this.TryLoadState(state: IReadOnlyDictionary<string, Tensor>) : Result<unit, TensorNetError list> = StateDict.load state this
 
     /// <summary>As <c>TryLoadState</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
     member this.LoadState(state: IReadOnlyDictionary<string, Tensor>) : unit = this.TryLoadState state |> TensorNetError.raiseErrors
+
+    /// <summary>As TorchSharp's own, but all or nothing: a state that does not fit changes nothing. Not strict: missing and extra keys are left and returned.</summary>
+    /// <remarks>TorchSharp's <c>load_state_dict</c> and <c>load</c> of a model do not ask the layers in it: <c>StateDict.load</c> is all or nothing for a whole model.</remarks>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every misshapen key and, if strict, every missing and extra one.</exception>
+    override this.load_state_dict
+        (
+            source: Dictionary<string, Tensor>,
+            [<Optional; DefaultParameterValue(true)>] strict: bool,
+            [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null
+        ) : struct (IList<string> * IList<string>) =
+        StateDict.loadBy strict skip source this |> TensorNetError.raiseErrors
+
+        let left (these: string seq) (those: ICollection<string>) : IList<string> =
+            these
+            |> Seq.filter (fun key -> not (those.Contains key || not (isNull skip) && (nonNull skip).Contains key))
+            |> ResizeArray
+            :> _
+
+        let own = this.state_dict().Keys
+        struct (left own source.Keys, left source.Keys own)
+
+    /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a path or a stream comes here.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the state cannot be read (<c>BadFile</c>).</exception>
+    override this.load
+        (
+            reader: BinaryReader,
+            [<Optional; DefaultParameterValue(true)>] strict: bool,
+            [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null,
+            [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
+        ) : torch.nn.Module =
+        use _ = torch.NewDisposeScope()
+        let state = StateDict.read "The state" reader |> TensorNetError.raiseErrors
+        let struct (missing, extra) = this.load_state_dict (state, strict, skip)
+
+        match loadedParameters with
+        | null -> ()
+        | loaded ->
+            for key in Seq.append state.Keys missing do
+                let passed = not (isNull skip) && (nonNull skip).Contains key
+                loaded[key] <- not (passed || missing.Contains key || extra.Contains key)
+
+        this
 
     /// <summary>A dense layer with the weight that the network contracts to, the same geometry and a copy of the bias: TorchSharp's own Linear or convolution.</summary>
     /// <remarks>A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
