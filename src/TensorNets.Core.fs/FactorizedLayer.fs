@@ -249,34 +249,9 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     override this.forward(x: Tensor) : Tensor =
         let first = this.Lookup spec'.Cores.Head.Name
-        let n = int64 geometry'.Kernel.Length
-        let channels = x.dim () - n - 1L
 
-        let form =
-            match n with
-            | 0L -> "any axes, then features"
-            | 1L -> "batch × channels × length, or without the batch"
-            | 2L -> "batch × channels × height × width, or without the batch"
-            | _ -> "batch × channels × depth × height × width, or without the batch"
-
-        let errors =
-            [
-                if channels < 0L || n > 0L && channels > 1L then
-                    TensorNetError.Shape("The input", Check.shapeOf x, form)
-                elif x.shape[int channels] <> geometry'.InChannels then
-                    TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
-                else
-                    for i in 0 .. int n - 1 do
-                        let axis = int channels + 1 + i
-                        let least, why = ConvGeometry.least geometry' i
-
-                        if x.shape[axis] < least then
-                            TensorNetError.Shape("The input", Check.shapeOf x, $"at least {least} along axis {axis}: {why}")
-                if x.dtype <> first.dtype then
-                    TensorNetError.DType("The input", string x.dtype, string first.dtype)
-            ]
-
-        if errors.IsEmpty then
+        match LayerInput.errors geometry' first.dtype x with
+        | [] ->
             let cache =
                 if this.Records then
                     weight'.Drop()
@@ -285,8 +260,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
                     Some weight'
 
             Convolution.apply plan' cache this.Lookup this.Bias x
-        else
-            raise (TensorNetException(List.toArray errors))
+        | errors -> raise (TensorNetException(List.toArray errors))
 
     /// As TorchSharp's own. In training mode no dense weight is kept.
     override _.train([<Optional; DefaultParameterValue(true)>] on: bool) =

@@ -61,26 +61,6 @@ module ConvGeometry =
              [ g.OutChannels; g.InChannels / g.Groups ])
         @ g.Kernel
 
-    /// The least size of an input along a spatial dimension, and why.
-    let internal least (g: ConvGeometry) (i: int) : int64 * string =
-        let struct (before, after) = g.Padding[i]
-        let reach = g.Dilation[i] * (g.Kernel[i] - 1L)
-        let pad = max before after
-
-        let forKernel =
-            if g.Transposed then
-                // An output of one position: of more, each input position adds a stride.
-                let cut = before + after - reach - g.OutputPadding[i]
-                1L + (max 0L (cut + g.Stride[i] - 1L)) / g.Stride[i]
-            else
-                max 1L (reach + 1L - before - after)
-
-        match g.PaddingMode with
-        | PaddingModes.Reflect when pad > 0L && pad + 1L > forKernel -> pad + 1L, $"reflecting {pad}"
-        | PaddingModes.Circular when pad > forKernel -> pad, $"wrapping {pad} around"
-        | _ when g.Transposed -> forKernel, $"cutting off {before + after}"
-        | _ -> forKernel, $"a kernel that reaches over {reach + 1L} with {before + after} added"
-
     /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
     let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
@@ -153,8 +133,9 @@ module ConvGeometry =
                 bad "output_padding" $"%A{g.OutputPadding}" "0 unless the convolution is transposed"
         ]
 
-    /// A convolution at stride 1 with a kernel of one position in each of n dimensions: all else is to be filled in.
-    let internal plain (n: int) (inChannels: int64) (outChannels: int64) : ConvGeometry =
+    /// <summary>A convolution over n spatial dimensions, at stride 1, with a kernel of one position and no padding, to be changed with <c>with</c>; for n = 0
+    /// a linear layer.</summary>
+    let plain (n: int) (inChannels: int64) (outChannels: int64) : ConvGeometry =
         let all value = List.replicate n value
 
         {
@@ -232,3 +213,8 @@ module ConvGeometry =
                         "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear"
                     )
                 ]
+
+    /// <summary>The geometry of a dense layer. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or
+    /// Linear; <c>Unsupported</c>, naming each option.</summary>
+    let ofLayer (dense: torch.nn.Module) : Result<ConvGeometry, TensorNetError list> =
+        ofDense dense |> Result.map (fun (geometry, _, _) -> geometry)
