@@ -18,6 +18,10 @@ public static class Model
         Conv2d dense, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         (FactorizedConv2d)Factorize((Module)dense, format, bound, options, axes);
 
+    /// <summary>The same over a network of one's own in place of a format; with groups, the network of one group.</summary>
+    public static FactorizedLayer Factorize(Module dense, Spec spec, ErrorBound? bound = null, FitOptions? options = null) =>
+        Layers.factorizeSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, dense).OrThrow();
+
     /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly: for a Linear, or a convolution of one kernel position.</summary>
     public static FactorizedLayer FactorizeMatrix(Module dense, int rank, ErrorBound bound) => Layers.matrix(rank, bound, dense).OrThrow();
 
@@ -28,6 +32,20 @@ public static class Model
     /// <summary>The same for a Conv2d.</summary>
     public static FactorizedConv2d Layer(Conv2d convolution, Network kernel, Lowering? lowering = null) =>
         Layers.conv2dOf(Results.Option(lowering), convolution, kernel).OrThrow();
+
+    /// <summary>The layer of a geometry (<see cref="Geometries"/>) with a given kernel network and a copy of a bias, or none. The network is copied; its dtype and device are the layer's.</summary>
+    public static FactorizedLayer Layer(ConvGeometry geometry, Network kernel, Tensor? bias = null, Lowering? lowering = null) =>
+        Layers.ofNetwork(Results.Option(lowering), geometry, Results.Option(bias), kernel).OrThrow();
+
+    /// <summary>A fresh layer of a geometry, its kernel a random network of a format that keeps variance times <paramref name="gain"/> squared.</summary>
+    public static FactorizedLayer Fresh(
+        ConvGeometry geometry, Format format, ulong seed = 0, double gain = 1.0, bool bias = true, ScalarType dtype = ScalarType.Float32, KernelAxes? axes = null, Lowering? lowering = null) =>
+        Fresh(geometry, Layers.spec(axes ?? KernelAxes.Fused, geometry, format).OrThrow(), seed, gain, bias, dtype, lowering);
+
+    /// <summary>The same over a network of one's own; with groups it is over (groups, in, kernel positions, out).</summary>
+    public static FactorizedLayer Fresh(
+        ConvGeometry geometry, Spec spec, ulong seed = 0, double gain = 1.0, bool bias = true, ScalarType dtype = ScalarType.Float32, Lowering? lowering = null) =>
+        Layers.random(Results.Option(lowering), seed, gain, dtype, bias, geometry, spec).OrThrow();
 
     /// <summary>A fresh layer like a dense one, its kernel a random network of a format that keeps variance.</summary>
     public static FactorizedLayer Fresh(
