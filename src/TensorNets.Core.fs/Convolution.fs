@@ -53,8 +53,8 @@ module Convolution =
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
         kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()
 
-    let private staged (plan: ConvPlan) (images: int64) (size: int64 list) : Choice option =
-        Stages.plan plan.Geometry plan.Roles plan.Spec images size
+    let private staged (plan: ConvPlan) (kept: bool) (images: int64) (size: int64 list) : Choice option =
+        Stages.plan kept plan.Geometry plan.Roles plan.Spec images size
         |> Option.map (fun (stages, seconds, flops) ->
             { Lowering = Lowering.Staged; Method = Method.Stages stages; Seconds = seconds; Flops = flops })
 
@@ -92,7 +92,7 @@ module Convolution =
         }
 
     let private candidates plan kept images size : Choice list =
-        Option.toList (staged plan images size)
+        Option.toList (staged plan kept images size)
         @ [ rebuilt plan kept images size; windowed plan images size ]
 
     /// What the dense way is given ahead of the others, whose estimates are less sure.
@@ -118,7 +118,7 @@ module Convolution =
 
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
 
-            match made.Lowering, staged made 1L small with
+            match made.Lowering, staged made false 1L small with
             | Lowering.Staged, None ->
                 Error
                     [
@@ -141,12 +141,12 @@ module Convolution =
         let rebuild () = weight plan x.dtype x.device lookup
 
         match choice.Method with
-        | Method.Stages stages -> Engine.staged g plan.Roles plan.Spec stages lookup bias x
+        | Method.Stages stages -> Engine.staged g plan.Roles plan.Spec stages cache lookup bias x
         | Method.Windows contraction -> Windows.run g plan.Roles plan.Spec contraction lookup bias x
         | Method.Rebuild ->
             let weight =
                 match cache with
-                | Some cache -> cache.Take([ for core in plan.Spec.Cores -> lookup core.Name ], rebuild)
+                | Some cache -> cache.Take("dense", [ for core in plan.Spec.Cores -> lookup core.Name ], rebuild)
                 | None -> rebuild ()
 
             Engine.dense g weight bias x
@@ -168,7 +168,7 @@ module Convolution =
         let images, size = shape.Head, List.skip 2 shape
 
         match plan.Lowering, measured with
-        | Lowering.Staged, _ -> (staged plan images size).Value
+        | Lowering.Staged, _ -> (staged plan kept images size).Value
         | Lowering.Windowed, _ -> windowed plan images size
         | Lowering.Dense, _ -> rebuilt plan kept images size
         | Lowering.Measured, Some seconds -> candidates plan kept images size |> List.minBy seconds

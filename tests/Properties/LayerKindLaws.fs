@@ -202,7 +202,12 @@ let private equality =
                 for lowering in lowerings c do
                     use layer = layer lowering c
                     use dense = layer.ToDense()
-                    near $"{lowering}" (layer.call x) (dense.call x))
+                    near $"{lowering}" (layer.call x) (dense.call x)
+                    // Weights are kept there, and stages priced without their contraction.
+                    use _ = torch.no_grad ()
+
+                    for _ in 1..2 do
+                        near $"{lowering}, no gradients" (layer.call x) (dense.call x))
             law "gradients of input, bias and cores, every lowering" (fun c ->
                 for lowering in lowerings c do
                     use layer = layer lowering c
