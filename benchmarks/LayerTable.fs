@@ -62,6 +62,11 @@ let private row rounds threads training images (channels: int64, size: int64) (n
     let times = Measure.times rounds [ act dense; act hand; act layer ] |> List.map snd
     let flops = 2.0 * float (channels * channels * 9L * size * size)
     use stages = Layers.fresh (Some Lowering.Staged) KernelAxes.Fused 1UL 1.0 format dense |> orStop
+
+    let lowering () =
+        use _ = torch.set_grad_enabled training
+        layer.LoweringFor(images, channels, size, size)
+
     let ratio = flops / stages.Flops(size, size)
 
     [
@@ -74,14 +79,15 @@ let private row rounds threads training images (channels: int64, size: int64) (n
         $"{times[1] / times[0]:F2}"
         $"{times[2] / times[0]:F2}"
         $"{times[2] / times[1]:F2}"
-        string (layer.LoweringFor(images, channels, size, size))
+        string (lowering ())
         $"{ratio:F1}"
         $"{100.0 * times[0] / times[2] / ratio:F0} %%"
     ]
 
-/// Prints the table.
-let run () =
+/// Prints the table; of given channels and images only, unless they are 0.
+let run (channels: int64) (images: int64) =
     let threads = torch.get_num_threads ()
+    let wanted asked value = asked = 0L || asked = value
 
     Measure.table
         [
@@ -101,8 +107,8 @@ let run () =
         [
             for threads in [ 1; 2 ] do
                 for training in [ false; true ] do
-                    for size in sizes do
-                        for images in [ 1L; 8L ] do
+                    for size in sizes |> List.filter (fst >> wanted channels) do
+                        for images in [ 1L; 8L ] |> List.filter (wanted images) do
                             for format in formats -> row 25 threads training images size format
         ]
 

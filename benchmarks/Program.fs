@@ -16,7 +16,7 @@ let private tables =
         "chain", ChainTable.run
         "planner", PlannerTable.run
         "products", ProductTable.run
-        "layers", LayerTable.run
+        "layers", (fun () -> LayerTable.run 0L 0L)
         "factorise", FactoriseTable.run
         "kernels", (fun () -> KernelTable.run "" "")
         "limits", KernelTable.limits
@@ -32,6 +32,7 @@ let main argv =
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
     | [ "kernels"; kernel ] -> KernelTable.run kernel ""
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
+    | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 

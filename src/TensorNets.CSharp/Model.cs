@@ -18,6 +18,10 @@ public static class Model
         Conv2d dense, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         (FactorizedConv2d)Factorize((Module)dense, format, bound, options, axes);
 
+    /// <summary>The same over a network of one's own in place of a format; with groups, the network of one group.</summary>
+    public static FactorizedLayer Factorize(Module dense, Spec spec, ErrorBound? bound = null, FitOptions? options = null) =>
+        Layers.factorizeSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, dense).OrThrow();
+
     /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly: for a Linear, or a convolution of one kernel position.</summary>
     public static FactorizedLayer FactorizeMatrix(Module dense, int rank, ErrorBound bound) => Layers.matrix(rank, bound, dense).OrThrow();
 
@@ -28,6 +32,20 @@ public static class Model
     /// <summary>The same for a Conv2d.</summary>
     public static FactorizedConv2d Layer(Conv2d convolution, Network kernel, Lowering? lowering = null) =>
         Layers.conv2dOf(Results.Option(lowering), convolution, kernel).OrThrow();
+
+    /// <summary>The layer of a geometry (<see cref="Geometries"/>) with a given kernel network and a copy of a bias, or none. The network is copied; its dtype and device are the layer's.</summary>
+    public static FactorizedLayer Layer(ConvGeometry geometry, Network kernel, Tensor? bias = null, Lowering? lowering = null) =>
+        Layers.ofNetwork(Results.Option(lowering), geometry, Results.Option(bias), kernel).OrThrow();
+
+    /// <summary>A fresh layer of a geometry, its kernel a random network of a format that keeps variance times <paramref name="gain"/> squared.</summary>
+    public static FactorizedLayer Fresh(
+        ConvGeometry geometry, Format format, ulong seed = 0, double gain = 1.0, bool bias = true, ScalarType dtype = ScalarType.Float32, KernelAxes? axes = null, Lowering? lowering = null) =>
+        Fresh(geometry, Layers.spec(axes ?? KernelAxes.Fused, geometry, format).OrThrow(), seed, gain, bias, dtype, lowering);
+
+    /// <summary>The same over a network of one's own; with groups it is over (groups, in, kernel positions, out).</summary>
+    public static FactorizedLayer Fresh(
+        ConvGeometry geometry, Spec spec, ulong seed = 0, double gain = 1.0, bool bias = true, ScalarType dtype = ScalarType.Float32, Lowering? lowering = null) =>
+        Layers.random(Results.Option(lowering), seed, gain, dtype, bias, geometry, spec).OrThrow();
 
     /// <summary>A fresh layer like a dense one, its kernel a random network of a format that keeps variance.</summary>
     public static FactorizedLayer Fresh(
@@ -60,6 +78,12 @@ public static class Model
 
     /// <summary>The factorised layer in a file.</summary>
     public static FactorizedLayer Load(string path) => LayerFile.load(path).OrThrow();
+
+    /// <summary>Copies a state into the parameters and buffers of a module, whole or not at all: the exception lists every missing, extra and misshapen key. TorchSharp's own load_state_dict of a model stops at the first and does not ask the factorised layers in it.</summary>
+    public static void LoadState(Module model, IReadOnlyDictionary<string, Tensor> state) => StateDict.load(state, model).OrThrow();
+
+    /// <summary>The same from a file that TorchSharp's save has written.</summary>
+    public static void LoadState(Module model, string path) => StateDict.loadFile(path, model).OrThrow();
 
     /// <summary>Σ, the mean of x xᵀ over the inputs of the layer at a path while batches run through the model in evaluation mode; for <see cref="Norms.Weighted(Tensor, int)"/>.</summary>
     public static Tensor Covariance(Module<Tensor, Tensor> model, string path, IEnumerable<Tensor> batches) =>

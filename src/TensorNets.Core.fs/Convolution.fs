@@ -35,8 +35,10 @@ type internal ConvPlan =
         Roles: Roles
         Spec: Spec
         Lowering: Lowering
+        /// The kernel with its axes in the order of a dense weight.
         Reconstruct: Plan
-        Choices: ConcurrentDictionary<int64 list * int * bool, Choice>
+        /// By the input's shape, the number of threads, whether a rebuilt weight is kept, and whether it was measured.
+        Choices: ConcurrentDictionary<int64 list * int * bool * bool, Choice>
     }
 
 /// <summary>A kernel network applied to an input: the same as the dense layer with the reconstructed kernel.</summary>
@@ -51,8 +53,8 @@ module Convolution =
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
         kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()
 
-    let private staged (plan: ConvPlan) (images: int64) (size: int64 list) : Choice option =
-        Stages.plan plan.Geometry plan.Roles plan.Spec images size
+    let private staged (plan: ConvPlan) (kept: bool) (images: int64) (size: int64 list) : Choice option =
+        Stages.plan kept plan.Geometry plan.Roles plan.Spec images size
         |> Option.map (fun (stages, seconds, flops) ->
             { Lowering = Lowering.Staged; Method = Method.Stages stages; Seconds = seconds; Flops = flops })
 
@@ -66,7 +68,8 @@ module Convolution =
             Flops = contraction.Flops
         }
 
-    let private rebuilt (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
+    /// The dense way; of a weight that is kept, the seconds are those of the runs after the first.
+    let private rebuilt (plan: ConvPlan) (kept: bool) (images: int64) (size: int64 list) : Choice =
         let g = plan.Geometry
         let count (size: int64 list) = size |> List.fold (fun n k -> n * float k) (float images)
         let inside, outside = count size, count (ConvGeometry.outputSize g size)
@@ -80,20 +83,23 @@ module Convolution =
             Lowering = Lowering.Dense
             Method = Method.Rebuild
             Seconds =
-                Cost.contraction plan.Reconstruct
-                + Cost.copy (float g.Groups * s * t * k)
+                (if kept then
+                     Cost.comparison (float (Spec.parameters plan.Spec))
+                 else
+                     Cost.contraction plan.Reconstruct + Cost.copy (float g.Groups * s * t * k))
                 + Cost.convolution (float g.Groups) s t k inside outside applied
-            Flops = plan.Reconstruct.Flops + 2.0 * applied * float g.Groups * s * t * k
+            Flops = (if kept then 0.0 else plan.Reconstruct.Flops) + 2.0 * applied * float g.Groups * s * t * k
         }
 
-    let private candidates plan images size : Choice list =
-        Option.toList (staged plan images size) @ [ rebuilt plan images size; windowed plan images size ]
+    let private candidates plan kept images size : Choice list =
+        Option.toList (staged plan kept images size)
+        @ [ rebuilt plan kept images size; windowed plan images size ]
 
     /// What the dense way is given ahead of the others, whose estimates are less sure.
     let private confidence = 0.9
 
-    let private cheapest plan images size =
-        candidates plan images size
+    let private cheapest plan kept images size =
+        candidates plan kept images size
         |> List.minBy (fun c -> c.Seconds * (if c.Lowering.IsDense then confidence else 1.0))
 
     /// The plan for a network whose core names and open axes have been checked.
@@ -106,13 +112,13 @@ module Convolution =
                     Roles = roles
                     Spec = spec
                     Lowering = defaultArg lowering Lowering.Cheapest
-                    Reconstruct = Plan.make Order.Auto spec
+                    Reconstruct = Plan.straight Order.Auto (Spec.make spec.Dims spec.Cores (Roles.weight geometry roles))
                     Choices = ConcurrentDictionary()
                 }
 
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
 
-            match made.Lowering, staged made 1L small with
+            match made.Lowering, staged made false 1L small with
             | Lowering.Staged, None ->
                 Error
                     [
@@ -124,49 +130,61 @@ module Convolution =
                     ]
             | _ -> Ok made)
 
-    let private execute plan (choice: Choice) lookup bias x =
+    /// The dense weight, contiguous. Differentiable.
+    let internal weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
+        let kernel = Contraction.runMany [ plan.Reconstruct ] dtype device lookup |> List.exactlyOne
+
+        kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
+
+    let private execute plan (cache: WeightCache option) (choice: Choice) lookup bias (x: Tensor) =
         let g = plan.Geometry
+        let rebuild () = weight plan x.dtype x.device lookup
 
         match choice.Method with
-        | Method.Stages stages -> Engine.staged g plan.Roles plan.Spec stages lookup bias x
+        | Method.Stages stages -> Engine.staged g plan.Roles plan.Spec stages cache lookup bias x
         | Method.Windows contraction -> Windows.run g plan.Roles plan.Spec contraction lookup bias x
         | Method.Rebuild ->
-            let kernel = Contraction.runMany [ plan.Reconstruct ] x.dtype x.device lookup |> List.head
-            Engine.dense g (ConvGeometry.weightOfKernel g kernel) bias x
+            let weight =
+                match cache with
+                | Some cache -> cache.Take("dense", [ for core in plan.Spec.Cores -> lookup core.Name ], rebuild)
+                | None -> rebuild ()
+
+            Engine.dense g weight bias x
 
     /// The least time of a few runs, after one to warm up.
-    let private measure plan lookup bias (x: Tensor) (choice: Choice) =
+    let private measure plan cache lookup bias (x: Tensor) (choice: Choice) =
         use _ = torch.no_grad ()
 
         let once () =
             use _ = torch.NewDisposeScope()
             let from = Stopwatch.GetTimestamp()
-            execute plan choice lookup bias x |> ignore
+            execute plan cache choice lookup bias x |> ignore
             Stopwatch.GetElapsedTime(from).TotalSeconds
 
         once () |> ignore
         Seq.init 5 (fun _ -> once ()) |> Seq.min
 
-    /// How a network is applied to an input of a shape: images, channels, spatial dimensions.
-    let internal choose (plan: ConvPlan) (shape: int64 list) (measured: (Choice -> float) option) : Choice =
+    let private choose (plan: ConvPlan) (kept: bool) (shape: int64 list) (measured: (Choice -> float) option) : Choice =
         let images, size = shape.Head, List.skip 2 shape
 
         match plan.Lowering, measured with
-        | Lowering.Staged, _ -> (staged plan images size).Value
+        | Lowering.Staged, _ -> (staged plan kept images size).Value
         | Lowering.Windowed, _ -> windowed plan images size
-        | Lowering.Dense, _ -> rebuilt plan images size
-        | Lowering.Measured, Some seconds -> candidates plan images size |> List.minBy seconds
-        | _ -> cheapest plan images size
+        | Lowering.Dense, _ -> rebuilt plan kept images size
+        | Lowering.Measured, Some seconds -> candidates plan kept images size |> List.minBy seconds
+        | _ -> cheapest plan kept images size
 
-    let internal choiceFor (plan: ConvPlan) (shape: int64 list) measured : Choice =
-        let key = shape, torch.get_num_threads (), Option.isSome measured
+    /// How a network is applied to an input of a shape: images, channels, spatial dimensions. `kept`: a rebuilt weight is kept, as while no gradient is needed.
+    let internal choiceFor (plan: ConvPlan) (kept: bool) (shape: int64 list) (measured: (Choice -> float) option) : Choice =
+        let key = shape, torch.get_num_threads (), kept, Option.isSome measured
 
         match plan.Choices.TryGetValue key with
         | true, choice -> choice
-        | _ -> plan.Choices.GetOrAdd(key, choose plan shape measured)
+        | _ -> plan.Choices.GetOrAdd(key, choose plan kept shape measured)
 
     /// Multiplications and additions for one image of the given spatial size, without bias.
-    let internal flops (plan: ConvPlan) (size: int64 list) : float = (choiceFor plan (1L :: plan.Geometry.InChannels :: size) None).Flops
+    let internal flops (plan: ConvPlan) (size: int64 list) : float =
+        (choiceFor plan false (1L :: plan.Geometry.InChannels :: size) None).Flops
 
     /// Whether a network can be applied stage by stage to a convolution of a geometry.
     let canStage (geometry: ConvGeometry) (spec: Spec) =
@@ -174,7 +192,8 @@ module Convolution =
         | Ok _ -> true
         | Error _ -> false
 
-    let internal apply (plan: ConvPlan) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
+    /// The layer. A cache is given where no core needs a gradient.
+    let internal apply (plan: ConvPlan) (cache: WeightCache option) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let g = plan.Geometry
         let n = int64 g.Kernel.Length
@@ -185,9 +204,10 @@ module Convolution =
             elif lead.Length = 0 then x.unsqueeze 0L
             else x
 
-        let measured = if plan.Lowering.IsMeasured then Some(measure plan lookup bias input) else None
+        let measured = if plan.Lowering.IsMeasured then Some(measure plan cache lookup bias input) else None
 
-        let y = execute plan (choiceFor plan (Check.shapeOf input) measured) lookup bias input
+        let choice = choiceFor plan cache.IsSome (Check.shapeOf input) measured
+        let y = execute plan cache choice lookup bias input
 
         (if n = 0L then y.reshape (Array.append lead [| g.OutChannels |])
          elif lead.Length = 0 then y.squeeze 0L

@@ -28,7 +28,8 @@ module internal Cost =
         let threads = float (torch.get_num_threads ())
         let flops = 2.0 * multiplications * groups * s * t * kernel
 
-        call + (flops / rate groups s t + memory (groups * (s * inside + t * outside))) / threads
+        let entries = groups * (s * inside + t * outside + s * t * kernel)
+        call + (flops / rate groups s t + memory entries) / threads
 
     /// A contraction of cores alone.
     let contraction (plan: Plan) =
@@ -38,3 +39,6 @@ module internal Cost =
 
     /// A tensor of so many entries written anew.
     let copy (entries: float) = call + memory (2.0 * entries) / float (torch.get_num_threads ())
+
+    /// So many entries held against others.
+    let comparison (entries: float) = memory (2.0 * entries)

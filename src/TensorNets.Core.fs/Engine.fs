@@ -188,26 +188,47 @@ module internal Engine =
         (roles: Roles)
         (spec: Spec)
         (stages: Stage list)
+        (cache: WeightCache option)
         (lookup: string -> Tensor)
         (bias: Tensor | null)
         (x: Tensor)
         =
-        let weights = Contraction.runMany (stages |> List.map _.Weight) x.dtype x.device lookup
+        let run plans = Contraction.runMany plans x.dtype x.device lookup
+        let all = lazy (stages |> List.map _.Weight |> run |> List.toArray)
+
+        let own i (stage: Stage) = if cache.IsNone then all.Value[i] else run [ stage.Weight ] |> List.exactlyOne
+
+        /// The tensor of a stage in a form that takes more than a view of a core.
+        let kept i (stage: Stage) (form: string) (shaped: Tensor -> Tensor) =
+            match cache with
+            | None -> shaped (own i stage)
+            | Some cache ->
+                let cores = [ for core in stage.Weight.Spec.Cores -> lookup core.Name ]
+                cache.Take(form + stage.Key, cores, (fun () -> shaped (own i stage)))
+
         let first, padding = padded g x
         let mutable y = channelsLast first
         let mutable axes = roles.Group @ roles.Inputs
         let outputs = roles.Group @ roles.Outputs
 
-        for i, (stage, tensor) in List.indexed (List.zip stages weights) do
+        for i, stage in List.indexed stages do
             y <- reordered spec axes stage.Before y
             let isLast = i = stages.Length - 1 && stage.After = outputs
             let bias = if isLast then bias else null
 
             y <-
                 match stage.Dims, size spec stage.Kept, y.shape[0] * y.numel () * size spec stage.New with
-                | [], 1L, products when y.shape[0] = 1L && products <= few && y.is_contiguous () -> product g spec stage tensor bias y
-                // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be copied slowly.
-                | dims, groups, _ -> convolve g dims padding groups (weightOf g spec stage (tensor.contiguous ())) bias y
+                | [], 1L, products when y.shape[0] = 1L && products <= few && y.is_contiguous () ->
+                    let matrix =
+                        match stage.Weight.Spec.Cores with
+                        | [ _ ] -> own i stage
+                        | _ -> kept i stage "matrix;" id
+
+                    product g spec stage matrix bias y
+                | dims, groups, _ ->
+                    // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be copied slowly.
+                    let weight = kept i stage "weight;" (fun tensor -> weightOf g spec stage (tensor.contiguous ()))
+                    convolve g dims padding groups weight bias y
 
             axes <- stage.After
 

@@ -2,6 +2,8 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
+open System.IO
+open System.Runtime.InteropServices
 open TorchSharp
 
 /// <summary>A linear layer or a convolution whose weight is a tensor network.</summary>
@@ -17,6 +19,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let geometry' = plan'.Geometry
     let sensitivity' = lazy Sensitivity.plan spec'
     let hasBias' = bias'.IsSome
+    let weight' = WeightCache()
     let mutable norm' = Norm.Frobenius
     let mutable whitening': (Whitening * SensitivityPlan) option = None
 
@@ -47,6 +50,11 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     member internal this.Lookup(name: string) : Tensor = this.Parameter(Spec.original name)
 
+    /// Whether the cores' gradients are recorded.
+    member private this.Records =
+        torch.is_grad_enabled ()
+        && spec'.Cores |> List.exists (fun core -> (this.Parameter core.Name).requires_grad)
+
     member internal _.Plan = plan'
 
     /// The network without numbers.
@@ -67,19 +75,20 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member this.ParameterCount = Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
 
     /// <summary>Multiplications and additions for one image of the given spatial size, one number for each spatial dimension, without bias; for a linear
-    /// layer none, for one row.</summary>
+    /// layer none, for one row. As in training: a dense weight is rebuilt.</summary>
     member _.Flops([<ParamArray>] size: int64[]) =
         if size.Length <> geometry'.Kernel.Length then
             invalidArg (nameof size) $"{size.Length} sizes for a {ConvGeometry.name geometry'}; expected {geometry'.Kernel.Length}."
 
         Convolution.flops plan' (List.ofArray size)
 
-    /// How an input of a shape (images, channels, spatial dimensions) is applied: Staged, Windowed or Dense. By estimate where the lowering is Measured.
-    member _.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
+    /// How an input of a shape (images, channels, spatial dimensions) is applied as things stand: Staged, Windowed or Dense. By estimate where the lowering is
+    /// Measured. While no gradient of the cores is recorded, a dense weight is rebuilt only when a core has changed, which favours it.
+    member this.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
         if shape.Length <> geometry'.Kernel.Length + 2 then
             invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
 
-        (Convolution.choiceFor plan' (List.ofArray shape) None).Lowering
+        (Convolution.choiceFor plan' (not this.Records) (List.ofArray shape) None).Lowering
 
     /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorised, Frobenius unless told otherwise. It is no part of the state dict.
     member _.Norm = norm'
@@ -123,10 +132,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         use scope = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
 
-        Contraction.runMany [ plan'.Reconstruct ] first.dtype first.device this.Lookup
-        |> List.head
-        |> ConvGeometry.weightOfKernel geometry'
-        |> scope.MoveToOuter
+        Convolution.weight plan' first.dtype first.device this.Lookup |> scope.MoveToOuter
 
     /// <summary>A copy of the network with its numbers. The caller disposes it.</summary>
     member this.Network() : Network =
@@ -177,35 +183,52 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     /// <summary>Copies a state dict into the parameters, or says everything that does not fit it and changes nothing.</summary>
     /// <remarks>Errors: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>, all at once.</remarks>
-    member this.TryLoadState(state: IReadOnlyDictionary<string, Tensor>) : Result<unit, TensorNetError list> =
-        let own = [ for struct (name, parameter) in this.named_parameters () -> name, parameter ]
-        let known = own |> List.map fst
-
-        let errors =
-            [
-                for name, parameter in own do
-                    match state.TryGetValue name with
-                    | true, tensor when tensor.shape <> parameter.shape ->
-                        TensorNetError.KeyShape(name, Check.shapeOf tensor, Check.shapeOf parameter)
-                    | true, _ -> ()
-                    | _ -> TensorNetError.MissingKey name
-                for name in state.Keys do
-                    if not (List.contains name known) then
-                        TensorNetError.UnknownKey(name, known)
-            ]
-
-        if errors.IsEmpty then
-            use _ = torch.no_grad ()
-
-            for name, parameter in own do
-                parameter.copy_ state[name] |> ignore
-
-            Ok()
-        else
-            Error errors
+    member this.TryLoadState(state: IReadOnlyDictionary<string, Tensor>) : Result<unit, TensorNetError list> = StateDict.load state this
 
     /// <summary>As <c>TryLoadState</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
     member this.LoadState(state: IReadOnlyDictionary<string, Tensor>) : unit = this.TryLoadState state |> TensorNetError.raiseErrors
+
+    /// <summary>As TorchSharp's own, but all or nothing: a state that does not fit changes nothing. Not strict: missing and extra keys are left and returned.</summary>
+    /// <remarks>TorchSharp's <c>load_state_dict</c> and <c>load</c> of a model do not ask the layers in it: <c>StateDict.load</c> is all or nothing for a whole model.</remarks>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every misshapen key and, if strict, every missing and extra one.</exception>
+    override this.load_state_dict
+        (
+            source: Dictionary<string, Tensor>,
+            [<Optional; DefaultParameterValue(true)>] strict: bool,
+            [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null
+        ) : struct (IList<string> * IList<string>) =
+        StateDict.loadBy strict skip source this |> TensorNetError.raiseErrors
+
+        let left (these: string seq) (those: ICollection<string>) : IList<string> =
+            these
+            |> Seq.filter (fun key -> not (those.Contains key || not (isNull skip) && (nonNull skip).Contains key))
+            |> ResizeArray
+            :> _
+
+        let own = this.state_dict().Keys
+        struct (left own source.Keys, left source.Keys own)
+
+    /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a path or a stream comes here.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the state cannot be read (<c>BadFile</c>).</exception>
+    override this.load
+        (
+            reader: BinaryReader,
+            [<Optional; DefaultParameterValue(true)>] strict: bool,
+            [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null,
+            [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
+        ) : torch.nn.Module =
+        use _ = torch.NewDisposeScope()
+        let state = StateDict.read "The state" reader |> TensorNetError.raiseErrors
+        let struct (missing, extra) = this.load_state_dict (state, strict, skip)
+
+        match loadedParameters with
+        | null -> ()
+        | loaded ->
+            for key in Seq.append state.Keys missing do
+                let passed = not (isNull skip) && (nonNull skip).Contains key
+                loaded[key] <- not (passed || missing.Contains key || extra.Contains key)
+
+        this
 
     /// <summary>A dense layer with the weight that the network contracts to, the same geometry and a copy of the bias: TorchSharp's own Linear or convolution.</summary>
     /// <remarks>A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
@@ -226,34 +249,30 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     override this.forward(x: Tensor) : Tensor =
         let first = this.Lookup spec'.Cores.Head.Name
-        let n = int64 geometry'.Kernel.Length
-        let channels = x.dim () - n - 1L
 
-        let form =
-            match n with
-            | 0L -> "any axes, then features"
-            | 1L -> "batch × channels × length, or without the batch"
-            | 2L -> "batch × channels × height × width, or without the batch"
-            | _ -> "batch × channels × depth × height × width, or without the batch"
+        match LayerInput.errors geometry' first.dtype x with
+        | [] ->
+            let cache =
+                if this.Records then
+                    weight'.Drop()
+                    None
+                else
+                    Some weight'
 
-        let errors =
-            [
-                if channels < 0L || n > 0L && channels > 1L then
-                    TensorNetError.Shape("The input", Check.shapeOf x, form)
-                elif x.shape[int channels] <> geometry'.InChannels then
-                    TensorNetError.Shape("The input", Check.shapeOf x, $"{geometry'.InChannels} channels along axis {channels}")
-                if x.dtype <> first.dtype then
-                    TensorNetError.DType("The input", string x.dtype, string first.dtype)
-            ]
+            Convolution.apply plan' cache this.Lookup this.Bias x
+        | errors -> raise (TensorNetException(List.toArray errors))
 
-        if errors.IsEmpty then
-            Convolution.apply plan' this.Lookup this.Bias x
-        else
-            raise (TensorNetException(List.toArray errors))
+    /// As TorchSharp's own. In training mode no dense weight is kept.
+    override _.train([<Optional; DefaultParameterValue(true)>] on: bool) =
+        if on then
+            weight'.Drop()
+
+        base.train on
 
     override _.Dispose(disposing: bool) =
         if disposing then
             forget ()
+            weight'.Drop()
 
         base.Dispose disposing
 

@@ -53,6 +53,14 @@ module ConvGeometry =
     /// The spatial size of the output for that of the input.
     let outputSize (g: ConvGeometry) (size: int64 list) : int64 list = size |> List.mapi (along g)
 
+    /// The shape of the weight that TorchSharp's own layer holds.
+    let internal weightShape (g: ConvGeometry) : int64 list =
+        (if g.Transposed then
+             [ g.InChannels; g.OutChannels / g.Groups ]
+         else
+             [ g.OutChannels; g.InChannels / g.Groups ])
+        @ g.Kernel
+
     /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
     let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
@@ -70,13 +78,9 @@ module ConvGeometry =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
         let kernel = kernel.reshape (g.Groups, s, k, t)
 
-        let ordered, lead =
-            if g.Transposed then
-                kernel.permute (0L, 1L, 3L, 2L), [ g.InChannels; t ]
-            else
-                kernel.permute (0L, 3L, 1L, 2L), [ g.OutChannels; s ]
+        let ordered = if g.Transposed then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
 
-        ordered.reshape(List.toArray (lead @ g.Kernel)).contiguous()
+        ordered.reshape(List.toArray (weightShape g)).contiguous()
 
     /// The kind of layer, as TorchSharp names it.
     let name (g: ConvGeometry) =
@@ -117,12 +121,21 @@ module ConvGeometry =
                 bad "groups" (string g.Groups) $"a divisor of both {g.InChannels} and {g.OutChannels} channels"
             if g.Transposed && g.PaddingMode <> PaddingModes.Zeros then
                 bad "padding_mode of a transposed convolution" (string g.PaddingMode) "Zeros"
+            if
+                g.Transposed
+                && g.OutputPadding.Length = n
+                && g.Stride.Length = n
+                && g.Dilation.Length = n
+                && List.exists2 (fun extra i -> extra >= max g.Stride[i] g.Dilation[i]) g.OutputPadding [ 0 .. n - 1 ]
+            then
+                bad "output_padding" $"%A{g.OutputPadding}" $"less than the larger of stride %A{g.Stride} and dilation %A{g.Dilation}"
             if not g.Transposed && g.OutputPadding |> List.exists ((<>) 0L) then
                 bad "output_padding" $"%A{g.OutputPadding}" "0 unless the convolution is transposed"
         ]
 
-    /// A convolution at stride 1 with a kernel of one position in each of n dimensions: all else is to be filled in.
-    let internal plain (n: int) (inChannels: int64) (outChannels: int64) : ConvGeometry =
+    /// <summary>A convolution over n spatial dimensions, at stride 1, with a kernel of one position and no padding, to be changed with <c>with</c>; for n = 0
+    /// a linear layer.</summary>
+    let plain (n: int) (inChannels: int64) (outChannels: int64) : ConvGeometry =
         let all value = List.replicate n value
 
         {
@@ -200,3 +213,8 @@ module ConvGeometry =
                         "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear"
                     )
                 ]
+
+    /// <summary>The geometry of a dense layer. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or
+    /// Linear; <c>Unsupported</c>, naming each option.</summary>
+    let ofLayer (dense: torch.nn.Module) : Result<ConvGeometry, TensorNetError list> =
+        ofDense dense |> Result.map (fun (geometry, _, _) -> geometry)

@@ -3,46 +3,9 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// <summary>How a format sees the kernel of a convolution.</summary>
-[<RequireQualifiedAccess>]
-type KernelAxes =
-    /// One axis for all kernel positions: (s, d, t).
-    | Fused
-    /// An axis for each spatial dimension: (s, kh, kw, t) in two dimensions. Staged, each becomes a convolution along its dimension.
-    | Separate
-
 /// <summary>Layers whose weights are tensor networks.</summary>
 [<RequireQualifiedAccess>]
 module Layers =
-    let private construct (plan: ConvPlan) cores bias trainable : FactorizedLayer =
-        match plan.Geometry.Kernel.Length, plan.Geometry.Transposed with
-        | 0, _ -> new FactorizedLinear(plan, cores, bias, trainable)
-        | 1, false -> new FactorizedConv1d(plan, cores, bias, trainable)
-        | 1, true -> new FactorizedConvTranspose1d(plan, cores, bias, trainable)
-        | 2, false -> new FactorizedConv2d(plan, cores, bias, trainable)
-        | 2, true -> new FactorizedConvTranspose2d(plan, cores, bias, trainable)
-        | _ -> new FactorizedConv3d(plan, cores, bias, trainable)
-
-    /// Errors of a name that a parameter of a layer cannot have.
-    let private names (spec: Spec) =
-        [
-            if spec.Cores |> List.exists (fun core -> core.Name = "bias") then
-                TensorNetError.Unsupported("core name", "bias", "any other: the layer's bias is called so")
-        ]
-
-    let private planned lowering geometry (spec: Spec) =
-        match ConvGeometry.check geometry @ names spec with
-        | [] -> Convolution.plan lowering geometry spec
-        | errors -> Error errors
-
-    let private made (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (network: Network) (bias: Tensor option) trainable =
-        use _ = torch.no_grad ()
-        use scope = torch.NewDisposeScope()
-
-        let own (tensor: Tensor) = tensor.detach().``to``(dtype, device, copy = true).contiguous() |> scope.MoveToOuter
-
-        construct plan [ for core in network.Cores -> own core ] (Option.map own bias) trainable
-
     /// <summary>The layer of a geometry with a given network as kernel, over the axes of <c>ConvGeometry.kernelShape</c> or finer ones.</summary>
     /// <remarks>In order, the network's open axes multiply to (groups,) input channels, kernel positions, output channels; each of these may be split into
     /// several axes, the kernel into one for each spatial dimension. Errors: <c>Unsupported</c>, naming each option; <c>Shape</c>.</remarks>
@@ -64,8 +27,8 @@ module Layers =
                 | _ -> ()
             ]
 
-        match planned lowering geometry network.Spec with
-        | Ok plan when wrong.IsEmpty -> Ok(made plan network.DType network.Device network bias true)
+        match LayerMaking.planned lowering geometry network.Spec with
+        | Ok plan when wrong.IsEmpty -> Ok(LayerMaking.made plan network.DType network.Device network bias true)
         | Ok _ -> Error wrong
         | Error errors -> Error(errors @ wrong)
 
@@ -76,65 +39,11 @@ module Layers =
     let ofDense (lowering: Lowering option) (dense: torch.nn.Module) (network: Network) : Result<FactorizedLayer, TensorNetError list> =
         ConvGeometry.ofDense dense
         |> Result.bind (fun (geometry, weight, bias) ->
-            planned lowering geometry network.Spec
+            LayerMaking.planned lowering geometry network.Spec
             |> Result.map (fun plan ->
-                let layer = made plan weight.dtype weight.device network bias weight.requires_grad
+                let layer = LayerMaking.made plan weight.dtype weight.device network bias weight.requires_grad
                 layer.train dense.training
                 layer))
-
-    /// The shape that a format factorises, one group's.
-    let private target (axes: KernelAxes) (g: ConvGeometry) : int64 list =
-        [
-            g.InChannels / g.Groups
-            match axes, g.Kernel.Length with
-            | _, 0 -> ()
-            | KernelAxes.Fused, _ -> ConvGeometry.positions g
-            | KernelAxes.Separate, _ -> yield! g.Kernel
-            g.OutChannels / g.Groups
-        ]
-
-    let private refuseDepthwise (g: ConvGeometry) =
-        if g.Groups > 1L && g.Groups = g.InChannels && g.Groups = g.OutChannels then
-            Error
-                [
-                    TensorNetError.Unsupported(
-                        "groups",
-                        $"{g.Groups} (depthwise)",
-                        "groups of more than one channel: the kernel of one channel is a vector, which has no smaller network; a network over (groups, 1, positions, 1) can be given"
-                    )
-                ]
-        else
-            Ok()
-
-    /// The bound for each of several groups that together keep one for all.
-    let private shared (groups: int64) (bound: ErrorBound option) =
-        match bound with
-        | Some(ErrorBound.Absolute delta) -> Some(ErrorBound.Absolute(delta / sqrt (float groups)))
-        | other -> other
-
-    let private collect (results: Result<'a, 'e list> list) : Result<'a list, 'e list> =
-        match
-            results
-            |> List.collect (function
-                | Error errors -> errors
-                | Ok _ -> [])
-        with
-        | [] -> Ok(results |> List.choose Result.toOption)
-        | errors -> Error errors
-
-    /// A fit of every group of a kernel tensor, side by side as one network. The scope around owns it.
-    let private fitted
-        (g: ConvGeometry)
-        (bound: ErrorBound option)
-        (fit: ErrorBound option -> Tensor -> Result<Fit, TensorNetError list>)
-        (kernel: Tensor)
-        =
-        if g.Groups = 1L then
-            fit bound kernel |> Result.map _.Network
-        else
-            [ for i in 0L .. g.Groups - 1L -> fit (shared g.Groups bound) (kernel.select (0L, i)) ]
-            |> collect
-            |> Result.map (List.map _.Network >> GroupNetworks.stack)
 
     /// The norm of one group's fit as one of the layer, whose network has the groups in front.
     let private normed (norm: Norm) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
@@ -156,17 +65,17 @@ module Layers =
 
         ConvGeometry.ofDense dense
         |> Result.bind (fun (g, weight, _) ->
-            refuseDepthwise g
+            KernelFit.refuseDepthwise g
             |> Result.bind (fun () ->
                 let shape =
                     [
                         if g.Groups > 1L then
                             g.Groups
-                        yield! target axes g
+                        yield! KernelFit.target axes g
                     ]
 
                 let kernel = (ConvGeometry.kernelOfWeight g (weight.detach ())).reshape(List.toArray shape)
-                fitted g bound fit kernel)
+                KernelFit.fitted g bound fit kernel)
             |> Result.bind (ofDense None dense))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
@@ -241,7 +150,7 @@ module Layers =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
-        match planned lowering geometry spec with
+        match LayerMaking.planned lowering geometry spec with
         | Error errors -> Error errors
         | Ok plan ->
             use generator = new torch.Generator(seed + 1UL)
@@ -262,15 +171,15 @@ module Layers =
                 else
                     None
 
-            Ok(made plan dtype torch.CPU scaled bias true)
+            Ok(LayerMaking.made plan dtype torch.CPU scaled bias true)
 
     /// The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).
     let spec (axes: KernelAxes) (geometry: ConvGeometry) (format: Format) : Result<Spec, TensorNetError list> =
         match ConvGeometry.check geometry with
         | [] ->
-            refuseDepthwise geometry
+            KernelFit.refuseDepthwise geometry
             |> Result.bind (fun () ->
-                Format.spec (target axes geometry |> List.map int) format
+                Format.spec (KernelFit.target axes geometry |> List.map int) format
                 |> Result.mapError (List.map TensorNetError.Format)
                 |> Result.map (fun one -> if geometry.Groups > 1L then GroupNetworks.spec (int geometry.Groups) one else one))
         | errors -> Error errors

@@ -70,8 +70,8 @@ module Plan =
         let text = String.Join(" ", inputs) + ">" + String.Join(",", output |> List.map Axis.name)
         Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes text), 0, 16)
 
-    /// The steps of a contraction in the given order of pairs of slots.
-    let private build (spec: Spec) (pairs: struct (int * int) list) : Plan =
+    /// The steps of a contraction in the given order of pairs of slots; `straight`: the last one's operands as the output's axes come.
+    let private build (straight: bool) (spec: Spec) (pairs: struct (int * int) list) : Plan =
         let slots = List<Axis list>(spec.Cores |> List.map _.Axes)
         let keys = List<string>(spec.Cores |> List.map (fun core -> key [ Spec.original core.Name ] core.Axes))
         let steps = List<PlanStep>()
@@ -104,9 +104,17 @@ module Plan =
                 add [ slot ] kept (product axes - product kept) (PlanKernel.sum axes kept)
 
         let contract isLast x y =
+            let has slot axis = List.contains axis slots[slot]
+            // The first axis of the output that only one of the two carries.
+            let leading = spec.Output |> List.tryFind (fun axis -> has x axis <> has y axis)
             // The larger operand first, then by key: the same pair is the same step in every plan.
             let weight slot = -(product slots[slot]), keys[slot]
-            let left, right = if weight x <= weight y then x, y else y, x
+
+            let left, right =
+                match leading with
+                | Some axis when straight && isLast -> if has x axis then x, y else y, x
+                | _ -> if weight x <= weight y then x, y else y, x
+
             let a, b = slots[left], slots[right]
 
             for axis in Seq.append a b do
@@ -146,25 +154,30 @@ module Plan =
             final = spec.Output |> List.map (fun axis -> int64 (List.findIndex ((=) axis) last)) |> List.toArray
         }
 
-    /// <summary>A contraction order for a network.</summary>
-    /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included. Every order first sums what one core carries
-    /// alone and the output does not name.</remarks>
-    /// <exception cref="T:System.ArgumentException">Exact search for more than `exactMost` cores.</exception>
-    let make (order: Order) (spec: Spec) : Plan =
+    let private ordered (straight: bool) (order: Order) (spec: Spec) : Plan =
         let n = spec.Cores.Length
 
         if order.IsExact && n > exactMost then
             invalidArg (nameof order) $"Exact search is for at most {exactMost} cores; the network has {n}."
 
         if n < 2 then
-            build spec []
+            build straight spec []
         else
             let graph = PlanSearch.hypergraph spec
 
             if order.IsExact || order.IsAuto && n <= exactLimit then
-                build spec (PlanSearch.exact graph)
+                build straight spec (PlanSearch.exact graph)
             else
-                build spec (PlanSearch.greedy graph)
+                build straight spec (PlanSearch.greedy graph)
+
+    /// <summary>A contraction order for a network.</summary>
+    /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included. Every order first sums what one core carries
+    /// alone and the output does not name.</remarks>
+    /// <exception cref="T:System.ArgumentException">Exact search for more than `exactMost` cores.</exception>
+    let make (order: Order) (spec: Spec) : Plan = ordered false order spec
+
+    /// The same pairs; where its result is wanted in one piece, as the output's axes come, less of it is left to be copied. Its last step is not that of other plans.
+    let internal straight (order: Order) (spec: Spec) : Plan = ordered true order spec
 
     /// The most entries alive at one time: the tensors made by steps and not used up yet, the cores not counted.
     let peakEntries (plan: Plan) =

@@ -65,6 +65,15 @@ module internal Roles =
                 | _ -> 2)
             |> List.tryHead
 
+    /// The open axes in the order of a dense weight.
+    let weight (g: ConvGeometry) (roles: Roles) : Axis list =
+        let kernel = roles.Kernel |> List.map fst
+
+        if g.Transposed then
+            roles.Group @ roles.Inputs @ roles.Outputs @ kernel
+        else
+            roles.Group @ roles.Outputs @ roles.Inputs @ kernel
+
     /// The roles, or the shape that was expected.
     let ofSpec (g: ConvGeometry) (spec: Spec) : Result<Roles, TensorNetError list> =
         match tryOf g spec with

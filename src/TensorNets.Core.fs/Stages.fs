@@ -19,6 +19,8 @@ type internal Stage =
         New: Axis list
         /// The spatial dimensions that this stage runs over.
         Dims: int list
+        /// The same for stages with the same weight.
+        Key: string
     }
 
 /// A search over the ways to apply a network core by core, or group by group, by estimated time.
@@ -49,7 +51,7 @@ module internal Stages =
         |> List.filter (fun axis -> needed.Contains axis && not (kernel.Contains axis))
 
     /// A set of cores as one tensor, or None where a kernel axis runs on outside it.
-    let private part (roles: Roles) (spec: Spec) (set: int) : Part option =
+    let private part (kept: bool) (roles: Roles) (spec: Spec) (set: int) : Part option =
         let all = (1 <<< spec.Cores.Length) - 1
         let cores, others = members spec set, members spec (all &&& ~~~set)
         let inside, outside = axesOf cores, Set.ofList (axesOf others)
@@ -58,15 +60,15 @@ module internal Stages =
         if kernel |> List.exists (fun (axis, _) -> outside.Contains axis) then
             None
         else
-            let kept = inside |> List.filter (fun axis -> outside.Contains axis || Spec.isOpen axis spec)
-            let plan = Plan.make Order.Auto (Spec.make spec.Dims cores kept)
+            let axes = inside |> List.filter (fun axis -> outside.Contains axis || Spec.isOpen axis spec)
+            let plan = Plan.make Order.Auto (Spec.make spec.Dims cores axes)
 
             Some
                 {
                     Cores = cores
-                    Axes = kept
+                    Axes = axes
                     Dims = kernel |> List.collect snd
-                    Seconds = if cores.Length = 1 then 0.0 else Cost.contraction plan
+                    Seconds = if kept || cores.Length = 1 then 0.0 else Cost.contraction plan
                 }
 
     /// Spatial dimensions that no kernel axis runs over, which the first stage takes along.
@@ -110,12 +112,12 @@ module internal Stages =
         2.0 * applied * kept * summed * fresh * kernel, Cost.convolution kept summed fresh kernel inside outside applied + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
-    let private search (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
+    let private search (kept: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
         let n = spec.Cores.Length
         let all = (1 <<< n) - 1
 
         let parts =
-            Array.init (all + 1) (fun set -> if set = 0 || (set = all && n > 1) then None else part roles spec set)
+            Array.init (all + 1) (fun set -> if set = 0 || (set = all && n > 1) then None else part kept roles spec set)
 
         let best = Array.create (all + 1) (infinity, 0.0, [])
         best[0] <- 0.0, 0.0, []
@@ -173,6 +175,8 @@ module internal Stages =
 
                 // A summed axis that the part lacks cannot be: it would be needed further on.
                 let output = shared @ channels @ kernel
+                let named axes = axes |> List.map Axis.name |> String.concat ","
+                let pointwise = part.Dims.IsEmpty && (i > 0 || (loose g roles).IsEmpty)
 
                 {
                     Weight = Plan.make Order.Auto (Spec.make spec.Dims part.Cores output)
@@ -183,22 +187,40 @@ module internal Stages =
                     Summed = summed
                     New = fresh
                     Dims = List.sort (part.Dims @ (if i = 0 then loose g roles else []))
+                    Key =
+                        String.concat
+                            ";"
+                            [
+                                part.Cores |> List.map _.Name |> String.concat ","
+                                named output
+                                named kept
+                                named summed
+                                string pointwise
+                            ]
                 }
 
                 state <- kept @ fresh
         ]
 
-    /// The stages for images of a size, with estimated seconds and FLOPs of all images; None where a network cannot be staged.
-    let plan (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) : (Stage list * float * float) option =
+    /// The stages for images of a size, with estimated seconds and FLOPs of all images; None where a network cannot be staged. `kept`: weights of several
+    /// cores are contracted once.
+    let plan
+        (kept: bool)
+        (g: ConvGeometry)
+        (roles: Roles)
+        (spec: Spec)
+        (images: int64)
+        (input: int64 list)
+        : (Stage list * float * float) option =
         if spec.Cores.Length > most || g.Kernel.IsEmpty then
             None
         else
-            search g roles spec images input
+            search kept g roles spec images input
             |> Option.map (fun (seconds, flops, path) ->
                 let weights =
                     path
                     |> List.sumBy (fun (_, part) ->
-                        if part.Cores.Length = 1 then
+                        if kept || part.Cores.Length = 1 then
                             0.0
                         else
                             (Plan.make Order.Auto (Spec.make spec.Dims part.Cores part.Axes)).Flops)

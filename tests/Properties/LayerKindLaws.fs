@@ -190,13 +190,24 @@ let private equality =
     testList
         "equals the dense layer"
         [
+            law "the kernel is the network's tensor, as ConvGeometry.weightOfKernel lays it" (fun c ->
+                use layer = layer Lowering.Dense c
+                use network = layer.Network()
+                let shape = [| for n in ConvGeometry.kernelShape c.Geometry -> int64 n |]
+                let kernel = (Contraction.reconstruct network).reshape shape
+                near "kernel" (layer.Kernel()) (ConvGeometry.weightOfKernel c.Geometry kernel))
             law "forward, every lowering" (fun c ->
                 let x = input c
 
                 for lowering in lowerings c do
                     use layer = layer lowering c
                     use dense = layer.ToDense()
-                    near $"{lowering}" (layer.call x) (dense.call x))
+                    near $"{lowering}" (layer.call x) (dense.call x)
+                    // Weights are kept there, and stages priced without their contraction.
+                    use _ = torch.no_grad ()
+
+                    for _ in 1..2 do
+                        near $"{lowering}, no gradients" (layer.call x) (dense.call x))
             law "gradients of input, bias and cores, every lowering" (fun c ->
                 for lowering in lowerings c do
                     use layer = layer lowering c

@@ -8,28 +8,7 @@ open TorchSharp
 open TensorNets
 open Generators
 open Golden
-
-let private kinds: (string * (unit -> torch.nn.Module<torch.Tensor, torch.Tensor>) * int64 list) list =
-    [
-        "Linear", (fun () -> torch.nn.Linear(12L, 8L)), [ 5L; 12L ]
-        "Conv1d", (fun () -> torch.nn.Conv1d(6L, 8L, 3L, padding_mode = PaddingModes.Circular, padding = 1L)), [ 2L; 6L; 9L ]
-        "Conv2d in groups", (fun () -> torch.nn.Conv2d(6L, 8L, 3L, groups = 2L)), [ 2L; 6L; 7L; 8L ]
-        "Conv3d", (fun () -> torch.nn.Conv3d(4L, 5L, 2L, stride = 2L)), [ 2L; 4L; 5L; 6L; 5L ]
-        "ConvTranspose1d", (fun () -> torch.nn.ConvTranspose1d(4L, 6L, 3L, stride = 2L, output_padding = 1L)), [ 2L; 4L; 5L ]
-        "ConvTranspose2d in groups", (fun () -> torch.nn.ConvTranspose2d(4L, 6L, 3L, groups = 2L, bias = false)), [ 2L; 4L; 5L; 5L ]
-    ]
-
-let private overKinds what check =
-    testList
-        what
-        [
-            for name, make, shape in kinds ->
-                testCase name (fun () ->
-                    use _ = torch.NewDisposeScope()
-                    use dense = make ()
-                    dense.``to`` torch.float64 |> ignore
-                    check dense shape)
-        ]
+open DenseKinds
 
 let private factorized dense = Layers.factorize Factorize.defaults KernelAxes.Fused None (Format.CP 3) dense |> ok
 
@@ -168,6 +147,153 @@ let private files =
                 Expect.isTrue (identical (other.call x) (layer.call x)) "y")
         ]
 
+/// A state of keys missing, extra and misshapen.
+let private wrongState (module': torch.nn.Module) (prefix: string) =
+    let state = Dictionary<string, torch.Tensor>(module'.state_dict ())
+    state.Remove $"{prefix}B" |> ignore
+    state[$"{prefix}D"] <- torch.zeros (3L, dtype = torch.float64)
+    state[$"{prefix}A"] <- torch.zeros (9L, 9L, dtype = torch.float64)
+    state[$"{prefix}bias"] <- torch.ones_like (state[$"{prefix}C"])
+    state
+
+let private errorsOf act =
+    try
+        act ()
+        []
+    with :? TensorNetException as e ->
+        List.ofSeq e.Errors
+
+let private wrongKeys =
+    List.map (function
+        | TensorNetError.KeyShape(key, found, _) -> $"{key} {found}"
+        | TensorNetError.MissingKey key -> $"{key} missing"
+        | TensorNetError.UnknownKey(key, _) -> $"{key} extra"
+        | other -> other.Message)
+
+let private refusedWhole what (layer: torch.nn.Module) prefix act =
+    let before = [ for KeyValue(key, tensor) in layer.state_dict () -> key, tensor.clone () ]
+    let found = errorsOf (fun () -> act (wrongState layer prefix)) |> wrongKeys |> List.sort
+
+    Expect.equal
+        found
+        (List.sort [ $"{prefix}A [9; 9]"; $"{prefix}B missing"; $"{prefix}D extra"; $"{prefix}bias [4; 3]" ])
+        $"{what}: all of them"
+
+    for key, kept in before do
+        Expect.isTrue (identical (layer.state_dict()[key]) kept) $"{what}: {key} is as before"
+
+/// The bytes that TorchSharp's save would write of a state.
+let private written (state: Dictionary<string, torch.Tensor>) =
+    let stream = new MemoryStream()
+    let writer = new BinaryWriter(stream)
+    writer.Write(byte state.Count)
+
+    for KeyValue(key, tensor) in state do
+        writer.Write key
+        TensorExtensionMethods.Save(tensor, writer)
+
+    writer.Flush()
+    stream.Position <- 0L
+    stream
+
+let private states =
+    let layerOf () =
+        use conv = torch.nn.Conv2d(4L, 4L, 3L, dtype = torch.float64)
+        factorized conv
+
+    testList
+        "states, whole or not at all"
+        [
+            testCase "TorchSharp's load_state_dict of a layer" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use layer = layerOf ()
+                refusedWhole "strict" layer "" (fun state -> layer.load_state_dict state |> ignore)
+                let state = wrongState layer ""
+
+                match errorsOf (fun () -> layer.load_state_dict (state, false) |> ignore) |> wrongKeys |> List.sort with
+                | [ "A [9; 9]"; "bias [4; 3]" ] -> ()
+                | other -> failtestf "%A" other
+
+                let struct (missing, extra) = layer.load_state_dict (state, false, [| "A"; "bias" |])
+                Expect.equal (List.ofSeq missing, List.ofSeq extra) ([ "B" ], [ "D" ]) "what was left"
+                use other = layerOf ()
+                other.load_state_dict (layer.state_dict ()) |> ignore
+                let x = noise 1 [ 1L; 4L; 6L; 6L ]
+                Expect.isTrue (identical (other.call x) (layer.call x)) "y")
+            testCase "TorchSharp's load of a layer, from a reader, a stream or a path" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use layer = layerOf ()
+
+                refusedWhole "reader" layer "" (fun state ->
+                    use reader = new BinaryReader(written state)
+                    layer.load (reader, true) |> ignore)
+
+                refusedWhole "stream" layer "" (fun state -> layer.load (written state, true) |> ignore)
+                let path = Path.GetTempFileName()
+
+                try
+                    refusedWhole "path" layer "" (fun state ->
+                        File.WriteAllBytes(path, (written state).ToArray())
+                        layer.load (path, true) |> ignore)
+
+                    layer.save path |> ignore
+                    use other = layerOf ()
+                    let loaded = Dictionary<string, bool>()
+                    other.load (path, loadedParameters = loaded) |> ignore
+
+                    Expect.equal
+                        [ for KeyValue(key, was) in loaded -> key, was ]
+                        [ for key in layer.state_dict().Keys -> key, true ]
+                        "loaded"
+
+                    let x = noise 1 [ 1L; 4L; 6L; 6L ]
+                    Expect.isTrue (identical (other.call x) (layer.call x)) "y"
+                    let whole = File.ReadAllBytes path
+                    File.WriteAllBytes(path, whole[.. whole.Length - 9])
+
+                    match errorsOf (fun () -> other.load path |> ignore) with
+                    | [ TensorNetError.BadFile(_, "it ends too early") ] -> ()
+                    | found -> failtestf "%A" found
+
+                    Expect.isTrue (identical (other.call x) (layer.call x)) "a file cut off changes nothing"
+                finally
+                    File.Delete path)
+            testCase "a whole model, from a state or a file" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use layer = layerOf ()
+                use norm = torch.nn.BatchNorm2d(4L, dtype = torch.float64)
+
+                use model =
+                    torch.nn.Sequential(
+                        [| struct ("layer", layer :> torch.nn.Module<torch.Tensor, torch.Tensor>); struct ("norm", norm) |]
+                    )
+
+                refusedWhole "state" model "layer." (fun state -> StateDict.load state model |> TensorNetError.raiseErrors)
+                let path = Path.GetTempFileName()
+
+                try
+                    refusedWhole "file" model "layer." (fun state ->
+                        File.WriteAllBytes(path, (written state).ToArray())
+                        StateDict.loadFile path model |> TensorNetError.raiseErrors)
+
+                    let good = Dictionary<string, torch.Tensor>()
+
+                    for KeyValue(key, tensor) in model.state_dict () do
+                        good[key] <- tensor.plus (torch.ones_like tensor)
+
+                    File.WriteAllBytes(path, (written good).ToArray())
+                    StateDict.loadFile path model |> ok
+
+                    for KeyValue(key, tensor) in model.state_dict () do
+                        Expect.isTrue (identical tensor good[key]) $"{key}, buffers too"
+                finally
+                    File.Delete path
+
+                match StateDict.loadFile "no/such/file" model with
+                | Error [ TensorNetError.BadFile(_, "there is no such file") ] -> ()
+                | other -> failtestf "%A" other)
+        ]
+
 let private many =
     testList
         "replacing many"
@@ -234,12 +360,12 @@ let private memory =
                     for _ in 1..3 do
                         step ()
 
-                    let before = torch.Tensor.TotalCount
+                    let before = settledCount ()
 
                     for _ in 1..1000 do
                         step ()
 
-                    Expect.equal (torch.Tensor.TotalCount - before) 0L $"{lowering}")
+                    Expect.equal (settledCount () - before) 0L $"{lowering}")
         ]
 
-let all = testList "layer use" [ starts; files; many; testSequenced memory ]
+let all = testList "layer use" [ starts; files; states; many; testSequenced memory ]

@@ -1,0 +1,53 @@
+using TorchSharp;
+using static TorchSharp.torch.nn;
+
+namespace TensorNets.CSharp;
+
+/// <summary>What a convolution may have beside channels and kernel size. Lists have one number for each spatial dimension.</summary>
+/// <param name="Stride">Null: 1.</param>
+/// <param name="Padding">Positions added before and after; of a transposed convolution, positions of the output cut off on both sides. Null: 0.</param>
+/// <param name="Dilation">Null: 1.</param>
+/// <param name="Groups">Groups of channels that do not mix.</param>
+/// <param name="PaddingMode">What added positions hold.</param>
+/// <param name="OutputPadding">Positions added behind the output of a transposed convolution. Null: 0.</param>
+public sealed record ConvOptions(
+    IReadOnlyList<long>? Stride = null,
+    IReadOnlyList<long>? Padding = null,
+    IReadOnlyList<long>? Dilation = null,
+    long Groups = 1,
+    PaddingModes PaddingMode = PaddingModes.Zeros,
+    IReadOnlyList<long>? OutputPadding = null);
+
+/// <summary>Layers without their numbers. What cannot be is refused where a layer is made of it.</summary>
+public static class Geometries
+{
+    /// <summary>A linear layer: its kernel is over (in, out).</summary>
+    public static ConvGeometry Linear(long inFeatures, long outFeatures) => ConvGeometryModule.plain(0, inFeatures, outFeatures);
+
+    /// <summary>A convolution over one, two or three dimensions: its kernel is over (in, kernel positions, out), with groups over (groups, in of a group, kernel positions, out of a group).</summary>
+    public static ConvGeometry Convolution(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
+        Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), false);
+
+    /// <summary>A transposed convolution over one or two dimensions.</summary>
+    public static ConvGeometry TransposedConvolution(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
+        Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), true);
+
+    /// <summary>That of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear.</summary>
+    public static ConvGeometry Of(Module dense) => ConvGeometryModule.ofLayer(dense).OrThrow();
+
+    private static ConvGeometry Of(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions options, bool transposed)
+    {
+        IEnumerable<long> All(long value) => kernel.Select(_ => value);
+        return new ConvGeometry(
+            inChannels,
+            outChannels,
+            [.. kernel],
+            [.. options.Stride ?? All(1)],
+            [.. options.Dilation ?? All(1)],
+            [.. (options.Padding ?? All(0)).Select(p => (p, p))],
+            options.PaddingMode,
+            options.Groups,
+            transposed,
+            [.. options.OutputPadding ?? All(0)]);
+    }
+}

@@ -1,0 +1,54 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// What is wrong with an input of a layer.
+[<RequireQualifiedAccess>]
+module internal LayerInput =
+    /// The least size of an input along a spatial dimension, and why.
+    let private least (g: ConvGeometry) (i: int) : int64 * string =
+        let struct (before, after) = g.Padding[i]
+        let reach = g.Dilation[i] * (g.Kernel[i] - 1L)
+        let pad = max before after
+
+        let forKernel =
+            if g.Transposed then
+                // An output of one position: of more, each input position adds a stride.
+                let cut = before + after - reach - g.OutputPadding[i]
+                1L + (max 0L (cut + g.Stride[i] - 1L)) / g.Stride[i]
+            else
+                max 1L (reach + 1L - before - after)
+
+        match g.PaddingMode with
+        | PaddingModes.Reflect when pad > 0L && pad + 1L > forKernel -> pad + 1L, $"reflecting {pad}"
+        | PaddingModes.Circular when pad > forKernel -> pad, $"wrapping {pad} around"
+        | _ when g.Transposed -> forKernel, $"cutting off {before + after}"
+        | _ -> forKernel, $"a kernel that reaches over {reach + 1L} with {before + after} added"
+
+    /// Everything: rank, channels, sizes, dtype.
+    let errors (g: ConvGeometry) (dtype: torch.ScalarType) (x: Tensor) : TensorNetError list =
+        let n = int64 g.Kernel.Length
+        let channels = x.dim () - n - 1L
+
+        let form =
+            match n with
+            | 0L -> "any axes, then features"
+            | 1L -> "batch × channels × length, or without the batch"
+            | 2L -> "batch × channels × height × width, or without the batch"
+            | _ -> "batch × channels × depth × height × width, or without the batch"
+
+        [
+            if channels < 0L || n > 0L && channels > 1L then
+                TensorNetError.Shape("The input", Check.shapeOf x, form)
+            elif x.shape[int channels] <> g.InChannels then
+                TensorNetError.Shape("The input", Check.shapeOf x, $"{g.InChannels} channels along axis {channels}")
+            else
+                for i in 0 .. int n - 1 do
+                    let axis = int channels + 1 + i
+                    let least, why = least g i
+
+                    if x.shape[axis] < least then
+                        TensorNetError.Shape("The input", Check.shapeOf x, $"at least {least} along axis {axis}: {why}")
+            if x.dtype <> dtype then
+                TensorNetError.DType("The input", string x.dtype, string dtype)
+        ]

@@ -1,0 +1,37 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// The class of a geometry's layer, made of tensors that it owns.
+[<RequireQualifiedAccess>]
+module internal LayerMaking =
+    let private construct (plan: ConvPlan) cores bias trainable : FactorizedLayer =
+        match plan.Geometry.Kernel.Length, plan.Geometry.Transposed with
+        | 0, _ -> new FactorizedLinear(plan, cores, bias, trainable)
+        | 1, false -> new FactorizedConv1d(plan, cores, bias, trainable)
+        | 1, true -> new FactorizedConvTranspose1d(plan, cores, bias, trainable)
+        | 2, false -> new FactorizedConv2d(plan, cores, bias, trainable)
+        | 2, true -> new FactorizedConvTranspose2d(plan, cores, bias, trainable)
+        | _ -> new FactorizedConv3d(plan, cores, bias, trainable)
+
+    /// Errors of a name that a parameter of a layer cannot have.
+    let private names (spec: Spec) =
+        [
+            if spec.Cores |> List.exists (fun core -> core.Name = "bias") then
+                TensorNetError.Unsupported("core name", "bias", "any other: the layer's bias is called so")
+        ]
+
+    /// How a network is applied, or why it cannot be a layer of the geometry.
+    let planned lowering geometry (spec: Spec) =
+        match ConvGeometry.check geometry @ names spec with
+        | [] -> Convolution.plan lowering geometry spec
+        | errors -> Error errors
+
+    /// The layer, of copies.
+    let made (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (network: Network) (bias: Tensor option) trainable =
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+
+        let own (tensor: Tensor) = tensor.detach().``to``(dtype, device, copy = true).contiguous() |> scope.MoveToOuter
+
+        construct plan [ for core in network.Cores -> own core ] (Option.map own bias) trainable
