@@ -47,6 +47,20 @@ public static class FrontTests
             Expect.True(stable.RelativeError <= 0.5 * (1 + 1e-9), $"{stable}");
             Expect.True(stable.Sensitivity <= fit.Sensitivity * (1 + 1e-9), $"{stable} against {fit}");
         })),
+        TestCase("every way to start finds a network of the ranks that a target has, with and without extrapolation", () =>
+        {
+            using var scope = NewDisposeScope();
+            using var network = TensorNetwork.Random(TensorNetwork.Of(Formats.Tucker2(2, 3), 24, 20, 28), 3, ScalarType.Float64);
+            var k = TensorNetwork.Reconstruct(network);
+            foreach (var svd in new[] { null, SvdStarts.Sequential, SvdStarts.Randomised(3, 1), SvdStarts.Randomised(3, 1, sequential: true) })
+            {
+                foreach (var depth in new[] { 0, 4 })
+                {
+                    using var fit = TensorNetwork.Factorize(k, Formats.Tucker2(2, 3), Options with { Svd = svd, ExtrapolationDepth = depth });
+                    Expect.True(fit.RelativeError <= 1e-9, $"{svd}, {depth}: {fit}");
+                }
+            }
+        }),
         TestCase("several starts: the best is kept", () =>
         {
             using var scope = NewDisposeScope();
@@ -100,6 +114,8 @@ public static class FrontTests
             Expect.Throws<TensorNetException>(() => TensorNetwork.LeastError(k, fit.Network, double.NaN));
             Expect.Throws<TensorNetException>(() => TensorNetwork.FactorizeToBound(k, Families.Tucker, ErrorBounds.Relative(0)));
             Expect.Throws<TensorNetException>(() => TensorNetwork.Factorize(k, Formats.Cp(2), new FitOptions(Starts: 0)));
+            Expect.Throws<TensorNetException>(() => TensorNetwork.Factorize(k, Formats.Cp(2), new FitOptions(ExtrapolationDepth: 1)));
+            Expect.Throws<TensorNetException>(() => TensorNetwork.Factorize(k, Formats.Cp(2), new FitOptions(Svd: SvdStarts.Randomised(1))));
             Expect.Throws<TensorNetException>(() => TensorNetwork.CorrectBest(k, [], ErrorBounds.Relative(0.5)));
         }),
     ]);
@@ -126,6 +142,33 @@ public static class FrontTests
 
             Expect.Equal(0L, NativeTensors.Count - before);
         })),
+        TestCase("none is left by sketches, sequential starts, extrapolation and cancelled searches", () =>
+        {
+            using var generator = new Generator(7);
+            using var k = randn([24, 20, 24], dtype: ScalarType.Float64, generator: generator);
+            using var small = Kernel(6);
+            using var source = new CancellationTokenSource();
+            source.Cancel();
+            void Run()
+            {
+                var options = Options with { MaxSweeps = 8, ExtrapolationDepth = 4, Svd = SvdStarts.Randomised(2, 0, sequential: true) };
+                using var cp = TensorNetwork.Factorize(k, Formats.Cp(2), options);
+                using var tucker = TensorNetwork.Factorize(k, Formats.Tucker2(2, 2), options);
+                foreach (var (_, family) in AllFamilies)
+                {
+                    using var cancelled = TensorNetwork.FactorizeToBound(small, family, ErrorBounds.Relative(0.6), options with { Cancellation = source.Token });
+                }
+            }
+
+            Run();
+            var before = NativeTensors.Count;
+            for (var i = 0; i < 3; i++)
+            {
+                Run();
+            }
+
+            Expect.Equal(0L, NativeTensors.Count - before);
+        }),
     ]));
 
     /// <summary>All tests of this file.</summary>
