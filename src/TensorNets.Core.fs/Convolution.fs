@@ -26,7 +26,16 @@ type internal Method =
     | Windows of Plan
     | Rebuild
 
-type internal Choice = { Lowering: Lowering; Method: Method; Seconds: float; Flops: float }
+[<NoEquality; NoComparison>]
+type internal Choice =
+    {
+        Lowering: Lowering
+        Method: Method
+        Seconds: float
+        Flops: float
+        /// Kept weights, cores by name, bias, input; worked out when it is first run.
+        Run: Lazy<(WeightCache option -> (string -> Tensor) -> (Tensor | null) -> Tensor -> Tensor)>
+    }
 
 /// A kernel network prepared for inputs; choices are kept by the size of the input.
 type internal ConvPlan =
@@ -37,8 +46,10 @@ type internal ConvPlan =
         Lowering: Lowering
         /// The kernel with its axes in the order of a dense weight.
         Reconstruct: Plan
-        /// By the input's shape, the number of threads, whether a rebuilt weight is kept, and whether it was measured.
-        Choices: ConcurrentDictionary<int64 list * int * bool * bool, Choice>
+        /// By the input's images and size, the number of threads, and whether a rebuilt weight is kept and it was measured.
+        Choices: ConcurrentDictionary<struct (int64 * int64 * int64 * int64 * int * int), Choice>
+        /// The least size of an input.
+        Least: int64[]
     }
 
 /// <summary>A kernel network applied to an input: the same as the dense layer with the reconstructed kernel.</summary>
@@ -53,10 +64,22 @@ module Convolution =
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
         kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()
 
+    /// The dense weight, contiguous. Differentiable.
+    let internal weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
+        let kernel = Contraction.runMany [ plan.Reconstruct ] dtype device lookup |> List.exactlyOne
+
+        kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
+
     let private staged (plan: ConvPlan) (kept: bool) (images: int64) (size: int64 list) : Choice option =
         Stages.plan kept plan.Geometry plan.Roles plan.Spec images size
         |> Option.map (fun (stages, seconds, flops) ->
-            { Lowering = Lowering.Staged; Method = Method.Stages stages; Seconds = seconds; Flops = flops })
+            {
+                Lowering = Lowering.Staged
+                Method = Method.Stages stages
+                Seconds = seconds
+                Flops = flops
+                Run = lazy (Engine.staged plan.Geometry plan.Roles plan.Spec stages images size)
+            })
 
     let private windowed (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
         let contraction = Windows.plan plan.Geometry plan.Roles plan.Spec images size
@@ -66,6 +89,7 @@ module Convolution =
             Method = Method.Windows contraction
             Seconds = Cost.contraction contraction
             Flops = contraction.Flops
+            Run = lazy (fun _ lookup bias x -> Windows.run plan.Geometry plan.Roles plan.Spec contraction lookup bias x)
         }
 
     /// The dense way; of a weight that is kept, the seconds are those of the runs after the first.
@@ -78,6 +102,20 @@ module Convolution =
             float (g.InChannels / g.Groups), float (g.OutChannels / g.Groups), float (ConvGeometry.positions g)
 
         let applied = if g.Transposed then inside else outside
+        let names = [| for core in plan.Spec.Cores -> core.Name |]
+
+        let run () =
+            let apply = Engine.dense g images size
+
+            fun (cache: WeightCache option) (lookup: string -> Tensor) bias (x: Tensor) ->
+                let rebuild () = weight plan x.dtype x.device lookup
+
+                let weight =
+                    match cache with
+                    | Some cache -> cache.Take("dense", Array.map lookup names, rebuild)
+                    | None -> rebuild ()
+
+                apply weight bias x
 
         {
             Lowering = Lowering.Dense
@@ -89,6 +127,7 @@ module Convolution =
                      Cost.contraction plan.Reconstruct + Cost.copy (float g.Groups * s * t * k))
                 + Cost.convolution (float g.Groups) s t k inside outside applied
             Flops = (if kept then 0.0 else plan.Reconstruct.Flops) + 2.0 * applied * float g.Groups * s * t * k
+            Run = lazy (run ())
         }
 
     let private candidates plan kept images size : Choice list =
@@ -114,6 +153,7 @@ module Convolution =
                     Lowering = defaultArg lowering Lowering.Cheapest
                     Reconstruct = Plan.straight Order.Auto (Spec.make spec.Dims spec.Cores (Roles.weight geometry roles))
                     Choices = ConcurrentDictionary()
+                    Least = LayerInput.least geometry
                 }
 
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
@@ -130,42 +170,21 @@ module Convolution =
                     ]
             | _ -> Ok made)
 
-    /// The dense weight, contiguous. Differentiable.
-    let internal weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
-        let kernel = Contraction.runMany [ plan.Reconstruct ] dtype device lookup |> List.exactlyOne
-
-        kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
-
-    let private execute plan (cache: WeightCache option) (choice: Choice) lookup bias (x: Tensor) =
-        let g = plan.Geometry
-        let rebuild () = weight plan x.dtype x.device lookup
-
-        match choice.Method with
-        | Method.Stages stages -> Engine.staged g plan.Roles plan.Spec stages cache lookup bias x
-        | Method.Windows contraction -> Windows.run g plan.Roles plan.Spec contraction lookup bias x
-        | Method.Rebuild ->
-            let weight =
-                match cache with
-                | Some cache -> cache.Take("dense", [ for core in plan.Spec.Cores -> lookup core.Name ], rebuild)
-                | None -> rebuild ()
-
-            Engine.dense g weight bias x
-
     /// The least time of a few runs, after one to warm up.
-    let private measure plan cache lookup bias (x: Tensor) (choice: Choice) =
+    let private measure cache lookup bias (x: Tensor) (choice: Choice) =
         use _ = torch.no_grad ()
 
         let once () =
             use _ = torch.NewDisposeScope()
             let from = Stopwatch.GetTimestamp()
-            execute plan cache choice lookup bias x |> ignore
+            choice.Run.Value cache lookup bias x |> ignore
             Stopwatch.GetElapsedTime(from).TotalSeconds
 
         once () |> ignore
         Seq.init 5 (fun _ -> once ()) |> Seq.min
 
-    let private choose (plan: ConvPlan) (kept: bool) (shape: int64 list) (measured: (Choice -> float) option) : Choice =
-        let images, size = shape.Head, List.skip 2 shape
+    let private choose (plan: ConvPlan) (kept: bool) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
+        let images, size = shape[0], List.ofArray shape[2..]
 
         match plan.Lowering, measured with
         | Lowering.Staged, _ -> (staged plan kept images size).Value
@@ -175,8 +194,10 @@ module Convolution =
         | _ -> cheapest plan kept images size
 
     /// How a network is applied to an input of a shape: images, channels, spatial dimensions. `kept`: a rebuilt weight is kept, as while no gradient is needed.
-    let internal choiceFor (plan: ConvPlan) (kept: bool) (shape: int64 list) (measured: (Choice -> float) option) : Choice =
-        let key = shape, torch.get_num_threads (), kept, Option.isSome measured
+    let internal choiceFor (plan: ConvPlan) (kept: bool) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
+        let along i = if i < shape.Length then shape[i] else 0L
+        let kind = (if kept then 1 else 0) + (if measured.IsSome then 2 else 0)
+        let key = struct (shape[0], along 2, along 3, along 4, torch.get_num_threads (), kind)
 
         match plan.Choices.TryGetValue key with
         | true, choice -> choice
@@ -184,7 +205,7 @@ module Convolution =
 
     /// Multiplications and additions for one image of the given spatial size, without bias.
     let internal flops (plan: ConvPlan) (size: int64 list) : float =
-        (choiceFor plan false (1L :: plan.Geometry.InChannels :: size) None).Flops
+        (choiceFor plan false [| yield 1L; yield plan.Geometry.InChannels; yield! size |] None).Flops
 
     /// Whether a network can be applied stage by stage to a convolution of a geometry.
     let canStage (geometry: ConvGeometry) (spec: Spec) =
@@ -192,24 +213,32 @@ module Convolution =
         | Ok _ -> true
         | Error _ -> false
 
-    /// The layer. A cache is given where no core needs a gradient.
-    let internal apply (plan: ConvPlan) (cache: WeightCache option) (lookup: string -> Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
+    /// The layer, of an input of the shape given. A cache is given where no core needs a gradient.
+    let internal apply
+        (plan: ConvPlan)
+        (cache: WeightCache option)
+        (lookup: string -> Tensor)
+        (bias: Tensor | null)
+        (x: Tensor)
+        (shape: int64[])
+        : Tensor =
         use scope = torch.NewDisposeScope()
-        let g = plan.Geometry
-        let n = int64 g.Kernel.Length
-        let lead = x.shape[.. int (x.dim () - n - 2L)]
+        let n = plan.Least.Length
+        let channels = plan.Geometry.InChannels
+        let lead = shape.Length - n - 1
+
+        let run (input: Tensor) (shape: int64[]) =
+            let measured = if plan.Lowering.IsMeasured then Some(measure cache lookup bias input) else None
+            (choiceFor plan cache.IsSome shape measured).Run.Value cache lookup bias input
+
         // A linear layer takes any number of axes in front, a convolution one or none.
-        let input =
-            if n = 0L then x.reshape (-1L, g.InChannels)
-            elif lead.Length = 0 then x.unsqueeze 0L
-            else x
+        (if lead = 1 then
+             run x shape
+         elif n = 0 then
+             let rows = Array.fold (*) 1L shape[.. lead - 1]
 
-        let measured = if plan.Lowering.IsMeasured then Some(measure plan cache lookup bias input) else None
-
-        let choice = choiceFor plan cache.IsSome (Check.shapeOf input) measured
-        let y = execute plan cache choice lookup bias input
-
-        (if n = 0L then y.reshape (Array.append lead [| g.OutChannels |])
-         elif lead.Length = 0 then y.squeeze 0L
-         else y)
+             (run (x.reshape (rows, channels)) [| rows; channels |])
+                 .reshape(Array.append shape[.. lead - 1] [| plan.Geometry.OutChannels |])
+         else
+             (run (x.unsqueeze 0L) (Array.append [| 1L |] shape)).squeeze 0L)
         |> scope.MoveToOuter

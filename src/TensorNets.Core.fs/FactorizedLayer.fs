@@ -20,6 +20,10 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let sensitivity' = lazy Sensitivity.plan spec'
     let hasBias' = bias'.IsSome
     let weight' = WeightCache()
+    let kept' = Some weight'
+    let names' = [| for core in spec'.Cores -> core.Name |]
+    let first' = names'[0]
+    let lookup' (name: string) : Tensor = nonNull (this.get_parameter (Spec.original name))
     let mutable norm' = Norm.Frobenius
     let mutable whitening': (Whitening * SensitivityPlan) option = None
 
@@ -52,8 +56,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     /// Whether the cores' gradients are recorded.
     member private this.Records =
-        torch.is_grad_enabled ()
-        && spec'.Cores |> List.exists (fun core -> (this.Parameter core.Name).requires_grad)
+        torch.is_grad_enabled () && names' |> Array.exists (fun name -> (this.Parameter name).requires_grad)
 
     member internal _.Plan = plan'
 
@@ -88,7 +91,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         if shape.Length <> geometry'.Kernel.Length + 2 then
             invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
 
-        (Convolution.choiceFor plan' (not this.Records) (List.ofArray shape) None).Lowering
+        (Convolution.choiceFor plan' (not this.Records) shape None).Lowering
 
     /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorised, Frobenius unless told otherwise. It is no part of the state dict.
     member _.Norm = norm'
@@ -248,19 +251,20 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         dense
 
     override this.forward(x: Tensor) : Tensor =
-        let first = this.Lookup spec'.Cores.Head.Name
+        let dtype = (this.Parameter first').dtype
+        let shape = x.shape
 
-        match LayerInput.errors geometry' first.dtype x with
-        | [] ->
+        if LayerInput.fits geometry' plan'.Least shape && x.dtype = dtype then
             let cache =
                 if this.Records then
                     weight'.Drop()
                     None
                 else
-                    Some weight'
+                    kept'
 
-            Convolution.apply plan' cache this.Lookup this.Bias x
-        | errors -> raise (TensorNetException(List.toArray errors))
+            Convolution.apply plan' cache lookup' this.Bias x shape
+        else
+            raise (TensorNetException(List.toArray (LayerInput.errors geometry' dtype x)))
 
     /// As TorchSharp's own. In training mode no dense weight is kept.
     override _.train([<Optional; DefaultParameterValue(true)>] on: bool) =

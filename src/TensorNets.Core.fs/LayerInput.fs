@@ -6,7 +6,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal LayerInput =
     /// The least size of an input along a spatial dimension, and why.
-    let private least (g: ConvGeometry) (i: int) : int64 * string =
+    let private leastAlong (g: ConvGeometry) (i: int) : int64 * string =
         let struct (before, after) = g.Padding[i]
         let reach = g.Dilation[i] * (g.Kernel[i] - 1L)
         let pad = max before after
@@ -24,6 +24,22 @@ module internal LayerInput =
         | PaddingModes.Circular when pad > forKernel -> pad, $"wrapping {pad} around"
         | _ when g.Transposed -> forKernel, $"cutting off {before + after}"
         | _ -> forKernel, $"a kernel that reaches over {reach + 1L} with {before + after} added"
+
+    /// The least size of an input.
+    let least (g: ConvGeometry) : int64[] = [| for i in 0 .. g.Kernel.Length - 1 -> fst (leastAlong g i) |]
+
+    /// Whether there are no errors.
+    let fits (g: ConvGeometry) (least: int64[]) (shape: int64[]) : bool =
+        let n = least.Length
+        let channels = shape.Length - n - 1
+        let mutable fit = channels >= 0 && (n = 0 || channels <= 1) && shape[channels] = g.InChannels
+        let mutable i = 0
+
+        while fit && i < n do
+            fit <- shape[channels + 1 + i] >= least[i]
+            i <- i + 1
+
+        fit
 
     /// Everything: rank, channels, sizes, dtype.
     let errors (g: ConvGeometry) (dtype: torch.ScalarType) (x: Tensor) : TensorNetError list =
@@ -45,7 +61,7 @@ module internal LayerInput =
             else
                 for i in 0 .. int n - 1 do
                     let axis = int channels + 1 + i
-                    let least, why = least g i
+                    let least, why = leastAlong g i
 
                     if x.shape[axis] < least then
                         TensorNetError.Shape("The input", Check.shapeOf x, $"at least {least} along axis {axis}: {why}")

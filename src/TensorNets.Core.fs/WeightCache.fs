@@ -5,7 +5,7 @@ open System.Collections.Generic
 open TorchSharp
 
 /// A weight and copies of the cores that it was made from.
-type private KeptWeight = { Cores: Tensor list; Weight: Tensor; Inference: bool }
+type private KeptWeight = { Cores: Tensor[]; Weight: Tensor; Inference: bool }
 
 /// <summary>Weights of a layer whose cores need no gradient, as they are applied; each is made anew when a core of it has changed.</summary>
 /// <remarks>TorchSharp does not show the version counters of tensors, so cores are held against copies of them, bit for bit, at every use: p entries are
@@ -15,7 +15,9 @@ type internal WeightCache() =
     let kept = Dictionary<string, KeptWeight>()
 
     let free (k: KeptWeight) =
-        for tensor in k.Weight :: k.Cores do
+        k.Weight.Dispose()
+
+        for tensor in k.Cores do
             tensor.Dispose()
 
     let drop () =
@@ -38,10 +40,10 @@ type internal WeightCache() =
             a.shape = b.shape && a.eq(b).all().truth()
 
     // Tensors made in inference mode cannot take part in what records gradients.
-    let fits (cores: Tensor list) (k: KeptWeight) = k.Inference = torch.is_inference_mode_enabled () && List.forall2 same cores k.Cores
+    let fits (cores: Tensor[]) (k: KeptWeight) = k.Inference = torch.is_inference_mode_enabled () && Array.forall2 same cores k.Cores
 
     /// The weight of a key, made of the cores given if need be: a handle that the caller's scope owns. Layers may be applied on several threads at once.
-    member _.Take(key: string, cores: Tensor list, make: unit -> Tensor) : Tensor =
+    member _.Take(key: string, cores: Tensor[], make: unit -> Tensor) : Tensor =
         lock kept (fun () ->
             match kept.TryGetValue key with
             | true, k when fits cores k -> k.Weight.alias ()
@@ -55,7 +57,7 @@ type internal WeightCache() =
 
                 kept[key] <-
                     {
-                        Cores = [ for core in cores -> scope.Detach(core.detach().clone()) ]
+                        Cores = [| for core in cores -> scope.Detach(core.detach().clone()) |]
                         Weight = scope.Detach(weight.detach ())
                         Inference = torch.is_inference_mode_enabled ()
                     }

@@ -148,7 +148,8 @@ let private counted =
                     if lowering = Lowering.Dense then
                         Expect.equal kept 4L "the weight and a copy of each core"
                     else
-                        Expect.isGreaterThan kept 3L "weights and copies of cores"
+                        // Stages that read a core as it lies keep nothing.
+                        Expect.isGreaterThan kept 1L "a weight and a copy of its core"
 
                     for _ in 1..100 do
                         run ()
