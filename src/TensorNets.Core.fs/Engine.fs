@@ -27,20 +27,19 @@ module internal Engine =
         | Some pad, padding -> pad x, padding
         | None, padding -> x, padding
 
-    /// Below this many multiplications a plain matrix product is faster than the convolution engine's start.
-    let private small = 4_000_000L
+    /// Up to so many multiplications a plain matrix product is faster than the convolution engine's start: of several images, and of one, for which the
+    /// vectorised code with a bias measures up to ten times slower.
+    let private small (images: int64) = if images = 1L then 8_000_000L else 4_000_000L
 
     /// A convolution over the spatial dimensions given, of groups, with everything but its tensors worked out: the others are left as they are.
     /// `thin`: the engine passes float32 1×1 convolutions of few images on to plain matrix products when it has one thread. A dilation, which a kernel of
-    /// one position does not feel, keeps them in the vectorised code; measured up to twice as fast. `lone`: but of one small image with a bias, which it
-    /// takes to code that measures up to ten times slower.
+    /// one position does not feel, keeps them in the vectorised code; measured up to twice as fast.
     let private convolution
         (g: ConvGeometry)
         (dims: int list)
         (padding: int64 list)
         (groups: int64)
         (thin: bool)
-        (lone: bool)
         : Tensor -> (Tensor | null) -> Tensor -> Tensor =
         let n = g.Kernel.Length
 
@@ -96,10 +95,7 @@ module internal Engine =
             | false, _ ->
                 fun w bias x ->
                     let dilation =
-                        if thin && (isNull bias || not lone) && x.dtype = torch.float32 && x.device_type = DeviceType.CPU then
-                            thinned
-                        else
-                            dilation
+                        if thin && x.dtype = torch.float32 && x.device_type = DeviceType.CPU then thinned else dilation
 
                     torch.nn.functional.conv2d (
                         x,
@@ -132,14 +128,11 @@ module internal Engine =
 
     let private product (values: int64 seq) = Seq.fold (*) 1L values
 
-    /// From this many positions on, stages keep the channels of a position side by side in memory (measured: 56×56 gains, 14×14 loses).
-    let private wide = 1024L
-
     /// Whether a convolution is to be kept in the vectorised code, were it one of float32.
     let private thin (g: ConvGeometry) (dims: int list) (images: int64) (inside: int64) (fresh: int64) =
         g.Kernel.Length = 2
         && dims |> List.forall (fun i -> g.Kernel[i] = 1L)
-        && images * inside * fresh > small
+        && images * inside * fresh > small images
 
     /// The layer with a dense weight, for images of a size: weight, bias, input.
     let dense (g: ConvGeometry) (images: int64) (size: int64 list) : Tensor -> (Tensor | null) -> Tensor -> Tensor =
@@ -149,7 +142,7 @@ module internal Engine =
             let dims = [ 0 .. g.Kernel.Length - 1 ]
             let pad, padding = padder g
             let thin = thin g dims images (g.InChannels * product size) g.OutChannels
-            let convolve = convolution g dims padding g.Groups thin (images = 1L && product size < wide)
+            let convolve = convolution g dims padding g.Groups thin
 
             let shape =
                 if g.Transposed then
@@ -162,6 +155,9 @@ module internal Engine =
             match pad with
             | None -> fun weight bias x -> convolve (shaped weight) bias x
             | Some pad -> fun weight bias x -> convolve (shaped weight) bias (pad x)
+
+    /// From this many positions on, stages keep the channels of a position side by side in memory (measured: 56×56 gains, 14×14 loses).
+    let private wide = 1024L
 
     let private channelsLast (x: Tensor) : Tensor =
         if x.dtype = torch.float32 then
@@ -451,7 +447,7 @@ module internal Engine =
                             | None -> fun _ _ x -> x
                         Weight = weight
                         WeightKey = if one && isView then None else Some("weight;" + stage.Key)
-                        Convolve = convolution g stage.Dims padding groups thin (images = 1L && product before < wide)
+                        Convolve = convolution g stage.Dims padding groups thin
                     }
             |]
 
