@@ -40,10 +40,11 @@ module internal Environment =
 
     let private onesCore (axis: Axis) = { Name = "~" + axis.Name; Axes = [ axis ] }
 
-    /// Groups of cores that share axes, directly or through one another.
-    let private components (cores: Core list) =
-        let touches (a: Core) (group: Core list) =
-            group |> List.exists (fun b -> a.Axes |> List.exists (fun axis -> List.contains axis b.Axes))
+    /// Groups of cores that share axes, directly or through one another. An axis of dimension 1 ties nothing together: a ring closed by one is a train.
+    let private components (spec: Spec) (cores: Core list) =
+        let ties (b: Core) axis = Spec.dim axis spec > 1 && List.contains axis b.Axes
+
+        let touches (a: Core) (group: Core list) = group |> List.exists (fun b -> a.Axes |> List.exists (ties b))
 
         (([]: Core list list), cores)
         ||> List.fold (fun groups core ->
@@ -54,10 +55,13 @@ module internal Environment =
         axes
         |> List.collect (fun axis -> [ axis, Spec.dim axis spec; Axis.primed axis, Spec.dim axis spec ])
 
-    let private branch (spec: Spec) (core: Core) (batch: Axis list) (group: Core list) : Branch =
+    /// The branch of a group, with the columns that no branch before it has: one of dimension 1 may be carried by several.
+    let private branch (spec: Spec) (core: Core) (batch: Axis list) (taken: Axis list) (group: Core list) : Branch =
         let inGroup axis = group |> List.exists (fun other -> List.contains axis other.Axes)
 
-        let columns = core.Axes |> List.filter (fun axis -> inGroup axis && not (Spec.isOpen axis spec))
+        let columns =
+            core.Axes
+            |> List.filter (fun axis -> inGroup axis && not (Spec.isOpen axis spec) && not (List.contains axis taken))
 
         let output = batch @ columns @ List.map Axis.primed columns
         let opened = Set.ofList spec.Output
@@ -105,11 +109,16 @@ module internal Environment =
         let rest = Spec.without core.Name spec
 
         let groups =
-            if batch.IsEmpty then components rest
+            if batch.IsEmpty then components spec rest
             elif rest.IsEmpty then []
             else [ rest ]
 
-        let branches = groups |> List.map (branch spec core batch)
+        let branches =
+            ([], groups)
+            ||> List.fold (fun branches group ->
+                let taken = branches |> List.collect _.Columns
+                branches @ [ branch spec core batch taken group ])
+
         let columns = branches |> List.collect _.Columns
 
         let target =

@@ -47,6 +47,31 @@ let private invariance =
 
                     bothCorrected (Correction.epc (sweeps 5) bound k first) (Correction.epc (sweeps 5) bound kTurned turned) (fun a b ->
                         near 1e-4 b.Sensitivity a.Sensitivity "S"))
+            testCase "a ring closed by a bond of dimension 1 goes the way of the train that it is" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let named format = Format.spec [ 6; 5; 7 ] format |> Result.defaultWith (failwithf "%A")
+                let ring, train = named (Format.TensorChain [ 1; 3; 4 ]), named (Format.TensorTrain [ 3; 4 ])
+                let first = randomNetwork 1 ring
+
+                let cut =
+                    networkOf
+                        train
+                        (List.map2
+                            (fun (core: torch.Tensor) shape -> core.reshape (Array.ofList shape))
+                            (List.ofSeq first.Cores)
+                            [ [ 6L; 3L ]; [ 3L; 5L; 4L ]; [ 4L; 7L ] ])
+
+                close 1e-12 (Contraction.reconstruct cut) (Contraction.reconstruct first) "T"
+                Expect.equal (Environment.block ring ring.Cores[1]).Branches.Length 2 "branches of the middle core"
+                let k = noise 2 [ 6L; 5L; 7L ]
+                let a, b = Als.run (sweeps 5) k first |> ok, Als.run (sweeps 5) k cut |> ok
+                near 1e-9 a.Error b.Error "error"
+                let bound = ErrorBound.Absolute(1.1 * b.Error)
+
+                let a, b =
+                    Correction.epc (sweeps 300) bound k a.Network |> ok, Correction.epc (sweeps 300) bound k b.Network |> ok
+
+                near 1e-6 a.Sensitivity b.Sensitivity "S")
             costlyLaw "S of (cK, cδ) is c^(2 - 2/N) that of (K, δ)" (fun (case: FormatCase) ->
                 let k = noisy case
                 let first = startOf case k
