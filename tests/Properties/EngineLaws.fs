@@ -40,7 +40,9 @@ let private invariance =
                 let turned = NetworkRewrite.permute (order |> List.map (fun i -> case.Spec.Output[i])) first |> ok
                 let kTurned = k.permute([| for i in order -> int64 i |]).contiguous()
                 let a, b = Als.run (sweeps 5) k first |> ok, Als.run (sweeps 5) kTurned turned |> ok
-                near 1e-6 (b.Error + 1e-7) (a.Error + 1e-7) "error"
+                // Of an exact fit both errors are rounding: the root of what a squared norm loses, 1e-8 of the target.
+                let floor = 1e-2 * k.norm().number()
+                near 1e-6 (b.Error + floor) (a.Error + floor) "error"
 
                 if a.RelativeError > 1e-3 && a.RelativeError < 0.8 then
                     let bound = ErrorBound.Relative(1.2 * a.RelativeError)
@@ -76,8 +78,9 @@ let private invariance =
                 let k = noisy case
                 let first = startOf case k
                 let n = float case.Spec.Cores.Length
-                let c = Math.Pow(10.0, float (case.Seed % 9 - 4))
-                let share = Num.tensor (Math.Pow(c, 1.0 / n))
+                // Powers of two scale without rounding, which sweeps from an ill-conditioned start would amplify.
+                let factor = Math.Pow(2.0, float (case.Seed % 9 - 4))
+                let c, share = Math.Pow(factor, n), Num.tensor factor
                 let scaled = networkOf case.Spec [ for core in first.Cores -> core.mul share ]
                 let bound = ErrorBound.Relative 0.7
 
@@ -86,7 +89,8 @@ let private invariance =
                     (Correction.epc (sweeps 5) bound (k.mul (Num.tensor c)) scaled)
                     (fun a b ->
                         if a.Error > 1e-3 * k.norm().number() then
-                            near 1e-4 b.Sensitivity (a.Sensitivity * Math.Pow(c, 2.0 - 2.0 / n)) "S"))
+                            // Sweeps cut short amplify what rounding is left.
+                            near 1e-3 b.Sensitivity (a.Sensitivity * Math.Pow(c, 2.0 - 2.0 / n)) "S"))
             costlyLaw "float32 gives the rounded cores of the same numbers in float64" (fun (case: FormatCase) ->
                 let single = (noisy case).``to`` torch.float32
                 let options = { Factorize.defaults with Sweeps = sweeps 5; Seed = uint64 case.Seed }
