@@ -69,7 +69,7 @@ let private sweeps (given: KernelTable.Given) (bound: float) (count: int) : floa
     let mutable s = nan
 
     for _ in 1..count do
-        s <- snd (Correction.sweep work)
+        s <- snd (Sweeping.once work)
 
     let time = processor () - from
 

@@ -48,7 +48,7 @@ let private speed () =
 
     let rounds = 15
 
-    let balance (case: Correction.Sweeping) =
+    let balance (case: Sweeping) =
         let copies = case.Cores |> Array.map _.clone()
 
         fun () ->
@@ -68,9 +68,9 @@ let private speed () =
                 squareRun
                 tallRun
                 fun () -> FactoriseCases.als alsCp |> ignore
-                fun () -> Correction.sweep epcCp |> ignore
+                fun () -> Sweeping.once epcCp |> ignore
                 fun () -> FactoriseCases.als alsTucker |> ignore
-                fun () -> Correction.sweep epcTucker |> ignore
+                fun () -> Sweeping.once epcTucker |> ignore
                 balance balanceTucker
                 balance balanceChain
                 fun () -> FactoriseCases.error alsCp |> ignore
@@ -127,16 +127,16 @@ let private peak (act: unit -> unit) =
     status "VmHWM" - before
 
 /// S, ‖K − T‖² and their gradients at a point.
-let private gradients (case: Correction.Sweeping) =
+let private gradients (case: Sweeping) =
     use _ = torch.NewDisposeScope()
     let land = Landscape.make case.Full.Spec case.Target case.Bound
-    Landscape.at land (Landscape.flat case.Cores) |> ignore
+    Landscape.at land (Point.ofCores case.Cores) |> ignore
 
 /// One step of truncated Newton from a point.
-let private searchStep (case: Correction.Sweeping) =
+let private searchStep (case: Sweeping) =
     use _ = torch.NewDisposeScope()
     let land = Landscape.make case.Full.Spec case.Target case.Bound
-    Newton.search land case.Bound None 1e-7 (fun _ -> false) (Landscape.flat case.Cores) |> ignore
+    Newton.search land case.Bound None 1e-7 (fun _ -> false) (Point.ofCores case.Cores) |> ignore
 
 let private memory () =
     // Code is compiled and libraries are loaded by small cases of the same kinds.
@@ -146,7 +146,7 @@ let private memory () =
         for _ in 1..3 do
             FactoriseCases.als case |> ignore
 
-        Correction.sweep { case with Bound = FactoriseCases.error case * 1.001 } |> ignore
+        Sweeping.once { case with Bound = FactoriseCases.error case * 1.001 } |> ignore
 
     let kernel = 8.0 * entries shape
 
@@ -170,9 +170,9 @@ let private memory () =
         [
             row "ALS sweep, CP 200" cp (fun case -> FactoriseCases.als case |> ignore)
             row "ALS sweep, Tucker-2 (64,64)" tucker2 (fun case -> FactoriseCases.als case |> ignore)
-            row "EPC block sweep, Tucker-2 (64,64)" tucker2 (fun case -> Correction.sweep case |> ignore)
+            row "EPC block sweep, Tucker-2 (64,64)" tucker2 (fun case -> Sweeping.once case |> ignore)
             for rank in [ 200; 724 ] do
-                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> Correction.sweep case |> ignore)
+                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> Sweeping.once case |> ignore)
                 row $"S, error and gradients, CP {rank}" (Format.CP rank) gradients
                 row $"a step of the search of all cores, CP {rank}" (Format.CP rank) searchStep
         ]
@@ -198,7 +198,7 @@ let private growth (cases: (int list * int) list) =
             [
                 for als, epc in made do
                     fun () -> FactoriseCases.als als |> ignore
-                    fun () -> Correction.sweep epc |> ignore
+                    fun () -> Sweeping.once epc |> ignore
             ]
 
     let per (shape, rank) ms = 1e9 * ms / (entries shape * float rank)

@@ -101,16 +101,10 @@ module Als =
         =
         use memory = new Anderson(depth)
         use best = new Best(cores)
-        let flat () = torch.cat [| for core in Array.truncate free cores -> core.reshape -1L |]
+        let flat () = Point.ofCores (Array.truncate free cores)
 
-        let put (scope: DisposeScope) (point: Tensor) =
-            let mutable from = 0L
-
-            for i in 0 .. free - 1 do
-                let size = cores[i].numel()
-                Fit.replace scope cores i ((point.narrow (0L, from, size)).reshape(cores[i].shape).clone())
-                from <- from + size
-
+        let put scope point =
+            Point.put scope free cores point
             kept.Clear()
 
         let back () =

@@ -72,8 +72,7 @@ type internal Derivatives(spec: Spec, target: Tensor) =
              let largest = whole :: List.map snd terms |> List.map _.LargestIntermediate |> List.max
              max 1 (int (2.0 * mostEntries / largest)))
 
-    let coresOf (vector: Tensor) : Tensor[] =
-        [| for i in 0 .. shapes.Length - 1 -> (vector.narrow (0L, starts[i], sizes[i])).reshape shapes[i] |]
+    let coresOf (point: Tensor) : Tensor[] = Point.cores shapes point
 
     let lookup cores = Fit.lookup spec cores
 
@@ -120,12 +119,6 @@ type internal Derivatives(spec: Spec, target: Tensor) =
     member _.Device = device
 
     member _.Size = starts[shapes.Length]
-
-    /// The cores as one vector.
-    member _.Flat(cores: Tensor[]) : Tensor = torch.cat [| for core in cores -> core.reshape -1L |]
-
-    /// The cores that a vector holds: views of it.
-    member _.Cores(vector: Tensor) : Tensor[] = coresOf vector
 
     /// T as a vector. The caller's scope owns it, as all that follows.
     member _.Tensor(point: Tensor) : Tensor =

@@ -92,14 +92,14 @@ module internal Joint =
 
         let error () =
             use _ = torch.NewDisposeScope()
-            (work.Residual(work.Flat cores)).norm().number()
+            (work.Residual(Point.ofCores cores)).norm().number()
 
         let mutable multipliers: Tensor option = None
 
         /// One step with rising damping: the new S, or None where none lowers it.
         let attempt (s: float) (damping: float) : (float * float) option =
             use scope = torch.NewDisposeScope()
-            let point = work.Flat cores
+            let point = Point.ofCores cores
             let r, j = work.Residual point, work.Jacobian point
             let slope = work.Slope point
             let h = curvature work multipliers point
@@ -124,7 +124,7 @@ module internal Joint =
 
                     match better with
                     | Some(p, next) ->
-                        work.Cores p |> Array.iteri (fun i core -> Fit.replace scope cores i (core.clone ()))
+                        Point.put scope cores.Length cores p
                         multipliers |> Option.iter _.Dispose()
                         multipliers <- Some(scope.Detach y)
                         Some(next, nu)

@@ -74,15 +74,6 @@ module internal Landscape =
                 ]
         }
 
-    /// The cores as one vector.
-    let flat (cores: Tensor seq) : Tensor = torch.cat [| for core in cores -> core.reshape -1L |]
-
-    /// The cores that a vector holds: views of it.
-    let cores (land: Landscape) (point: Tensor) : Tensor[] =
-        let sizes = land.Shapes |> Array.map (Array.fold (*) 1L)
-        let starts = sizes |> Array.scan (+) 0L
-        [| for i in 0 .. sizes.Length - 1 -> point.narrow(0L, starts[i], sizes[i]).reshape land.Shapes[i] |]
-
     /// A gradient with respect to X as one with respect to the core.
     let private pulled (block: Block) (slope: Tensor) : Tensor =
         // ofX spreads a value over the lone axes; each of their entries has the full slope.
@@ -114,7 +105,7 @@ module internal Landscape =
     /// Everything at a point. The caller's scope owns the tensors.
     let at (land: Landscape) (point: Tensor) : Ground =
         use scope = torch.NewDisposeScope()
-        let all = cores land point
+        let all = Point.cores land.Shapes point
         let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
         let lookup name = all[index[name]]
 
@@ -174,8 +165,8 @@ module internal Landscape =
                 match land.Explicit with
                 | Some _ -> land.Target.minus(explicitly.Head).squared().sum().number()
                 | None -> land.Norm2 - 2.0 * product + square
-            SlopeS = pieces |> List.map (fun (_, s, _, _, _) -> s) |> flat
-            SlopeResidual = pieces |> List.map (fun (_, _, r, _, _) -> r) |> flat
+            SlopeS = pieces |> List.map (fun (_, s, _, _, _) -> s) |> Point.ofCores
+            SlopeResidual = pieces |> List.map (fun (_, _, r, _, _) -> r) |> Point.ofCores
             Matrices = parts |> List.map (fun (_, grams, weights) -> grams, weights)
         }
         |> Ground.toOuter scope
@@ -225,7 +216,7 @@ module internal Landscape =
 
         fun vector ->
             use scope = torch.NewDisposeScope()
-            let parts = cores land vector
+            let parts = Point.cores land.Shapes vector
 
             List.map3
                 (fun (block: Block) solve (part: Tensor) ->
@@ -235,5 +226,5 @@ module internal Landscape =
                 land.Blocks
                 solvers
                 (List.ofArray parts)
-            |> flat
+            |> Point.ofCores
             |> scope.MoveToOuter

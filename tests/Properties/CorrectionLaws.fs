@@ -104,10 +104,10 @@ let private correction =
                     let mutable s = value ()
 
                     for i, block in List.indexed (Environment.blocks spec) do
-                        match Correction.solveBlock full block (Fit.lookup spec cores) k delta delta None with
-                        | Correction.Moved(core, _) -> cores[i] <- core
-                        | Correction.LeastSquares _ -> failtest "the start meets the bound"
-                        | Correction.Kept -> ()
+                        match CorrectionBlock.solve full block (Fit.lookup spec cores) k delta delta None with
+                        | BlockResult.Moved(core, _) -> cores[i] <- core
+                        | BlockResult.LeastSquares _ -> failtest "the start meets the bound"
+                        | BlockResult.Kept -> ()
 
                         let next = value ()
                         Expect.isLessThanOrEqual next (s * (1.0 + 1e-9)) $"S after block {i}"

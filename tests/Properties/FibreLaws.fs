@@ -7,9 +7,11 @@ open TensorNets
 open Generators
 open Golden
 
-let private pointOf (work: Derivatives) (network: Network) = work.Flat(Seq.toArray network.Cores)
+let private pointOf (network: Network) = Point.ofCores network.Cores
 
-let private networkAt (work: Derivatives) (spec: Spec) (point: torch.Tensor) = networkOf spec (work.Cores point |> List.ofArray)
+let private networkAt (spec: Spec) (point: torch.Tensor) =
+    let shapes = [| for core in spec.Cores -> Spec.coreShape core spec |> List.map int64 |> List.toArray |]
+    networkOf spec (Point.cores shapes point |> List.ofArray)
 
 let private targetOf (case: FormatCase) =
     let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
@@ -23,7 +25,7 @@ let private derivatives =
             costlyLaw "the Jacobian is the differential of T" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
                 let work = Derivatives(case.Spec, targetOf case)
-                let point = pointOf work net
+                let point = pointOf net
                 let move = noise (case.Seed + 2) point.shape
                 let h = 1e-5
                 let ahead = work.Tensor(point.plus (move.mul (Num.tensor h)))
@@ -32,13 +34,13 @@ let private derivatives =
             costlyLaw "S is the squared norm of the Jacobian" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
                 let work = Derivatives(case.Spec, targetOf case)
-                let point = pointOf work net
+                let point = pointOf net
                 near 1e-10 (work.Sensitivity point) ((work.Jacobian point).squared().sum().number()) "S")
             costlyLaw "curvature at many points at once is the difference of slopes, one by one" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
                 let target = targetOf case
                 let work = Derivatives(case.Spec, target)
-                let point = pointOf work net
+                let point = pointOf net
                 let y = noise (case.Seed + 3) [ target.numel () ]
                 let directions = noise (case.Seed + 4) [ 5L; work.Size ]
                 let all = work.Curvature(Some y, point, directions)
@@ -66,7 +68,7 @@ let private descent =
                 match Gauge.balance net with
                 | Error _ -> ()
                 | Ok balanced ->
-                    let start = pointOf work net
+                    let start = pointOf net
                     let bound = (work.Residual start).norm().number() * (1.0 + 1e-12)
                     let mutable last = work.Sensitivity start
                     let mutable steps, hasSettled = 0, false
@@ -85,7 +87,7 @@ let private descent =
 
                     // Where T cannot be brought back, steps are refused before S stands still.
                     if steps < 100 && hasSettled then
-                        match Gauge.balance (networkAt work case.Spec found) with
+                        match Gauge.balance (networkAt case.Spec found) with
                         | Ok again -> Expect.isGreaterThan (Sensitivity.value again) (s * (1.0 - 1e-4)) "S by a gauge"
                         | Error _ -> ()
 
@@ -97,7 +99,7 @@ let private descent =
 
                 let net = randomNetwork (abs (seed % 100000)) spec
                 let work = Derivatives(spec, Contraction.reconstruct net)
-                let start = pointOf work net
+                let start = pointOf net
                 let bound = 1e-9 * (work.Tensor start).norm().number()
                 let _, s = Fibre.descend work bound 100 1e-12 (fun _ -> true) start
                 near 1e-6 s (Sensitivity.value (Gauge.balance net |> ok)) "S")
@@ -105,7 +107,7 @@ let private descent =
                 let spec = Format.spec [ 3; 3; 3 ] (Format.CP 6) |> Result.defaultWith (failwithf "%A")
                 let net = randomNetwork 5 spec
                 let work = Derivatives(spec, Contraction.reconstruct net)
-                let start = pointOf work net
+                let start = pointOf net
                 let bound = 1e-8 * (work.Tensor start).norm().number()
                 let search () = Fibre.search work bound 30 1e-8 (fun _ -> true) [ start ]
                 let found, trace = search ()

@@ -109,12 +109,12 @@ let private corrections =
                             let block = Environment.block net.Spec net.Spec.Cores[i]
                             let current = Fit.explicitError full k lookup
 
-                            match Correction.solveBlock full block lookup k delta current None with
-                            | Correction.Moved(core, _)
-                            | Correction.LeastSquares core ->
+                            match CorrectionBlock.solve full block lookup k delta current None with
+                            | BlockResult.Moved(core, _)
+                            | BlockResult.LeastSquares core ->
                                 close 1e-8 core (tensor (step.GetProperty "core")) $"block {i}"
                                 working[i] <- core
-                            | Correction.Kept -> close 1e-8 working[i] (tensor (step.GetProperty "core")) $"block {i} kept"
+                            | BlockResult.Kept -> close 1e-8 working[i] (tensor (step.GetProperty "core")) $"block {i} kept"
 
                         let balanced = Gauge.balance net |> ok
                         let gaugeOnly = number "sens" (e.GetProperty "gauge_only")

@@ -63,8 +63,8 @@ let all =
                 let bound = 1.01 * Fit.explicitError full k lookup
 
                 if bound < norm then
-                    use work = Correction.sweeping case.Spec k bound norm cores
-                    let error, s = Correction.sweep work
+                    use work = Sweeping.make case.Spec k bound norm cores
+                    let error, s = Sweeping.once work
                     near 1e-11 error (Fit.explicitError full k lookup) "error"
                     near 1e-10 s (Sensitivity.value (networkOf case.Spec (List.ofArray cores))) "S"
 

@@ -1,0 +1,219 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// What sweeps of blocks work on.
+[<NoEquality; NoComparison>]
+type internal Sweeping =
+    {
+        Cores: Tensor[]
+        Lookup: string -> Tensor
+        Target: Tensor
+        /// ‖K‖².
+        Norm2: float
+        /// δ.
+        Bound: float
+        Blocks: Block list
+        /// The plan of T.
+        Full: Plan
+        Gauge: Gauge.Bond list
+        Sensitivity: SensitivityPlan
+        /// The multiplier of each block in the last sweep.
+        Lambdas: float option[]
+        Kept: Kept
+    }
+
+    interface IDisposable with
+        member this.Dispose() = (this.Kept :> IDisposable).Dispose()
+
+/// Sweeps of the correction over all cores, and searches for all of them together where sweeps crawl.
+[<RequireQualifiedAccess>]
+module internal Sweeping =
+    /// The relative error in ‖K − T‖ that counts as meeting the bound.
+    let feasibility = 1e-9
+
+    /// Below this δ/‖K‖ a core is all but determined by the others, so that blocks stand still far from the least S.
+    let jointBelow = 1e-3
+
+    let make (spec: Spec) (target: Tensor) (bound: float) (norm: float) (cores: Tensor[]) : Sweeping =
+        let blocks = Environment.blocks spec
+
+        {
+            Cores = cores
+            Lookup = Fit.lookup spec cores
+            Target = target
+            Norm2 = norm * norm
+            Bound = bound
+            Blocks = blocks
+            Full = Plan.make Order.Auto spec
+            Gauge = Gauge.bonds spec
+            Sensitivity = Sensitivity.plan spec
+            Lambdas = Array.create cores.Length None
+            Kept = Environment.keeping blocks
+        }
+
+    /// One sweep in place: every block, then one cycle of the gauge. The error and S after it; NaN where a block is not finite.
+    let once (work: Sweeping) : float * float =
+        use scope = torch.NewDisposeScope()
+        let explicitly () = Fit.explicitError work.Full work.Target work.Lookup
+        work.Kept.Clear()
+        // An extrapolated point may miss the bound: then blocks are least squares until it is met.
+        let mutable current = Lazy<float> explicitly
+        let mutable finite = work.Cores |> Array.forall _.isfinite().all().truth()
+        let mutable after = None
+
+        work.Blocks
+        |> List.iteri (fun i block ->
+            if finite then
+                let last = i = work.Blocks.Length - 1
+
+                let result, residual =
+                    CorrectionBlock.solveKeeping
+                        last
+                        (Some work.Kept)
+                        work.Full
+                        block
+                        work.Lookup
+                        work.Target
+                        work.Norm2
+                        work.Bound
+                        current
+                        work.Lambdas[i]
+
+                match result with
+                | BlockResult.Moved(core, _)
+                | BlockResult.LeastSquares core when not (core.isfinite().all().truth()) -> finite <- false
+                | BlockResult.Moved(core, lambda) ->
+                    work.Lambdas[i] <- Some lambda
+                    current <- lazy work.Bound
+                    after <- residual
+                    Fit.replace scope work.Cores i core
+                | BlockResult.LeastSquares core -> Fit.replace scope work.Cores i core
+                | BlockResult.Kept -> ()
+
+                work.Kept.Forget block.Core.Name)
+
+        // A bond that has become rank deficient on the way is left as the blocks made it.
+        let s =
+            match Gauge.cycles 1 work.Gauge work.Sensitivity work.Cores with
+            | Ok(s, _) -> s
+            | Error _ -> (Sensitivity.totalOf work.Sensitivity work.Target.dtype work.Target.device work.Lookup).number()
+
+        let error =
+            match after with
+            | _ when not finite -> nan
+            | Some residual -> sqrt residual
+            | None -> explicitly ()
+
+        error, s
+
+    /// Sweeps after which all cores are searched together, and the share of S that sweeps must still gain for that.
+    let private searchAfter, private crawl = 8, 1e-4
+
+    /// The share of S that a search must have gained for another one.
+    let private worthAnother = 2e-3
+
+    /// Whether no core is fixed, which the joint methods cannot do.
+    let hasAllFree (spec: Spec) = (Spec.freeCores spec).Length = spec.Cores.Length
+
+    /// How many sweeps are combined into an extrapolated point.
+    let private accelerationDepth = 8
+
+    /// Sweeps of blocks in place from a feasible, balanced start; ends with the last iterate that kept the bound and did not raise S.
+    let run (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
+        use work = make spec target bound norm cores
+        let blocks, lambdas = work.Blocks, work.Lambdas
+
+        let flat () = Point.ofCores (Array.truncate blocks.Length cores)
+
+        let put scope vector = Point.put scope blocks.Length cores vector
+
+        use memory = new Anderson(accelerationDepth)
+        use best = new Best(cores)
+
+        /// A sweep from the current point, which may be an extrapolated one: kept where it keeps the bound and does not raise S, undone otherwise; then the
+        /// next extrapolated point. Written so that NaN counts as a failure.
+        let attempt s =
+            use scope = torch.NewDisposeScope()
+            let point = flat ()
+            let error, next = once work
+
+            if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
+                best.Keep()
+                let image = flat ()
+                memory.Push(point, image)
+                memory.Propose() |> Option.iter (put scope)
+                Some(error, next)
+            else
+                best.Restore()
+                memory.Clear()
+                None
+
+        let land = lazy Landscape.make spec target bound
+
+        let searchable =
+            hasAllFree spec
+            && Spec.parameters spec > Joint.limit
+            && spec.Cores.Length > 1
+            && bound >= jointBelow * norm
+
+        /// A point found by moving all cores together, put in place for the next sweep to bring to the bound; the steps that took.
+        let search n again =
+            use scope = torch.NewDisposeScope()
+            best.Restore()
+            memory.Clear()
+            let mutable steps = 0
+
+            let listen (ground: Ground) =
+                steps <- steps + 1
+                SweepOptions.report options (n + steps) (sqrt (max 0.0 ground.Residual) / norm) ground.S
+                n + steps < options.MaxSweeps - 1 && not options.Cancellation.IsCancellationRequested
+
+            let multiplier =
+                if again then
+                    lambdas |> Array.choose id |> Array.tryLast |> Option.map (fun lambda -> 1.0 / lambda)
+                else
+                    None
+
+            let found = Newton.search land.Value bound multiplier options.Tolerance listen (flat ())
+            put scope found
+            steps
+
+        /// When to search next: the sweep, S at the last search.
+        let mutable nextSearch, searchedAt = searchAfter, infinity
+
+        let rec loop n s plain trace =
+            if options.Cancellation.IsCancellationRequested then
+                n, Stop.Cancelled, trace
+            elif n >= options.MaxSweeps then
+                n, Stop.MaxSweeps, trace
+            else
+                match attempt s with
+                | None when plain -> n, Stop.Rounding, trace
+                | None -> loop (n + 1) s true (s :: trace)
+                | Some(error, next) ->
+                    SweepOptions.report options (n + 1) (error / norm) next
+
+                    let crawls = s - next > crawl * s && next < (1.0 - worthAnother) * searchedAt
+
+                    if searchable && n + 1 >= nextSearch && crawls && n + 2 < options.MaxSweeps then
+                        let steps = search (n + 1) (searchedAt < infinity)
+                        searchedAt <- next
+                        nextSearch <- n + 1 + steps + searchAfter
+                        loop (n + 1 + steps) next false (List.replicate (steps + 1) next @ trace)
+                    elif plain && s - next <= options.Tolerance * s then
+                        n + 1, Stop.Converged, next :: trace
+                    else
+                        // After too small a gain by an extrapolated point, a plain sweep decides whether that was all.
+                        let small = s - next <= options.Tolerance * s
+
+                        if small then
+                            best.Restore()
+                            memory.Clear()
+
+                        loop (n + 1) next (small || memory.IsEmpty) (next :: trace)
+
+        let n, stop, trace = loop 0 s0 true [ s0 ]
+        best.Restore()
+        n, stop, List.rev trace
