@@ -48,7 +48,9 @@ type internal WeightCache() =
             match kept.TryGetValue key with
             | true, k when fits cores k -> k.Weight.alias ()
             | found, old ->
+                // Gone before the next is made, which may fail.
                 if found then
+                    kept.Remove key |> ignore
                     free old
 
                 use _ = torch.no_grad ()

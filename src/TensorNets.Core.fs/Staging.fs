@@ -1,0 +1,290 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// A way to apply the tensor of a stage to images.
+[<NoEquality; NoComparison>]
+type private StageForm =
+    {
+        /// The tensor as it is applied.
+        Shaped: Tensor -> Tensor
+        /// Whether that is a view of it.
+        IsView: bool
+        /// Applied, with the bias, to images.
+        Apply: Tensor -> (Tensor | null) -> Tensor -> Tensor
+    }
+
+/// A stage for images of a size, with everything but its tensors worked out.
+[<NoEquality; NoComparison>]
+type private Step =
+    {
+        Reorder: (Tensor -> Tensor) option
+        /// The cores' names.
+        Cores: string[]
+        /// Several cores' contraction.
+        Plan: Plan option
+        Convolution: StageForm
+        /// As a product of matrices, where that is faster for images that lie side by side.
+        Product: StageForm option
+        /// The name under which a form's weight is kept.
+        Key: string
+    }
+
+/// Stages applied one after the other, each in the form that is fast for the images.
+[<RequireQualifiedAccess>]
+module internal Staging =
+    /// From this many positions on, stages keep the channels of a position side by side in memory (measured: 56×56 gains, 14×14 loses).
+    let private wide = 1024L
+
+    /// Up to so many multiplications, a matrix product that reads a core as it lies is faster than a convolution that copies it first: of one image, of more.
+    let private few, private fewer = 8_000_000L, 600_000L
+
+    /// Up to so many positions of one image, its windows are written side by side and multiplied, as the engine would do itself.
+    let private unfolded = 64L
+
+    let private size (spec: Spec) axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
+
+    let private channelsLast (x: Tensor) : Tensor =
+        if x.dtype = torch.float32 then
+            use last = x.permute (0L, 2L, 3L, 1L)
+            use moved = last.contiguous ()
+            moved.permute (0L, 3L, 1L, 2L)
+        else
+            x
+
+    /// A stage as a convolution, its tensor repeated along axes that pass by.
+    let private convolved (g: ConvGeometry) (spec: Spec) (stage: Stage) (arrangement: Arrangement) apply : StageForm =
+        let summed, fresh = size spec stage.Summed, size spec stage.New
+        let rows, columns = if g.Transposed && not stage.Dims.IsEmpty then summed, fresh else fresh, summed
+        let ones = [| for axis in stage.Kept -> if stage.Carried axis then int64 (Spec.dim axis spec) else 1L |]
+        let full = [| for axis in stage.Kept -> int64 (Spec.dim axis spec) |]
+        let shape = Engine.shapeOf g stage.Dims (Engine.product full * rows) columns
+        let kernel = Engine.product shape[2..]
+
+        let shaped =
+            if ones = full then
+                arrangement.Shaped shape
+            else
+                let lone = Array.append ones [| rows; columns; kernel |]
+                let wide = Array.append full [| rows; columns; kernel |]
+
+                fun tensor ->
+                    use turned = arrangement.Apply tensor
+                    use lone = turned.reshape lone
+                    use wide = lone.expand wide
+                    wide.reshape shape
+
+        { Shaped = shaped; IsView = arrangement.IsLying && ones = full; Apply = apply }
+
+    /// A stage as a product of matrices, where that is faster.
+    let private multiplied
+        (g: ConvGeometry)
+        (spec: Spec)
+        (stage: Stage)
+        (arrangement: Arrangement)
+        (padding: int64 list)
+        (images: int64)
+        (before: int64 list)
+        (after: int64 list)
+        : StageForm option =
+        let summed, fresh = size spec stage.Summed, size spec stage.New
+        let multiplications = images * summed * Engine.product before * fresh
+        let pointwise = stage.Dims.IsEmpty && multiplications <= (if images = 1L then few else fewer)
+
+        let windows =
+            images = 1L
+            && g.Kernel.Length = 2
+            && stage.Dims = [ 0; 1 ]
+            && not g.Transposed
+            && Engine.product before <= unfolded
+
+        if size spec stage.Kept = 1L && (pointwise || windows) then
+            let columns: Tensor -> Tensor =
+                if windows then
+                    let pair (values: int64 list) = struct (values[0], values[1])
+                    let kernel, dilation = pair g.Kernel, pair g.Dilation
+                    let padding, stride = pair padding, pair g.Stride
+
+                    fun x ->
+                        use all = torch.nn.functional.unfold (x, kernel, dilation, padding, stride)
+                        all.squeeze 0L
+                else
+                    let flat =
+                        [|
+                            if images <> 1L then
+                                yield images
+                            yield summed
+                            yield Engine.product before
+                        |]
+
+                    fun x -> x.reshape flat
+
+            let out = [| yield images; yield fresh; yield! after |]
+
+            let apply (matrix: Tensor) (bias: Tensor | null) (x: Tensor) =
+                use columns = columns x
+
+                use y =
+                    match bias with
+                    | null -> matrix.matmul columns
+                    | bias ->
+                        use bias = bias.unsqueeze 1L
+
+                        if images = 1L then
+                            bias.addmm (matrix, columns)
+                        else
+                            use y = matrix.matmul columns
+                            y.plus bias
+
+                y.reshape out
+
+            let kernel = stage.Dims |> List.map (fun i -> g.Kernel[i]) |> Engine.product
+
+            Some
+                {
+                    Shaped = arrangement.Shaped [| fresh; summed * kernel |]
+                    IsView = arrangement.IsMatrix fresh
+                    Apply = apply
+                }
+        else
+            None
+
+    /// A stage from images of some positions to others.
+    let private step
+        (g: ConvGeometry)
+        (roles: Roles)
+        (spec: Spec)
+        (images: int64)
+        (padding: int64 list)
+        (stage: Stage)
+        (state: Axis list)
+        (before: int64 list)
+        (after: int64 list)
+        : Step =
+        let tensor = stage.Weight.Spec
+        let isCore = tensor.Cores.Length = 1 && stage.Weight.Steps.IsEmpty
+        let lying = if isCore then tensor.Cores.Head.Axes else tensor.Output
+        let shared = stage.Kept |> List.filter stage.Carried
+        let kernel = roles.Kernel |> List.map fst |> List.filter (fun axis -> List.contains axis tensor.Output)
+
+        // A stage that runs over no dimension is no transposed convolution, which would have the channels the other way round.
+        let plain = Arrangement.between spec lying (shared @ stage.New @ stage.Summed @ kernel)
+
+        let ordered =
+            if g.Transposed && not stage.Dims.IsEmpty then
+                Arrangement.between spec lying (shared @ stage.Summed @ stage.New @ kernel)
+            else
+                plain
+
+        let groups = size spec stage.Kept
+        let inside = size spec stage.Before * Engine.product before
+        let thin = Engine.thin g stage.Dims images inside (groups * size spec stage.New)
+
+        {
+            Reorder = Arrangement.channels spec images before state stage.Before
+            Cores = [| for core in tensor.Cores -> core.Name |]
+            Plan = if isCore then None else Some stage.Weight
+            Convolution = convolved g spec stage ordered (Engine.convolution g stage.Dims padding groups thin)
+            Product = multiplied g spec stage plain padding images before after
+            Key = stage.Key
+        }
+
+    /// Stage after stage, for images of a size: kept weights, cores by name, bias, input.
+    let run
+        (g: ConvGeometry)
+        (roles: Roles)
+        (spec: Spec)
+        (stages: Stage list)
+        (images: int64)
+        (input: int64 list)
+        : WeightCache option -> (string -> Tensor) -> (Tensor | null) -> Tensor -> Tensor =
+        let pad, padding = Engine.padder g
+        let outputs = roles.Group @ roles.Outputs
+
+        /// The positions once some dimensions have been run over.
+        let positions (finished: int list) =
+            input
+            |> List.mapi (fun i n ->
+                let struct (a, b) = g.Padding[i]
+
+                if List.contains i finished then ConvGeometry.along g i n
+                elif pad.IsSome then n + a + b
+                else n)
+
+        let sizes = stages |> List.scan (fun all stage -> stage.Dims @ all) [] |> List.map positions
+        let states = (roles.Group @ roles.Inputs) :: List.map _.After stages
+
+        let steps =
+            [|
+                for i, stage in List.indexed stages -> step g roles spec images padding stage states[i] sizes[i] sizes[i + 1]
+            |]
+
+        let last = Arrangement.channels spec images (List.last sizes) (List.last states) outputs
+        let isWide = g.Kernel.Length = 2 && Engine.product sizes.Head >= wide
+        let isMultiplied = steps |> Array.exists _.Product.IsSome
+
+        // Contracted together, since stages may share what they are made from.
+        let plans = steps |> Seq.choose _.Plan |> List.ofSeq
+        let slots = steps |> Array.scan (fun n step -> if step.Plan.IsSome then n + 1 else n) 0
+        let across = [| yield 1L; yield -1L; yield! Seq.replicate g.Kernel.Length 1L |]
+
+        fun cache lookup bias x ->
+            let contract plans = Contraction.runMany plans x.dtype x.device lookup
+            let all = lazy (List.toArray (contract plans))
+
+            /// The weight of a step in a form, from what is kept where that is not a view of a core.
+            let weight (i: int) (name: string) (form: StageForm) : Tensor =
+                let step = steps[i]
+
+                // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be copied slowly.
+                let shaped (tensor: Tensor) = form.Shaped(tensor.contiguous ())
+
+                match cache, step.Plan with
+                | _, None when form.IsView -> form.Shaped(lookup step.Cores[0])
+                | Some cache, plan ->
+                    cache.Take(
+                        name + step.Key,
+                        Array.map lookup step.Cores,
+                        fun () ->
+                            match plan with
+                            | None -> form.Shaped(lookup step.Cores[0])
+                            | Some plan -> shaped (List.head (contract [ plan ]))
+                    )
+                | None, None -> form.Shaped(lookup step.Cores[0])
+                | None, Some _ -> shaped all.Value[slots[i]]
+
+            let advance (before: Tensor) (after: Tensor) =
+                if not (obj.ReferenceEquals(before, x) || obj.ReferenceEquals(before, after)) then
+                    before.Dispose()
+
+                after
+
+            let moved (move: (Tensor -> Tensor) option) (y: Tensor) =
+                match move with
+                | Some move -> advance y (move y)
+                | None -> y
+
+            let mutable y = moved pad x
+
+            if isWide then
+                y <- advance y (channelsLast y)
+
+            let lies = isMultiplied && y.is_contiguous ()
+
+            for i in 0 .. steps.Length - 1 do
+                let step = steps[i]
+                y <- moved step.Reorder y
+                let bias = if i = steps.Length - 1 && last.IsNone then bias else null
+
+                match step.Product with
+                | Some form when lies -> y <- advance y (form.Apply (weight i "matrix;" form) bias y)
+                | _ -> y <- advance y (step.Convolution.Apply (weight i "weight;" step.Convolution) bias y)
+
+            if last.IsSome then
+                y <- moved last y
+
+                match bias with
+                | null -> ()
+                | bias -> y <- advance y (y.plus (bias.view across))
+
+            if x.is_contiguous () && not (y.is_contiguous ()) then y.contiguous () else y
