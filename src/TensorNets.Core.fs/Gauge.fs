@@ -15,9 +15,6 @@ module Gauge =
 
     let internal maxCycles = 200
 
-    /// Eigenvalues of P or Q below this share of the largest are rounding: the bond is rank deficient.
-    let private nullShare = 1e-14
-
     /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may differ along it.
     type internal Link = { Bonds: Axis list; Along: Axis list; I: int; J: int; P: Plan; Q: Plan }
 
@@ -86,55 +83,6 @@ module Gauge =
         let matrix = permuted.reshape (size front, size middle, size back)
         matrix, (fun (m: Tensor) -> (m.reshape permuted.shape).permute(inverse).contiguous())
 
-    /// Above this share of the largest, eigenvalues of P leave its inverse root the digits that the square root of that share costs.
-    let private wellShare = 1e-4
-
-    /// M with M Mᵀ = H for the H with H Q H = P, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
-    /// where P = Q.
-    let private root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
-        let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
-
-        let extreme (values: Tensor) =
-            values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
-
-        let isAbove (share: float) (low: Tensor) (high: Tensor) = low.gt(high.mul (Num.tensor share)).all().truth()
-
-        let rank (values: Tensor) =
-            let _, largest = extreme values
-            int (values.gt(largest.mul (Num.tensor nullShare)).sum([| -1L |]).min().integer())
-
-        let p, q = symmetric p, symmetric q
-        let width = int p.shape[1]
-        let struct (values, vectors) = torch.linalg.eigh p
-        let low, high = extreme values
-
-        if not (isAbove nullShare low high) then
-            Error(min (rank values) (rank (torch.linalg.eigvalsh q)))
-        else
-            // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it.
-            let f = vectors.mul (values.sqrt().unsqueeze -2L)
-            let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
-            let least, largest = extreme k
-            // The smallest eigenvalue of Q is at least that of FᵀQF over the largest of P, its largest at most its trace.
-            let trace = q.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).unsqueeze -1L
-            let rankOfQ = if isAbove nullShare least (high.mul trace) then width else rank (torch.linalg.eigvalsh q)
-
-            if rankOfQ < width then
-                Error rankOfQ
-            else
-                let quarter = k.maximum(largest.mul (Num.tensor nullShare)).pow(Num.tensor 0.25).unsqueeze -2L
-
-                if isAbove wellShare low high then
-                    let turned = vectors.matmul u
-                    let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
-                    Ok(f.matmul(u.div quarter).matmul turned.mT, turned.mul(quarter).matmul(u.mT).matmul scaled.mT)
-                else
-                    // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
-                    let half = f.matmul(u).div quarter
-                    let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
-                    let s = s.unsqueeze -2L
-                    Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
-
     /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not its square.
     let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
         let a, foldA = unfolded spec link link.I cores[link.I]
@@ -166,7 +114,7 @@ module Gauge =
 
             let solve () =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
-                root (layers[0].mul(size link.I)) (layers[1].mul(size link.J))
+                Linalg.root (layers[0].mul(size link.I)) (layers[1].mul(size link.J))
 
             let solution =
                 match solve () with

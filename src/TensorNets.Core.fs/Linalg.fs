@@ -91,6 +91,55 @@ module Linalg =
 
             {| G = (outer gs).unsqueeze 0L; W = w.unsqueeze 0L |}
 
+    /// Above this share of the largest, eigenvalues of P leave its inverse root the digits that the square root of that share costs.
+    let private wellShare = 1e-4
+
+    /// M with M Mᵀ = H for the H with H Q H = P, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
+    /// where P = Q.
+    let internal root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
+        let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
+
+        let extreme (values: Tensor) =
+            values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
+
+        let isAbove (share: float) (low: Tensor) (high: Tensor) = low.gt(high.mul (Num.tensor share)).all().truth()
+
+        let rank (values: Tensor) =
+            let _, largest = extreme values
+            int (values.gt(largest.mul (Num.tensor nullShare)).sum([| -1L |]).min().integer())
+
+        let p, q = symmetric p, symmetric q
+        let width = int p.shape[1]
+        let struct (values, vectors) = torch.linalg.eigh p
+        let low, high = extreme values
+
+        if not (isAbove nullShare low high) then
+            Error(min (rank values) (rank (torch.linalg.eigvalsh q)))
+        else
+            // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it.
+            let f = vectors.mul (values.sqrt().unsqueeze -2L)
+            let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
+            let least, largest = extreme k
+            // The smallest eigenvalue of Q is at least that of FᵀQF over the largest of P, its largest at most its trace.
+            let trace = q.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).unsqueeze -1L
+            let rankOfQ = if isAbove nullShare least (high.mul trace) then width else rank (torch.linalg.eigvalsh q)
+
+            if rankOfQ < width then
+                Error rankOfQ
+            else
+                let quarter = k.maximum(largest.mul (Num.tensor nullShare)).pow(Num.tensor 0.25).unsqueeze -2L
+
+                if isAbove wellShare low high then
+                    let turned = vectors.matmul u
+                    let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
+                    Ok(f.matmul(u.div quarter).matmul turned.mT, turned.mul(quarter).matmul(u.mT).matmul scaled.mT)
+                else
+                    // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
+                    let half = f.matmul(u).div quarter
+                    let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
+                    let s = s.unsqueeze -2L
+                    Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
+
     let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)
 
     let private matrix (what: string) (tensor: Tensor) =
