@@ -78,3 +78,49 @@ type internal Best(cores: Tensor[]) =
 
     interface IDisposable with
         member _.Dispose() = release ()
+
+/// Cores that sweeps improve in place, each from an Anderson combination of the ones before: of the first `free` cores, the others are fixed. `changed` hears
+/// whenever the cores become others than a sweep has made.
+[<Sealed>]
+type internal Extrapolated(depth: int, free: int, cores: Tensor[], changed: unit -> unit) =
+    let memory = new Anderson(depth)
+    let best = new Best(cores)
+
+    /// The free cores as a vector. The caller's scope owns it.
+    member _.Vector() : Tensor = Point.ofCores (Array.truncate free cores)
+
+    /// The free cores become those of a vector.
+    member _.Put(vector: Tensor) =
+        use scope = torch.NewDisposeScope()
+        Point.put scope free cores vector
+        changed ()
+
+    /// The cores become the best again, and nothing is extrapolated from sweeps before.
+    member _.Undo() =
+        best.Restore()
+        memory.Clear()
+        changed ()
+
+    /// Whether the next sweep starts from where the last one ended.
+    member _.IsPlain = memory.IsEmpty
+
+    /// A sweep, which says what it has reached, or None where that is not to be: then it is undone; otherwise it is the best, and the cores become the next
+    /// extrapolated point.
+    member this.Attempt(sweep: unit -> 'T option) : 'T option =
+        use _ = torch.NewDisposeScope()
+        let point = this.Vector()
+        let result = sweep ()
+
+        if result.IsSome then
+            best.Keep()
+            memory.Push(point, this.Vector())
+            memory.Propose() |> Option.iter this.Put
+        else
+            this.Undo()
+
+        result
+
+    interface IDisposable with
+        member _.Dispose() =
+            (memory :> IDisposable).Dispose()
+            (best :> IDisposable).Dispose()

@@ -99,33 +99,10 @@ module Als =
         (cores: Tensor[])
         (first: float)
         =
-        use memory = new Anderson(depth)
-        use best = new Best(cores)
-        let flat () = Point.ofCores (Array.truncate free cores)
-
-        let put scope point =
-            Point.put scope free cores point
-            kept.Clear()
-
-        let back () =
-            best.Restore()
-            memory.Clear()
-            kept.Clear()
+        use point = new Extrapolated(depth, free, cores, kept.Clear)
 
         /// A sweep from the point in place, the one after it proposed; None where it was undone. Written so that NaN counts as a failure.
-        let attempt error plain =
-            use scope = torch.NewDisposeScope()
-            let point = flat ()
-
-            match sweep error with
-            | Some next when plain || next <= error ->
-                best.Keep()
-                memory.Push(point, flat ())
-                memory.Propose() |> Option.iter (put scope)
-                Some next
-            | _ ->
-                back ()
-                None
+        let attempt error plain = point.Attempt(fun () -> sweep error |> Option.filter (fun next -> plain || next <= error))
 
         let rec loop n error plain trace =
             if options.Cancellation.IsCancellationRequested then
@@ -145,12 +122,12 @@ module Als =
                     else
                         // After too small a gain by an extrapolated point, a plain sweep decides whether that was all.
                         if enough then
-                            back ()
+                            point.Undo()
 
-                        loop (n + 1) next (enough || memory.IsEmpty) (next :: trace)
+                        loop (n + 1) next (enough || point.IsPlain) (next :: trace)
 
         let result = loop 0 first true [ first ]
-        best.Restore()
+        point.Undo()
         result
 
     /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to it to rounding.

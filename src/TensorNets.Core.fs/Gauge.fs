@@ -109,8 +109,7 @@ module Gauge =
         match bond with
         | Matrix link ->
             let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
-            let dimOf axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
-            let width, batch = dimOf link.Bonds, dimOf link.Along
+            let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
 
             let solve () =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)

@@ -60,7 +60,7 @@ module internal RankChoice =
                 use _ = torch.NewDisposeScope()
                 let inside = behind (Spec.carriers axis spec).Head axis
                 let order = inside @ List.except inside spec.Output
-                let rows = inside |> List.fold (fun n a -> n * int64 (Spec.dim a spec)) 1L
+                let rows = Spec.size inside spec
                 let position a = int64 (List.findIndex ((=) a) spec.Output)
                 axis, tailsOf ((target.permute [| for a in order -> position a |]).reshape(rows, -1L))
         ]

@@ -12,8 +12,6 @@ type internal Roles =
 
 [<RequireQualifiedAccess>]
 module internal Roles =
-    let private product spec axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
-
     /// The ways to say which spatial dimensions kernel axes run over; none if they split the positions otherwise.
     let private spatial (g: ConvGeometry) (spec: Spec) (axes: Axis list) : (Axis * int list) list option =
         let dims = axes |> List.map (fun axis -> int64 (Spec.dim axis spec))
@@ -47,9 +45,9 @@ module internal Roles =
                         let inputs, kernel, outputs = rest[.. i - 1], rest[i .. j - 1], rest[j..]
 
                         if
-                            product spec inputs = s
-                            && product spec kernel = k
-                            && product spec outputs = t
+                            Spec.size inputs spec = s
+                            && Spec.size kernel spec = k
+                            && Spec.size outputs spec = t
                             && (wanted > 0 || kernel.IsEmpty)
                         then
                             match spatial g spec kernel with

@@ -204,6 +204,9 @@ module Spec =
     /// m_k, times how often the term of the core counts in S.
     let internal multiplicity (core: Core) (spec: Spec) : float = float (ownSize core spec) * weight core spec
 
+    /// The product of the dimensions of some axes.
+    let internal size (axes: Axis list) (spec: Spec) : int64 = axes |> List.fold (fun n axis -> n * int64 (dim axis spec)) 1L
+
     /// The name of the tensor that a core reads: a second copy, `A'`, reads the tensor of `A`.
     let original (name: string) = name.TrimEnd '\''
 

@@ -42,8 +42,6 @@ module internal Staging =
     /// Up to so many positions of one image, its windows are written side by side and multiplied, as the engine would do itself.
     let private unfolded = 64L
 
-    let private size (spec: Spec) axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
-
     let private channelsLast (x: Tensor) : Tensor =
         if x.dtype = torch.float32 then
             use last = x.permute (0L, 2L, 3L, 1L)
@@ -54,7 +52,7 @@ module internal Staging =
 
     /// A stage as a convolution, its tensor repeated along axes that pass by.
     let private convolved (g: ConvGeometry) (spec: Spec) (stage: Stage) (arrangement: Arrangement) apply : StageForm =
-        let summed, fresh = size spec stage.Summed, size spec stage.New
+        let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
         let rows, columns = if g.Transposed && not stage.Dims.IsEmpty then summed, fresh else fresh, summed
         let ones = [| for axis in stage.Kept -> if stage.Carried axis then int64 (Spec.dim axis spec) else 1L |]
         let full = [| for axis in stage.Kept -> int64 (Spec.dim axis spec) |]
@@ -87,7 +85,7 @@ module internal Staging =
         (before: int64 list)
         (after: int64 list)
         : StageForm option =
-        let summed, fresh = size spec stage.Summed, size spec stage.New
+        let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
         let multiplications = images * summed * Engine.product before * fresh
         let pointwise = stage.Dims.IsEmpty && multiplications <= (if images = 1L then few else fewer)
 
@@ -98,7 +96,7 @@ module internal Staging =
             && not g.Transposed
             && Engine.product before <= unfolded
 
-        if size spec stage.Kept = 1L && (pointwise || windows) then
+        if Spec.size stage.Kept spec = 1L && (pointwise || windows) then
             let columns: Tensor -> Tensor =
                 if windows then
                     let pair (values: int64 list) = struct (values[0], values[1])
@@ -176,9 +174,9 @@ module internal Staging =
             else
                 plain
 
-        let groups = size spec stage.Kept
-        let inside = size spec stage.Before * Engine.product before
-        let thin = Engine.thin g stage.Dims images inside (groups * size spec stage.New)
+        let groups = Spec.size stage.Kept spec
+        let inside = Spec.size stage.Before spec * Engine.product before
+        let thin = Engine.thin g stage.Dims images inside (groups * Spec.size stage.New spec)
 
         {
             Reorder = Arrangement.channels spec images before state stage.Before

@@ -125,30 +125,18 @@ module internal Sweeping =
         use work = make spec target bound norm cores
         let blocks, lambdas = work.Blocks, work.Lambdas
 
-        let flat () = Point.ofCores (Array.truncate blocks.Length cores)
-
-        let put scope vector = Point.put scope blocks.Length cores vector
-
-        use memory = new Anderson(accelerationDepth)
-        use best = new Best(cores)
+        use point = new Extrapolated(accelerationDepth, blocks.Length, cores, ignore)
 
         /// A sweep from the current point, which may be an extrapolated one: kept where it keeps the bound and does not raise S, undone otherwise; then the
         /// next extrapolated point. Written so that NaN counts as a failure.
         let attempt s =
-            use scope = torch.NewDisposeScope()
-            let point = flat ()
-            let error, next = once work
+            point.Attempt(fun () ->
+                let error, next = once work
 
-            if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
-                best.Keep()
-                let image = flat ()
-                memory.Push(point, image)
-                memory.Propose() |> Option.iter (put scope)
-                Some(error, next)
-            else
-                best.Restore()
-                memory.Clear()
-                None
+                if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
+                    Some(error, next)
+                else
+                    None)
 
         let land = lazy Landscape.make spec target bound
 
@@ -160,9 +148,8 @@ module internal Sweeping =
 
         /// A point found by moving all cores together, put in place for the next sweep to bring to the bound; the steps that took.
         let search n again =
-            use scope = torch.NewDisposeScope()
-            best.Restore()
-            memory.Clear()
+            use _ = torch.NewDisposeScope()
+            point.Undo()
             let mutable steps = 0
 
             let listen (ground: Ground) =
@@ -176,8 +163,7 @@ module internal Sweeping =
                 else
                     None
 
-            let found = Newton.search land.Value bound multiplier options.Tolerance listen (flat ())
-            put scope found
+            point.Put(Newton.search land.Value bound multiplier options.Tolerance listen (point.Vector()))
             steps
 
         /// When to search next: the sweep, S at the last search.
@@ -209,11 +195,10 @@ module internal Sweeping =
                         let small = s - next <= options.Tolerance * s
 
                         if small then
-                            best.Restore()
-                            memory.Clear()
+                            point.Undo()
 
-                        loop (n + 1) next (small || memory.IsEmpty) (next :: trace)
+                        loop (n + 1) next (small || point.IsPlain) (next :: trace)
 
         let n, stop, trace = loop 0 s0 true [ s0 ]
-        best.Restore()
+        point.Undo()
         n, stop, List.rev trace

@@ -25,8 +25,6 @@ module internal TreeStart =
         && links.Length = spec.Cores.Length - 1
         && (reach Set.empty spec.Cores.Head).Count = spec.Cores.Length
 
-    let private dimOf (spec: Spec) axes = axes |> List.fold (fun n axis -> n * int64 (Spec.dim axis spec)) 1L
-
     /// The core on the far side of a bond.
     let private behind (spec: Spec) (from: Core) (axis: Axis) : Core =
         Spec.carriers axis spec |> List.find (fun core -> core.Name <> from.Name)
@@ -43,7 +41,7 @@ module internal TreeStart =
 
     /// The core where the largest unfolding below it is smallest.
     let private root (spec: Spec) : Core =
-        let cost (core: Core) = linksOf core spec |> List.map (fun a -> dimOf spec (beyond spec core a)) |> List.fold max 1L
+        let cost (core: Core) = linksOf core spec |> List.map (fun a -> Spec.size (beyond spec core a) spec) |> List.fold max 1L
 
         spec.Cores |> List.minBy cost
 
@@ -62,7 +60,7 @@ module internal TreeStart =
 
             let unfolding =
                 (target.permute [| for a in inside @ List.except inside openAxes -> int64 (List.findIndex ((=) a) openAxes) |])
-                    .reshape(dimOf spec inside, -1L)
+                    .reshape(Spec.size inside spec, -1L)
 
             let basis =
                 (RangeFinder.leading sketch generator rank unfolding).reshape [| for a in inside @ [ axis ] -> int64 (Spec.dim a spec) |]
@@ -105,7 +103,7 @@ module internal TreeStart =
         let rec below (up: Axis option) (core: Core) (given: Axis list * Tensor) : Axis list * Tensor =
             linksOf core spec
             |> List.filter (fun axis -> Some axis <> up)
-            |> List.sortBy (fun axis -> dimOf spec (beyond spec core axis))
+            |> List.sortBy (fun axis -> Spec.size (beyond spec core axis) spec)
             |> List.fold (branch core) given
 
         and branch (from: Core) (given: Axis list * Tensor) (axis: Axis) : Axis list * Tensor =
@@ -113,7 +111,7 @@ module internal TreeStart =
             let axes, left = below (Some axis) core given
             let own = core.Axes |> List.except [ axis ]
             let others = axes |> List.except own
-            let matrix = (permuted axes (own @ others) left).reshape(dimOf spec own, -1L)
+            let matrix = (permuted axes (own @ others) left).reshape(Spec.size own spec, -1L)
             let rank = Spec.dim axis spec
             let basis = RangeFinder.leading sketch generator rank matrix
             // Noise beyond what the branch has is no part of the projection.
