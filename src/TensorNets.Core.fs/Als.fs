@@ -105,11 +105,9 @@ module Als =
         let attempt error plain = point.Attempt(fun () -> sweep error |> Option.filter (fun next -> plain || next <= error))
 
         let rec loop n error plain trace =
-            if options.Cancellation.IsCancellationRequested then
-                n, Stop.Cancelled, trace
-            elif n >= options.MaxSweeps then
-                n, Stop.MaxSweeps, trace
-            else
+            match SweepOptions.ending options n with
+            | Some stop -> n, stop, trace
+            | None ->
                 match attempt error plain with
                 | None when plain -> n, Stop.Rounding, trace
                 | result ->
@@ -156,11 +154,9 @@ module Als =
                 None
 
         let rec plain n error trace =
-            if options.Cancellation.IsCancellationRequested then
-                n, Stop.Cancelled, trace
-            elif n >= options.MaxSweeps then
-                n, Stop.MaxSweeps, trace
-            else
+            match SweepOptions.ending options n with
+            | Some stop -> n, stop, trace
+            | None ->
                 match sweep error with
                 | None -> n, Stop.Rounding, trace
                 | Some next ->

@@ -20,6 +20,9 @@ module internal CorrectionBlock =
     /// The part of a block's bound given up to rounding, so that explicit and algebraic residual agree on which side they are.
     let private guard = 1e-13
 
+    /// How often a block above the bound is solved again at a lower one.
+    let private mostAttempts = 2
+
     /// From the Grams and weights of the block.
     let private solveSystem
         measured
@@ -53,8 +56,7 @@ module internal CorrectionBlock =
                 let grid = Linalg.grid (several |> List.map (fun p -> p.G, p.W))
                 grid.G, grid.W
 
-        let transform (pick: {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} -> Tensor) x =
-            pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
+        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
 
         let source, rho2 =
             if anchored then
@@ -86,23 +88,48 @@ module internal CorrectionBlock =
                 Rho2 = rho2
             }
 
-        let build lambda =
+        let blockAt lambda =
             let q = g.plus(w.mul (Num.tensor lambda)).unsqueeze 1L
             let numerator = y0.mul(g.unsqueeze 1L).plus(d)
-            let y = torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
-            let x = y |> transform (fun p -> p.V.mT)
 
-            let residual = if measured && not anchored then Environment.residual norm2 grams c x else None
+            torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
+            |> transform (fun p -> p.V.mT)
 
-            BlockResult.Moved(Environment.ofX block x |> scope.MoveToOuter, lambda), residual
-
+        // The basis of a singular weight has long vectors, along which d and with it the residual lose digits.
+        let isRough = pencils |> List.exists (fun p -> not p.IsDefinite)
         let bound2 = bound * bound * (1.0 - guard)
 
-        match Secular.solve bound2 lambda secular with
-        | Multiplier.Root lambda -> build lambda
-        | Multiplier.Slack -> build 1e300
-        | Multiplier.AboveBound when current.Value <= bound -> BlockResult.Kept, None
-        | Multiplier.AboveBound -> BlockResult.LeastSquares(Als.solveBlock kept block lookup target |> scope.MoveToOuter), None
+        /// The block at a bound; a lower one in its place where the block turns out above the bound.
+        let rec solved (attempts: int) (bound2': float) : BlockResult * float option =
+            let moved lambda =
+                let x = blockAt lambda
+                let core = Environment.ofX block x
+
+                let residual =
+                    if not anchored && (measured || isRough) then Environment.residual norm2 grams c x else None
+
+                // What the Grams cannot tell the explicit difference does.
+                let explicitly () =
+                    let withCore name = if Spec.original name = block.Core.Name then core else lookup name
+                    Fit.explicitError full target withCore |> fun error -> error * error
+
+                match residual with
+                | _ when isRough && not anchored && attempts > 0 ->
+                    let found = residual |> Option.defaultWith explicitly
+
+                    if found > bound2 then
+                        solved (attempts - 1) (bound2' - 2.0 * (found - bound2))
+                    else
+                        BlockResult.Moved(scope.MoveToOuter core, lambda), residual
+                | _ -> BlockResult.Moved(scope.MoveToOuter core, lambda), residual
+
+            match Secular.solve bound2' lambda secular with
+            | Multiplier.Root lambda -> moved lambda
+            | Multiplier.Slack -> moved 1e300
+            | Multiplier.AboveBound when current.Value <= bound -> BlockResult.Kept, None
+            | Multiplier.AboveBound -> BlockResult.LeastSquares(Als.solveBlock kept block lookup target |> scope.MoveToOuter), None
+
+        solved mostAttempts bound2
 
     /// As `solve`, with what is kept from blocks before, and ‖K‖². Beside it ‖K − T‖² after the block, where that was asked for and its Grams tell it.
     let solveKeeping measured kept full block lookup target norm2 bound current lambda : BlockResult * float option =

@@ -99,6 +99,12 @@ module SweepOptions =
             [ TensorNetError.Unsupported("The depth of extrapolation", string depth, "2 or more") ]
         | _ -> []
 
+    /// Why an iteration ends after n sweeps, whatever it has reached.
+    let internal ending (options: SweepOptions) (n: int) : Stop option =
+        if options.Cancellation.IsCancellationRequested then Some Stop.Cancelled
+        elif n >= options.MaxSweeps then Some Stop.MaxSweeps
+        else None
+
     let internal report (options: SweepOptions) sweep relativeError sensitivity =
         match options.Progress with
         | None -> ()

@@ -143,7 +143,8 @@ module Gauge =
                     carriers
                     (run terms)
 
-            let logs = torch.stack(List.toArray c).log()
+            // Against those of the first core, so that the size of the network leaves no rounding.
+            let logs = torch.stack(List.toArray c).div(c.Head).log()
             // A slice of zeros in any core makes the whole slice of T zero: there is nothing to balance.
             let usable = logs.isfinite().all(0L)
             let mean = logs.mean ([| 0L |])

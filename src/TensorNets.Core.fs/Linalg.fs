@@ -3,6 +3,18 @@ namespace TensorNets
 open System
 open TorchSharp
 
+/// The basis V that makes two positive semidefinite matrices diagonal, VᵀGV = diag g and VᵀWV = diag w, each batch × p × p, and M with VᵀMV = 1.
+[<NoEquality; NoComparison>]
+type internal Pencil =
+    {
+        V: Tensor
+        M: Tensor
+        G: Tensor
+        W: Tensor
+        /// Whether W is well conditioned; otherwise V has long columns.
+        IsDefinite: bool
+    }
+
 /// <summary>The small solvers that factorisation and correction are made of.</summary>
 [<RequireQualifiedAccess>]
 module Linalg =
@@ -16,9 +28,8 @@ module Linalg =
     /// Singular values below this share of the largest are rounding in a Gram of float64.
     let private nullShare = 1e-14
 
-    /// W X = G X diag: V with VᵀGV = diag g and VᵀWV = diag w for positive semidefinite G and W, batch × p × p. Also M with VᵀMV = 1, so that
-    /// V⁻¹ = VᵀM. Directions that both annihilate get V = 0.
-    let internal pencil (diagonal: bool) (gram: Tensor) (weight: Tensor) : {| V: Tensor; M: Tensor; G: Tensor; W: Tensor |} =
+    /// W X = G X diag, for positive semidefinite G and W: V⁻¹ = VᵀM. Directions that both annihilate get V = 0.
+    let internal pencil (diagonal: bool) (gram: Tensor) (weight: Tensor) : Pencil =
         use scope = torch.NewDisposeScope()
 
         let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
@@ -67,12 +78,13 @@ module Linalg =
         let w = torch.ones_like(g).minus(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
         let w = torch.where (none.unsqueeze -1L, torch.zeros_like w, w)
 
-        {|
+        {
             V = scope.MoveToOuter v
             M = scope.MoveToOuter(m.alias ())
             G = scope.MoveToOuter g
             W = scope.MoveToOuter w
-        |}
+            IsDefinite = definite
+        }
 
     /// The pencils (g, w) of several branches as one: g and w over the grid of their dimensions, g = ⊗ g_i and w = Σ_i w_i ⊗_{l≠i} g_l. Of one: its own.
     let internal grid (pencils: (Tensor * Tensor) list) : {| G: Tensor; W: Tensor |} =
@@ -127,7 +139,7 @@ module Linalg =
             if rankOfQ < width then
                 Error rankOfQ
             else
-                let quarter = k.maximum(largest.mul (Num.tensor nullShare)).pow(Num.tensor 0.25).unsqueeze -2L
+                let quarter = k.maximum(largest.mul (Num.tensor nullShare)).sqrt().sqrt().unsqueeze -2L
 
                 if isAbove wellShare low high then
                     let turned = vectors.matmul u

@@ -53,27 +53,34 @@ module internal Secular =
             let w = sum s.W
             if w > 0.0 then max (sum s.G / w) 1e-300 else 1.0
 
-        // Beyond these the block no longer changes: λ w is below, or above, every g by more than the digits of a double.
-        let lowest, highest = scale * 1e-32, scale * 1e32
-        let h x = residual s (exp x) - bound2
+        // x = log λ/scale: a target of another size has the same x. Beyond these the block no longer changes: λ w is below, or above, every g by more than
+        // the digits of a double.
+        let lowest, highest = log 1e-32, log 1e32
+        let at x = scale * exp x
+        let h x = residual s (at x) - bound2
 
-        if residual s highest <= bound2 then
+        if h highest <= 0.0 then
             Multiplier.Slack
-        elif residual s lowest > bound2 then
+        elif h lowest > 0.0 then
             Multiplier.AboveBound
         else
-            let clamp x = min (log highest) (max (log lowest) x)
-            let first = clamp (log (defaultArg start scale))
+            let clamp x = min highest (max lowest x)
+
+            let first =
+                match start with
+                | Some lambda -> clamp (log (lambda / scale))
+                | None -> 0.0
+
             let mutable low, high = first, first
             let mutable step = 0.5
 
             if h first <= 0.0 then
-                while h high <= 0.0 && high < log highest do
+                while h high <= 0.0 && high < highest do
                     low <- high
                     high <- clamp (high + step)
                     step <- 2.0 * step
             else
-                while h low > 0.0 && low > log lowest do
+                while h low > 0.0 && low > lowest do
                     high <- low
                     low <- clamp (low - step)
                     step <- 2.0 * step
@@ -112,4 +119,4 @@ module internal Secular =
 
                 iteration <- iteration + 1
 
-            Multiplier.Root(exp low)
+            Multiplier.Root(at low)

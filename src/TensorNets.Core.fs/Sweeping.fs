@@ -170,11 +170,9 @@ module internal Sweeping =
         let mutable nextSearch, searchedAt = searchAfter, infinity
 
         let rec loop n s plain trace =
-            if options.Cancellation.IsCancellationRequested then
-                n, Stop.Cancelled, trace
-            elif n >= options.MaxSweeps then
-                n, Stop.MaxSweeps, trace
-            else
+            match SweepOptions.ending options n with
+            | Some stop -> n, stop, trace
+            | None ->
                 match attempt s with
                 | None when plain -> n, Stop.Rounding, trace
                 | None -> loop (n + 1) s true (s :: trace)

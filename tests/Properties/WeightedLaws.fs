@@ -232,7 +232,7 @@ let private iterations =
 
                 let weighted = Als.run options k first |> ok
                 let plain = Als.run (sweeps 10) (scaled k) stretched |> ok
-                let floor = 1e-2 * (scaled k).norm().number()
+                let floor = 1e-4 * (scaled k).norm().number()
                 near 1e-6 (weighted.Error + floor) (plain.Error + floor) "error"
                 Expect.isLessThanOrEqual (weighted.Error - plain.Error) (1e-6 * k.norm().number()) "error"
 
