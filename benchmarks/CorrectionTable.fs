@@ -20,6 +20,9 @@ let private cases =
 /// Turns of block sweeps and correction; times are medians.
 let private turns = 5
 
+/// Corrections before those that are timed.
+let private warmUps = 3
+
 /// The most sweeps and steps of a correction: what it ends with is the last column.
 let private mostSweeps = 1000
 
@@ -91,7 +94,9 @@ let private row (kernels: (string * torch.Tensor) list) (shared: string) (file: 
         | ErrorBound.Relative delta -> delta * (1.0 + 1e-9)
 
     // Once for the code to be compiled.
-    sweeps given bound 3 |> ignore
+    for _ in 1..warmUps do
+        sweeps given bound 3 |> ignore
+        (correct given bound enough |> snd :> IDisposable).Dispose()
 
     let measured =
         [

@@ -136,7 +136,9 @@ let private gradients (case: Sweeping) =
 let private searchStep (case: Sweeping) =
     use _ = torch.NewDisposeScope()
     let land = Landscape.make case.Full.Spec case.Target case.Bound
-    Newton.search land case.Bound None 1e-7 (fun _ -> false) (Point.ofCores case.Cores) |> ignore
+
+    Newton.search land case.Bound None 1e-7 (fun _ -> false) (fun _ -> Some()) (Point.ofCores case.Cores)
+    |> ignore
 
 let private memory () =
     // Code is compiled and libraries are loaded by small cases of the same kinds.

@@ -13,9 +13,6 @@ module internal Newton =
     /// The step of a difference of gradients, relative to the point: both its rounding and its error are about this.
     let private differenceStep = 1e-7
 
-    /// Conjugate gradients end at this share of the squared gradient, or after so many products.
-    let private enough, private mostProducts = 1e-2, 20
-
     /// The first y in units of S / min(δ², ‖K‖² − δ²); a small one lets the error rise until the penalty holds it.
     let private firstMultiplier = 1.0
 
@@ -24,6 +21,9 @@ module internal Newton =
 
     /// Steps before y is first updated, and between updates.
     let private warming, private period = 10, 3
+
+    /// y is updated where a step's predicted decrease is below this share of y |h|.
+    let private settledShare = 0.2
 
     /// Steps between the rises of y on the way to the bound.
     let private rising = 4
@@ -37,79 +37,20 @@ module internal Newton =
     /// The least share of the predicted decrease that is accepted.
     let private acceptable = 0.1
 
-    /// The distance from δ², as a share of it, that counts as near.
-    let private near = 1e-5
+    /// The distance from δ², as a share of it, that counts as near, and as near enough for sweeps of blocks to go on from the first time.
+    let private near, private roughlyNear = 1e-5, 1.5e-2
+
+    /// Points are brought to within this share of δ² of the bound.
+    let private restoredTo = 1e-4
+
+    /// The first steps are over where S falls to no less than this share.
+    let private leastFall = 0.9
 
     /// The radius, in units of √S, below which no step is worth trying.
     let private leastRadius = 1e-10
 
     /// The preconditioner's share of y where the bound is slack.
     let private leastShare = 1e-3
-
-    type private Step = { Move: Tensor; Decrease: float; Boundary: bool; Radius: float }
-
-    let private dot (a: Tensor) (b: Tensor) =
-        use product = a.dot b
-        product.number ()
-
-    /// b + c a.
-    let private along (c: float) (a: Tensor) (b: Tensor) : Tensor =
-        use c = Num.tensor c
-        use ca = a.mul c
-        b.plus ca
-
-    /// b becomes b + c a.
-    let private advance (c: float) (a: Tensor) (b: Tensor) =
-        use c = Num.tensor c
-        use ca = a.mul c
-        b.add_ (ca, Num.one) |> ignore
-
-    /// The minimiser of ⟨slope, d⟩ + ½ ⟨d, H d⟩ in the ball of the preconditioner's norm, by conjugate gradients from 0; without a radius, twice the first
-    /// preconditioned slope. The caller's scope owns the move.
-    let private minimise (hessian: Tensor -> Tensor) (precondition: Tensor -> Tensor) (slope: Tensor) (radius: float option) : Step =
-        use scope = torch.NewDisposeScope()
-        let d, hd, r = torch.zeros_like slope, torch.zeros_like slope, slope.clone ()
-        let p = (precondition slope).neg()
-        let first = -(dot slope p)
-        let radius = radius |> Option.defaultValue (2.0 * sqrt first)
-
-        /// From the inner products ⟨r, z⟩, ⟨d, d⟩, ⟨d, p⟩ and ⟨p, p⟩, the latter three in the norm of the ball: whether the ball's boundary was met.
-        let go count rz dd dp pp =
-            use hp = hessian p
-            let curvature = dot p hp
-            let alpha = rz / curvature
-            let next = dd + 2.0 * alpha * dp + alpha * alpha * pp
-
-            if not (curvature > 0.0) || next > radius * radius then
-                let t = (-dp + sqrt (dp * dp + pp * (radius * radius - dd))) / pp
-                advance t p d
-                advance t hp hd
-                None
-            else
-                advance alpha p d
-                advance alpha hp hd
-                advance alpha hp r
-                use z = precondition r
-                let rz' = dot r z
-
-                if rz' < enough * first || count >= mostProducts then
-                    Some None
-                else
-                    let beta = rz' / rz
-                    use b = Num.tensor beta
-                    p.mul_ b |> ignore
-                    advance -1.0 z p
-                    Some(Some(rz', next, beta * (dp + alpha * pp), rz' + beta * beta * pp))
-
-        let rec loop count (rz, dd, dp, pp) =
-            match go count rz dd dp pp with
-            | None -> true
-            | Some None -> false
-            | Some(Some next) -> loop (count + 1) next
-
-        let boundary = loop 1 (first, 0.0, 0.0, first)
-        let decrease = -(dot slope d + 0.5 * dot d hd)
-        { Move = scope.MoveToOuter d; Decrease = decrease; Boundary = boundary; Radius = radius }
 
     /// y, ρ and with them μ = y + ρ h, the slope of the augmented Lagrangian in h.
     type private Penalty =
@@ -131,32 +72,36 @@ module internal Newton =
                 s - 0.5 * this.Y * this.Y / this.Rho
 
     /// The step from a point; the model takes the Hessian of S + μ r by differences and the penalty's own ρ ∇r ∇rᵀ exactly.
-    let private stepFrom (land: Landscape) (penalty: Penalty) (point: Tensor) (ground: Ground) (radius: float option) : Step =
+    let private stepFrom (land: Landscape) (penalty: Penalty) (point: Tensor) (ground: Ground) (radius: float option) : BallStep =
         use scope = torch.NewDisposeScope()
         let mu = penalty.Mu ground.Residual
         let rho = if mu > 0.0 then penalty.Rho else 0.0
         let a = ground.SlopeResidual
-        let slope = along mu a ground.SlopeS
+        let slope = TrustRegion.along mu a ground.SlopeS
         let blocks = Landscape.preconditioner land (max mu (leastShare * penalty.Y)) ground
         let pa = blocks a
-        let apa = dot a pa
+        let apa = TrustRegion.dot a pa
         let length = point.norm().number()
 
         let hessian (p: Tensor) =
             use inner = torch.NewDisposeScope()
             let h = differenceStep * length / p.norm().number()
-            let there = Landscape.at land (along h p point)
-            let change = (along mu there.SlopeResidual there.SlopeS).minus(slope).mul(Num.tensor (1.0 / h))
-            along (rho * dot a p) a change |> inner.MoveToOuter
+            let there = Landscape.slope land mu (TrustRegion.along h p point)
+            let change = there.minus(slope).mul(Num.tensor (1.0 / h))
+            TrustRegion.along (rho * TrustRegion.dot a p) a change |> inner.MoveToOuter
 
         // (M + ρ a aᵀ)⁻¹ by the formula of Sherman and Morrison.
         let precondition (v: Tensor) =
             use inner = torch.NewDisposeScope()
             let w = blocks v
-            along (-rho * dot a w / (1.0 + rho * apa)) pa w |> inner.MoveToOuter
+            TrustRegion.along (-rho * TrustRegion.dot a w / (1.0 + rho * apa)) pa w |> inner.MoveToOuter
 
-        let step = minimise hessian precondition slope radius
-        { step with Move = scope.MoveToOuter step.Move }
+        let step = TrustRegion.minimise hessian precondition slope radius
+
+        { step with
+            Move = scope.MoveToOuter step.Move
+            Legs = [ for leg in step.Legs -> { leg with Direction = scope.MoveToOuter leg.Direction } ]
+        }
 
     type private State =
         {
@@ -167,6 +112,10 @@ module internal Newton =
             /// h at the last update of y.
             Missed: float
             Radius: float option
+            /// Whether y follows S on its first way down.
+            Falls: bool
+            /// Steps since y was last updated.
+            Waited: int
         }
 
     let private release (state: State) =
@@ -184,52 +133,95 @@ module internal Newton =
             Band = firstBand
             Missed = infinity
             Radius = None
+            Falls = false
+            Waited = 0
         }
 
-    /// The state after a step of a penalty, moved or with a smaller ball, and the decrease that was predicted.
-    let private tried (land: Landscape) (penalty: Penalty) (state: State) : State * float =
+    /// The state after a step of a penalty, in a ball that shrinks until the step is accepted, moved or with a ball too small; the decrease that was predicted, and
+    /// whether it was accepted at the first attempt.
+    let private tried (land: Landscape) (penalty: Penalty) (state: State) : State * float * bool =
         use scope = torch.NewDisposeScope()
-        let step = stepFrom land penalty state.Point state.Ground state.Radius
-        let moved = state.Point.plus step.Move
-        let there = Landscape.at land moved
+        let value (ground: Ground) = penalty.Value(ground.S, ground.Residual)
+        let here = value state.Ground
+        let smallest = leastRadius * sqrt state.Ground.S
 
-        let gain = penalty.Value(state.Ground.S, state.Ground.Residual) - penalty.Value(there.S, there.Residual)
+        /// The point and the ground of a step where it is accepted, and the next radius.
+        let attempt (step: BallStep) =
+            use inner = torch.NewDisposeScope()
+            let moved = state.Point.plus step.Move
+            let there = Landscape.at land moved
+            let ratio = (here - value there) / step.Decrease
 
-        let ratio = gain / step.Decrease
+            // Written so that NaN counts as a failure.
+            let radius =
+                if not (ratio >= 0.25) then TrustRegion.shrink * min step.Size step.Radius
+                elif ratio > 0.6 && step.Boundary then step.Radius * 2.5
+                else step.Radius
 
-        let radius =
-            if not (ratio >= 0.25) then step.Radius * 0.35
-            elif ratio > 0.6 && step.Boundary then step.Radius * 2.5
-            else step.Radius
-
-        // Written so that NaN counts as a failure.
-        let after =
             if ratio > acceptable then
-                release state
-
-                { state with
-                    Point = scope.MoveToOuter moved
-                    Ground = Ground.toOuter scope there
-                    Radius = Some radius
-                }
+                Some(inner.MoveToOuter moved, Ground.toOuter inner there), radius
             else
-                { state with Radius = Some radius }
+                None, radius
 
-        after, step.Decrease
+        let rec loop first (step: BallStep) =
+            match attempt step with
+            | Some(moved, there), radius ->
+                let after =
+                    { state with
+                        Point = scope.MoveToOuter moved
+                        Ground = Ground.toOuter scope there
+                        Radius = Some radius
+                    }
+
+                release state
+                after, step.Decrease, first
+            | None, radius when radius > smallest -> loop false (TrustRegion.shorter radius step)
+            | None, radius -> { state with Radius = Some radius }, step.Decrease, false
+
+        loop true (stepFrom land penalty state.Point state.Ground state.Radius)
+
+    /// The point brought nearer to the bound by Newton's steps on h alone, each the shortest in the norm of the blocks' curvature, as long as they halve |h|. The
+    /// caller's scope owns it.
+    let private restored (land: Landscape) (bound2: float) (state: State) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let aim = bound2 * (1.0 - restoredTo)
+        let missed (ground: Ground) = abs (ground.Residual - aim)
+
+        let next (point: Tensor) (ground: Ground) =
+            use inner = torch.NewDisposeScope()
+            let direction = Landscape.preconditioner land state.Y ground ground.SlopeResidual
+            let t = (aim - ground.Residual) / TrustRegion.dot ground.SlopeResidual direction
+            let moved = TrustRegion.along t direction point
+            let there = Landscape.at land moved
+            inner.MoveToOuter moved, Ground.toOuter inner there
+
+        let rec loop point ground =
+            if missed ground <= restoredTo * bound2 then
+                point
+            else
+                let moved, there = next point ground
+                // Written so that NaN ends it.
+                if missed there <= 0.5 * missed ground then loop moved there else point
+
+        loop (state.Point.alias ()) state.Ground |> scope.MoveToOuter
 
     let private isStuck (state: State) =
         match state.Radius with
         | Some radius -> not (radius > leastRadius * sqrt state.Ground.S)
         | None -> false
 
-    /// Steps until one is the last, `listen` says so, or there have been too many.
-    let private iterate (next: int -> State -> State * bool) (listen: Ground -> bool) (state: State) : State =
+    /// Steps until one is the last, `listen` says so, or there have been too many; the state, and what the last step resulted in.
+    let private iterate (next: int -> State -> State * 'T option * bool) (listen: Ground -> bool) (state: State) : State * 'T option =
         let rec loop n (state: State) =
-            let after, last = next n state
+            let after, result, last = next n state
             let goOn = listen after.Ground
-            if last || not goOn || isStuck after || n >= mostSteps then after else loop (n + 1) after
+            if last || not goOn || isStuck after || n >= mostSteps then after, result else loop (n + 1) after
 
         loop 0 state
+
+    /// Whether a step was too small, beside what y costs, for another at this y.
+    let private isSettled (bound2: float) (y: float) (decrease: float) (after: State) =
+        decrease < settledShare * y * abs (after.Ground.Residual - bound2)
 
     /// y and the band after a step.
     let private updated (unit: float) (bound2: float) (state: State) =
@@ -243,37 +235,58 @@ module internal Newton =
             Missed = h
         }
 
-    /// A point of low S near the bound, which a sweep of blocks has yet to bring to it. `multiplier` is y at a start that is already near the least S; a step whose
-    /// decrease is predicted below `tolerance` S, near the bound, is the last; `listen` hears of every step and says whether to go on. The start is not changed;
-    /// the caller's scope owns the result.
+    /// What `lands`, sweeps of blocks that bring a point to the bound, or None where they fail, makes of a point of low S near the bound. Without `multiplier`, from anywhere:
+    /// the first such point that lands. `multiplier` is y at a start that is already near the least S: then the point from where a step's predicted decrease is
+    /// below `tolerance` S. `listen` hears of every step and says whether to go on. The start is not changed.
     let search
         (land: Landscape)
         (bound: float)
         (multiplier: float option)
         (tolerance: float)
         (listen: Ground -> bool)
+        (lands: Tensor -> 'T option)
         (start: Tensor)
-        : Tensor =
+        : 'T option =
         use scope = torch.NewDisposeScope()
         let bound2 = bound * bound
         let unit = min bound2 (land.Norm2 - bound2)
-        let warm = if multiplier.IsSome then 0 else warming
         let guess (ground: Ground) = firstMultiplier * ground.S / unit
 
-        let next n (state: State) : State * bool =
-            let state = if n < warm then { state with Y = guess state.Ground } else state
+        let landed state =
+            use _ = torch.NewDisposeScope()
+            lands (restored land bound2 state)
+
+        let close = if multiplier.IsSome then near else roughlyNear
+
+        let next n (state: State) =
+            let state = if state.Falls then { state with Y = guess state.Ground } else state
+            let before = state.Ground.S
             let penalty = { Y = state.Y; Rho = state.Y / (state.Band * unit); Bound2 = bound2 }
-            let after, decrease = tried land penalty state
+            let after, decrease, atOnce = tried land penalty state
 
-            let landed =
-                n > warm
-                && abs (after.Ground.Residual - bound2) < near * bound2
-                && decrease < tolerance * after.Ground.S
+            let isNear =
+                not state.Falls
+                && abs (after.Ground.Residual - bound2) < close * bound2
+                && (multiplier.IsNone || decrease < tolerance * after.Ground.S)
 
-            (if n >= warm && n % period = period - 1 then updated unit bound2 after else after), landed
+            let result = if isNear then landed after else None
+
+            let after =
+                { after with Falls = state.Falls && atOnce && n < warming && after.Ground.S <= leastFall * before }
+
+            let after =
+                if state.Falls then
+                    after
+                elif state.Waited < period - 1 && not (isSettled bound2 state.Y decrease after) then
+                    { after with Waited = state.Waited + 1 }
+                else
+                    updated unit bound2 { after with Waited = 0 }
+
+            after, result, result.IsSome || isNear && multiplier.IsSome
 
         let y ground = multiplier |> Option.defaultValue (guess ground)
-        (iterate next listen (initial land start y)).Point |> scope.MoveToOuter
+        let state, result = iterate next listen { initial land start y with Falls = multiplier.IsNone }
+        result |> Option.orElseWith (fun () -> landed state)
 
     /// A point that meets the bound, or the nearest found: S + y ‖K − T‖² with rising y, whose S keeps the cores from growing where least squares alone
     /// creeps along diverging ones. The caller's scope owns the result.
@@ -281,17 +294,17 @@ module internal Newton =
         use scope = torch.NewDisposeScope()
         let bound2 = bound * bound
 
-        let next n (state: State) : State * bool =
+        let next n (state: State) =
             let penalty = { Y = state.Y; Rho = 0.0; Bound2 = 0.0 }
-            let after, _ = tried land penalty state
+            let after, _, _ = tried land penalty state
             let met = after.Ground.Residual <= bound2
 
             if n % rising = rising - 1 then
                 let creeps = after.Ground.Residual > leastProgress * state.Missed
-                { after with Y = 4.0 * after.Y; Missed = after.Ground.Residual }, met || creeps && n > settling
+                { after with Y = 4.0 * after.Y; Missed = after.Ground.Residual }, None, met || creeps && n > settling
             else
-                after, met
+                after, None, met
 
         // Where the residual's share of the sum is that of S at the start.
         let y (ground: Ground) = ground.S / max ground.Residual bound2
-        (iterate next listen (initial land start y)).Point |> scope.MoveToOuter
+        (fst (iterate next listen (initial land start y))).Point |> scope.MoveToOuter

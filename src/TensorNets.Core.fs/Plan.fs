@@ -103,7 +103,8 @@ module Plan =
             else
                 add [ slot ] kept (product axes - product kept) (PlanKernel.sum axes kept)
 
-        let contract isLast x y =
+        /// `partner`: what the result meets next, where that is there already.
+        let contract isLast partner x y =
             let has slot axis = List.contains axis slots[slot]
             // The first axis of the output that only one of the two carries.
             let leading = spec.Output |> List.tryFind (fun axis -> has x axis <> has y axis)
@@ -122,6 +123,16 @@ module Plan =
 
             let all = Seq.append a b |> Seq.distinct |> Seq.toList
 
+            // Where all that the result and its partner share is summed then: nobody else carries it.
+            let met =
+                let common =
+                    partner
+                    |> Option.map (fun slot -> slots[slot])
+                    |> Option.defaultValue []
+                    |> List.filter (fun axis -> List.contains axis all)
+
+                if common |> List.forall (fun axis -> count[axis] = 1) then common else []
+
             let kernel, axes =
                 PlanKernel.product
                     spec.Dims
@@ -129,6 +140,7 @@ module Plan =
                     b
                     (all |> List.filter (fun axis -> count[axis] > 0) |> Set.ofList)
                     (if isLast then Some spec.Output else None)
+                    met
 
             for axis in axes do
                 count[axis] <- count[axis] + 1
@@ -142,8 +154,19 @@ module Plan =
             place.Add(summed 0)
         else
             for i, struct (left, right) in List.indexed pairs do
+                let result = spec.Cores.Length + i
+
+                let partner =
+                    pairs
+                    |> List.tryPick (fun (struct (l, r)) ->
+                        if l = result then Some r
+                        elif r = result then Some l
+                        else None)
+                    |> Option.filter (fun partner -> partner < result)
+                    |> Option.map (fun partner -> place[partner])
+
                 let a = summed place[left]
-                place.Add(contract (i = pairs.Length - 1) a (summed place[right]))
+                place.Add(contract (i = pairs.Length - 1) partner a (summed place[right]))
 
         let last = if place.Count = 0 then [] else slots[place[place.Count - 1]]
 

@@ -22,6 +22,8 @@ type internal Sweeping =
         /// The multiplier of each block in the last sweep.
         Lambdas: float option[]
         Kept: Kept
+        /// Sweeps that the last attempt took.
+        mutable Taken: int
     }
 
     interface IDisposable with
@@ -51,6 +53,7 @@ module internal Sweeping =
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
             Kept = Environment.keeping blocks
+            Taken = 0
         }
 
     /// One sweep in place: every block, then one cycle of the gauge. The error and S after it; NaN where a block is not finite.
@@ -109,13 +112,16 @@ module internal Sweeping =
         error, s
 
     /// Sweeps after which all cores are searched together, and the share of S that sweeps must still gain for that.
-    let private searchAfter, private crawl = 8, 1e-4
+    let private searchAfter, private crawl = 4, 1e-4
 
     /// The share of S that a search must have gained for another one.
     let private worthAnother = 2e-3
 
     /// Whether no core is fixed, which the joint methods cannot do.
     let hasAllFree (spec: Spec) = (Spec.freeCores spec).Length = spec.Cores.Length
+
+    /// The most sweeps that bring the point that a search found to the bound.
+    let private landing = 8
 
     /// How many sweeps are combined into an extrapolated point.
     let private accelerationDepth = 8
@@ -127,16 +133,23 @@ module internal Sweeping =
 
         use point = new Extrapolated(accelerationDepth, blocks.Length, cores, ignore)
 
-        /// A sweep from the current point, which may be an extrapolated one: kept where it keeps the bound and does not raise S, undone otherwise; then the
-        /// next extrapolated point. Written so that NaN counts as a failure.
-        let attempt s =
+        /// Sweeps from the current point, which may be an extrapolated one, until the bound is met, at most so many: kept where that does not raise S, undone
+        /// otherwise; then the next extrapolated point. Written so that NaN counts as a failure.
+        let attempt most s =
             point.Attempt(fun () ->
-                let error, next = once work
+                let rec land count before =
+                    let error, next = once work
+                    work.Taken <- count
 
-                if error <= bound * (1.0 + feasibility) && next <= s * (1.0 + 1e-12) then
-                    Some(error, next)
-                else
-                    None)
+                    if error <= bound * (1.0 + feasibility) then
+                        if next <= s * (1.0 + 1e-12) then Some(error, next) else None
+                    // At the pace of the last sweep the bound must be within reach.
+                    elif error - bound < float (most - count) * (before - error) then
+                        land (count + 1) error
+                    else
+                        None
+
+                land 1 infinity)
 
         let land = lazy Landscape.make spec target bound
 
@@ -146,8 +159,8 @@ module internal Sweeping =
             && spec.Cores.Length > 1
             && bound >= jointBelow * norm
 
-        /// A point found by moving all cores together, put in place for the next sweep to bring to the bound; the steps that took.
-        let search n again =
+        /// All cores moved together, and brought to the bound by sweeps: the steps that took, and what has been reached, or None where that is not below S.
+        let search n again s =
             use _ = torch.NewDisposeScope()
             point.Undo()
             let mutable steps = 0
@@ -163,8 +176,17 @@ module internal Sweeping =
                 else
                     None
 
-            point.Put(Newton.search land.Value bound multiplier options.Tolerance listen (point.Vector()))
-            steps
+            let lands found =
+                let most = min landing (options.MaxSweeps - n - steps)
+
+                if most < 1 || options.Cancellation.IsCancellationRequested then
+                    None
+                else
+                    point.Put found
+                    attempt most s
+
+            let result = Newton.search land.Value bound multiplier options.Tolerance listen lands (point.Vector())
+            (if result.IsSome then steps + work.Taken else steps), result
 
         /// When to search next: the sweep, S at the last search.
         let mutable nextSearch, searchedAt = searchAfter, infinity
@@ -173,7 +195,7 @@ module internal Sweeping =
             match SweepOptions.ending options n with
             | Some stop -> n, stop, trace
             | None ->
-                match attempt s with
+                match attempt 1 s with
                 | None when plain -> n, Stop.Rounding, trace
                 | None -> loop (n + 1) s true (s :: trace)
                 | Some(error, next) ->
@@ -182,10 +204,12 @@ module internal Sweeping =
                     let crawls = s - next > crawl * s && next < (1.0 - worthAnother) * searchedAt
 
                     if searchable && n + 1 >= nextSearch && crawls && n + 2 < options.MaxSweeps then
-                        let steps = search (n + 1) (searchedAt < infinity)
+                        let steps, result = search (n + 1) (searchedAt < infinity) next
+                        let error, found = result |> Option.defaultValue (error, next)
                         searchedAt <- next
                         nextSearch <- n + 1 + steps + searchAfter
-                        loop (n + 1 + steps) next false (List.replicate (steps + 1) next @ trace)
+                        SweepOptions.report options (n + 1 + steps) (error / norm) found
+                        loop (n + 1 + steps) found true (List.replicate steps found @ next :: trace)
                     elif plain && s - next <= options.Tolerance * s then
                         n + 1, Stop.Converged, next :: trace
                     else
