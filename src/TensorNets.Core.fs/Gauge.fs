@@ -98,7 +98,8 @@ module Gauge =
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
-    let private step (spec: Spec) (cores: Tensor[]) (run: Plan list -> Tensor list) (bond: Bond) : TensorNetError option =
+    /// One bond. Cores may come out turned along it (`turns`), which costs less.
+    let private step (turns: bool) (spec: Spec) (cores: Tensor[]) (run: Plan list -> Tensor list) (bond: Bond) : TensorNetError option =
         use scope = torch.NewDisposeScope()
 
         let set i (tensor: Tensor) =
@@ -113,7 +114,11 @@ module Gauge =
 
             let solve () =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
-                Linalg.root (layers[0].mul(size link.I)) (layers[1].mul(size link.J))
+                let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
+
+                match if turns then Linalg.anyRoot p q else None with
+                | Some found -> Ok found
+                | None -> Linalg.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
 
             let solution =
                 match solve () with
@@ -130,11 +135,11 @@ module Gauge =
             | Error rank ->
                 let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
                 Some(TensorNetError.RankDeficientBond(name, rank, int width))
-            | Ok(m, inverse) ->
+            | Ok(m, inverseT) ->
                 let a, foldA = unfolded spec link link.I cores[link.I]
                 let b, foldB = unfolded spec link link.J cores[link.J]
                 set link.I (foldA (a.matmul m))
-                set link.J (foldB (b.matmul inverse.mT))
+                set link.J (foldB (b.matmul inverseT))
                 None
         | Scaling(axis, carriers, terms) ->
             let c =
@@ -172,19 +177,25 @@ module Gauge =
             use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
             total.number ()
 
-        let rec loop cycle s =
+        // The first cycle leaves balanced cores as they are. Each further one lowers S by about the same factor less.
+        let rec loop cycle s before =
             if all.IsEmpty || cycle >= limit then
                 Ok(s, cycle)
             else
-                match all |> List.tryPick (step spec cores run) with
+                match all |> List.tryPick (step (cycle > 0) spec cores run) with
                 | Some error -> Error [ error ]
                 | None ->
                     let next = sensitivity ()
+                    let gain = s - next
+                    let rest = if gain < 0.5 * before then gain * gain / (before - gain) else gain
 
-                    if s - next <= standstill * s || all.Length = 1 then Ok(next, cycle + 1) else loop (cycle + 1) next
+                    if min gain rest <= standstill * s || all.Length = 1 then
+                        Ok(next, cycle + 1)
+                    else
+                        loop (cycle + 1) next gain
 
         // One cycle compares with nothing.
-        loop 0 (if limit = 1 && not all.IsEmpty then infinity else sensitivity ())
+        loop 0 (if limit = 1 && not all.IsEmpty then infinity else sensitivity ()) 0.0
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.

@@ -205,10 +205,13 @@ module internal Sweeping =
 
                     if searchable && n + 1 >= nextSearch && crawls && n + 2 < options.MaxSweeps then
                         let steps, result = search (n + 1) (searchedAt < infinity) next
-                        let error, found = result |> Option.defaultValue (error, next)
+                        let found = result |> Option.map snd |> Option.defaultValue next
                         searchedAt <- next
                         nextSearch <- n + 1 + steps + searchAfter
-                        SweepOptions.report options (n + 1 + steps) (error / norm) found
+
+                        result
+                        |> Option.iter (fun (error, s) -> SweepOptions.report options (n + 1 + steps) (error / norm) s)
+
                         loop (n + 1 + steps) found true (List.replicate steps found @ next :: trace)
                     elif plain && s - next <= options.Tolerance * s then
                         n + 1, Stop.Converged, next :: trace

@@ -143,9 +143,9 @@ let private handWritten =
 let private leastSquares (norm: Norm) (k: torch.Tensor) (start: Network) =
     let options = { sweeps 15 with Norm = norm }
     let fit = Als.run options k start |> ok
-    // Of an exact fit both are rounding.
-    let floor = 1e-5 * k.norm().number()
-    near 1e-6 (distance norm k fit.Network + floor) (fit.Error + floor) "error"
+    // The distance is a sum of squares, some of which cancel: known to the rounding of ‖KΣ^½‖².
+    let rounding = 1e-8 * quadratic norm k
+    near 1e-6 (distance norm k fit.Network ** 2.0 + rounding) (fit.Error ** 2.0 + rounding) "error"
     near 1e-6 (value norm fit.Network) fit.Sensitivity "S"
 
     for before, after in Seq.pairwise fit.Trace do
