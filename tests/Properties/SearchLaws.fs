@@ -1,0 +1,127 @@
+/// Laws of the search that moves all cores of any network at once: its slopes, its steps, and the roots that the gauge takes.
+module SearchLaws
+
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+let private targetOf (case: FormatCase) =
+    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
+    let rough = noise (case.Seed + 1) clean.shape
+    clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
+
+let private landscape =
+    testList
+        "landscape"
+        [
+            costlyLaw "S and the residual are those of the network, their slopes their differentials" (fun (case: FormatCase) ->
+                let k = targetOf case
+                let land = Landscape.make case.Spec k (0.2 * k.norm().number())
+                let point = Point.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
+                let move = noise (case.Seed + 3) point.shape
+                let ground = Landscape.at land point
+
+                let networkAt (point: torch.Tensor) = networkOf case.Spec (Point.cores land.Shapes point |> List.ofArray)
+                let network = networkAt point
+                near 1e-9 ground.S (Sensitivity.value network) "S"
+                near 1e-9 ground.Residual (k.minus(Contraction.reconstruct network).squared().sum().number()) "residual"
+
+                let h = 1e-5 * point.norm().number() / move.norm().number()
+                let step = move.mul (Num.tensor h)
+                let ahead, behind = Landscape.at land (point.plus step), Landscape.at land (point.minus step)
+
+                let check name (slope: torch.Tensor) after before =
+                    let expected = (after - before) / (2.0 * h)
+                    let size = slope.norm().number() * move.norm().number()
+                    Expect.isLessThanOrEqual (abs (slope.dot(move).number() - expected)) (1e-6 * size) name
+
+                check "slope of S" ground.SlopeS ahead.S behind.S
+                check "slope of the residual" ground.SlopeResidual ahead.Residual behind.Residual)
+            costlyLaw "a slope alone is the sum of both" (fun (case: FormatCase) ->
+                let k = targetOf case
+                let land = Landscape.make case.Spec k (0.2 * k.norm().number())
+                let point = Point.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
+                let ground = Landscape.at land point
+
+                for mu in [ 0.0; 0.7; 1e4 ] do
+                    let both = ground.SlopeS.plus (ground.SlopeResidual.mul (Num.tensor mu))
+                    // The residual's slope is a difference, which may cancel.
+                    let size = both.norm().number() + mu * (k.norm().number() + 1.0) * point.norm().number()
+                    let difference = (Landscape.slope land mu point).minus(both).norm().number()
+                    Expect.isLessThanOrEqual difference (1e-11 * size) $"at {mu}")
+        ]
+
+/// A symmetric matrix with eigenvalues of both signs where `indefinite`, and a slope.
+let private quadratic (seed: int) (indefinite: bool) =
+    let n = 12L
+    let struct (q, _) = torch.linalg.qr (noise seed [ n; n ])
+    let values = (noise (seed + 1) [ n ]).mul(Num.tensor 2.0).exp()
+    let values = if indefinite then values.mul (noise (seed + 2) [ n ]) else values
+    (q.mul values).matmul q.mT, noise (seed + 3) [ n ]
+
+let private steps =
+    testList
+        "steps in a ball"
+        [
+            law "a shorter step is the one that conjugate gradients take in the smaller ball" (fun (seed: int) ->
+                let seed = abs (seed % 100000)
+                let h, slope = quadratic seed (seed % 2 = 0)
+                let weights = (noise (seed + 4) [ 12L ]).exp()
+                let minimise radius = TrustRegion.minimise h.matmul (fun v -> v.mul weights) slope (Some radius)
+                let radius = 3.0 * (noise (seed + 5) [ 1L ]).exp().number()
+                let step = minimise radius
+
+                for share in [ 1.0; 0.4; 0.01 ] do
+                    let smaller = share * TrustRegion.shrink * step.Size
+                    let found, expected = TrustRegion.shorter smaller step, minimise smaller
+                    close 1e-9 found.Move expected.Move "move"
+                    near 1e-9 found.Decrease expected.Decrease "decrease"
+                    near 1e-9 (found.Move.squared().div(weights).sum().number()) (smaller * smaller) "length")
+            law "the decrease is that of the model, and no step leaves the ball" (fun (seed: int) ->
+                let seed = abs (seed % 100000)
+                let h, slope = quadratic seed (seed % 2 = 0)
+                let step = TrustRegion.minimise h.matmul id slope (Some 2.0)
+                let d = step.Move
+                let model = slope.dot(d).number() + 0.5 * d.dot(h.matmul d).number()
+                near 1e-9 step.Decrease (-model) "decrease"
+                near 1e-9 step.Size (d.norm().number()) "size"
+                Expect.isLessThanOrEqual step.Size (2.0 * (1.0 + 1e-12)) "ball"
+                Expect.isGreaterThan step.Decrease 0.0 "it descends")
+        ]
+
+let private roots =
+    testList
+        "roots of a gauge"
+        [
+            law "either root solves H Q H = P, and its inverse is one" (fun (seed: int) ->
+                let seed = abs (seed % 100000)
+
+                let positive seed =
+                    let a = noise seed [ 2L; 5L; 8L ]
+                    a.matmul a.mT
+
+                let p, q = positive seed, positive (seed + 1)
+
+                let check (name: string) (m: torch.Tensor) (inverseT: torch.Tensor) =
+                    let h = m.matmul m.mT
+                    close 1e-7 (h.matmul(q).matmul h) p $"{name}: H Q H"
+                    let eye = torch.eye(5L, dtype = torch.float64).expand_as p
+                    close 1e-9 (m.mT.matmul inverseT) eye $"{name}: inverse"
+
+                let m, inverse = Linalg.root p q |> Result.defaultWith (failtestf "rank %d")
+                check "root" m inverse.mT
+                Linalg.anyRoot p q |> Option.iter (fun (m, inverseT) -> check "any root" m inverseT))
+            testCase "the fast root gives up where a matrix is nearly singular, and only there" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let eye = torch.eye(4L, dtype = torch.float64).unsqueeze 0L
+                let flat = eye.clone ()
+                flat[0L, 3L, 3L].mul_(Num.tensor 1e-12) |> ignore
+                Expect.isSome (Linalg.anyRoot eye eye) "well conditioned"
+                Expect.isNone (Linalg.anyRoot flat eye) "P"
+                Expect.isNone (Linalg.anyRoot eye flat) "Q"
+                Expect.isNone (Linalg.anyRoot eye (eye.mul (Num.tensor 0.0))) "Q = 0")
+        ]
+
+let all = testList "search" [ landscape; steps; roots ]
