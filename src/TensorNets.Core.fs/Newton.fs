@@ -269,7 +269,7 @@ module internal Newton =
                 && abs (after.Ground.Residual - bound2) < close * bound2
                 && (multiplier.IsNone || decrease < tolerance * after.Ground.S)
 
-            let result = if isNear then landed after else None
+            let result = if isNear && multiplier.IsNone then landed after else None
 
             let after =
                 { after with Falls = state.Falls && atOnce && n < warming && after.Ground.S <= leastFall * before }
