@@ -71,12 +71,14 @@ let private descent =
                     let start = pointOf net
                     let bound = (work.Residual start).norm().number() * (1.0 + 1e-12)
                     let mutable last = work.Sensitivity start
-                    let mutable steps, hasSettled = 0, false
+                    let mutable steps, gain, hasSettled = 0, 0.0, false
 
                     let listen s =
                         Expect.isLessThanOrEqual s last "S of a step"
                         steps <- steps + 1
-                        hasSettled <- last - s <= 1e-9 * s
+                        // Newton's steps end at once; steps that shrink with their ball, where T cannot be brought back, gain about as much as the one before.
+                        hasSettled <- last - s <= min (1e-9 * s) (0.1 * gain)
+                        gain <- last - s
                         last <- s
                         true
 
