@@ -13,18 +13,13 @@ let private networkAt (spec: Spec) (point: torch.Tensor) =
     let shapes = [| for core in spec.Cores -> Spec.coreShape core spec |> List.map int64 |> List.toArray |]
     networkOf spec (Point.cores shapes point |> List.ofArray)
 
-let private targetOf (case: FormatCase) =
-    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
-    let rough = noise (case.Seed + 1) clean.shape
-    clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.1)))
-
 let private derivatives =
     testList
         "derivatives"
         [
             costlyLaw "the Jacobian is the differential of T" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
-                let work = Derivatives(case.Spec, targetOf case)
+                let work = Derivatives(case.Spec, targetWith 0.1 case)
                 let point = pointOf net
                 let move = noise (case.Seed + 2) point.shape
                 let h = 1e-5
@@ -33,12 +28,12 @@ let private derivatives =
                 close 1e-7 ((work.Jacobian point).matmul move) ((ahead.minus behind).mul(Num.tensor (0.5 / h))) "J d")
             costlyLaw "S is the squared norm of the Jacobian" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
-                let work = Derivatives(case.Spec, targetOf case)
+                let work = Derivatives(case.Spec, targetWith 0.1 case)
                 let point = pointOf net
                 near 1e-10 (work.Sensitivity point) ((work.Jacobian point).squared().sum().number()) "S")
             costlyLaw "curvature at many points at once is the difference of slopes, one by one" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
-                let target = targetOf case
+                let target = targetWith 0.1 case
                 let work = Derivatives(case.Spec, target)
                 let point = pointOf net
                 let y = noise (case.Seed + 3) [ target.numel () ]
@@ -61,7 +56,7 @@ let private descent =
         [
             costlyLaw "T stays within the bound, S never rises, and no gauge lowers it further" (fun (case: FormatCase) ->
                 let net = randomNetwork case.Seed case.Spec
-                let target = targetOf case
+                let target = targetWith 0.1 case
                 let work = Derivatives(case.Spec, target)
 
                 // A deficient bond has no least S: it is only approached.

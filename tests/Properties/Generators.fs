@@ -272,6 +272,12 @@ let noise (seed: int) (shape: int64 seq) =
     use generator = new torch.Generator(uint64 seed)
     torch.randn (Seq.toArray shape, dtype = torch.float64, generator = generator)
 
+/// A random network of the case as a tensor, and white noise of a share of its norm.
+let targetWith (share: float) (case: FormatCase) =
+    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
+    let rough = noise (case.Seed + 1) clean.shape
+    clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor share)))
+
 /// The same bits.
 let identical (a: torch.Tensor) (b: torch.Tensor) =
     use a = a.detach ()

@@ -7,17 +7,12 @@ open TensorNets
 open Generators
 open Golden
 
-let private targetOf (case: FormatCase) =
-    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
-    let rough = noise (case.Seed + 1) clean.shape
-    clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
-
 let private landscape =
     testList
         "landscape"
         [
             costlyLaw "S and the residual are those of the network, their slopes their differentials" (fun (case: FormatCase) ->
-                let k = targetOf case
+                let k = targetWith 0.3 case
                 let land = Landscape.make case.Spec k (0.2 * k.norm().number())
                 let point = Point.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
                 let move = noise (case.Seed + 3) point.shape
@@ -40,7 +35,7 @@ let private landscape =
                 check "slope of S" ground.SlopeS ahead.S behind.S
                 check "slope of the residual" ground.SlopeResidual ahead.Residual behind.Residual)
             costlyLaw "a slope alone is the sum of both" (fun (case: FormatCase) ->
-                let k = targetOf case
+                let k = targetWith 0.3 case
                 let land = Landscape.make case.Spec k (0.2 * k.norm().number())
                 let point = Point.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
                 let ground = Landscape.at land point

@@ -9,9 +9,7 @@ open Golden
 
 /// A target of a network of the format and noise of 30 %, another network of the format, and the cores to sweep over.
 let private problem (case: FormatCase) =
-    let clean = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
-    let rough = noise (case.Seed + 1) clean.shape
-    let k = clean.plus (rough.mul (clean.norm().div(rough.norm ()).mul(Num.tensor 0.3)))
+    let k = targetWith 0.3 case
     let start = randomNetwork (case.Seed + 2) case.Spec
     let cores () = [| for core in start.Cores -> core.clone().DetachFromDisposeScope() |]
     k, k.norm().number(), cores
