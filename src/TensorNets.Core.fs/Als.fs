@@ -73,14 +73,17 @@ module Als =
     let internal pass (kept: Kept) (blocks: Block list) lookup (target: Tensor) (norm2: float) (cores: Tensor[]) =
         let last = blocks.Length - 1
         let mutable residual = None
+        let mutable reach = 0.0
 
         blocks
         |> List.iteri (fun i block ->
             use inner = torch.NewDisposeScope()
             let x, grams, c = solve (Some kept) block lookup target
 
+            reach <- max reach (Environment.reach grams x)
+
             if i = last then
-                residual <- Environment.residual norm2 grams c x
+                residual <- Environment.exact norm2 reach (Environment.residual norm2 grams c x)
 
             Fit.replace inner cores i (Environment.ofX block x)
             kept.Forget block.Core.Name)

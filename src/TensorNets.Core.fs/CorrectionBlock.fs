@@ -10,6 +10,16 @@ type internal BlockResult =
     /// The core stays: its system is not finite, or does not lead to the bound.
     | Kept
 
+/// What the correction made of one core.
+type internal BlockOutcome =
+    {
+        Result: BlockResult
+        /// ‖K − T‖² after it, where its Grams tell it.
+        Residual: float option
+        /// `Environment.reach` after it, where it moved.
+        Reach: float option
+    }
+
 /// The correction of one core, all others fixed: min tr(X W Xᵀ) subject to ‖K − T‖ ≤ δ, by one scalar equation.
 [<RequireQualifiedAccess>]
 module internal CorrectionBlock =
@@ -20,12 +30,14 @@ module internal CorrectionBlock =
     /// The part of a block's bound given up to rounding, so that explicit and algebraic residual agree on which side they are.
     let private guard = 1e-13
 
-    /// How often a block above the bound is solved again at a lower one.
-    let private mostAttempts = 2
+    /// How often a block above the bound is solved again at a lower one, and the relative excess in ‖K − T‖² for that.
+    let private mostAttempts, private excess = 2, 1e-10
+
+    /// The bound on the rounding of a residual from Grams above which the explicit difference is asked: what rounding is found is a hundredth of it.
+    let private vague = 1e-8
 
     /// From the Grams and weights of the block.
     let private solveSystem
-        measured
         (kept: Kept option)
         full
         (block: Block)
@@ -34,10 +46,11 @@ module internal CorrectionBlock =
         norm2
         bound
         (current: Lazy<float>)
+        (reach: float)
         lambda
         grams
         weights
-        =
+        : BlockOutcome =
         use scope = torch.NewDisposeScope()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current.Value < sqrt norm2
 
@@ -99,59 +112,87 @@ module internal CorrectionBlock =
         let isRough = pencils |> List.exists (fun p -> not p.IsDefinite)
         let bound2 = bound * bound * (1.0 - guard)
 
+        /// S without the term that this core does not change.
+        let ownS (x: Tensor) =
+            use _ = torch.NewDisposeScope()
+            x.mul(Environment.timesWeight grams weights x).sum().number()
+
+        // A lower bound costs S: where that leaves nothing to gain, the core stays.
+        let isWorse x = current.Value <= bound && ownS x > ownS (Environment.toX block (lookup block.Core.Name))
+
+        let unmoved result = { Result = result; Residual = None; Reach = None }
+
         /// The block at a bound; a lower one in its place where the block turns out above the bound.
-        let rec solved (attempts: int) (bound2': float) : BlockResult * float option =
+        let rec solved (attempts: int) (bound2': float) : BlockOutcome =
             let moved lambda =
                 let x = blockAt lambda
                 let core = Environment.ofX block x
-
-                let residual =
-                    if not anchored && (measured || isRough) then Environment.residual norm2 grams c x else None
+                let own = Environment.reach grams x
+                let largest = max own reach
 
                 // What the Grams cannot tell the explicit difference does.
                 let explicitly () =
                     let withCore name = if Spec.original name = block.Core.Name then core else lookup name
                     Fit.explicitError full target withCore |> fun error -> error * error
 
-                match residual with
-                | _ when isRough && not anchored && attempts > 0 ->
-                    let found = residual |> Option.defaultWith explicitly
+                let value = if anchored then bound2 else Environment.residual norm2 grams c x
+                let residual = if anchored then None else Environment.exact norm2 largest value
 
-                    if found > bound2 then
-                        solved (attempts - 1) (bound2' - 2.0 * (found - bound2))
-                    else
-                        BlockResult.Moved(scope.MoveToOuter core, lambda), residual
-                | _ -> BlockResult.Moved(scope.MoveToOuter core, lambda), residual
+                let isVague = residual.IsNone && (isRough || not (Environment.rounding norm2 largest value <= vague))
+
+                let found = if isVague then explicitly () else value
+
+                if attempts > 0 && found > bound2 * (1.0 + excess) then
+                    solved (attempts - 1) (bound2' - 2.0 * (found - bound2))
+                elif attempts < mostAttempts && isWorse x then
+                    unmoved BlockResult.Kept
+                else
+                    {
+                        Result = BlockResult.Moved(scope.MoveToOuter core, lambda)
+                        Residual = residual
+                        Reach = Some own
+                    }
 
             match Secular.solve bound2' lambda secular with
             | Multiplier.Root lambda -> moved lambda
             | Multiplier.Slack -> moved 1e300
-            | Multiplier.AboveBound when current.Value <= bound -> BlockResult.Kept, None
-            | Multiplier.AboveBound -> BlockResult.LeastSquares(Als.solveBlock kept block lookup target |> scope.MoveToOuter), None
+            | Multiplier.AboveBound when current.Value <= bound -> unmoved BlockResult.Kept
+            | Multiplier.AboveBound -> unmoved (BlockResult.LeastSquares(Als.solveBlock kept block lookup target |> scope.MoveToOuter))
 
         solved mostAttempts bound2
 
-    /// As `solve`, with what is kept from blocks before, and ‖K‖². Beside it ‖K − T‖² after the block, where that was asked for and its Grams tell it.
-    let solveKeeping measured kept full block lookup target norm2 bound current lambda : BlockResult * float option =
+    let private toOuter (scope: DisposeScope) (result: BlockResult) =
+        match result with
+        | BlockResult.Moved(core, _)
+        | BlockResult.LeastSquares core -> scope.MoveToOuter core |> ignore
+        | BlockResult.Kept -> ()
+
+        result
+
+    /// As `solve`, with what is kept from blocks before, ‖K‖² and the largest reach of the other cores.
+    let solveKeeping kept full block lookup target norm2 bound current reach lambda : BlockOutcome =
         use scope = torch.NewDisposeScope()
         let grams = Environment.grams kept block lookup target
         let weights = Environment.weights kept block lookup target
 
         // Decompositions would throw.
         if grams @ weights |> List.exists (fun matrix -> not (matrix.isfinite().all().truth())) then
-            BlockResult.Kept, None
+            { Result = BlockResult.Kept; Residual = None; Reach = None }
         else
-            let result, residual =
-                solveSystem measured kept full block lookup target norm2 bound current lambda grams weights
+            let outcome = solveSystem kept full block lookup target norm2 bound current reach lambda grams weights
 
-            match result with
-            | BlockResult.Moved(core, _)
-            | BlockResult.LeastSquares core -> scope.MoveToOuter core |> ignore
-            | BlockResult.Kept -> ()
-
-            result, residual
+            { outcome with Result = toOuter scope outcome.Result }
 
     /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
     let solve (full: Plan) (block: Block) lookup (target: Tensor) (bound: float) (current: float) (lambda: float option) : BlockResult =
+        use scope = torch.NewDisposeScope()
         let norm2 = target.squared().sum().number()
-        solveKeeping false None full block lookup target norm2 bound (lazy current) lambda |> fst
+
+        let reach =
+            (full.Spec.Cores, Sensitivity.run (Sensitivity.plan full.Spec) target.dtype target.device lookup)
+            ||> Seq.map2 (fun core part -> (lookup core.Name: Tensor).norm().number() * sqrt (max 0.0 (part.number ())))
+            |> Seq.max
+
+        let outcome = solveKeeping None full block lookup target norm2 bound (lazy current) reach lambda
+
+        toOuter scope outcome.Result

@@ -271,25 +271,40 @@ module internal Environment =
 
         scope.MoveToOuter result
 
-    /// The relative rounding that a residual from Grams may have.
-    let private residualRounding = 1e-12
+    /// X times a matrix for each branch.
+    let times (matrices: Tensor list) (x: Tensor) : Tensor = matrices |> List.indexed |> List.fold (fun x (i, m) -> along i m x) x
 
-    /// ‖K − T‖² = y² − 2⟨X, C⟩ + ⟨X G, X⟩ without forming T, or None where its rounding, below a few ε(y + Σ_j ‖X_:j‖ √G_jj)², might show: then only the
-    /// explicit difference tells.
-    let residual (norm2: float) (grams: Tensor list) (c: Tensor) (x: Tensor) : float option =
+    /// X W, where W is the sum over the branches of one's weight times the Grams of the others.
+    let timesWeight (grams: Tensor list) (weights: Tensor list) (x: Tensor) : Tensor =
+        weights
+        |> List.mapi (fun i w -> times (grams |> List.mapi (fun l g -> if l = i then w else g)) x)
+        |> function
+            | [] -> torch.zeros_like x
+            | parts -> parts |> List.reduce (fun a b -> a.plus b)
+
+    /// ‖K − T‖² = y² − 2⟨X, C⟩ + ⟨X G, X⟩ without forming T.
+    let residual (norm2: float) (grams: Tensor list) (c: Tensor) (x: Tensor) : float =
         use _ = torch.NewDisposeScope()
-        let xg = grams |> List.indexed |> List.fold (fun x (i, gram) -> along i gram x) x
-        let value = norm2 + x.mul(xg.minus(c).minus c).sum().number()
-        let diagonals = grams |> List.map _.diagonal(dim1 = -2L, dim2 = -1L)
+        let xg = times grams x
+        norm2 + x.mul(xg.minus(c).minus c).sum().number()
 
-        // Several branches only occur without batch axes.
-        let lengths =
-            (x.squared().sum([| 1L |]), List.indexed diagonals)
-            ||> List.fold (fun lengths (i, diagonal) ->
-                let shape = Array.create (int (lengths.dim ())) 1L
-                shape[0] <- diagonal.shape[0]
-                shape[i + 1] <- diagonal.shape[1]
-                lengths.mul (diagonal.reshape shape))
+    /// ‖X‖ √tr G, at least the sum of the norms of the terms of T that belong to the columns of X: how large the terms are that cancel at this core.
+    let reach (grams: Tensor list) (x: Tensor) : float =
+        use _ = torch.NewDisposeScope()
+        let traces = grams |> List.map _.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L)
 
-        let reach = sqrt norm2 + lengths.maximum(Num.tensor 0.0).sqrt().sum().number()
-        if 4e-16 * reach * reach <= residualRounding * value then Some value else None
+        match traces with
+        | [] -> x.norm().number()
+        | several -> sqrt (x.squared().sum().number() * max 0.0 ((several |> List.reduce (fun a b -> a.mul b)).sum().number()))
+
+    /// The relative rounding of a residual from Grams that is due to cancelling terms, for the largest reach of all cores: a bound, seldom near.
+    let rounding (norm2: float) (reach: float) (residual: float) : float =
+        let largest = sqrt norm2 + reach
+        4e-16 * largest * largest / residual
+
+    /// The bound on the rounding of a residual from Grams up to which it stands for the explicit difference: what rounding is found is a hundredth of it.
+    let private known = 1e-10
+
+    /// A residual from Grams, or None where its rounding might show: then only the explicit difference tells.
+    let exact (norm2: float) (reach: float) (residual: float) : float option =
+        if residual > 0.0 && rounding norm2 reach residual <= known then Some residual else None

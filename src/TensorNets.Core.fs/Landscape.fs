@@ -79,17 +79,6 @@ module internal Landscape =
         // ofX spreads a value over the lone axes; each of their entries has the full slope.
         (Environment.ofX block slope).mul(Num.tensor (float (Environment.size block.Lone block)))
 
-    /// X times the matrices of all branches but one, which takes another matrix.
-    let private times (matrices: Tensor list) (x: Tensor) =
-        matrices |> List.indexed |> List.fold (fun x (i, m) -> Environment.along i m x) x
-
-    let private timesWeight (grams: Tensor list) (weights: Tensor list) (x: Tensor) : Tensor =
-        weights
-        |> List.mapi (fun i w -> times (grams |> List.mapi (fun l g -> if l = i then w else g)) x)
-        |> function
-            | [] -> torch.zeros_like x
-            | parts -> parts |> List.reduce (fun a b -> a.plus b)
-
     /// Σ m_i W_i with a single tensor beside the terms, which are disposed.
     let private weighted (terms: (float * Tensor) list) : Tensor =
         let factor, first = terms.Head
@@ -153,7 +142,7 @@ module internal Landscape =
             |> List.map (fun (block, x, target, grams, weights) ->
                 use inner = torch.NewDisposeScope()
                 let weights = weights |> List.map weighted
-                let xg, xw = times grams x, timesWeight grams weights x
+                let xg, xw = Environment.times grams x, Environment.timesWeight grams weights x
                 let own = xw.mul(x).sum().number()
                 let slopeS = pulled block (xw.mul (Num.tensor 2.0)) |> inner.MoveToOuter
                 let slopeR = pulled block (xg.minus(target).mul(Num.tensor 2.0)) |> inner.MoveToOuter
@@ -191,7 +180,7 @@ module internal Landscape =
                 | gram :: _, first :: others ->
                     let first = weighted first
                     first.add_ (gram.mul (Num.tensor mu), Num.one) |> ignore
-                    timesWeight grams (first :: List.map weighted others) x
+                    Environment.timesWeight grams (first :: List.map weighted others) x
                 | _ -> x.mul (Num.tensor mu)
 
             pulled block (product.minus(target.mul (Num.tensor mu)).mul(Num.tensor 2.0)) |> inner.MoveToOuter)
@@ -237,7 +226,7 @@ module internal Landscape =
                         let reciprocal = torch.where (q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q)
                         let vs = pencils |> List.map _.V
                         let turned = vs |> List.map _.mT
-                        fun x -> times turned ((times vs x).mul reciprocal))
+                        fun x -> Environment.times turned ((Environment.times vs x).mul reciprocal))
                 land.Blocks
                 ground.Matrices
 

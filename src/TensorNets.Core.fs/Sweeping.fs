@@ -21,6 +21,8 @@ type internal Sweeping =
         Sensitivity: SensitivityPlan
         /// The multiplier of each block in the last sweep.
         Lambdas: float option[]
+        /// The reach of each block when it was last solved; 0 before.
+        Reaches: float[]
         Kept: Kept
         /// Sweeps that the last attempt took.
         mutable Taken: int
@@ -52,6 +54,7 @@ module internal Sweeping =
             Gauge = Gauge.bonds spec
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
+            Reaches = Array.zeroCreate cores.Length
             Kept = Environment.keeping blocks
             Taken = 0
         }
@@ -69,11 +72,8 @@ module internal Sweeping =
         work.Blocks
         |> List.iteri (fun i block ->
             if finite then
-                let last = i = work.Blocks.Length - 1
-
-                let result, residual =
+                let outcome =
                     CorrectionBlock.solveKeeping
-                        last
                         (Some work.Kept)
                         work.Full
                         block
@@ -82,17 +82,22 @@ module internal Sweeping =
                         work.Norm2
                         work.Bound
                         current
+                        (Array.max work.Reaches)
                         work.Lambdas[i]
 
-                match result with
+                outcome.Reach |> Option.iter (fun reach -> work.Reaches[i] <- reach)
+
+                match outcome.Result with
                 | BlockResult.Moved(core, _)
                 | BlockResult.LeastSquares core when not (core.isfinite().all().truth()) -> finite <- false
                 | BlockResult.Moved(core, lambda) ->
                     work.Lambdas[i] <- Some lambda
                     current <- lazy work.Bound
-                    after <- residual
+                    after <- outcome.Residual
                     Fit.replace scope work.Cores i core
-                | BlockResult.LeastSquares core -> Fit.replace scope work.Cores i core
+                | BlockResult.LeastSquares core ->
+                    after <- None
+                    Fit.replace scope work.Cores i core
                 | BlockResult.Kept -> ()
 
                 work.Kept.Forget block.Core.Name)

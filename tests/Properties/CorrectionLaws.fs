@@ -112,10 +112,9 @@ let private correction =
                         let next = value ()
                         Expect.isLessThanOrEqual next (s * (1.0 + 1e-9)) $"S after block {i}"
 
-                        // Where the block's Gram is ill conditioned its residual is known to some 1e-9; a sweep that leaves the bound by more than 1e-9 is undone.
                         Expect.isLessThanOrEqual
                             (Fit.explicitError full k (Fit.lookup spec cores))
-                            (delta * (1.0 + 1e-8))
+                            (delta * (1.0 + 1e-9))
                             $"error after block {i}"
 
                         s <- next)
