@@ -54,8 +54,7 @@ module internal CorrectionBlock =
         use scope = torch.NewDisposeScope()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current.Value < sqrt norm2
 
-        let pencils =
-            List.map3 (fun branch gram weight -> Linalg.pencil branch.Diagonal gram weight) block.Branches grams weights
+        let pencils = List.map2 Linalg.pencil grams weights
 
         let batch = Environment.size block.Batch block
 

@@ -7,9 +7,8 @@ type internal Branch =
     {
         Columns: Axis list
         Gram: Plan
-        /// For each core j of the branch, m_j and the double layer of the branch without j.
+        /// For each core j of the branch, m_j and the double layer of the branch without j; only its diagonal, where all are diagonal along every column.
         Weights: (float * Plan) list
-        /// Every weight is diagonal along every column.
         Diagonal: bool
     }
 
@@ -71,13 +70,23 @@ module internal Environment =
 
         let free = group |> List.filter (fun other -> not (Spec.isFixed other spec))
 
+        // For CP, and for a branch of a single core.
+        let diagonal =
+            free |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes))
+
         let weight (j: Core) =
             let rest = group |> List.filter (fun other -> other.Name <> j.Name)
 
             let carried axis = rest |> List.exists (fun other -> List.contains axis other.Axes)
 
-            let diagonal = columns |> List.filter (fun axis -> List.contains axis j.Axes)
-            let missing = batch |> List.filter (fun axis -> not (carried axis))
+            let identities =
+                if diagonal then
+                    []
+                else
+                    columns |> List.filter (fun axis -> List.contains axis j.Axes) |> List.map identityCore
+
+            let missing =
+                (if diagonal then batch @ columns else batch) |> List.filter (fun axis -> not (carried axis))
 
             let network =
                 let shared = opened + Set.ofList j.Axes
@@ -85,18 +94,13 @@ module internal Environment =
 
                 Spec.extended
                     (dimsOf (batch @ columns) spec)
-                    (copies.Cores @ List.map identityCore diagonal @ List.map onesCore missing)
-                    output
+                    (copies.Cores @ identities @ List.map onesCore missing)
+                    (if diagonal then batch @ columns else output)
                     copies
 
             Spec.multiplicity j spec, plan network
 
-        {
-            Columns = columns
-            Gram = gram
-            Weights = free |> List.map weight
-            Diagonal = free |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes))
-        }
+        { Columns = columns; Gram = gram; Weights = free |> List.map weight; Diagonal = diagonal }
 
     /// The block of one core.
     let block (spec: Spec) (core: Core) : Block =
@@ -229,15 +233,19 @@ module internal Environment =
                 g.reshape (size block.Batch block, p, p) |> scope.MoveToOuter)
             block.Branches
 
-    /// W of each branch: batch × columns × columns.
+    /// The shape of a weight of a branch: batch × columns × columns, or batch × columns where it is diagonal.
+    let weightShape (block: Block) (branch: Branch) =
+        let p = size branch.Columns block
+        let batch = size block.Batch block
+        if branch.Diagonal then [| batch; p |] else [| batch; p; p |]
+
+    /// W of each branch.
     let weights (kept: Kept option) (block: Block) lookup (target: Tensor) : Tensor list =
         use scope = torch.NewDisposeScope()
 
         [
             for branch in block.Branches ->
-                let p = size branch.Columns block
-
-                let shape = [| size block.Batch block; p; p |]
+                let shape = weightShape block branch
 
                 // A branch of fixed cores adds nothing to S.
                 if branch.Weights.IsEmpty then
@@ -257,19 +265,31 @@ module internal Environment =
         (evaluateKeeping kept block lookup target [ block.Target ]).Head.reshape(solveShape block)
         |> scope.MoveToOuter
 
-    /// X times a matrix along the columns of branch i: matrices are batch × columns × columns.
+    /// X times a matrix along the columns of branch i: matrices are batch × columns × columns, or batch × columns where they are diagonal.
     let along (i: int) (matrix: Tensor) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
 
         let result =
             if x.dim () = 3L then
-                x.matmul matrix
+                if matrix.dim () = 2L then x.mul (matrix.unsqueeze 1L) else x.matmul matrix
+            elif matrix.dim () = 2L then
+                let shape = Array.create (int (x.dim ())) 1L
+                shape[i + 2] <- matrix.shape[1]
+                x.mul (matrix.reshape shape)
             else
                 // Several branches only occur without batch axes, so that there is one matrix.
                 let axis = int64 (i + 2)
                 x.movedim([| axis |], [| -1L |]).matmul(matrix[0L]).movedim([| -1L |], [| axis |])
 
         scope.MoveToOuter result
+
+    /// μ G + W.
+    let combined (mu: float) (gram: Tensor) (weight: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let sum = gram.mul (Num.tensor mu)
+        let place = if weight.dim () = 2L then sum.diagonal (dim1 = -2L, dim2 = -1L) else sum
+        place.add_ (weight, Num.one) |> ignore
+        scope.MoveToOuter sum
 
     /// X times a matrix for each branch.
     let times (matrices: Tensor list) (x: Tensor) : Tensor = matrices |> List.indexed |> List.fold (fun x (i, m) -> along i m x) x

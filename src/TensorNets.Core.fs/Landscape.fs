@@ -123,7 +123,8 @@ module internal Landscape =
                     (rest, block.Branches)
                     ||> List.mapFold (fun rest branch ->
                         let own, rest = List.splitAt branch.Weights.Length rest
-                        List.map2 (fun (factor, _) w -> factor, square branch w) branch.Weights own, rest)
+                        let shape = Environment.weightShape block branch
+                        List.map2 (fun (factor, _) (w: Tensor) -> factor, w.reshape shape) branch.Weights own, rest)
 
                 let x = Environment.toX block all[index[block.Core.Name]]
                 let c = target.reshape (Environment.solveShape block)
@@ -178,9 +179,7 @@ module internal Landscape =
             let product =
                 match grams, weights with
                 | gram :: _, first :: others ->
-                    let first = weighted first
-                    first.add_ (gram.mul (Num.tensor mu), Num.one) |> ignore
-                    Environment.timesWeight grams (first :: List.map weighted others) x
+                    Environment.timesWeight grams (Environment.combined mu gram (weighted first) :: List.map weighted others) x
                 | _ -> x.mul (Num.tensor mu)
 
             pulled block (product.minus(target.mul (Num.tensor mu)).mul(Num.tensor 2.0)) |> inner.MoveToOuter)
@@ -193,7 +192,7 @@ module internal Landscape =
 
         let inverse (gram: Tensor) (weight: Tensor) : Tensor =
             use scope = torch.NewDisposeScope()
-            let matrix = weight.plus (gram.mul (Num.tensor mu))
+            let matrix = Environment.combined mu gram weight
             let eye = torch.eye (matrix.shape[2], dtype = matrix.dtype, device = matrix.device)
 
             let rec attempt share =
@@ -218,8 +217,7 @@ module internal Landscape =
                         let inverse = inverse g w
                         fun x -> Environment.along 0 inverse x
                     | _ ->
-                        let pencils =
-                            List.map3 (fun branch g w -> Linalg.pencil branch.Diagonal g w) block.Branches grams weights
+                        let pencils = List.map2 Linalg.pencil grams weights
 
                         let grid = Linalg.grid (pencils |> List.map (fun p -> p.G, p.W))
                         let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L

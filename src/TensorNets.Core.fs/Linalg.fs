@@ -28,9 +28,10 @@ module Linalg =
     /// Singular values below this share of the largest are rounding in a Gram of float64.
     let private nullShare = 1e-14
 
-    /// W X = G X diag, for positive semidefinite G and W: V⁻¹ = VᵀM. Directions that both annihilate get V = 0.
-    let internal pencil (diagonal: bool) (gram: Tensor) (weight: Tensor) : Pencil =
+    /// W X = G X diag, for positive semidefinite G and W: V⁻¹ = VᵀM. Directions that both annihilate get V = 0. W is batch × p × p, or batch × p if diagonal.
+    let internal pencil (gram: Tensor) (weight: Tensor) : Pencil =
         use scope = torch.NewDisposeScope()
+        let diagonal = weight.dim () = 2L
 
         let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
 
@@ -39,18 +40,15 @@ module Linalg =
 
             torch.where (m.gt (largest.mul (Num.tensor nullShare)), m.maximum(Num.tensor 1e-300).rsqrt(), torch.zeros_like m)
 
-        let weightValues =
-            if diagonal then
-                weight.diagonal (dim1 = -2L, dim2 = -1L)
-            else
-                torch.linalg.eigvalsh (symmetric weight)
+        let weightValues = if diagonal then weight else torch.linalg.eigvalsh (symmetric weight)
 
         // Plain W where it is well conditioned: small g then keep their digits. W + αG where it is not: its null space is that of both.
         let share = weightValues.amin([| -1L |]).div(weightValues.amax ([| -1L |])).min().number()
 
         let definite = share > 1e-10
 
-        let weightTrace = weight.diagonal(dim1 = -2L, dim2 = -1L).sum -1L
+        let weightTrace = (if diagonal then weight else weight.diagonal (dim1 = -2L, dim2 = -1L)).sum -1L
+
         let none = weightTrace.le (Num.tensor 0.0)
 
         let alpha =
@@ -65,8 +63,9 @@ module Linalg =
             if definite && diagonal then
                 let scale = inverseRoot weightValues
                 let column = scale.unsqueeze -1L
-                weight, gram.mul(column).mul(scale.unsqueeze -2L), (fun (u: Tensor) -> u.mul column)
+                weight.diag_embed (), gram.mul(column).mul(scale.unsqueeze -2L), (fun (u: Tensor) -> u.mul column)
             else
+                let weight = if diagonal then weight.diag_embed () else weight
                 let m = symmetric (weight.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
                 let struct (values, vectors) = torch.linalg.eigh m
                 let root = vectors.mul ((inverseRoot values).unsqueeze -2L)
