@@ -14,10 +14,10 @@ module internal Newton =
     let private differenceStep = 1e-7
 
     /// The first y in units of S / min(δ², ‖K‖² − δ²); a small one lets the error rise until the penalty holds it.
-    let private firstMultiplier = 1.0
+    let private firstMultiplier = 0.5
 
     /// How far h may rise, as a share of min(δ², ‖K‖² − δ²), until the penalty doubles the multiplier: at first, and at least.
-    let private firstBand, private leastBand = 0.1, 1e-3
+    let private firstBand, private leastBand = 0.05, 1e-3
 
     /// Steps before y is first updated, and between updates.
     let private warming, private period = 10, 3
@@ -39,6 +39,9 @@ module internal Newton =
 
     /// The distance from δ², as a share of it, that counts as near, and as near enough for sweeps of blocks to go on from the first time.
     let private near, private roughlyNear = 1e-5, 1.5e-2
+
+    /// After a point that did not land, only one at this share of its distance is tried.
+    let private nearer = 0.5
 
     /// Points are brought to within this share of δ² of the bound.
     let private restoredTo = 1e-4
@@ -256,7 +259,7 @@ module internal Newton =
             use _ = torch.NewDisposeScope()
             lands (restored land bound2 state)
 
-        let close = if multiplier.IsSome then near else roughlyNear
+        let mutable close = if multiplier.IsSome then near else roughlyNear
 
         let next n (state: State) =
             let state = if state.Falls then { state with Y = guess state.Ground } else state
@@ -264,12 +267,17 @@ module internal Newton =
             let penalty = { Y = state.Y; Rho = state.Y / (state.Band * unit); Bound2 = bound2 }
             let after, decrease, atOnce = tried land penalty state
 
+            let distance = abs (after.Ground.Residual - bound2) / bound2
+
             let isNear =
                 not state.Falls
-                && abs (after.Ground.Residual - bound2) < close * bound2
+                && distance < close
                 && (multiplier.IsNone || decrease < tolerance * after.Ground.S)
 
             let result = if isNear && multiplier.IsNone then landed after else None
+
+            if isNear && result.IsNone then
+                close <- min close (nearer * distance)
 
             let after =
                 { after with Falls = state.Falls && atOnce && n < warming && after.Ground.S <= leastFall * before }

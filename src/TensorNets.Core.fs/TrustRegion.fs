@@ -34,8 +34,8 @@ type internal BallStep =
 /// Source: Steihaug, "The Conjugate Gradient Method and Trust Regions in Large Scale Optimization", SIAM J. Numer. Anal. 20(3), 1983.
 [<RequireQualifiedAccess>]
 module internal TrustRegion =
-    /// Conjugate gradients end at this share of the squared gradient, or after so many products.
-    let private enough, private mostProducts = 1e-2, 20
+    /// Conjugate gradients end at this share of the squared gradient, or after so many products: more of them for a step cost more than the steps they save.
+    let private enough, private mostProducts = 1e-2, 6
 
     /// What a ball shrinks to, as a share of the step that was refused.
     let shrink = 0.35
