@@ -120,11 +120,14 @@ extern int private malloc_trim(nativeint pad)
 /// back first, since it would hide what is taken.
 let private peak (act: unit -> unit) =
     GC.Collect()
+    Measure.returnMemory ()
     malloc_trim 0n |> ignore
     File.WriteAllText("/proc/self/clear_refs", "5")
     let before = status "VmRSS"
     act ()
-    status "VmHWM" - before
+    let most = status "VmHWM"
+    Measure.keepMemory ()
+    most - before
 
 /// S, ‖K − T‖² and their gradients at a point.
 let private gradients (case: Sweeping) =
@@ -148,7 +151,10 @@ let private memory () =
         for _ in 1..3 do
             FactoriseCases.als case |> ignore
 
-        Sweeping.once { case with Bound = FactoriseCases.error case * 1.001 } |> ignore
+        let bounded = { case with Bound = FactoriseCases.error case * 1.001 }
+        Sweeping.once bounded |> ignore
+        gradients bounded
+        searchStep bounded
 
     let kernel = 8.0 * entries shape
 

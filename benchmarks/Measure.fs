@@ -4,6 +4,23 @@ module TensorNets.Benchmarks.Measure
 
 open System
 open System.Diagnostics
+open System.Runtime.InteropServices
+
+[<DllImport("libc")>]
+extern int private mallopt(int parameter, int value)
+
+let private threshold (trim: int) (map: int) =
+    if OperatingSystem.IsLinux() then
+        let trimThreshold, mmapThreshold = -1, -3
+        mallopt (trimThreshold, trim) |> ignore
+        mallopt (mmapThreshold, map) |> ignore
+
+/// The allocator keeps what is freed. Memory that goes back to the system at every call is mapped page by page at the next, which costs a virtual machine more
+/// than the arithmetic that is to be measured.
+let keepMemory () = threshold Int32.MaxValue Int32.MaxValue
+
+/// The allocator gives large pieces back at once, as it does by itself: for measuring how much memory is in use.
+let returnMemory () = threshold 131072 131072
 
 let private milliseconds (act: unit -> unit) =
     let from = Stopwatch.GetTimestamp()

@@ -1,7 +1,5 @@
 module TensorNets.Benchmarks.Program
 
-open System
-open System.Runtime.InteropServices
 open BenchmarkDotNet.Configs
 open BenchmarkDotNet.Jobs
 open BenchmarkDotNet.Running
@@ -26,21 +24,10 @@ let private tables =
         "swamps", SwampTable.run
     ]
 
-[<DllImport("libc")>]
-extern int private mallopt(int parameter, int value)
-
-/// The allocator keeps what is freed. Memory that goes back to the system at every call is mapped page by page at the next, which costs a virtual machine more
-/// than the arithmetic that is to be measured.
-let private keepMemory () =
-    if OperatingSystem.IsLinux() then
-        let trimThreshold, mmapThreshold, most = -1, -3, Int32.MaxValue
-        mallopt (trimThreshold, most) |> ignore
-        mallopt (mmapThreshold, most) |> ignore
-
 [<EntryPoint>]
 let main argv =
     NativeLog.errorsOnly ()
-    keepMemory ()
+    Measure.keepMemory ()
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())

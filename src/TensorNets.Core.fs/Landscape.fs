@@ -74,23 +74,27 @@ module internal Landscape =
                 ]
         }
 
-    /// A gradient with respect to X as one with respect to the core.
-    let private pulled (block: Block) (slope: Tensor) : Tensor =
+    /// Twice a gradient with respect to X as one with respect to the core.
+    let private pulled (block: Block) (half: Tensor) : Tensor =
         // ofX spreads a value over the lone axes; each of their entries has the full slope.
-        (Environment.ofX block slope).mul(Num.tensor (float (Environment.size block.Lone block)))
+        (Environment.ofX block half).mul(Num.tensor (2.0 * float (Environment.size block.Lone block)))
 
-    /// Σ m_i W_i with a single tensor beside the terms, which are disposed.
+    /// Σ m_i W_i; the terms are disposed.
     let private weighted (terms: (float * Tensor) list) : Tensor =
-        let factor, first = terms.Head
-        let sum = first.mul (Num.tensor factor)
-        first.Dispose()
+        let times (factor: float, term: Tensor) =
+            if factor = 1.0 then
+                term
+            else
+                let product = term.mul (Num.tensor factor)
+                term.Dispose()
+                product
 
-        for factor, term in terms.Tail do
-            use part = term.mul (Num.tensor factor)
-            sum.add_ (part, Num.one) |> ignore
-            term.Dispose()
-
-        sum
+        // Never in place: another block may have the same term.
+        (times terms.Head, terms.Tail)
+        ||> List.fold (fun sum term ->
+            use before = sum
+            use part = times term
+            before.plus part)
 
     /// A block at a point: X, C, and G and the weights with their factors, one of each for every branch.
     let private parts
@@ -138,32 +142,38 @@ module internal Landscape =
         use scope = torch.NewDisposeScope()
         let explicitly, parts = parts land point
 
+        let last = List.last land.Blocks
+
+        // ‖K‖² + ⟨X, X G − 2 C⟩ of any one block.
+        let residual (x: Tensor) (half: Tensor) (target: Tensor) =
+            match land.Explicit with
+            | Some _ -> land.Target.minus(explicitly.Head).squared().sum().number()
+            | None -> land.Norm2 + x.mul(half.minus target).sum().number()
+
         let pieces =
             parts
             |> List.map (fun (block, x, target, grams, weights) ->
                 use inner = torch.NewDisposeScope()
                 let weights = weights |> List.map weighted
-                let xg, xw = Environment.times grams x, Environment.timesWeight grams weights x
-                let own = xw.mul(x).sum().number()
-                let slopeS = pulled block (xw.mul (Num.tensor 2.0)) |> inner.MoveToOuter
-                let slopeR = pulled block (xg.minus(target).mul(Num.tensor 2.0)) |> inner.MoveToOuter
-                let product = x.mul(target).sum().number()
-                let square = x.mul(xg).sum().number()
-                own, slopeS, slopeR, product, square, (grams, weights |> List.map inner.MoveToOuter))
+                let xw = Environment.timesWeight grams weights x
+                let half = (Environment.times grams x).minus target
 
-        // Each term of S holds every core but one, so that Σ_k ⟨X_k, X_k W_k⟩ counts it once less than there are cores.
-        let own = pieces |> List.sumBy (fun (own, _, _, _, _, _) -> own)
-        let _, _, _, product, square, _ = List.last pieces
+                {|
+                    SlopeS = pulled block xw |> inner.MoveToOuter
+                    SlopeResidual = pulled block half |> inner.MoveToOuter
+                    Residual = if block.Core.Name = last.Core.Name then residual x half target else nan
+                    Matrices = grams, weights |> List.map inner.MoveToOuter
+                |})
+
+        let slopeS = pieces |> List.map _.SlopeS |> Point.ofCores
 
         {
-            S = own / float (max 1 (land.Blocks.Length - 1))
-            Residual =
-                match land.Explicit with
-                | Some _ -> land.Target.minus(explicitly.Head).squared().sum().number()
-                | None -> land.Norm2 - 2.0 * product + square
-            SlopeS = pieces |> List.map (fun (_, s, _, _, _, _) -> s) |> Point.ofCores
-            SlopeResidual = pieces |> List.map (fun (_, _, r, _, _, _) -> r) |> Point.ofCores
-            Matrices = pieces |> List.map (fun (_, _, _, _, _, matrices) -> matrices)
+            // Each term of S holds every core but one, so that ½⟨θ, ∇S⟩ counts it once less than there are cores.
+            S = 0.5 * Point.dot point slopeS / float (max 1 (land.Blocks.Length - 1))
+            Residual = (List.last pieces).Residual
+            SlopeS = slopeS
+            SlopeResidual = pieces |> List.map _.SlopeResidual |> Point.ofCores
+            Matrices = pieces |> List.map _.Matrices
         }
         |> Ground.toOuter scope
 
@@ -182,7 +192,7 @@ module internal Landscape =
                     Environment.timesWeight grams (Environment.combined mu gram (weighted first) :: List.map weighted others) x
                 | _ -> x.mul (Num.tensor mu)
 
-            pulled block (product.minus(target.mul (Num.tensor mu)).mul(Num.tensor 2.0)) |> inner.MoveToOuter)
+            pulled block (product.minus (target.mul (Num.tensor mu))) |> inner.MoveToOuter)
         |> Point.ofCores
         |> scope.MoveToOuter
 
@@ -208,20 +218,23 @@ module internal Landscape =
 
             attempt ridge |> scope.MoveToOuter
 
+        // Half, for the 2 of the curvature; once over the lone axes in and out again.
         let solvers =
             List.map2
                 (fun (block: Block) (grams: Tensor list, weights: Tensor list) ->
+                    let scale = Num.tensor (0.5 / float (Environment.size block.Lone block))
+
                     match grams, weights with
-                    | [], [] -> id
+                    | [], [] -> fun (x: Tensor) -> x.mul scale
                     | [ g ], [ w ] ->
-                        let inverse = inverse g w
-                        fun x -> Environment.along 0 inverse x
+                        let inverse = (inverse g w).mul scale
+                        Environment.along 0 inverse
                     | _ ->
                         let pencils = List.map2 Linalg.pencil grams weights
 
                         let grid = Linalg.grid (pencils |> List.map (fun p -> p.G, p.W))
                         let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
-                        let reciprocal = torch.where (q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q)
+                        let reciprocal = torch.where(q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q).mul scale
                         let vs = pencils |> List.map _.V
                         let turned = vs |> List.map _.mT
                         fun x -> Environment.times turned ((Environment.times vs x).mul reciprocal))
@@ -233,10 +246,7 @@ module internal Landscape =
             let parts = Point.cores land.Shapes vector
 
             List.map3
-                (fun (block: Block) solve (part: Tensor) ->
-                    let lone = float (Environment.size block.Lone block)
-                    // Half, for the 2 of the curvature; once over the lone axes in and out again.
-                    Environment.toX block part |> solve |> Environment.ofX block |> _.mul(Num.tensor (0.5 / lone)))
+                (fun (block: Block) solve (part: Tensor) -> Environment.toX block part |> solve |> Environment.ofX block)
                 land.Blocks
                 solvers
                 (List.ofArray parts)

@@ -83,7 +83,7 @@ module internal Newton =
         let slope = TrustRegion.along mu a ground.SlopeS
         let blocks = Landscape.preconditioner land (max mu (leastShare * penalty.Y)) ground
         let pa = blocks a
-        let apa = TrustRegion.dot a pa
+        let apa = Point.dot a pa
         let length = point.norm().number()
 
         let hessian (p: Tensor) =
@@ -91,13 +91,13 @@ module internal Newton =
             let h = differenceStep * length / p.norm().number()
             let there = Landscape.slope land mu (TrustRegion.along h p point)
             let change = there.minus(slope).mul(Num.tensor (1.0 / h))
-            TrustRegion.along (rho * TrustRegion.dot a p) a change |> inner.MoveToOuter
+            TrustRegion.along (rho * Point.dot a p) a change |> inner.MoveToOuter
 
         // (M + ρ a aᵀ)⁻¹ by the formula of Sherman and Morrison.
         let precondition (v: Tensor) =
             use inner = torch.NewDisposeScope()
             let w = blocks v
-            TrustRegion.along (-rho * TrustRegion.dot a w / (1.0 + rho * apa)) pa w |> inner.MoveToOuter
+            TrustRegion.along (-rho * Point.dot a w / (1.0 + rho * apa)) pa w |> inner.MoveToOuter
 
         let step = TrustRegion.minimise hessian precondition slope radius
 
@@ -193,7 +193,7 @@ module internal Newton =
         let next (point: Tensor) (ground: Ground) =
             use inner = torch.NewDisposeScope()
             let direction = Landscape.preconditioner land state.Y ground ground.SlopeResidual
-            let t = (aim - ground.Residual) / TrustRegion.dot ground.SlopeResidual direction
+            let t = (aim - ground.Residual) / Point.dot ground.SlopeResidual direction
             let moved = TrustRegion.along t direction point
             let there = Landscape.at land moved
             inner.MoveToOuter moved, Ground.toOuter inner there
@@ -270,9 +270,7 @@ module internal Newton =
             let distance = abs (after.Ground.Residual - bound2) / bound2
 
             let isNear =
-                not state.Falls
-                && distance < close
-                && (multiplier.IsNone || decrease < tolerance * after.Ground.S)
+                not state.Falls && distance < close && (multiplier.IsNone || decrease < tolerance * after.Ground.S)
 
             let result = if isNear && multiplier.IsNone then landed after else None
 

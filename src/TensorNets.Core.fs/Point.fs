@@ -7,6 +7,10 @@ open TorchSharp
 module internal Point =
     let ofCores (cores: Tensor seq) : Tensor = torch.cat [| for core in cores -> core.reshape -1L |]
 
+    let dot (a: Tensor) (b: Tensor) =
+        use product = a.dot b
+        product.number ()
+
     /// The cores of some shapes that a vector holds: views of it.
     let cores (shapes: int64[][]) (point: Tensor) : Tensor[] =
         let sizes = shapes |> Array.map (Array.fold (*) 1L)

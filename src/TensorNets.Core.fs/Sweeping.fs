@@ -117,7 +117,7 @@ module internal Sweeping =
         error, s
 
     /// Sweeps after which all cores are searched together, and the share of S that sweeps must still gain for that.
-    let private searchAfter, private crawl = 4, 1e-4
+    let private searchAfter, private crawl = 2, 1e-4
 
     /// The share of S that a search must have gained for another one.
     let private worthAnother = 2e-3
@@ -208,7 +208,9 @@ module internal Sweeping =
 
                     let crawls = s - next > crawl * s && next < (1.0 - worthAnother) * searchedAt
 
-                    if searchable && n + 1 >= nextSearch && crawls && n + 2 < options.MaxSweeps then
+                    let goesOn = n + 2 < options.MaxSweeps && not options.Cancellation.IsCancellationRequested
+
+                    if searchable && n + 1 >= nextSearch && crawls && goesOn then
                         let steps, result = search (n + 1) (searchedAt < infinity) next
                         let found = result |> Option.map snd |> Option.defaultValue next
                         searchedAt <- next

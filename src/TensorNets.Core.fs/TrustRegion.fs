@@ -40,10 +40,6 @@ module internal TrustRegion =
     /// What a ball shrinks to, as a share of the step that was refused.
     let shrink = 0.35
 
-    let dot (a: Tensor) (b: Tensor) =
-        use product = a.dot b
-        product.number ()
-
     /// b + c a.
     let along (c: float) (a: Tensor) (b: Tensor) : Tensor =
         use c = Num.tensor c
@@ -73,7 +69,7 @@ module internal TrustRegion =
         use scope = torch.NewDisposeScope()
         let d, r = torch.zeros_like slope, slope.clone ()
         let p = (precondition slope).neg()
-        let first = -(dot slope p)
+        let first = -(Point.dot slope p)
         let radius = radius |> Option.defaultValue (2.0 * sqrt first)
         // A smaller ball never gets to legs that start beyond it.
         let isKept (leg: Leg) = leg.DD <= shrink * shrink * radius * radius
@@ -82,7 +78,7 @@ module internal TrustRegion =
         let go count (leg: Leg) =
             use inner = torch.NewDisposeScope()
             let hp = hessian leg.Direction
-            let curvature = dot leg.Direction hp
+            let curvature = Point.dot leg.Direction hp
             let leg = { leg with Length = leg.Slope / curvature; Curvature = curvature }
             let t, boundary, size = reach radius leg
             advance t leg.Direction d
@@ -93,7 +89,7 @@ module internal TrustRegion =
                 else
                     advance t hp r
                     let z = precondition r
-                    let rz = dot r z
+                    let rz = Point.dot r z
 
                     if rz < enough * first then
                         None
