@@ -120,14 +120,11 @@ extern int private malloc_trim(nativeint pad)
 /// back first, since it would hide what is taken.
 let private peak (act: unit -> unit) =
     GC.Collect()
-    Measure.returnMemory ()
     malloc_trim 0n |> ignore
     File.WriteAllText("/proc/self/clear_refs", "5")
     let before = status "VmRSS"
     act ()
-    let most = status "VmHWM"
-    Measure.keepMemory ()
-    most - before
+    status "VmHWM" - before
 
 /// S, ‖K − T‖² and their gradients at a point.
 let private gradients (case: Sweeping) =
@@ -144,6 +141,8 @@ let private searchStep (case: Sweeping) =
     |> ignore
 
 let private memory () =
+    Measure.returnMemory ()
+
     // Code is compiled and libraries are loaded by small cases of the same kinds.
     for format in [ Format.CP 8; Format.Tucker2(8, 8) ] do
         let case = FactoriseCases.noisy [ 32; 3; 32 ] format
@@ -231,6 +230,7 @@ let run () =
     torch.set_num_threads 1
     use _ = torch.no_grad ()
     memory ()
+    Measure.keepMemory ()
     speed ()
     growth [ for n in [ 256; 362; 512; 810 ] -> [ n; 9; n ], 32 ]
     growth [ for rank in [ 20; 50; 100; 200 ] -> shape, rank ]

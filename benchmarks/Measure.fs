@@ -11,13 +11,16 @@ extern int private mallopt(int parameter, int value)
 
 let private threshold (trim: int) (map: int) =
     if OperatingSystem.IsLinux() then
-        let trimThreshold, mmapThreshold = -1, -3
-        mallopt (trimThreshold, trim) |> ignore
-        mallopt (mmapThreshold, map) |> ignore
+        for parameter, value in [ -1, trim; -3, map ] do
+            if mallopt (parameter, value) = 0 then
+                invalidOp $"The allocator refuses {value} for its parameter {parameter}."
+
+/// The largest piece that glibc can be told to keep.
+let private mostKept = 32 * 1024 * 1024
 
 /// The allocator keeps what is freed. Memory that goes back to the system at every call is mapped page by page at the next, which costs a virtual machine more
 /// than the arithmetic that is to be measured.
-let keepMemory () = threshold Int32.MaxValue Int32.MaxValue
+let keepMemory () = threshold Int32.MaxValue mostKept
 
 /// The allocator gives large pieces back at once, as it does by itself: for measuring how much memory is in use.
 let returnMemory () = threshold 131072 131072
