@@ -98,8 +98,14 @@ module Gauge =
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
-    /// One bond. Cores may come out turned along it (`turns`), which costs less.
-    let private step (turns: bool) (spec: Spec) (cores: Tensor[]) (run: Plan list -> Tensor list) (bond: Bond) : TensorNetError option =
+    /// One bond: by how much S falls, or NaN where that is not known. Cores may come out turned along it (`turns`), which costs less.
+    let private step
+        (turns: bool)
+        (spec: Spec)
+        (cores: Tensor[])
+        (run: Plan list -> Tensor list)
+        (bond: Bond)
+        : Result<float, TensorNetError> =
         use scope = torch.NewDisposeScope()
 
         let set i (tensor: Tensor) =
@@ -112,6 +118,8 @@ module Gauge =
             let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
             let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
 
+            let trace (m: Tensor) = m.diagonal(dim1 = -2L, dim2 = -1L).sum().number()
+
             let solve () =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
                 let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
@@ -119,6 +127,8 @@ module Gauge =
                 match if turns then Linalg.anyRoot p q else None with
                 | Some found -> Ok found
                 | None -> Linalg.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
+                // tr(P H⁻¹) = tr(Q H) at the best H.
+                |> Result.map (fun (m, inverseT) -> m, inverseT, (trace p + trace q - 2.0 * m.mul(q.matmul m).sum().number()))
 
             let solution =
                 match solve () with
@@ -129,18 +139,18 @@ module Gauge =
                     | Some(a, b) ->
                         set link.I a
                         set link.J b
-                        solve ()
+                        solve () |> Result.map (fun (m, inverseT, _) -> m, inverseT, nan)
 
             match solution with
             | Error rank ->
                 let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
-                Some(TensorNetError.RankDeficientBond(name, rank, int width))
-            | Ok(m, inverseT) ->
+                Error(TensorNetError.RankDeficientBond(name, rank, int width))
+            | Ok(m, inverseT, gain) ->
                 let a, foldA = unfolded spec link link.I cores[link.I]
                 let b, foldB = unfolded spec link link.J cores[link.J]
                 set link.I (foldA (a.matmul m))
                 set link.J (foldB (b.matmul inverseT))
-                None
+                Ok gain
         | Scaling(axis, carriers, terms) ->
             let c =
                 List.map2
@@ -164,7 +174,10 @@ module Gauge =
                 shape[int dim] <- -1L
                 set i (cores[i].mul(factor.reshape shape)))
 
-            None
+            // Every c at a slice becomes their geometric mean.
+            let after = mean.exp().mul(c.Head).mul(Num.tensor (float c.Length))
+            let gains = (c |> List.reduce (fun a b -> a.plus b)).minus after
+            Ok(torch.where(usable, gains, torch.zeros_like gains).sum().number())
 
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles (limit: int) (all: Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : Result<float * int, TensorNetError list> =
@@ -177,25 +190,33 @@ module Gauge =
             use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
             total.number ()
 
+        /// Every bond once: by how much S falls, or NaN.
+        let cycle turns =
+            (Ok 0.0, all)
+            ||> List.fold (fun gained bond ->
+                gained
+                |> Result.bind (fun gained -> step turns spec cores run bond |> Result.map (fun gain -> gained + gain)))
+
         // The first cycle leaves balanced cores as they are. Each further one lowers S by about the same factor less.
-        let rec loop cycle s before =
-            if all.IsEmpty || cycle >= limit then
-                Ok(s, cycle)
+        let rec loop count s before =
+            if all.IsEmpty || count >= limit then
+                Ok count
             else
-                match all |> List.tryPick (step (cycle > 0) spec cores run) with
-                | Some error -> Error [ error ]
-                | None ->
-                    let next = sensitivity ()
+                match cycle (count > 0) with
+                | Error error -> Error [ error ]
+                | Ok gain ->
+                    let next = if Double.IsNaN gain && limit > 1 then sensitivity () else s - gain
                     let gain = s - next
                     let rest = if gain < 0.5 * before then gain * gain / (before - gain) else gain
 
                     if min gain rest <= standstill * s || all.Length = 1 then
-                        Ok(next, cycle + 1)
+                        Ok(count + 1)
                     else
-                        loop (cycle + 1) next gain
+                        loop (count + 1) next gain
 
         // One cycle compares with nothing.
-        loop 0 (if limit = 1 && not all.IsEmpty then infinity else sensitivity ()) 0.0
+        loop 0 (if limit = 1 || all.IsEmpty then infinity else sensitivity ()) 0.0
+        |> Result.map (fun count -> sensitivity (), count)
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.
