@@ -30,10 +30,13 @@ module internal Arithmetic =
         member private this.entry<'T when 'T: unmanaged and 'T: (new: unit -> 'T) and 'T: struct and 'T :> System.ValueType>
             (dtype: torch.ScalarType)
             : 'T =
-            use bare = this.detach ()
-            use typed = bare.``to`` dtype
-            use near = typed.cpu ()
-            near.item<'T>()
+            if this.dtype = dtype && this.device_type = DeviceType.CPU && not this.requires_grad then
+                this.item<'T>()
+            else
+                use bare = this.detach ()
+                use typed = bare.``to`` dtype
+                use near = typed.cpu ()
+                near.item<'T>()
 
         member this.number() : float = this.entry<float> torch.float64
         member this.integer() : int64 = this.entry<int64> torch.int64

@@ -39,6 +39,10 @@ module internal PlanKernel =
     /// 256×64 in float64; `benchmarks -- products`).
     let private tall = 4L
 
+    /// From so many products summed for each entry on, up to so many entries, the last step's result is made the wide way round too: it may have to be copied then, which
+    /// is less than what is won while it stays in the processor's cache.
+    let private deep, private near = 128L, 131_072L
+
     /// From this many entries on, matrices of a stack that meet one column each are faster entry by entry (two to six times in the forward and the backward pass,
     /// measured for 8 to 200 matrices of 9×64 to 256×256); much smaller ones as products.
     let private wideStack = 256L
@@ -106,8 +110,9 @@ module internal PlanKernel =
 
             let turned =
                 match output with
-                | Some output -> batch @ right @ left = output && batch @ left @ right <> output
-                | None -> size left >= tall * size right && not right.IsEmpty
+                | Some output when size summed < deep || size left * size right > near ->
+                    batch @ right @ left = output && batch @ left @ right <> output
+                | _ -> size left >= tall * size right && not right.IsEmpty
 
             let result = if turned then batch @ right @ left else batch @ left @ right
 

@@ -176,6 +176,14 @@ let private chain (cores: int) =
         [ for i in 1..cores -> mode i ]
     |> specOk
 
+let private planned (text: string) = Spec.parse [] text |> specOk |> Plan.make Order.Auto
+
+/// The tensor of a plan's network with random cores, and that of loops over every index.
+let private agreesWithLoops (plan: Plan) =
+    let network = randomNetwork 7 plan.Spec
+    let cores = plan.Spec.Cores |> List.map (fun core -> core.Name, network[core.Name]) |> Map.ofList
+    NetworkLaws.same (Contraction.run plan cores) (oracle plan.Spec network) $"{plan.Spec}"
+
 let private rowsOf (plan: Plan) = (Plan.explain plan).Split('\n', StringSplitOptions.RemoveEmptyEntries)
 
 let all =
@@ -217,6 +225,21 @@ let all =
 
                     for order in [ Order.Exact; Order.Greedy ] do
                         NetworkLaws.same (Contraction.run (Plan.make order spec) cores) expected $"{order}")
+            testList
+                "dot products of large operands, made in pieces, are those of the whole"
+                [
+                    for text in [ "abr, br -> ar"; "abr, ar -> br"; "abr, abr -> br" ] do
+                        testCase text (fun () ->
+                            let plan = planned $"{text} | a=7 b=400 r=380"
+                            Expect.isTrue (plan.Kernels |> List.forall _.IsDots) "one step of dot products"
+                            agreesWithLoops plan)
+                ]
+            testList
+                "products of many rows and few columns are those of loops"
+                [
+                    for text in [ "xk, ky -> xy"; "xk, ky -> yx"; "kx, ky -> xy"; "kx, yk -> xy" ] do
+                        testCase text (fun () -> agreesWithLoops (planned $"{text} | x=40 k=130 y=5"))
+                ]
             law "the table lists every step and its totals are the sums" (fun (case: AnyNetwork) ->
                 let plan = Plan.make Order.Auto case.Spec
                 let rows = rowsOf plan
