@@ -277,9 +277,16 @@ module internal Environment =
                 shape[i + 2] <- matrix.shape[1]
                 x.mul (matrix.reshape shape)
             else
-                // Several branches only occur without batch axes, so that there is one matrix.
-                let axis = int64 (i + 2)
-                x.movedim([| axis |], [| -1L |]).matmul(matrix[0L]).movedim([| -1L |], [| axis |])
+                // Several branches only occur without batch axes, so that there is one matrix. Where other branches follow, it stands left of what lies as stacks
+                // of matrices: nothing is copied.
+                let shape = x.shape
+
+                if i + 3 = shape.Length then
+                    x.matmul matrix[0L]
+                else
+                    let size (places: int64[]) = Array.fold (*) 1L places
+                    let stack = x.reshape (size shape[.. i + 1], shape[i + 2], size shape[i + 3 ..])
+                    matrix[0L].t().matmul(stack).reshape shape
 
         scope.MoveToOuter result
 
@@ -313,9 +320,12 @@ module internal Environment =
         use _ = torch.NewDisposeScope()
         let traces = grams |> List.map _.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L)
 
-        match traces with
-        | [] -> x.norm().number()
-        | several -> sqrt (x.squared().sum().number() * max 0.0 ((several |> List.reduce (fun a b -> a.mul b)).sum().number()))
+        let trace =
+            match traces with
+            | [] -> 1.0
+            | several -> (several |> List.reduce (fun a b -> a.mul b)).sum().number()
+
+        x.norm().number() * sqrt (max 0.0 trace)
 
     /// The relative rounding of a residual from Grams that is due to cancelling terms, for the largest reach of all cores: a bound, seldom near.
     let rounding (norm2: float) (reach: float) (residual: float) : float =

@@ -200,23 +200,27 @@ module internal Landscape =
     let preconditioner (land: Landscape) (mu: float) (ground: Ground) : Tensor -> Tensor =
         let ridge = 1e-12
 
-        let inverse (gram: Tensor) (weight: Tensor) : Tensor =
+        /// Half the inverse, for the 2 of the curvature. Few matrices are held at a time: they may be larger than the target.
+        let inverse (scale: Tensor) (gram: Tensor) (weight: Tensor) : Tensor =
             use scope = torch.NewDisposeScope()
             let matrix = Environment.combined mu gram weight
-            let eye = torch.eye (matrix.shape[2], dtype = matrix.dtype, device = matrix.device)
+            let diagonal = matrix.diagonal (dim1 = -2L, dim2 = -1L)
+            let mean = diagonal.mean([| -1L |]).unsqueeze -1L
 
-            let rec attempt share =
-                let mean = matrix.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).unsqueeze(-1L).unsqueeze -1L
-
-                let struct (factor, info) =
-                    torch.linalg.cholesky_ex (matrix.plus (eye.mul mean |> _.mul(Num.tensor share)))
+            let rec attempt (before: float) share =
+                diagonal.add_ (mean.mul (Num.tensor (share - before)), Num.one) |> ignore
+                let struct (factor, info) = torch.linalg.cholesky_ex matrix
 
                 if info.count_nonzero().integer() = 0L || share > 1e-3 then
-                    eye.expand_as(matrix).cholesky_solve factor
+                    factor
                 else
-                    attempt (share * 100.0)
+                    factor.Dispose()
+                    attempt share (share * 100.0)
 
-            attempt ridge |> scope.MoveToOuter
+            let factor = attempt 0.0 ridge
+            matrix.zero_ () |> ignore
+            diagonal.copy_ scale |> ignore
+            matrix.cholesky_solve factor |> scope.MoveToOuter
 
         // Half, for the 2 of the curvature; once over the lone axes in and out again.
         let solvers =
@@ -226,9 +230,7 @@ module internal Landscape =
 
                     match grams, weights with
                     | [], [] -> fun (x: Tensor) -> x.mul scale
-                    | [ g ], [ w ] ->
-                        let inverse = (inverse g w).mul scale
-                        Environment.along 0 inverse
+                    | [ g ], [ w ] -> Environment.along 0 (inverse scale g w)
                     | _ ->
                         let pencils = List.map2 Linalg.pencil grams weights
 
