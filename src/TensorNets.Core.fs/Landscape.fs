@@ -56,7 +56,8 @@ module internal Landscape =
     /// For residuals down to a bound.
     let make (spec: Spec) (target: Tensor) (bound: float) : Landscape =
         let blocks = Environment.blocks spec
-        let norm2 = target.squared().sum().number()
+        // Without a tensor of squares.
+        let norm2 = target.norm().number () ** 2.0
         let small = bound * bound < explicitBelow * explicitBelow * norm2
 
         {
