@@ -30,7 +30,7 @@ module Contraction =
         | Kernel.Dots(right, places), [ a; b ] -> a.mul(arranged right b).sum places
         | Kernel.Matrices(left, right, shape, turned), [ a; b ] ->
             let a, b = if turned then b, a else a, b
-            let product = (arranged left a).matmul(arranged right b)
+            let product = MatrixProduct.Of(arranged left a, arranged right b)
 
             match shape with
             | Some shape -> product.reshape shape
