@@ -62,9 +62,18 @@ module private Pair =
                 use c = torch.empty (int64 n, int64 m)
                 Product.multiply 1 n m k (rows b k) (rows a m) (rows c m) nothing
                 c.t ()
+            elif m <= n then
+                // Both lie along what is summed: the smaller is turned.
+                use turned = a.t ()
+                use columns = turned.contiguous ()
+                use c = torch.empty (int64 n, int64 m)
+                Product.multiply 1 n m k (rows b k) (rows columns m) (rows c m) nothing
+                c.t ()
             else
-                let c = torch.zeros (int64 m, int64 n)
-                Product.dots 1 m n k (rows a k) (rows b k) (rows c n)
+                use turned = b.t ()
+                use columns = turned.contiguous ()
+                let c = torch.empty (int64 m, int64 n)
+                Product.multiply 1 m n k (rows a k) (rows columns n) (rows c n) nothing
                 c
 
         GC.KeepAlive a

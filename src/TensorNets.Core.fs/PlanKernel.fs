@@ -79,11 +79,8 @@ module internal PlanKernel =
         if a |> List.forall kept.Contains && b |> List.forall kept.Contains then
             let all = a @ right
             // An entrywise product of the same axes is the same step for everyone.
-            let summed = if right.IsEmpty then [] else met |> List.filter (fun axis -> List.contains axis all)
-            let others = List.except summed all
-            let trails axes = axes |> List.skip (max 0 (axes.Length - summed.Length)) = summed
-            // Where both operands end with what is summed next, the result does: they are multiplied as they lie.
-            let result = if trails a && trails b then others @ summed else summed @ others
+            let first = if right.IsEmpty then [] else met |> List.filter (fun axis -> List.contains axis all)
+            let result = first @ List.except first all
 
             Entrywise(broadcast a result, broadcast b result), result
         else

@@ -26,6 +26,8 @@ type private Step =
         Convolution: StageForm
         /// As a product of matrices, where that is faster for images that lie side by side.
         Product: StageForm option
+        /// As a product by blocks, for float32 on processors that have it.
+        Blocks: StageForm option
         /// The name under which a form's weight is kept.
         Key: string
     }
@@ -124,7 +126,7 @@ module internal Staging =
 
                 use y =
                     match bias with
-                    | null -> matrix.matmul columns
+                    | null -> MatrixProduct.Of(matrix, columns)
                     | bias ->
                         use bias = bias.unsqueeze 1L
 
@@ -147,6 +149,31 @@ module internal Staging =
         else
             None
 
+    /// A stage of one position as a product by blocks, which leaves the channels of a position side by side or not.
+    let private blocks (spec: Spec) (stage: Stage) (arrangement: Arrangement) (output: Channels) (images: int64) (before: int64 list) : StageForm option =
+        let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
+
+        if
+            Spec.size stage.Kept spec = 1L
+            && stage.Dims.IsEmpty
+            && PointwiseProduct.Fits(images, summed, fresh, Engine.product before)
+        then
+            Some
+                {
+                    Shaped = arrangement.Shaped [| fresh; summed |]
+                    IsView = arrangement.IsMatrix fresh
+                    Apply = fun matrix bias x -> PointwiseProduct.Of(output, matrix, bias, x)
+                }
+        else
+            None
+
+    /// Whether a stage runs over many positions in groups, which the engine does faster with the channels of a position side by side.
+    let private prefersLast (g: ConvGeometry) (spec: Spec) (stage: Stage) (positions: int64 list) =
+        g.Kernel.Length = 2
+        && Spec.size stage.Kept spec > 1L
+        && not stage.Dims.IsEmpty
+        && Engine.product positions >= wide
+
     /// A stage from images of some positions to others.
     let private step
         (g: ConvGeometry)
@@ -155,6 +182,7 @@ module internal Staging =
         (images: int64)
         (padding: int64 list)
         (stage: Stage)
+        (output: Channels)
         (state: Axis list)
         (before: int64 list)
         (after: int64 list)
@@ -184,6 +212,7 @@ module internal Staging =
             Plan = if isCore then None else Some stage.Weight
             Convolution = convolved g spec stage ordered (Engine.convolution g stage.Dims padding groups thin)
             Product = multiplied g spec stage plain padding images before after
+            Blocks = blocks spec stage plain output images before
             Key = stage.Key
         }
 
@@ -214,12 +243,19 @@ module internal Staging =
 
         let steps =
             [|
-                for i, stage in List.indexed stages -> step g roles spec images padding stage states[i] sizes[i] sizes[i + 1]
+                for i, stage in List.indexed stages ->
+                    let output =
+                        match List.tryItem (i + 1) stages with
+                        | Some next when next.Before = stage.After && prefersLast g spec next sizes[i + 1] -> Channels.Last
+                        | _ -> Channels.First
+
+                    step g roles spec images padding stage output states[i] sizes[i] sizes[i + 1]
             |]
 
         let last = Arrangement.channels spec images (List.last sizes) (List.last states) outputs
         let isWide = g.Kernel.Length = 2 && Engine.product sizes.Head >= wide
         let isMultiplied = steps |> Array.exists _.Product.IsSome
+        let isBlocked = steps[0].Blocks.IsSome
 
         // Contracted together, since stages may share what they are made from.
         let plans = steps |> Seq.choose _.Plan |> List.ofSeq
@@ -264,7 +300,9 @@ module internal Staging =
 
             let mutable y = moved pad x
 
-            if isWide then
+            let isTaken = Product.takes x
+
+            if isWide && not (isTaken && isBlocked) then
                 y <- advance y (channelsLast y)
 
             let lies = isMultiplied && y.is_contiguous ()
@@ -274,8 +312,9 @@ module internal Staging =
                 y <- moved step.Reorder y
                 let bias = if i = steps.Length - 1 && last.IsNone then bias else null
 
-                match step.Product with
-                | Some form when lies -> y <- advance y (form.Apply (weight i "matrix;" form) bias y)
+                match step.Blocks, step.Product with
+                | Some form, _ when isTaken -> y <- advance y (form.Apply (weight i "matrix;" form) bias y)
+                | _, Some form when lies -> y <- advance y (form.Apply (weight i "matrix;" form) bias y)
                 | _ -> y <- advance y (step.Convolution.Apply (weight i "weight;" step.Convolution) bias y)
 
             if last.IsSome then
