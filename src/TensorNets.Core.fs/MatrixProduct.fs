@@ -34,9 +34,7 @@ module private Pair =
         && (let first, second = a.shape, b.shape
             let m, k, n = first[0], first[1], second[1]
 
-            min m (min k n) >= 16L
-            && second[0] = k
-            && max (m * k) (max (k * n) (m * n)) < int64 Int32.MaxValue)
+            min m (min k n) >= 16L && second[0] = k && max (m * k) (max (k * n) (m * n)) < int64 Int32.MaxValue)
 
     /// A B without gradients, for matrices that fit. It lies by rows or by columns, whichever needs no copy.
     let product (a: Tensor) (b: Tensor) : Tensor =
@@ -46,15 +44,13 @@ module private Pair =
         use a = a
         use b = b
 
-        let rows (tensor: Tensor) columns =
-            { Start = Product.start tensor; Matrix = 0; Row = columns; Column = 1 }
+        let rows (tensor: Tensor) columns = { Start = Product.start tensor; Matrix = 0; Row = columns; Column = 1 }
 
         let result =
             if not bTurned then
                 let c = torch.empty (int64 m, int64 n)
 
-                let left =
-                    if aTurned then { Start = Product.start a; Matrix = 0; Row = 1; Column = m } else rows a k
+                let left = if aTurned then { Start = Product.start a; Matrix = 0; Row = 1; Column = m } else rows a k
 
                 Product.multiply 1 m n k left (rows b n) (rows c n) nothing
                 c
@@ -109,6 +105,9 @@ type internal MatrixProduct() =
 
     /// A B: of matrices, of stacks of them, of vectors. Differentiable.
     static member Of(a: Tensor, b: Tensor) : Tensor =
-        if not (Pair.fits a b) then a.matmul b
-        elif torch.is_grad_enabled () && (a.requires_grad || b.requires_grad) then MatrixProduct.apply (a, b)
-        else Pair.product a b
+        if not (Pair.fits a b) then
+            a.matmul b
+        elif torch.is_grad_enabled () && (a.requires_grad || b.requires_grad) then
+            MatrixProduct.apply (a, b)
+        else
+            Pair.product a b

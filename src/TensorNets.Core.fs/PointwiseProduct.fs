@@ -20,11 +20,9 @@ module private Pixels =
 
     let positions (shape: int64[]) = Array.fold (*) 1L shape[2..]
 
-    let plain (tensor: Tensor) (columns: int) =
-        { Start = Product.start tensor; Matrix = 0; Row = columns; Column = 1 }
+    let plain (tensor: Tensor) (columns: int) = { Start = Product.start tensor; Matrix = 0; Row = columns; Column = 1 }
 
-    let turned (tensor: Tensor) (columns: int) =
-        { Start = Product.start tensor; Matrix = 0; Row = 1; Column = columns }
+    let turned (tensor: Tensor) (columns: int) = { Start = Product.start tensor; Matrix = 0; Row = 1; Column = columns }
 
     /// An image of so many channels and positions after the other, as matrices of channels × positions.
     let planes (tensor: Tensor) (channels: int) (positions: int) =
@@ -41,12 +39,9 @@ module private Pixels =
     let logical (x: Tensor) : Tensor = x.permute (0L, 3L, 1L, 2L)
 
     let layout (x: Tensor) : Channels voption =
-        if x.is_contiguous () then
-            ValueSome Channels.First
-        elif x.dim () = 4L && (use last = lastOf x in last.is_contiguous ()) then
-            ValueSome Channels.Last
-        else
-            ValueNone
+        if x.is_contiguous () then ValueSome Channels.First
+        elif x.dim () = 4L && (use last = lastOf x in last.is_contiguous ()) then ValueSome Channels.Last
+        else ValueNone
 
     /// Images brought to a layout: a view where they have it.
     let into (layout: Channels) (x: Tensor) : Tensor =
@@ -120,11 +115,7 @@ module private Pixels =
             use lying = memory x
             let out = rowsOf out t p
 
-            let rows =
-                if isFirst then
-                    across (planes lying s p)
-                else
-                    rowsOf lying s p
+            let rows = if isFirst then across (planes lying s p) else rowsOf lying s p
 
             Product.multiply images p t s rows (plain columns t) out nothing
             GC.KeepAlive lying
@@ -147,7 +138,9 @@ module private Pixels =
         // As it lies, for its memory alone.
         use gradient' = memory gradient
         use x' = memory x
-        let turnsX = if x.is_contiguous () <> gradient.is_contiguous () then not (x.is_contiguous ()) else s <= t
+
+        let turnsX =
+            if x.is_contiguous () <> gradient.is_contiguous () then not (x.is_contiguous ()) else s <= t
 
         if turnsX then
             use rows = if x.is_contiguous () then pixels x else x'.alias ()
@@ -200,7 +193,7 @@ type internal PointwiseProduct() =
             List
                 [
                     none
-                    flat(gradient).matmul(flat(x).transpose (1L, 2L)).sum 0L
+                    flat(gradient).matmul(flat(x).transpose(1L, 2L)).sum 0L
                     turned.matmul(flat gradient).view x.shape
                     if isBiased then
                         bias ()

@@ -150,7 +150,14 @@ module internal Staging =
             None
 
     /// A stage of one position as a product by blocks, which leaves the channels of a position side by side or not.
-    let private blocks (spec: Spec) (stage: Stage) (arrangement: Arrangement) (output: Channels) (images: int64) (before: int64 list) : StageForm option =
+    let private blocks
+        (spec: Spec)
+        (stage: Stage)
+        (arrangement: Arrangement)
+        (output: Channels)
+        (images: int64)
+        (before: int64 list)
+        : StageForm option =
         let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
 
         if

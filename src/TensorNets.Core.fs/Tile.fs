@@ -22,8 +22,20 @@ type internal Tile private () =
     /// value for each row, or null.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
     static member Broad
-        (count: int, k: int, a: Floats, nextA: int, rows: int, columns: int, b: Floats, nextB: int, wide: int, c: Floats, out: int, first: Floats)
-        : unit =
+        (
+            count: int,
+            k: int,
+            a: Floats,
+            nextA: int,
+            rows: int,
+            columns: int,
+            b: Floats,
+            nextB: int,
+            wide: int,
+            c: Floats,
+            out: int,
+            first: Floats
+        ) : unit =
         let inline start i = if NativePtr.isNullPtr first then Wide.Zero else Vector512.Create(NativePtr.get first i)
         let inline add (x: Wide) y z = Vector512.FusedMultiplyAdd(x, y, z)
         let inline spread (p: Floats) (i: int) = Vector512.Create(NativePtr.get p i)
@@ -95,8 +107,20 @@ type internal Tile private () =
     /// The same for 16 columns.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
     static member Narrow
-        (count: int, k: int, a: Floats, nextA: int, rows: int, columns: int, b: Floats, nextB: int, wide: int, c: Floats, out: int, first: Floats)
-        : unit =
+        (
+            count: int,
+            k: int,
+            a: Floats,
+            nextA: int,
+            rows: int,
+            columns: int,
+            b: Floats,
+            nextB: int,
+            wide: int,
+            c: Floats,
+            out: int,
+            first: Floats
+        ) : unit =
         let inline start i = if NativePtr.isNullPtr first then Wide.Zero else Vector512.Create(NativePtr.get first i)
         let inline add (p: Floats) (i: int) (y: Wide) z = Vector512.FusedMultiplyAdd(Vector512.Create(NativePtr.get p i), y, z)
         let mutable a = a
