@@ -60,14 +60,12 @@ module private Pair =
                 c.t ()
             elif m <= n then
                 // Both lie along what is summed: the smaller is turned.
-                use turned = a.t ()
-                use columns = turned.contiguous ()
+                use columns = Turn.Of(1, m, k, a)
                 use c = torch.empty (int64 n, int64 m)
                 Product.multiply 1 n m k (rows b k) (rows columns m) (rows c m) nothing
                 c.t ()
             else
-                use turned = b.t ()
-                use columns = turned.contiguous ()
+                use columns = Turn.Of(1, n, k, b)
                 let c = torch.empty (int64 m, int64 n)
                 Product.multiply 1 m n k (rows a k) (rows columns n) (rows c n) nothing
                 c

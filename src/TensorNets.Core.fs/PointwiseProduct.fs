@@ -43,36 +43,26 @@ module private Pixels =
         elif x.dim () = 4L && (use last = lastOf x in last.is_contiguous ()) then ValueSome Channels.Last
         else ValueNone
 
-    /// Images brought to a layout: a view where they have it.
+    /// Images as matrices of positions × channels, and the other way.
+    let pixels (x: Tensor) : Tensor =
+        let shape = x.shape
+        Turn.Of(int shape[0], int shape[1], int (positions shape), x)
+
+    /// Images that lie in one of the two orders, brought to a layout: a view where they have it.
     let into (layout: Channels) (x: Tensor) : Tensor =
         match layout with
         | Channels.First when x.is_contiguous () -> x.alias ()
-        | Channels.First when x.dim () = 4L ->
-            // Matrices are transposed faster than tensors of four axes.
+        | Channels.First ->
             let shape = x.shape
             use last = lastOf x
-
-            if last.is_contiguous () then
-                use flat = last.view (shape[0], shape[2] * shape[3], shape[1])
-                use turned = flat.transpose (1L, 2L)
-                use planes = turned.contiguous ()
-                planes.view shape
-            else
-                x.contiguous ()
-        | Channels.First -> x.contiguous ()
-        | Channels.Last ->
+            use planes = Turn.Of(int shape[0], int (positions shape), int shape[1], last)
+            planes.view shape
+        | Channels.Last when x.is_contiguous () ->
             let shape = x.shape
-
-            if x.is_contiguous () then
-                use flat = x.view (shape[0], shape[1], shape[2] * shape[3])
-                use turned = flat.transpose (1L, 2L)
-                use rows = turned.contiguous ()
-                use last = rows.view (shape[0], shape[2], shape[3], shape[1])
-                logical last
-            else
-                use last = lastOf x
-                use lying = last.contiguous ()
-                logical lying
+            use rows = pixels x
+            use last = rows.view (shape[0], shape[2], shape[3], shape[1])
+            logical last
+        | Channels.Last -> x.alias ()
 
     let empty (layout: Channels) (shape: int64[]) : Tensor =
         match layout with
@@ -122,12 +112,6 @@ module private Pixels =
 
         GC.KeepAlive first
         y
-
-    /// Images as matrices of positions × channels.
-    let private pixels (x: Tensor) : Tensor =
-        use flat = x.flatten (2L, -1L)
-        use turned = flat.transpose (1L, 2L)
-        turned.contiguous ()
 
     /// The gradient of the matrix, from those of what comes out and the images: the one that has fewer channels is turned, unless it lies so.
     let matrixGradient (gradient: Tensor) (x: Tensor) : Tensor =

@@ -61,6 +61,14 @@ let private matrices =
                         (fun ab -> (read aTurned ab[0]).matmul(read bTurned ab[1]))
                         [ a; b ]
 
+let private turned =
+    testCase "matrices are transposed whatever their sizes"
+    <| fun () ->
+        for count, rows, columns in [ 1, 8, 8; 2, 9, 23; 3, 64, 40; 1, 17, 300; 2, 3, 20; 1, 31, 5 ] do
+            use _ = torch.NewDisposeScope()
+            let x = (noise 1 [| int64 count; int64 rows; int64 columns |]).``to`` torch.float32
+            Expect.isTrue (identical (Turn.Of(count, rows, columns, x)) (x.transpose(1L, 2L).contiguous())) $"{count} {rows} {columns}"
+
 let private pointwise =
     testCase "a 1×1 convolution is one, whatever the order in memory of images and result"
     <| fun () ->
@@ -175,4 +183,4 @@ let private leaks =
 
         Expect.equal (settledCount ()) before "tensors"
 
-let all = testList "products" [ matrices; pointwise; rankOnes; layers; leaks ]
+let all = testList "products" [ matrices; turned; pointwise; rankOnes; layers; leaks ]
