@@ -74,6 +74,6 @@ type internal Turn private () =
         else
             use flat = tensor.view (int64 count, int64 rows, int64 columns)
             use turned = flat.transpose (1L, 2L)
-            result.copy_(turned).Dispose()
+            result.copy_ turned |> ignore
 
         result
