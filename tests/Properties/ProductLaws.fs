@@ -41,7 +41,8 @@ let private agree what (f: torch.Tensor list -> torch.Tensor) (exact: torch.Tens
 let private matrices =
     testCase "a product of matrices is theirs, however they lie"
     <| fun () ->
-        let sizes = [ 16, 16, 16; 64, 64, 576; 17, 33, 47; 576, 64, 19; 48, 200, 31; 16, 2000, 80 ]
+        let sizes =
+            [ 16, 16, 16; 64, 64, 576; 17, 33, 47; 576, 64, 19; 48, 200, 31; 16, 2000, 80; 64, 200, 576 ]
 
         for m, k, n in sizes do
             for aTurned in [ false; true ] do
@@ -167,11 +168,15 @@ let private leaks =
             f().sum().backward()
 
         let operands = [ 64; 40; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 32L |]))
+        let shared = [ 128; 160; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 200L |]))
         let images = leaf torch.float32 (noise 4 [| 2L; 32L; 5L; 5L |])
 
         let once () =
             act (fun () -> MatrixProduct.Of(operands[0], operands[1].t()))
             act (fun () -> KhatriRao.Of(operands[0], operands[1], operands[2]))
+            // Large enough to be shared between threads, if there are several.
+            act (fun () -> MatrixProduct.Of(shared[0], shared[1].t()))
+            act (fun () -> KhatriRao.Of(shared[0], shared[1], shared[2]))
             act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
             act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
 
@@ -183,4 +188,4 @@ let private leaks =
 
         Expect.equal (settledCount ()) before "tensors"
 
-let all = testList "products" [ matrices; turned; pointwise; rankOnes; layers; leaks ]
+let all = testList "products" [ matrices; turned; pointwise; rankOnes; layers; testSequenced leaks ]
