@@ -162,7 +162,7 @@ let private memory () =
         let case = settled 3 format
         let parts = case.Cores |> Array.sumBy (fun core -> 8.0 * float (core.numel ()))
         // What else the process takes, for code and managed memory, only adds.
-        let took = List.min [ for _ in 1..20 -> peak (fun () -> sweep case) ]
+        let took = List.min [ for _ in 1..7 -> peak (fun () -> sweep case) ]
 
         [
             name

@@ -65,16 +65,6 @@ module Contraction =
             else
                 torch.cat (starts |> List.map part |> List.toArray, 0L)
 
-    /// The share of the other operand up to which one is copied if it does not lie by rows: 64×256 by 256×2304 is 6 % faster then.
-    let private small = 16L
-
-    /// An operand of a product beside the other one.
-    let private lying (operand: Tensor) (other: Tensor) : Tensor =
-        if operand.is_contiguous () || small * operand.numel () > other.numel () || torch.is_grad_enabled () then
-            operand
-        else
-            operand.contiguous ()
-
     /// One step. Only the result is left of what it makes; on the way there is at most one tensor of the size of each operand.
     let internal execute (kernel: Kernel) (operands: Tensor list) : Tensor =
         let both left right (a: Tensor) (b: Tensor) (act: Tensor -> Tensor -> Tensor) =
@@ -95,14 +85,7 @@ module Contraction =
             result
         | Kernel.Matrices(left, right, shape, turned), [ a; b ] ->
             let a, b = if turned then b, a else a, b
-
-            let product =
-                both left right a b (fun x y ->
-                    let x', y' = lying x y, lying y x
-                    let product = x'.matmul y'
-                    release x x'
-                    release y y'
-                    product)
+            let product = both left right a b (fun x y -> MatrixProduct.Of(x, y))
 
             match shape with
             | Some shape ->

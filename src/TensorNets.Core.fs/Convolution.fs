@@ -45,7 +45,7 @@ type internal ConvPlan =
         Spec: Spec
         Lowering: Lowering
         /// The kernel with its axes in the order of a dense weight.
-        Reconstruct: Plan
+        Reconstruct: Rebuild
         /// By the input's images and size, the number of threads, and whether a rebuilt weight is kept and it was measured.
         Choices: ConcurrentDictionary<struct (int64 * int64 * int64 * int64 * int * int), Choice>
         /// The least size of an input.
@@ -66,7 +66,7 @@ module Convolution =
 
     /// The dense weight, contiguous. Differentiable.
     let internal weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
-        let kernel = Contraction.runMany [ plan.Reconstruct ] dtype device lookup |> List.exactlyOne
+        let kernel = Rebuild.run plan.Reconstruct dtype device lookup
 
         kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
 
@@ -124,9 +124,9 @@ module Convolution =
                 (if kept then
                      Cost.comparison (float (Spec.parameters plan.Spec))
                  else
-                     Cost.contraction plan.Reconstruct + Cost.copy (float g.Groups * s * t * k))
+                     Cost.contraction plan.Reconstruct.Plan + Cost.copy (float g.Groups * s * t * k))
                 + Cost.convolution (float g.Groups) s t k inside outside applied
-            Flops = (if kept then 0.0 else plan.Reconstruct.Flops) + 2.0 * applied * float g.Groups * s * t * k
+            Flops = (if kept then 0.0 else plan.Reconstruct.Plan.Flops) + 2.0 * applied * float g.Groups * s * t * k
             Run = lazy (run ())
         }
 
@@ -151,7 +151,7 @@ module Convolution =
                     Roles = roles
                     Spec = spec
                     Lowering = defaultArg lowering Lowering.Cheapest
-                    Reconstruct = Plan.straight Order.Auto (Spec.make spec.Dims spec.Cores (Roles.weight geometry roles))
+                    Reconstruct = Rebuild.create spec (Roles.weight geometry roles)
                     Choices = ConcurrentDictionary()
                     Least = LayerInput.least geometry
                 }

@@ -57,7 +57,7 @@ module internal Landscape =
     let make (spec: Spec) (target: Tensor) (bound: float) : Landscape =
         let blocks = Environment.blocks spec
         // Without a tensor of squares.
-        let norm2 = target.norm().number () ** 2.0
+        let norm2 = target.norm().number() ** 2.0
         let small = bound * bound < explicitBelow * explicitBelow * norm2
 
         {

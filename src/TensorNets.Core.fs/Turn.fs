@@ -1,0 +1,79 @@
+namespace TensorNets
+
+#nowarn "9"
+
+open System
+open System.Runtime.CompilerServices
+open System.Runtime.Intrinsics
+open System.Runtime.Intrinsics.X86
+open Microsoft.FSharp.NativeInterop
+open TorchSharp
+
+/// Transposes of stacks of float32 matrices, eight by eight numbers at a time. libtorch's copy walks along one row of the result after the other and fetches what
+/// it reads for every one of them: 64×3136 numbers of eight images took 1.4 ms, as long as the product that they were for.
+[<AbstractClass; Sealed>]
+type internal Turn private () =
+    /// Eight rows and columns.
+    [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
+    static member private Block(from: Floats, wide: int, into: Floats, out: int) : unit =
+        let inline load i = Vector256.Load(NativePtr.add from (i * wide))
+        let inline put i (v: Vector256<float32>) = Vector256.Store(v, NativePtr.add into (i * out))
+        let a, b, c, d = load 0, load 1, load 2, load 3
+        let e, f, g, h = load 4, load 5, load 6, load 7
+        let ab, ab' = Avx.UnpackLow(a, b), Avx.UnpackHigh(a, b)
+        let cd, cd' = Avx.UnpackLow(c, d), Avx.UnpackHigh(c, d)
+        let ef, ef' = Avx.UnpackLow(e, f), Avx.UnpackHigh(e, f)
+        let gh, gh' = Avx.UnpackLow(g, h), Avx.UnpackHigh(g, h)
+        let top0, bottom0 = Avx.Shuffle(ab, cd, 0x44uy), Avx.Shuffle(ef, gh, 0x44uy)
+        let top1, bottom1 = Avx.Shuffle(ab, cd, 0xEEuy), Avx.Shuffle(ef, gh, 0xEEuy)
+        let top2, bottom2 = Avx.Shuffle(ab', cd', 0x44uy), Avx.Shuffle(ef', gh', 0x44uy)
+        let top3, bottom3 = Avx.Shuffle(ab', cd', 0xEEuy), Avx.Shuffle(ef', gh', 0xEEuy)
+        put 0 (Avx.Permute2x128(top0, bottom0, 0x20uy))
+        put 1 (Avx.Permute2x128(top1, bottom1, 0x20uy))
+        put 2 (Avx.Permute2x128(top2, bottom2, 0x20uy))
+        put 3 (Avx.Permute2x128(top3, bottom3, 0x20uy))
+        put 4 (Avx.Permute2x128(top0, bottom0, 0x31uy))
+        put 5 (Avx.Permute2x128(top1, bottom1, 0x31uy))
+        put 6 (Avx.Permute2x128(top2, bottom2, 0x31uy))
+        put 7 (Avx.Permute2x128(top3, bottom3, 0x31uy))
+
+    /// A matrix of eight rows and columns at least. Blocks at the rims overlap.
+    [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
+    static member private Matrix(rows: int, columns: int, from: Floats, into: Floats) : unit =
+        let mutable i = 0
+
+        // Sixteen rows at a time fill whole lines of the result.
+        while i < rows do
+            let mutable j = 0
+
+            while j < columns do
+                let left = min j (columns - 8)
+
+                for top in i..8 .. min (i + 8) (rows - 1) do
+                    let top = min top (rows - 8)
+                    Turn.Block(NativePtr.add from (top * columns + left), columns, NativePtr.add into (left * rows + top), rows)
+
+                j <- j + 8
+
+            i <- i + 16
+
+    /// The transposes of so many matrices that lie by rows one after the other, without gradients: a new tensor of matrices × columns × rows.
+    static member Of(count: int, rows: int, columns: int, tensor: Tensor) : Tensor =
+        let result = torch.empty (int64 count, int64 columns, int64 rows)
+
+        if rows >= 8 && columns >= 8 then
+            let from, into = Product.start tensor, Product.start result
+
+            // Reading and writing takes as long as some eight operations for each number.
+            Product.share count (8.0 * float count * float rows * float columns) (fun first until ->
+                for i in first .. until - 1 do
+                    let at p = NativePtr.add p (i * rows * columns)
+                    Turn.Matrix(rows, columns, at from, at into))
+
+            GC.KeepAlive tensor
+        else
+            use flat = tensor.view (int64 count, int64 rows, int64 columns)
+            use turned = flat.transpose (1L, 2L)
+            result.copy_ turned |> ignore
+
+        result

@@ -1,0 +1,191 @@
+/// Products of float32 matrices by blocks, in layers and by themselves, are those of float64 up to rounding, with their gradients and gradients of gradients.
+module ProductLaws
+
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open DenseKinds
+
+/// Sums of two thousand float32 products, of squares of such sums at the most: 24 bits, less the growth of the rounding with the number of terms.
+let private rounding = 2e-4
+
+let private leaf (dtype: torch.ScalarType) (tensor: torch.Tensor) = tensor.detach().``to``(dtype).requires_grad_ true
+
+/// What a function of tensors gives, its gradients, and those of the sum of their squares.
+let private derivatives (f: torch.Tensor list -> torch.Tensor) (inputs: torch.Tensor list) : torch.Tensor list =
+    let y = f inputs
+    let weights = noise 99 y.shape
+    y.mul(weights.``to`` y.dtype).sum().backward(retain_graph = true)
+    let first = inputs |> List.map (fun x -> (nonNull x.grad).clone())
+
+    for x in inputs do
+        x.grad <- null
+
+    let gradients =
+        torch.autograd.grad ([| y.square().sum() |], List.toArray inputs, create_graph = true, retain_graph = true)
+
+    (gradients |> Seq.map (fun g -> g.square().sum()) |> Seq.reduce (fun a b -> a.plus b)).backward()
+    let second = inputs |> List.map (fun x -> (nonNull x.grad).clone())
+    y.detach () :: first @ second
+
+let private agree what (f: torch.Tensor list -> torch.Tensor) (exact: torch.Tensor list -> torch.Tensor) (inputs: torch.Tensor list) =
+    use _ = torch.NewDisposeScope()
+    let single = derivatives f (inputs |> List.map (leaf torch.float32))
+    let double = derivatives exact (inputs |> List.map (leaf torch.float64))
+
+    for i, (a, b) in List.indexed (List.zip single double) do
+        let error = a.``to``(torch.float64).minus(b).norm().number() / (1e-30 + b.norm().number())
+        Expect.isLessThan error rounding $"{what}, {i}"
+
+let private matrices =
+    testCase "a product of matrices is theirs, however they lie"
+    <| fun () ->
+        let sizes =
+            [ 16, 16, 16; 64, 64, 576; 17, 33, 47; 576, 64, 19; 48, 200, 31; 16, 2000, 80; 64, 200, 576 ]
+
+        for m, k, n in sizes do
+            for aTurned in [ false; true ] do
+                for bTurned in [ false; true ] do
+                    let lay turned rows columns seed =
+                        if turned then
+                            noise seed [| int64 columns; int64 rows |]
+                        else
+                            noise seed [| int64 rows; int64 columns |]
+
+                    let read turned (x: torch.Tensor) = if turned then x.t () else x
+                    let a, b = lay aTurned m k 1, lay bTurned k n 2
+
+                    agree
+                        $"{m} {k} {n} {aTurned} {bTurned}"
+                        (fun ab -> MatrixProduct.Of(read aTurned ab[0], read bTurned ab[1]))
+                        (fun ab -> (read aTurned ab[0]).matmul(read bTurned ab[1]))
+                        [ a; b ]
+
+let private turned =
+    testCase "matrices are transposed whatever their sizes"
+    <| fun () ->
+        for count, rows, columns in [ 1, 8, 8; 2, 9, 23; 3, 64, 40; 1, 17, 300; 2, 3, 20; 1, 31, 5 ] do
+            use _ = torch.NewDisposeScope()
+            let x = (noise 1 [| int64 count; int64 rows; int64 columns |]).``to`` torch.float32
+            Expect.isTrue (identical (Turn.Of(count, rows, columns, x)) (x.transpose(1L, 2L).contiguous())) $"{count} {rows} {columns}"
+
+let private pointwise =
+    testCase "a 1×1 convolution is one, whatever the order in memory of images and result"
+    <| fun () ->
+        for images, s, t, size in [ 1, 16, 16, 4; 2, 33, 17, 5; 3, 64, 40, 7; 1, 20, 64, 14 ] do
+            for isLast in [ false; true ] do
+                for output, biased in [ Channels.First, true; Channels.First, false; Channels.Last, false ] do
+                    let inputs =
+                        [
+                            noise 1 [| int64 t; int64 s |]
+                            noise 2 [| int64 images; int64 s; int64 size; int64 size |]
+                            if biased then
+                                noise 3 [| int64 t |]
+                        ]
+
+                    let placed (x: torch.Tensor) = if isLast then x.permute(0L, 2L, 3L, 1L).contiguous().permute(0L, 3L, 1L, 2L) else x
+
+                    let bias (all: torch.Tensor list) : torch.Tensor | null = if biased then all[2] else null
+
+                    let exact (all: torch.Tensor list) =
+                        torch.nn.functional.conv2d (all[1], all[0].view(int64 t, int64 s, 1L, 1L), bias all)
+
+                    let mine (all: torch.Tensor list) = PointwiseProduct.Of(output, all[0], bias all, placed all[1])
+                    agree $"{images} {s} {t} {size} {isLast} {output} {biased}" mine exact inputs
+
+let private rankOnes =
+    testCase "terms of rank one sum to the kernel"
+    <| fun () ->
+        for t, s, d, r in [ 16, 16, 1, 32; 64, 64, 9, 200; 17, 5, 4, 33; 20, 3, 17, 64; 16, 40, 25, 100 ] do
+            let factor seed n = noise seed [| int64 n; int64 r |]
+
+            agree
+                $"{t} {s} {d} {r}"
+                (fun f -> KhatriRao.Of(f[0], f[1], f[2]))
+                (fun f -> torch.einsum ("tr,sr,dr->tsd", f[0], f[1], f[2]))
+                [ factor 1 t; factor 2 s; factor 3 d ]
+
+let private layers =
+    testCase "a layer of float32 is the dense one of its kernel"
+    <| fun () ->
+        let formats =
+            [
+                Format.CP 48
+                Format.Tucker2(16, 32)
+                Format.TensorChain [ 4; 4; 5 ]
+                Format.TensorTrain [ 16; 32 ]
+            ]
+
+        for format in formats do
+            for axes in [ KernelAxes.Fused; KernelAxes.Separate ] do
+                for size, stride in [ 8L, 1L; 9L, 2L; 34L, 1L ] do
+                    for lowering in [ Lowering.Staged; Lowering.Dense; Lowering.Windowed ] do
+                        // Channels and ranks by 16: for 20 or 24 of them libtorch's own float32 3×3 convolutions were seen to go wrong on a machine.
+                        use dense = torch.nn.Conv2d(32L, 32L, 3L, padding = 1L, stride = stride)
+
+                        match Layers.fresh (Some lowering) axes 3UL 1.0 format dense with
+                        | Error _ -> ()
+                        | Ok layer ->
+                            use layer = layer
+                            use _ = torch.NewDisposeScope()
+                            use x = (noise 4 [| 2L; 32L; size; size |]).``to``(torch.float32).requires_grad_ true
+                            let inputs = x :: [ for p in layer.parameters () -> p :> torch.Tensor ]
+
+                            let collect (y: torch.Tensor) =
+                                for p in inputs do
+                                    p.grad <- null
+
+                                y.mul((noise 5 y.shape).``to`` y.dtype).sum().backward()
+                                y.detach () :: (inputs |> List.map (fun p -> (nonNull p.grad).clone()))
+
+                            let mine = collect (layer.call x)
+
+                            let exact =
+                                let whole = layer.Kernel().``to`` torch.float64
+                                let bias = (nonNull layer.Bias).``to`` torch.float64
+
+                                collect (
+                                    torch.nn.functional.conv2d (
+                                        x.``to`` torch.float64,
+                                        whole,
+                                        bias,
+                                        padding = [| 1L; 1L |],
+                                        strides = [| stride; stride |]
+                                    )
+                                )
+
+                            for i, (a, b) in List.indexed (List.zip mine exact) do
+                                let b = b.``to`` torch.float64
+                                let error = a.``to``(torch.float64).minus(b).norm().number() / (1e-30 + b.norm().number())
+                                Expect.isLessThan error rounding $"{format} {axes} {size} {lowering}, {i}"
+
+let private leaks =
+    testCase "no tensor stays, with gradients or without"
+    <| fun () ->
+        let act (f: unit -> torch.Tensor) =
+            use _ = torch.NewDisposeScope()
+            f().sum().backward()
+
+        let operands = [ 64; 40; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 32L |]))
+        let shared = [ 128; 160; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 200L |]))
+        let images = leaf torch.float32 (noise 4 [| 2L; 32L; 5L; 5L |])
+
+        let once () =
+            act (fun () -> MatrixProduct.Of(operands[0], operands[1].t()))
+            act (fun () -> KhatriRao.Of(operands[0], operands[1], operands[2]))
+            // Large enough to be shared between threads, if there are several.
+            act (fun () -> MatrixProduct.Of(shared[0], shared[1].t()))
+            act (fun () -> KhatriRao.Of(shared[0], shared[1], shared[2]))
+            act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
+            act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
+
+        once ()
+        let before = settledCount ()
+
+        for _ in 1..50 do
+            once ()
+
+        Expect.equal (settledCount ()) before "tensors"
+
+let all = testList "products" [ matrices; turned; pointwise; rankOnes; layers; testSequenced leaks ]
