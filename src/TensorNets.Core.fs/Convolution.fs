@@ -125,7 +125,7 @@ module Convolution =
                      Cost.comparison (float (Spec.parameters plan.Spec))
                  else
                      Cost.contraction plan.Reconstruct.Plan + Cost.copy (float g.Groups * s * t * k))
-                + Cost.convolution (float g.Groups) s t k inside outside applied
+                + Cost.convolution false (float g.Groups) s t k inside outside applied
             Flops = (if kept then 0.0 else plan.Reconstruct.Plan.Flops) + 2.0 * applied * float g.Groups * s * t * k
             Run = lazy (run ())
         }

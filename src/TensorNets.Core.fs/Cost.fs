@@ -1,5 +1,6 @@
 namespace TensorNets
 
+open System.Runtime.Intrinsics
 open TorchSharp
 
 /// <summary>Estimated seconds of tensor operations on one thread. Only ratios matter: the lowerings of a layer are compared by them.</summary>
@@ -23,13 +24,35 @@ module internal Cost =
         else
             min full (8e9 + 4e9 * sqrt (s * t))
 
-    /// A convolution: groups, channels of one group, kernel positions, positions of the input and of the output, all images together.
-    let convolution (groups: float) (s: float) (t: float) (kernel: float) (inside: float) (outside: float) (multiplications: float) =
+    /// Whether float32 products are made by `Product`.
+    let private isWide = Vector512.IsHardwareAccelerated
+
+    /// A 1×1 convolution, and one of a kernel for each channel, where they are made by blocks of 512-bit vectors: measured with `PointwiseProduct` and `PlaneProduct`.
+    let private pointwise, private planes = 220e9, 100e9
+
+    /// A convolution: whether it is of a kernel for each channel by `PlaneProduct`, groups, channels of one group, kernel positions, positions of the input and of the
+    /// output, all images together.
+    let convolution
+        (isPlane: bool)
+        (groups: float)
+        (s: float)
+        (t: float)
+        (kernel: float)
+        (inside: float)
+        (outside: float)
+        (multiplications: float)
+        =
         let threads = float (torch.get_num_threads ())
         let flops = 2.0 * multiplications * groups * s * t * kernel
 
         let entries = groups * (s * inside + t * outside + s * t * kernel)
-        call + (flops / rate groups s t + memory entries) / threads
+
+        let rate =
+            if isWide && groups = 1.0 && kernel = 1.0 && min s t >= 16.0 then pointwise
+            elif isWide && isPlane then planes
+            else rate groups s t
+
+        call + (flops / rate + memory entries) / threads
 
     /// A contraction of cores alone.
     let contraction (plan: Plan) =

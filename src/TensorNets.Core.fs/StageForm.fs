@@ -144,3 +144,56 @@ module internal StageForm =
                 }
         else
             None
+
+    /// The planes of a stage that has a kernel for each channel, where such products are made.
+    let window
+        (g: ConvGeometry)
+        (spec: Spec)
+        (stage: Stage)
+        (padding: int64 list)
+        (images: int64)
+        (before: int64 list)
+        : PlaneWindow option =
+        let along i none (values: int64 list) = if List.contains i stage.Dims then int values[i] else none
+
+        let isPlain =
+            g.Kernel.Length = 2
+            && not g.Transposed
+            && not stage.Dims.IsEmpty
+            && stage.Kept |> List.forall stage.Carried
+            && Spec.size stage.Summed spec = 1L
+            && Spec.size stage.New spec = 1L
+            && stage.Dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
+
+        if isPlain then
+            Some
+                {
+                    Height = int before[0]
+                    Width = int before[1]
+                    Rows = along 0 1 g.Kernel
+                    Columns = along 1 1 g.Kernel
+                    Above = along 0 0 padding
+                    Left = along 1 0 padding
+                }
+            |> Option.filter (fun window -> PlaneProduct.Fits(images, Spec.size stage.Kept spec, window))
+        else
+            None
+
+    /// A stage of a kernel for each channel as products by planes.
+    let planes (spec: Spec) (stage: Stage) (arrangement: Arrangement) (window: PlaneWindow) : StageForm =
+        let shaped = arrangement.Shaped [| Spec.size stage.Kept spec; int64 window.Taps |]
+
+        {
+            Shaped =
+                fun tensor ->
+                    use matrix = shaped tensor
+                    matrix.contiguous ()
+            IsView = arrangement.IsLying
+            Apply =
+                fun kernels bias x ->
+                    match bias with
+                    | null -> PlaneProduct.Of(window, kernels, x)
+                    | bias ->
+                        use y = PlaneProduct.Of(window, kernels, x)
+                        y.plus (bias.view (-1L, 1L, 1L))
+        }

@@ -109,7 +109,15 @@ module internal Stages =
         let outside = images * positions g input (finished g roles spec after)
         let applied = if g.Transposed then inside else outside
 
-        2.0 * applied * kept * summed * fresh * kernel, Cost.convolution kept summed fresh kernel inside outside applied + part.Seconds
+        let isPlane =
+            g.Kernel.Length = 2
+            && not g.Transposed
+            && kernel > 1.0
+            && summed * fresh = 1.0
+            && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
+
+        2.0 * applied * kept * summed * fresh * kernel,
+        Cost.convolution isPlane kept summed fresh kernel inside outside applied + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
     let private search (kept: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =

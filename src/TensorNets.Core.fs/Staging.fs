@@ -79,7 +79,11 @@ module internal Staging =
             Plan = if isCore then None else Some stage.Weight
             Convolution = StageForm.convolved g spec stage ordered (Engine.convolution g stage.Dims padding groups thin)
             Product = StageForm.multiplied g spec stage plain padding images before after
-            Blocks = StageForm.blocks spec stage plain output images before
+            Blocks =
+                StageForm.blocks spec stage plain output images before
+                |> Option.orElseWith (fun () ->
+                    StageForm.window g spec stage padding images before
+                    |> Option.map (StageForm.planes spec stage plain))
             Key = stage.Key
         }
 
@@ -113,7 +117,12 @@ module internal Staging =
                 for i, stage in List.indexed stages ->
                     let output =
                         match List.tryItem (i + 1) stages with
-                        | Some next when next.Before = stage.After && prefersLast g spec next sizes[i + 1] -> Channels.Last
+                        | Some next when
+                            next.Before = stage.After
+                            && prefersLast g spec next sizes[i + 1]
+                            && (StageForm.window g spec next padding images sizes[i + 1]).IsNone
+                            ->
+                            Channels.Last
                         | _ -> Channels.First
 
                     step g roles spec images padding stage output states[i] sizes[i] sizes[i + 1]

@@ -94,6 +94,35 @@ let private pointwise =
                     let mine (all: torch.Tensor list) = PointwiseProduct.Of(output, all[0], bias all, placed all[1])
                     agree $"{images} {s} {t} {size} {isLast} {output} {biased}" mine exact inputs
 
+let private planes =
+    testCase "a kernel for each channel, plane by plane, is a convolution of as many groups"
+    <| fun () ->
+        for images, channels, height, width, rows, columns, above, left in
+            [
+                1, 5, 7, 7, 3, 3, 1, 1
+                2, 3, 14, 14, 3, 3, 0, 2
+                1, 2, 33, 70, 5, 3, 2, 1
+                3, 4, 9, 1, 3, 1, 1, 0
+                2, 3, 4, 20, 1, 5, 0, 4
+                1, 40, 2, 3, 2, 3, 1, 0
+            ] do
+            let window: PlaneWindow =
+                { Height = height; Width = width; Rows = rows; Columns = columns; Above = above; Left = left }
+
+            Expect.isTrue (PlaneProduct.Fits(images, channels, window)) "fits"
+
+            agree
+                $"{images} {channels} {window}"
+                (fun f -> PlaneProduct.Of(window, f[0], f[1]))
+                (fun f ->
+                    let weight = f[0].view(int64 channels, 1L, int64 rows, int64 columns)
+                    let padding = [| int64 above; int64 left |]
+                    torch.nn.functional.conv2d (f[1], weight, null, [| 1L; 1L |], padding, [| 1L; 1L |], channels))
+                [
+                    noise 1 [| int64 channels; int64 (rows * columns) |]
+                    noise 2 [| int64 images; int64 channels; int64 height; int64 width |]
+                ]
+
 let private rankOnes =
     testCase "terms of rank one sum to the kernel"
     <| fun () ->
@@ -109,7 +138,7 @@ let private rankOnes =
 /// Freed memory full of NaN: whoever reads what nobody wrote shows it.
 let private poison () =
     for n in [ 300L; 3_000L; 30_000L; 300_000L ] do
-        use _ = torch.full ([| n |], nan.ToScalar (), dtype = torch.float32)
+        use _ = torch.full ([| n |], nan.ToScalar(), dtype = torch.float32)
         ()
 
 /// Layers of every kind by the dtype of their dense one. Channels and ranks do not fill the engine's blocks of 16.
@@ -162,7 +191,7 @@ let private everyKind =
                             for p in layer.Factors do
                                 nonNull p.grad
                         ]
-                        |> List.map (fun tensor -> tensor.``to``(torch.float64, copy = true))
+                        |> List.map (fun tensor -> tensor.``to`` (torch.float64, copy = true))
 
                     for i, (a, b) in List.indexed (List.zip (results torch.float32) (results torch.float64)) do
                         let error = a.minus(b).norm().number() / b.norm().number()
@@ -235,6 +264,8 @@ let private leaks =
         let operands = [ 64; 40; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 32L |]))
         let shared = [ 128; 160; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 200L |]))
         let images = leaf torch.float32 (noise 4 [| 2L; 32L; 5L; 5L |])
+        let taps = leaf torch.float32 (noise 5 [| 32L; 9L |])
+        let window: PlaneWindow = { Height = 5; Width = 5; Rows = 3; Columns = 3; Above = 1; Left = 1 }
 
         let once () =
             act (fun () -> MatrixProduct.Of(operands[0], operands[1].t()))
@@ -244,6 +275,7 @@ let private leaks =
             act (fun () -> KhatriRao.Of(shared[0], shared[1], shared[2]))
             act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
             act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
+            act (fun () -> PlaneProduct.Of(window, taps, images))
 
         once ()
         let before = settledCount ()
@@ -253,4 +285,5 @@ let private leaks =
 
         Expect.equal (settledCount ()) before "tensors"
 
-let all = testList "products" [ matrices; turned; pointwise; rankOnes; layers; everyKind; testSequenced leaks ]
+let all =
+    testList "products" [ matrices; turned; pointwise; planes; rankOnes; layers; everyKind; testSequenced leaks ]
