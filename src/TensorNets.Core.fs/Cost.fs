@@ -1,6 +1,5 @@
 namespace TensorNets
 
-open System.Runtime.Intrinsics
 open TorchSharp
 
 /// <summary>Estimated seconds of tensor operations on one thread. Only ratios matter: the lowerings of a layer are compared by them.</summary>
@@ -24,11 +23,8 @@ module internal Cost =
         else
             min full (8e9 + 4e9 * sqrt (s * t))
 
-    /// Whether float32 products are made by `Product`.
-    let private isWide = Vector512.IsHardwareAccelerated
-
     /// A 1×1 convolution, and one of a kernel for each channel, where they are made by blocks of 512-bit vectors: measured with `PointwiseProduct` and `PlaneProduct`.
-    let private pointwise, private planes = 220e9, 100e9
+    let private pointwise, private planes = 220e9, 60e9
 
     /// A convolution: whether it is of a kernel for each channel by `PlaneProduct`, groups, channels of one group, kernel positions, positions of the input and of the
     /// output, all images together.
@@ -47,12 +43,15 @@ module internal Cost =
 
         let entries = groups * (s * inside + t * outside + s * t * kernel)
 
-        let rate =
-            if isWide && groups = 1.0 && kernel = 1.0 && min s t >= 16.0 then pointwise
-            elif isWide && isPlane then planes
-            else rate groups s t
+        let own =
+            if not (Product.isHere && Product.isWorth flops) then None
+            elif groups = 1.0 && kernel = 1.0 && min s t >= 16.0 then Some pointwise
+            elif isPlane then Some planes
+            else None
 
-        call + (flops / rate + memory entries) / threads
+        match own with
+        | Some rate -> call + flops / rate + memory entries
+        | None -> call + (flops / rate groups s t + memory entries) / threads
 
     /// A contraction of cores alone.
     let contraction (plan: Plan) =

@@ -115,10 +115,9 @@ type internal KhatriRao() =
         // Pieces whose terms stay near, but of 16 columns at least.
         let pieces = max 1 (min (s * d * r / RankOnes.near) (s / ((15 + d) / d)))
 
-        Product.share pieces (2.0 * float t * float s * float d * float r) (fun from until ->
-            for i in from .. until - 1 do
-                let first = i * s / pieces
-                RankOnes.terms t s d r first ((i + 1) * s / pieces - first) c' a' b' k')
+        for i in 0 .. pieces - 1 do
+            let first = i * s / pieces
+            RankOnes.terms t s d r first ((i + 1) * s / pieces - first) c' a' b' k'
 
         GC.KeepAlive c
         GC.KeepAlive a
@@ -149,10 +148,9 @@ type internal KhatriRao() =
             let start = Product.start
             let k', c', a', b', dc', da', db' = start k, start c, start a, start b, start dc, start da, start db
 
-            Product.share ((r + RankOnes.panel - 1) / RankOnes.panel) (4.0 * float t * float s * float d * float r) (fun from until ->
-                for i in from .. until - 1 do
-                    // The last panel overlaps the one before: what is computed twice is the same.
-                    RankOnes.gradients t s d r (min (i * RankOnes.panel) (r - RankOnes.panel)) k' c' a' b' dc' da' db')
+            for i in 0 .. (r + RankOnes.panel - 1) / RankOnes.panel - 1 do
+                // The last panel overlaps the one before: what is computed twice is the same.
+                RankOnes.gradients t s d r (min (i * RankOnes.panel) (r - RankOnes.panel)) k' c' a' b' dc' da' db'
 
             for tensor in [ k; c; a; b; dc; da; db ] do
                 GC.KeepAlive tensor
@@ -164,6 +162,7 @@ type internal KhatriRao() =
         Product.takes c
         && Product.takes a
         && Product.takes b
+        && Product.isWorth (2.0 * float (c.numel ()) * float (a.shape[0] * b.shape[0]))
         && c.shape[1] >= int64 RankOnes.panel
         && c.shape[0] >= 16L
         && a.shape[0] * b.shape[0] >= 16L

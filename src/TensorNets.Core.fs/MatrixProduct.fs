@@ -53,7 +53,10 @@ module private Pair =
         && (let first, second = a.shape, b.shape
             let m, k, n = first[0], first[1], second[1]
 
-            min m (min k n) >= 16L && second[0] = k && max (m * k) (max (k * n) (m * n)) < int64 Int32.MaxValue)
+            Product.isWorth (2.0 * float m * float k * float n)
+            && min m (min k n) >= 16L
+            && second[0] = k
+            && max (m * k) (max (k * n) (m * n)) < int64 Int32.MaxValue)
 
     /// A B without gradients, for matrices that fit. It lies by rows or by columns, whichever needs no copy.
     let product (a: Tensor) (b: Tensor) : Tensor =

@@ -201,7 +201,8 @@ type internal PointwiseProduct() =
 
     /// Whether so many old and new channels at so many positions are multiplied here, were they float32.
     static member Fits(images: int64, summed: int64, fresh: int64, positions: int64) =
-        min summed (min fresh positions) >= 16L
+        Product.isWorth (2.0 * float images * float positions * float summed * float fresh)
+        && min summed (min fresh positions) >= 16L
         && images * positions * max summed fresh < int64 Int32.MaxValue
         && summed * fresh < int64 Int32.MaxValue
 

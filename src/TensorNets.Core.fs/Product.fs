@@ -5,7 +5,6 @@ namespace TensorNets
 open System.Runtime.CompilerServices
 open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
-open System.Threading.Tasks
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
@@ -17,26 +16,21 @@ type internal Strided = { Start: Floats; Matrix: int; Row: int; Column: int }
 /// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s where libtorch's matrix products reach 90. Other processors and several threads were not.
 [<RequireQualifiedAccess>]
 module internal Product =
-    /// Fewer operations than this are not worth a second thread.
-    let private shareable = 4e6
+    /// So many operations are left to libtorch where it has several threads. Ours run on one: libtorch's others spin for milliseconds after each of its own operations, and
+    /// whatever shares a core with them takes longer on two threads than on one (measured: a step of 8 images 18 ms instead of 14).
+    let private most = 2.2e7
 
     /// The entries of a tensor that is contiguous. The caller keeps it alive.
     let start (tensor: Tensor) : Floats = NativePtr.ofVoidPtr (Unsafe.AsPointer(&MemoryMarshal.GetReference tensor.bytes))
 
-    /// Units of work in one or several runs, as many as libtorch has threads.
-    let share (units: int) (operations: float) (act: int -> int -> unit) =
-        let threads = if operations < shareable then 1 else min units (torch.get_num_threads ())
+    /// Whether so many operations are made here, were they float32.
+    let isWorth (operations: float) = operations <= most || torch.get_num_threads () = 1
 
-        if threads = 1 then
-            act 0 units
-        else
-            Parallel.For(0, threads, (fun i -> act (i * units / threads) ((i + 1) * units / threads))) |> ignore
+    /// Whether the processor has what products are made of here.
+    let isHere = Vector512.IsHardwareAccelerated
 
     /// Whether tensors of a dtype on a device are multiplied here.
-    let takes (tensor: Tensor) =
-        Vector512.IsHardwareAccelerated
-        && tensor.dtype = torch.float32
-        && tensor.device_type = DeviceType.CPU
+    let takes (tensor: Tensor) = isHere && tensor.dtype = torch.float32 && tensor.device_type = DeviceType.CPU
 
     let private from (entries: int) (s: Strided) = { s with Start = NativePtr.add s.Start entries }
 
@@ -81,20 +75,9 @@ module internal Product =
         let panels = panels n
         let apart, together = if isSum then 1, count else count, 1
 
-        share (apart * panels) (2.0 * float count * float m * float n * float k) (fun start until ->
-            for unit in start .. until - 1 do
-                let image = unit / panels
-
-                panel
-                    together
-                    (unit % panels)
-                    m
-                    n
-                    k
-                    (from (image * a.Matrix) a)
-                    (from (image * b.Matrix) b)
-                    (from (image * c.Matrix) c)
-                    first)
+        for image in 0 .. apart - 1 do
+            for i in 0 .. panels - 1 do
+                panel together i m n k (from (image * a.Matrix) a) (from (image * b.Matrix) b) (from (image * c.Matrix) c) first
 
     /// C = first + A B for each of so many pairs of an m×k and a k×n matrix, m ≥ 8, n ≥ 16; the columns of B and C lie side by side. Blocks at the rims
     /// overlap, and what is computed twice is the same.
@@ -103,7 +86,7 @@ module internal Product =
     /// The sum of these products.
     let sum count m n k a b c : unit = run true count m n k a b c nothing
 
-    /// One product on this thread.
+    /// One product.
     let alone m n k a b c : unit =
         for i in 0 .. panels n - 1 do
             panel 1 i m n k a b c nothing

@@ -131,7 +131,9 @@ module internal Staging =
         let last = Arrangement.channels spec images (List.last sizes) (List.last states) outputs
         let isWide = g.Kernel.Length = 2 && Engine.product sizes.Head >= wide
         let isMultiplied = steps |> Array.exists _.Product.IsSome
-        let isBlocked = steps[0].Blocks.IsSome
+
+        // Where the engine makes the first stage of many positions, channels lie side by side, and it makes the others too.
+        let isBlocked = steps[0].Blocks.IsSome || not isWide && steps |> Array.exists _.Blocks.IsSome
 
         // Contracted together, since stages may share what they are made from.
         let plans = steps |> Seq.choose _.Plan |> List.ofSeq
@@ -176,9 +178,9 @@ module internal Staging =
 
             let mutable y = moved pad x
 
-            let isTaken = Product.takes x
+            let isTaken = isBlocked && Product.takes x
 
-            if isWide && not (isTaken && isBlocked) then
+            if isWide && not isTaken then
                 y <- advance y (channelsLast y)
 
             let lies = isMultiplied && y.is_contiguous ()

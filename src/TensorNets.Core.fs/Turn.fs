@@ -64,11 +64,9 @@ type internal Turn private () =
         if rows >= 8 && columns >= 8 then
             let from, into = Product.start tensor, Product.start result
 
-            // Reading and writing takes as long as some eight operations for each number.
-            Product.share count (8.0 * float count * float rows * float columns) (fun first until ->
-                for i in first .. until - 1 do
-                    let at p = NativePtr.add p (i * rows * columns)
-                    Turn.Matrix(rows, columns, at from, at into))
+            for i in 0 .. count - 1 do
+                let at p = NativePtr.add p (i * rows * columns)
+                Turn.Matrix(rows, columns, at from, at into)
 
             GC.KeepAlive tensor
         else
