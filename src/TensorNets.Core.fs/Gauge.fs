@@ -127,8 +127,10 @@ module Gauge =
                 match if turns then Linalg.anyRoot p q else None with
                 | Some found -> Ok found
                 | None -> Linalg.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
-                // tr(P H⁻¹) = tr(Q H) at the best H.
-                |> Result.map (fun (m, inverseT) -> m, inverseT, (trace p + trace q - 2.0 * m.mul(q.matmul m).sum().number()))
+                // What is left is tr(P H⁻¹) + tr(Q H). The two are equal at the best H, but of an H with an error only their sum is known to its square.
+                |> Result.map (fun (m, inverseT) ->
+                    let part (x: Tensor) (matrix: Tensor) = x.mul(matrix.matmul x).sum().number()
+                    m, inverseT, trace p + trace q - part m q - part inverseT p)
 
             let solution =
                 match solve () with
@@ -197,8 +199,9 @@ module Gauge =
                 gained
                 |> Result.bind (fun gained -> step turns spec cores run bond |> Result.map (fun gain -> gained + gain)))
 
-        // The first cycle leaves balanced cores as they are. Each further one lowers S by about the same factor less.
-        let rec loop count s before =
+        // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
+        // last two factors tells what is left.
+        let rec loop count s before ratioBefore =
             if all.IsEmpty || count >= limit then
                 Ok count
             else
@@ -207,15 +210,17 @@ module Gauge =
                 | Ok gain ->
                     let next = if Double.IsNaN gain && limit > 1 then sensitivity () else s - gain
                     let gain = s - next
-                    let rest = if gain < 0.5 * before then gain * gain / (before - gain) else gain
+                    let ratio = if before > 0.0 then gain / before else 1.0
+                    let factor = max ratio ratioBefore
+                    let rest = if factor < 0.5 then gain * factor / (1.0 - factor) else gain
 
                     if min gain rest <= standstill * s || all.Length = 1 then
                         Ok(count + 1)
                     else
-                        loop (count + 1) next gain
+                        loop (count + 1) next gain ratio
 
         // One cycle compares with nothing.
-        loop 0 (if limit = 1 || all.IsEmpty then infinity else sensitivity ()) 0.0
+        loop 0 (if limit = 1 || all.IsEmpty then infinity else sensitivity ()) 0.0 1.0
         |> Result.map (fun count -> sensitivity (), count)
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
