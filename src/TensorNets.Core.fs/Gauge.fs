@@ -200,8 +200,8 @@ module Gauge =
                 |> Result.bind (fun gained -> step turns spec cores run bond |> Result.map (fun gain -> gained + gain)))
 
         // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
-        // last two factors tells what is left.
-        let rec loop count s before ratioBefore =
+        // last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a single cycle can do by chance.
+        let rec loop count s before ratioBefore calm =
             if all.IsEmpty || count >= limit then
                 Ok count
             else
@@ -213,14 +213,12 @@ module Gauge =
                     let ratio = if before > 0.0 then gain / before else 1.0
                     let factor = max ratio ratioBefore
                     let rest = if factor < 0.5 then gain * factor / (1.0 - factor) else gain
+                    let isCalm = min gain rest <= standstill * s
 
-                    if min gain rest <= standstill * s || all.Length = 1 then
-                        Ok(count + 1)
-                    else
-                        loop (count + 1) next gain ratio
+                    if isCalm && calm || all.Length = 1 then Ok(count + 1) else loop (count + 1) next gain ratio isCalm
 
         // One cycle compares with nothing.
-        loop 0 (if limit = 1 || all.IsEmpty then infinity else sensitivity ()) 0.0 1.0
+        loop 0 (if limit = 1 || all.IsEmpty then infinity else sensitivity ()) 0.0 1.0 false
         |> Result.map (fun count -> sensitivity (), count)
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
