@@ -98,14 +98,8 @@ module Gauge =
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
-    /// One bond: by how much S falls, or NaN where that is not known. Cores may come out turned along it (`turns`), which costs less.
-    let private step
-        (turns: bool)
-        (spec: Spec)
-        (cores: Tensor[])
-        (run: Plan list -> Tensor list)
-        (bond: Bond)
-        : Result<float, TensorNetError> =
+    /// One bond. Cores may come out turned along it (`turns`), which costs less.
+    let private step (turns: bool) (spec: Spec) (cores: Tensor[]) (run: Plan list -> Tensor list) (bond: Bond) : TensorNetError option =
         use scope = torch.NewDisposeScope()
 
         let set i (tensor: Tensor) =
@@ -118,8 +112,6 @@ module Gauge =
             let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
             let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
 
-            let trace (m: Tensor) = m.diagonal(dim1 = -2L, dim2 = -1L).sum().number()
-
             let solve () =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
                 let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
@@ -127,10 +119,6 @@ module Gauge =
                 match if turns then Linalg.anyRoot p q else None with
                 | Some found -> Ok found
                 | None -> Linalg.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
-                // What is left is tr(P H⁻¹) + tr(Q H). The two are equal at the best H, but of an H with an error only their sum is known to its square.
-                |> Result.map (fun (m, inverseT) ->
-                    let part (x: Tensor) (matrix: Tensor) = x.mul(matrix.matmul x).sum().number()
-                    m, inverseT, trace p + trace q - part m q - part inverseT p)
 
             let solution =
                 match solve () with
@@ -141,18 +129,18 @@ module Gauge =
                     | Some(a, b) ->
                         set link.I a
                         set link.J b
-                        solve () |> Result.map (fun (m, inverseT, _) -> m, inverseT, nan)
+                        solve ()
 
             match solution with
             | Error rank ->
                 let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
-                Error(TensorNetError.RankDeficientBond(name, rank, int width))
-            | Ok(m, inverseT, gain) ->
+                Some(TensorNetError.RankDeficientBond(name, rank, int width))
+            | Ok(m, inverseT) ->
                 let a, foldA = unfolded spec link link.I cores[link.I]
                 let b, foldB = unfolded spec link link.J cores[link.J]
                 set link.I (foldA (a.matmul m))
                 set link.J (foldB (b.matmul inverseT))
-                Ok gain
+                None
         | Scaling(axis, carriers, terms) ->
             let c =
                 List.map2
@@ -176,10 +164,7 @@ module Gauge =
                 shape[int dim] <- -1L
                 set i (cores[i].mul(factor.reshape shape)))
 
-            // Every c at a slice becomes their geometric mean.
-            let after = mean.exp().mul(c.Head).mul(Num.tensor (float c.Length))
-            let gains = (c |> List.reduce (fun a b -> a.plus b)).minus after
-            Ok(torch.where(usable, gains, torch.zeros_like gains).sum().number())
+            None
 
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles (limit: int) (all: Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : Result<float * int, TensorNetError list> =
@@ -192,34 +177,29 @@ module Gauge =
             use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
             total.number ()
 
-        /// Every bond once: by how much S falls, or NaN.
-        let cycle turns =
-            (Ok 0.0, all)
-            ||> List.fold (fun gained bond ->
-                gained
-                |> Result.bind (fun gained -> step turns spec cores run bond |> Result.map (fun gain -> gained + gain)))
-
         // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
         // last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a single cycle can do by chance.
-        let rec loop count s before ratioBefore calm =
-            if all.IsEmpty || count >= limit then
-                Ok count
+        let rec loop cycle s before ratioBefore calm =
+            if all.IsEmpty || cycle >= limit then
+                Ok(s, cycle)
             else
-                match cycle (count > 0) with
-                | Error error -> Error [ error ]
-                | Ok gain ->
-                    let next = if Double.IsNaN gain && limit > 1 then sensitivity () else s - gain
+                match all |> List.tryPick (step (cycle > 0) spec cores run) with
+                | Some error -> Error [ error ]
+                | None ->
+                    let next = sensitivity ()
                     let gain = s - next
                     let ratio = if before > 0.0 then gain / before else 1.0
                     let factor = max ratio ratioBefore
                     let rest = if factor < 0.5 then gain * factor / (1.0 - factor) else gain
                     let isCalm = min gain rest <= standstill * s
 
-                    if isCalm && calm || all.Length = 1 then Ok(count + 1) else loop (count + 1) next gain ratio isCalm
+                    if isCalm && calm || all.Length = 1 then
+                        Ok(next, cycle + 1)
+                    else
+                        loop (cycle + 1) next gain ratio isCalm
 
         // One cycle compares with nothing.
-        loop 0 (if limit = 1 || all.IsEmpty then infinity else sensitivity ()) 0.0 1.0 false
-        |> Result.map (fun count -> sensitivity (), count)
+        loop 0 (if limit = 1 && not all.IsEmpty then infinity else sensitivity ()) 0.0 1.0 false
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.

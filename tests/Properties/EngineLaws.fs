@@ -229,8 +229,8 @@ let private inputs =
                         Callback(fun count ->
                             if count = 1 then
                                 k.mul_ (torch.tensor nan) |> ignore)
-                    // Below zero: no sweep converges before the spoilt one.
-                    let options = { sweeps 20 with Tolerance = -1.0; Progress = Some spoil }
+                    // No sweep converges before the spoilt one, not even of an exact fit, whose error is rounding and may double.
+                    let options = { sweeps 20 with Tolerance = -infinity; Progress = Some spoil }
 
                     let result =
                         if correcting then
