@@ -13,7 +13,7 @@ open TorchSharp
 type internal Strided = { Start: Floats; Matrix: int; Row: int; Column: int }
 
 /// Products of float32 matrices by blocks that fit the registers, for processors with 512-bit vectors.
-/// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s where libtorch's matrix products reach 90. Other processors and several threads were not.
+/// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s where libtorch's matrix products reach 90. Other processors were not.
 [<RequireQualifiedAccess>]
 module internal Product =
     /// So many operations are left to libtorch where it has several threads. Ours run on one: libtorch's others spin for milliseconds after each of its own operations, and

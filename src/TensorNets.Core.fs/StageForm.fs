@@ -157,13 +157,9 @@ module internal StageForm =
         let along i none (values: int64 list) = if List.contains i stage.Dims then int values[i] else none
 
         let isPlain =
-            g.Kernel.Length = 2
-            && not g.Transposed
-            && not stage.Dims.IsEmpty
+            not stage.Dims.IsEmpty
             && stage.Kept |> List.forall stage.Carried
-            && Spec.size stage.Summed spec = 1L
-            && Spec.size stage.New spec = 1L
-            && stage.Dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
+            && Stages.isPlane g stage.Dims (float (Spec.size stage.Summed spec)) (float (Spec.size stage.New spec))
 
         if isPlain then
             Some

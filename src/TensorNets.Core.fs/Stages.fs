@@ -91,6 +91,13 @@ module internal Stages =
         |> List.mapi (fun i n -> if List.contains i finished then ConvGeometry.along g i n else n)
         |> List.fold (fun p n -> p * float n) 1.0
 
+    /// Whether a stage over some dimensions is one of a kernel for each channel, by their numbers of one group, at every position of a plane.
+    let isPlane (g: ConvGeometry) (dims: int list) (summed: float) (fresh: float) =
+        g.Kernel.Length = 2
+        && not g.Transposed
+        && summed * fresh = 1.0
+        && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
+
     /// Multiplications and seconds of a part applied to what a set of cores has left.
     let private step g roles spec (images: float) input (before: int) (part: Part) (after: int) =
         let has = alive roles spec before
@@ -109,15 +116,9 @@ module internal Stages =
         let outside = images * positions g input (finished g roles spec after)
         let applied = if g.Transposed then inside else outside
 
-        let isPlane =
-            g.Kernel.Length = 2
-            && not g.Transposed
-            && kernel > 1.0
-            && summed * fresh = 1.0
-            && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
-
         2.0 * applied * kept * summed * fresh * kernel,
-        Cost.convolution isPlane kept summed fresh kernel inside outside applied + part.Seconds
+        Cost.convolution (isPlane g dims summed fresh && kernel > 1.0) kept summed fresh kernel inside outside applied
+        + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
     let private search (kept: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
