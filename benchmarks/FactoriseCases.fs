@@ -39,4 +39,5 @@ let internal noisy (shape: int list) (format: Format) : Sweeping =
     use generator = new torch.Generator(3UL)
     let noise = torch.randn (tensor.shape, dtype = torch.float64, generator = generator)
     let k = tensor.plus noise
-    from 0.0 (k.div(k.norm ()).DetachFromDisposeScope()) start
+    // As every way into the engine brings it.
+    from 0.0 ((Check.double (k.div (k.norm ()))).DetachFromDisposeScope()) start

@@ -20,7 +20,7 @@ module Als =
 
     /// A Gram is inverted where it meets so many times as many rows as it has itself: a product is twice as fast as the solution of triangular systems. Of several
     /// branches each is small beside the core.
-    let private manyRows = 4L
+    let private manyRows = 1L
 
     /// C G⁻¹ along the columns of one branch. Cholesky; where G is singular to rounding, with a ridge; where that fails too, the pseudo-inverse.
     let private divide (i: int) (gram: Tensor) (x: Tensor) : Tensor =
@@ -50,7 +50,7 @@ module Als =
 
             if isInverted then
                 let inverse = torch.linalg.solve_triangular (factor, eye.expand_as factor, upper = false)
-                times (inverse.mT.matmul inverse)
+                times (MatrixProduct.Of(inverse.mT, inverse))
             else
                 x.mT.cholesky_solve(factor).mT
 

@@ -20,6 +20,20 @@ type internal BlockOutcome =
         Reach: float option
     }
 
+/// The system of one core in coordinates in which it is solved for any multiplier.
+[<NoEquality; NoComparison>]
+type internal BlockSystem =
+    {
+        /// About where λ changes the block.
+        Scale: float
+        /// ‖K − T‖² at the block of λ.
+        Residual: float -> float
+        /// X(λ).
+        At: float -> Tensor
+        /// Whether coordinates are long, along which the residual loses digits: those of a singular weight.
+        IsRough: bool
+    }
+
 /// The correction of one core, all others fixed: min tr(X W Xᵀ) subject to ‖K − T‖ ≤ δ, by one scalar equation.
 [<RequireQualifiedAccess>]
 module internal CorrectionBlock =
@@ -35,6 +49,104 @@ module internal CorrectionBlock =
 
     /// The bound on the rounding of a residual from Grams above which the explicit difference is asked: what rounding is found is a hundredth of it.
     let private vague = 1e-8
+
+    /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or none, for zero.
+    let internal spectral (grams: Tensor list) (weights: Tensor list) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem =
+        let pencils = List.map2 Linalg.pencil grams weights
+        let batch = c.shape[0]
+
+        // Each branch's g and w along its own dimension; products over the other branches fill the grid.
+        let g, w =
+            match pencils with
+            | [] ->
+                torch.ones ([| batch |], dtype = c.dtype, device = c.device), torch.zeros ([| batch |], dtype = c.dtype, device = c.device)
+            | several ->
+                let grid = Linalg.grid (several |> List.map (fun p -> p.G, p.W))
+                grid.G, grid.W
+
+        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
+
+        let d = transform _.V c
+
+        let y0 =
+            match start with
+            | Some x -> x |> transform (fun p -> MatrixProduct.Of(p.M, p.V))
+            | None -> torch.zeros_like d
+
+        let over (a: Tensor) = Linalg.toArray (a.sum([| 1L |]).reshape -1L)
+
+        let secular =
+            {
+                G = Linalg.toArray (g.reshape -1L)
+                W = Linalg.toArray (w.reshape -1L)
+                DD = over (d.squared ())
+                DY = over (d.mul y0)
+                YY = over (y0.squared ())
+                Rho2 = rho2
+            }
+
+        {
+            Scale = Secular.scale (Array.sum secular.G) (Array.sum secular.W)
+            Residual = Secular.residual secular
+            At =
+                fun lambda ->
+                    let q = g.plus(w.mul (Num.tensor lambda)).unsqueeze 1L
+                    let numerator = y0.mul(g.unsqueeze 1L).plus(d)
+
+                    torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
+                    |> transform (fun p -> p.V.mT)
+            IsRough = pencils |> List.exists (fun p -> not p.IsDefinite)
+        }
+
+    /// From so many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more than eigenvectors.
+    let private wide = 96L
+
+    /// The least ratio of the pivots of a tridiagonal Gram at which it is used.
+    let private regular = 1e-10
+
+    /// In the basis that makes the weight of the only branch the identity and its Gram tridiagonal, where both are well conditioned.
+    let internal tridiagonal (gram: Tensor) (weight: Tensor) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem option =
+        Linalg.congruence gram weight
+        |> Option.bind (fun congruence ->
+            let t = Tridiagonal.reduce (congruence.Reduced.squeeze 0L)
+
+            if Tridiagonal.share t < regular then
+                None
+            else
+                // Everything transposed, so that the entries of a coordinate lie side by side.
+                let coordinates (x: Tensor) = Tridiagonal.into t ((congruence.Adjoint x.mT).squeeze 0L)
+                let d = coordinates c
+
+                let y0 =
+                    start
+                    |> Option.map (fun x ->
+                        let weighed = if weight.dim () = 2L then x.mul (weight.unsqueeze 1L) else MatrixProduct.Of(x, weight)
+
+                        coordinates weighed)
+
+                let anchor: Tensor | null =
+                    match y0 with
+                    | Some y -> y
+                    | None -> null
+
+                let u = torch.empty_like d
+
+                Some
+                    {
+                        Scale = Secular.scale (Array.sum t.Diagonal) (float t.Diagonal.Length)
+                        Residual = fun lambda -> rho2 - Tridiagonal.solve t lambda d anchor u
+                        At =
+                            fun lambda ->
+                                Tridiagonal.solve t lambda d anchor u |> ignore
+
+                                let y =
+                                    match y0 with
+                                    | Some y -> u.plus y
+                                    | None -> u
+
+                                (congruence.Times(Tridiagonal.back t y |> _.unsqueeze(0L))).mT
+                        IsRough = false
+                    })
 
     /// From the Grams and weights of the block.
     let private solveSystem
@@ -54,22 +166,6 @@ module internal CorrectionBlock =
         use scope = torch.NewDisposeScope()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current.Value < sqrt norm2
 
-        let pencils = List.map2 Linalg.pencil grams weights
-
-        let batch = Environment.size block.Batch block
-
-        // Each branch's g and w along its own dimension; products over the other branches fill the grid.
-        let g, w =
-            match pencils with
-            | [] ->
-                torch.ones ([| batch |], dtype = target.dtype, device = target.device),
-                torch.zeros ([| batch |], dtype = target.dtype, device = target.device)
-            | several ->
-                let grid = Linalg.grid (several |> List.map (fun p -> p.G, p.W))
-                grid.G, grid.W
-
-        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
-
         let source, rho2 =
             if anchored then
                 let tensor = Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
@@ -80,35 +176,15 @@ module internal CorrectionBlock =
                 target, norm2
 
         let c = Environment.targetOf (if anchored then None else kept) block lookup source
-        let d = transform _.V c
+        let start = if anchored then Some(Environment.toX block (lookup block.Core.Name)) else None
 
-        let y0 =
-            if anchored then
-                Environment.toX block (lookup block.Core.Name) |> transform (fun p -> p.M.matmul p.V)
-            else
-                torch.zeros_like d
+        let system =
+            match grams, weights with
+            | [ gram ], [ weight ] when Product.takesEither gram && gram.shape[0] = 1L && gram.shape[2] >= wide ->
+                tridiagonal gram weight c start rho2
+            | _ -> None
+            |> Option.defaultWith (fun () -> spectral grams weights c start rho2)
 
-        let over (a: Tensor) = Linalg.toArray (a.sum([| 1L |]).reshape -1L)
-
-        let secular =
-            {
-                G = Linalg.toArray (g.reshape -1L)
-                W = Linalg.toArray (w.reshape -1L)
-                DD = over (d.squared ())
-                DY = over (d.mul y0)
-                YY = over (y0.squared ())
-                Rho2 = rho2
-            }
-
-        let blockAt lambda =
-            let q = g.plus(w.mul (Num.tensor lambda)).unsqueeze 1L
-            let numerator = y0.mul(g.unsqueeze 1L).plus(d)
-
-            torch.where (q.gt (Num.tensor 0.0), numerator.div q, torch.zeros_like d)
-            |> transform (fun p -> p.V.mT)
-
-        // The basis of a singular weight has long vectors, along which d and with it the residual lose digits.
-        let isRough = pencils |> List.exists (fun p -> not p.IsDefinite)
         let bound2 = bound * bound * (1.0 - guard)
 
         /// S without the term that this core does not change.
@@ -124,7 +200,7 @@ module internal CorrectionBlock =
         /// The block at a bound; a lower one in its place where the block turns out above the bound.
         let rec solved (attempts: int) (bound2': float) : BlockOutcome =
             let moved lambda =
-                let x = blockAt lambda
+                let x = system.At lambda
                 let core = Environment.ofX block x
                 let own = Environment.reach grams x
                 let largest = max own reach
@@ -137,7 +213,8 @@ module internal CorrectionBlock =
                 let value = if anchored then bound2 else Environment.residual norm2 grams c x
                 let residual = if anchored then None else Environment.exact norm2 largest value
 
-                let isVague = residual.IsNone && (isRough || not (Environment.rounding norm2 largest value <= vague))
+                let isVague =
+                    residual.IsNone && (system.IsRough || not (Environment.rounding norm2 largest value <= vague))
 
                 let found = if isVague then explicitly () else value
 
@@ -152,7 +229,7 @@ module internal CorrectionBlock =
                         Reach = Some own
                     }
 
-            match Secular.solve bound2' lambda secular with
+            match Secular.solveFor bound2' lambda system.Scale system.Residual with
             | Multiplier.Root lambda -> moved lambda
             | Multiplier.Slack -> moved 1e300
             | Multiplier.AboveBound when current.Value <= bound -> unmoved BlockResult.Kept

@@ -271,7 +271,7 @@ module internal Environment =
 
         let result =
             if x.dim () = 3L then
-                if matrix.dim () = 2L then x.mul (matrix.unsqueeze 1L) else x.matmul matrix
+                if matrix.dim () = 2L then x.mul (matrix.unsqueeze 1L) else MatrixProduct.Of(x, matrix)
             elif matrix.dim () = 2L then
                 let shape = Array.create (int (x.dim ())) 1L
                 shape[i + 2] <- matrix.shape[1]
@@ -280,13 +280,14 @@ module internal Environment =
                 // Several branches only occur without batch axes, so that there is one matrix. Where other branches follow, it stands left of what lies as stacks
                 // of matrices: nothing is copied.
                 let shape = x.shape
+                let size (places: int64[]) = Array.fold (*) 1L places
 
                 if i + 3 = shape.Length then
-                    x.matmul matrix[0L]
+                    let rows = x.reshape (size shape[.. i + 1], shape[i + 2])
+                    MatrixProduct.Of(rows, matrix[0L]).reshape shape
                 else
-                    let size (places: int64[]) = Array.fold (*) 1L places
                     let stack = x.reshape (size shape[.. i + 1], shape[i + 2], size shape[i + 3 ..])
-                    matrix[0L].t().matmul(stack).reshape shape
+                    MatrixProduct.Of(matrix[0L].t(), stack).reshape shape
 
         scope.MoveToOuter result
 

@@ -138,8 +138,8 @@ module Gauge =
             | Ok(m, inverseT) ->
                 let a, foldA = unfolded spec link link.I cores[link.I]
                 let b, foldB = unfolded spec link link.J cores[link.J]
-                set link.I (foldA (a.matmul m))
-                set link.J (foldB (b.matmul inverseT))
+                set link.I (foldA (MatrixProduct.Of(a, m)))
+                set link.J (foldB (MatrixProduct.Of(b, inverseT)))
                 None
         | Scaling(axis, carriers, terms) ->
             let c =

@@ -15,6 +15,21 @@ type internal Pencil =
         IsDefinite: bool
     }
 
+/// R with RᵀWR = 1, or its diagonal as a column, and RᵀGR.
+[<NoEquality; NoComparison>]
+type internal Congruence =
+    {
+        Reduced: Tensor
+        Root: Tensor
+        IsDiagonal: bool
+    }
+
+    /// R X.
+    member this.Times(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else MatrixProduct.Of(this.Root, x)
+
+    /// Rᵀ X.
+    member this.Adjoint(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else MatrixProduct.Of(this.Root.mT, x)
+
 /// <summary>The small solvers that factorisation and correction are made of.</summary>
 [<RequireQualifiedAccess>]
 module Linalg =
@@ -28,27 +43,65 @@ module Linalg =
     /// Singular values below this share of the largest are rounding in a Gram of float64.
     let private nullShare = 1e-14
 
+    /// Above this share of the largest, squared pivots, and eigenvalues of what they reduce, are known well enough.
+    let private wellKnown = 1e-8
+
+    let private isWell (values: Tensor) = values.amin([| -1L |]).gt(values.amax([| -1L |]).mul(Num.tensor wellKnown)).all().truth()
+
+    /// L with L Lᵀ the matrix, for each of a batch, or None where one is not well conditioned.
+    let private wellFactored (matrix: Tensor) : Tensor option =
+        let struct (factor, info) = torch.linalg.cholesky_ex matrix
+
+        if info.count_nonzero().integer() = 0L && isWell (factor.diagonal(dim1 = -2L, dim2 = -1L).squared()) then
+            Some factor
+        else
+            None
+
+    let private symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
+
+    let private inverseRoot (m: Tensor) =
+        let largest = m.amax ([| -1L |], keepdim = true)
+        torch.where (m.gt (largest.mul (Num.tensor nullShare)), m.maximum(Num.tensor 1e-300).rsqrt(), torch.zeros_like m)
+
+    let private isDefinite (values: Tensor) = values.amin([| -1L |]).div(values.amax ([| -1L |])).min().number() > 1e-10
+
+    let private congruent (gram: Tensor) (root: Tensor) : Congruence =
+        {
+            Reduced = MatrixProduct.Of(MatrixProduct.Of(root.mT, gram), root)
+            Root = root
+            IsDiagonal = false
+        }
+
+    /// R with RᵀWR = 1 and RᵀGR, for well conditioned W, of a batch or of a batch of diagonals. The caller's scope owns them.
+    let internal congruence (gram: Tensor) (weight: Tensor) : Congruence option =
+        use scope = torch.NewDisposeScope()
+
+        let found =
+            if weight.dim () > 2L then
+                wellFactored weight
+                |> Option.map (fun factor ->
+                    let eye = torch.eye (weight.shape[2], dtype = weight.dtype, device = weight.device)
+                    congruent gram (torch.linalg.solve_triangular(factor, eye.expand_as factor, upper = false).mT))
+            elif isDefinite weight then
+                let scale = inverseRoot weight
+                let column = scale.unsqueeze -1L
+
+                Some { Reduced = gram.mul(column).mul(scale.unsqueeze -2L); Root = column; IsDiagonal = true }
+            else
+                None
+
+        found
+        |> Option.map (fun found -> { found with Reduced = scope.MoveToOuter found.Reduced; Root = scope.MoveToOuter found.Root })
+
     /// W X = G X diag, for positive semidefinite G and W: V⁻¹ = VᵀM. Directions that both annihilate get V = 0. W is batch × p × p, or batch × p if diagonal.
     let internal pencil (gram: Tensor) (weight: Tensor) : Pencil =
         use scope = torch.NewDisposeScope()
         let diagonal = weight.dim () = 2L
-
-        let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
-
-        let inverseRoot (m: Tensor) =
-            let largest = m.amax ([| -1L |], keepdim = true)
-
-            torch.where (m.gt (largest.mul (Num.tensor nullShare)), m.maximum(Num.tensor 1e-300).rsqrt(), torch.zeros_like m)
-
-        let weightValues = if diagonal then weight else torch.linalg.eigvalsh (symmetric weight)
+        let easy = congruence gram weight
 
         // Plain W where it is well conditioned: small g then keep their digits. W + αG where it is not: its null space is that of both.
-        let share = weightValues.amin([| -1L |]).div(weightValues.amax ([| -1L |])).min().number()
-
-        let definite = share > 1e-10
-
+        let definite = easy.IsSome || not diagonal && isDefinite (torch.linalg.eigvalsh (symmetric weight))
         let weightTrace = (if diagonal then weight else weight.diagonal (dim1 = -2L, dim2 = -1L)).sum -1L
-
         let none = weightTrace.le (Num.tensor 0.0)
 
         let alpha =
@@ -58,22 +111,19 @@ module Linalg =
                 let share = weightTrace.div (gram.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).maximum(Num.tensor 1e-300))
                 torch.where (none, torch.ones_like share, share)
 
-        // A diagonal W only scales rows and columns; otherwise M = L Lᵀ and L⁻ᵀ take products.
-        let m, reduced, back =
-            if definite && diagonal then
-                let scale = inverseRoot weightValues
-                let column = scale.unsqueeze -1L
-                weight.diag_embed (), gram.mul(column).mul(scale.unsqueeze -2L), (fun (u: Tensor) -> u.mul column)
-            else
-                let weight = if diagonal then weight.diag_embed () else weight
-                let m = symmetric (weight.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
-                let struct (values, vectors) = torch.linalg.eigh m
-                let root = vectors.mul ((inverseRoot values).unsqueeze -2L)
-                m, root.mT.matmul(gram).matmul root, root.matmul
+        let full = if diagonal then weight.diag_embed () else weight
 
-        let struct (g, u) = torch.linalg.eigh (symmetric reduced)
+        let m, found =
+            match easy with
+            | Some found -> full, found
+            | None ->
+                let m = symmetric (full.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
+                let struct (values, vectors) = torch.linalg.eigh m
+                m, congruent gram (vectors.mul ((inverseRoot values).unsqueeze -2L))
+
+        let struct (g, u) = torch.linalg.eigh (symmetric found.Reduced)
         let g = g.maximum (Num.tensor 0.0)
-        let v = back u
+        let v = found.Times u
         let w = torch.ones_like(g).minus(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
         let w = torch.where (none.unsqueeze -1L, torch.zeros_like w, w)
 
@@ -105,14 +155,9 @@ module Linalg =
     /// Above this share of the largest, eigenvalues of P leave its inverse root the digits that the square root of that share costs.
     let private wellShare = 1e-4
 
-    /// Above this share of the largest, squared pivots of P and eigenvalues of LᵀQL are known well enough for `anyRoot`.
-    let private anyShare = 1e-8
-
     /// M with M Mᵀ = H for the H with H Q H = P, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
     /// where P = Q.
     let internal root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
-        let symmetric (a: Tensor) = a.plus(a.mT).mul(Num.tensor 0.5)
-
         let extreme (values: Tensor) =
             values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
 
@@ -132,7 +177,7 @@ module Linalg =
         else
             // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it.
             let f = vectors.mul (values.sqrt().unsqueeze -2L)
-            let struct (k, u) = torch.linalg.eigh (symmetric (f.mT.matmul(q).matmul f))
+            let struct (k, u) = torch.linalg.eigh (symmetric (MatrixProduct.Of(MatrixProduct.Of(f.mT, q), f)))
             let least, largest = extreme k
             // The smallest eigenvalue of Q is at least that of FᵀQF over the largest of P, its largest at most its trace.
             let trace = q.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).unsqueeze -1L
@@ -144,35 +189,38 @@ module Linalg =
                 let quarter = k.maximum(largest.mul (Num.tensor nullShare)).sqrt().sqrt().unsqueeze -2L
 
                 if isAbove wellShare low high then
-                    let turned = vectors.matmul u
+                    let turned = MatrixProduct.Of(vectors, u)
                     let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
-                    Ok(f.matmul(u.div quarter).matmul turned.mT, turned.mul(quarter).matmul(u.mT).matmul scaled.mT)
+
+                    Ok(
+                        MatrixProduct.Of(MatrixProduct.Of(f, u.div quarter), turned.mT),
+                        MatrixProduct.Of(MatrixProduct.Of(turned.mul quarter, u.mT), scaled.mT)
+                    )
                 else
                     // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
-                    let half = f.matmul(u).div quarter
+                    let half = MatrixProduct.Of(f, u).div quarter
                     let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
                     let s = s.unsqueeze -2L
-                    Ok((a.mul s).matmul a.mT, (a.div s).matmul a.mT)
+                    Ok(MatrixProduct.Of(a.mul s, a.mT), MatrixProduct.Of(a.div s, a.mT))
 
     /// Some M with M Mᵀ = H and M⁻ᵀ, at half the cost of `root`, from which it differs by a rotation; None where P or Q is not well conditioned.
     let internal anyRoot (p: Tensor) (q: Tensor) : (Tensor * Tensor) option =
         use scope = torch.NewDisposeScope()
-        let struct (l, info) = torch.linalg.cholesky_ex p
-        let pivots = l.diagonal(dim1 = -2L, dim2 = -1L).squared()
 
-        let isWell (values: Tensor) = values.amin([| -1L |]).gt(values.amax([| -1L |]).mul(Num.tensor anyShare)).all().truth()
-
-        if info.count_nonzero().integer() > 0L || not (isWell pivots) then
-            None
-        else
+        match wellFactored p with
+        | None -> None
+        | Some l ->
             // P = L Lᵀ, LᵀQL = U k Uᵀ: H = L U k^-½ UᵀLᵀ.
-            let struct (k, u) = torch.linalg.eigh (l.mT.matmul(q).matmul l)
+            let struct (k, u) = torch.linalg.eigh (MatrixProduct.Of(MatrixProduct.Of(l.mT, q), l))
 
             if not (isWell k) then
                 None
             else
                 let quarter = k.sqrt().sqrt().unsqueeze -2L
-                let root, inverse = l.matmul (u.div quarter), torch.linalg.solve (l.mT, u.mul quarter)
+
+                let root, inverse =
+                    MatrixProduct.Of(l, u.div quarter), torch.linalg.solve_triangular (l.mT, u.mul quarter, upper = true)
+
                 Some(scope.MoveToOuter root, scope.MoveToOuter inverse)
 
     let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)

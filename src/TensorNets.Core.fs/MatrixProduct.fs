@@ -10,8 +10,6 @@ open TorchSharp
 /// Products of two matrices, by `Product` where they fit it.
 [<RequireQualifiedAccess>]
 module private Pair =
-    let private nothing: Floats = NativePtr.ofNativeInt 0n
-
     /// A matrix as it lies in memory, by rows or (true) by columns; copied where it does neither.
     let private lying (tensor: Tensor) : struct (Tensor * bool) =
         if tensor.is_contiguous () then
@@ -46,8 +44,9 @@ module private Pair =
 
     /// Whether a product of matrices is made here.
     let fits (a: Tensor) (b: Tensor) =
-        Product.takes a
-        && Product.takes b
+        Product.takesEither a
+        && a.dtype = b.dtype
+        && b.device_type = DeviceType.CPU
         && a.dim () = 2L
         && b.dim () = 2L
         && (let first, second = a.shape, b.shape
@@ -58,43 +57,47 @@ module private Pair =
             && second[0] = k
             && max (m * k) (max (k * n) (m * n)) < int64 Int32.MaxValue)
 
-    /// A B without gradients, for matrices that fit. It lies by rows or by columns, whichever needs no copy.
-    let product (a: Tensor) (b: Tensor) : Tensor =
+    let private make<'T when 'T: unmanaged> (a: Tensor) (b: Tensor) : Tensor =
         let m, k, n = int a.shape[0], int a.shape[1], int b.shape[1]
         let struct (a, aTurned) = lying a
         let struct (b, bTurned) = lying b
         use a = a
         use b = b
 
-        let rows (tensor: Tensor) columns = { Start = Product.start tensor; Matrix = 0; Row = columns; Column = 1 }
+        let rows (tensor: Tensor) columns : Strided<'T> = { Start = Product.entries tensor; Matrix = 0; Row = columns; Column = 1 }
+
+        let empty (rows: int) (columns: int) = torch.empty (int64 rows, int64 columns, dtype = a.dtype)
 
         let result =
             if not bTurned then
-                let c = torch.empty (int64 m, int64 n)
+                let c = empty m n
 
-                let left = if aTurned then { Start = Product.start a; Matrix = 0; Row = 1; Column = m } else rows a k
+                let left = if aTurned then { Start = Product.entries a; Matrix = 0; Row = 1; Column = m } else rows a k
 
-                Product.multiply 1 m n k left (rows b n) (rows c n) nothing
+                Product.alone m n k left (rows b n) (rows c n)
                 c
             elif aTurned then
-                use c = torch.empty (int64 n, int64 m)
-                Product.multiply 1 n m k (rows b k) (rows a m) (rows c m) nothing
+                use c = empty n m
+                Product.alone n m k (rows b k) (rows a m) (rows c m)
                 c.t ()
             elif m <= n then
                 // Both lie along what is summed: the smaller is turned.
                 use columns = Turn.Of(1, m, k, a)
-                use c = torch.empty (int64 n, int64 m)
-                Product.multiply 1 n m k (rows b k) (rows columns m) (rows c m) nothing
+                use c = empty n m
+                Product.alone n m k (rows b k) (rows columns m) (rows c m)
                 c.t ()
             else
                 use columns = Turn.Of(1, n, k, b)
-                let c = torch.empty (int64 m, int64 n)
-                Product.multiply 1 m n k (rows a k) (rows columns n) (rows c n) nothing
+                let c = empty m n
+                Product.alone m n k (rows a k) (rows columns n) (rows c n)
                 c
 
         GC.KeepAlive a
         GC.KeepAlive b
         result
+
+    /// A B without gradients, for matrices that fit. It lies by rows or by columns, whichever needs no copy.
+    let product (a: Tensor) (b: Tensor) : Tensor = if a.dtype = torch.float32 then make<float32> a b else make<float> a b
 
 /// A product of matrices with its gradients.
 [<Sealed>]
@@ -125,7 +128,14 @@ type internal MatrixProduct() =
 
     /// A B: of matrices, of stacks of them, of vectors. Differentiable.
     static member Of(a: Tensor, b: Tensor) : Tensor =
-        if not (Pair.fits a b) then
+        let isOne (tensor: Tensor) = tensor.dim () = 3L && tensor.shape[0] = 1L
+
+        if isOne a && isOne b then
+            use first = a.squeeze 0L
+            use second = b.squeeze 0L
+            use product = MatrixProduct.Of(first, second)
+            product.unsqueeze 0L
+        elif not (Pair.fits a b) then
             Pair.byLibtorch a b
         elif torch.is_grad_enabled () && (a.requires_grad || b.requires_grad) then
             MatrixProduct.apply (a, b)

@@ -85,7 +85,7 @@ module internal Check =
         ]
 
     /// The tensor in float64, detached; a fresh handle that the caller's dispose scope owns.
-    let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64)
+    let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64).contiguous()
 
 /// <summary>A network with numbers: a <c>Spec</c> and one tensor for each core.</summary>
 /// <remarks>Whoever creates a network disposes it; that disposes its tensors. The tensors are not copied, so that those of a layer stay its

@@ -31,7 +31,7 @@ module private Pixels =
     let rowsOf (tensor: Tensor) (channels: int) (positions: int) =
         { Start = Product.start tensor; Matrix = channels * positions; Row = channels; Column = 1 }
 
-    let across (s: Strided) = { s with Row = s.Column; Column = s.Row }
+    let across (s: Strided<float32>) = { s with Row = s.Column; Column = s.Row }
 
     /// Images with the channels of a position side by side, as the tensor that lies in this order, and back.
     let lastOf (x: Tensor) : Tensor = x.permute (0L, 2L, 3L, 1L)

@@ -10,10 +10,10 @@ open TorchSharp
 
 /// Matrices in memory: the first entry and the steps between matrices, rows and columns.
 [<Struct; NoEquality; NoComparison>]
-type internal Strided = { Start: Floats; Matrix: int; Row: int; Column: int }
+type internal Strided<'T when 'T: unmanaged> = { Start: nativeptr<'T>; Matrix: int; Row: int; Column: int }
 
-/// Products of float32 matrices by blocks that fit the registers, for processors with 512-bit vectors.
-/// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s where libtorch's matrix products reach 90. Other processors were not.
+/// Products of float32 or float64 matrices by blocks that fit the registers, for processors with 512-bit vectors.
+/// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s in float32 where libtorch's matrix products reach 90. Other processors were not.
 [<RequireQualifiedAccess>]
 module internal Product =
     /// So many operations are left to libtorch where it has several threads. Ours run on one: libtorch's others spin for milliseconds after each of its own operations, and
@@ -21,7 +21,11 @@ module internal Product =
     let private most = 2.2e7
 
     /// The entries of a tensor that is contiguous. The caller keeps it alive.
-    let start (tensor: Tensor) : Floats = NativePtr.ofVoidPtr (Unsafe.AsPointer(&MemoryMarshal.GetReference tensor.bytes))
+    let entries<'T when 'T: unmanaged> (tensor: Tensor) : nativeptr<'T> =
+        NativePtr.ofVoidPtr (Unsafe.AsPointer(&MemoryMarshal.GetReference tensor.bytes))
+
+    /// The entries of a float32 tensor that is contiguous.
+    let start (tensor: Tensor) : Floats = entries tensor
 
     /// Whether so many operations are made here, were they float32.
     let isWorth (operations: float) = operations <= most || torch.get_num_threads () = 1
@@ -32,61 +36,90 @@ module internal Product =
     /// Whether tensors of a dtype on a device are multiplied here.
     let takes (tensor: Tensor) = isHere && tensor.dtype = torch.float32 && tensor.device_type = DeviceType.CPU
 
-    let private from (entries: int) (s: Strided) = { s with Start = NativePtr.add s.Start entries }
+    /// Whether tensors of a dtype on a device are multiplied here, where both widths are.
+    let takesEither (tensor: Tensor) = takes tensor || isHere && tensor.dtype = torch.float64 && tensor.device_type = DeviceType.CPU
 
-    /// Columns are taken in broad panels; at the end a broad one that overlaps the one before, or narrow ones.
-    let private panels (n: int) =
-        let rest = n % 32
+    let private from (entries: int) (s: Strided<'T>) = { s with Start = NativePtr.add s.Start entries }
 
-        n / 32
-        + (if rest = 0 then 0
-           elif rest > 16 && n < 32 then 2
-           else 1)
+    /// Pairs of matrices are summed over at most so many columns and rows at a time, of at most so many rows: what a panel of B takes stays in the first cache, what a
+    /// block of A takes in the second.
+    let private depth, private height = 256, 128
 
-    /// A panel of a product, or of a sum of products of so many pairs.
-    let private panel (count: int) (i: int) (m: int) (n: int) (k: int) (a: Strided) (b: Strided) (c: Strided) (first: Floats) : unit =
-        let isBroad = i < n / 32 || n % 32 > 16 && n >= 32
+    /// C = first + A B, or the sum over so many pairs. Columns are taken in panels of two vectors; at the end a panel that overlaps the one before, or narrow ones.
+    /// What overlaps, there and in the rows, is computed over all that is summed, last: twice the same.
+    let private run<'T when 'T: unmanaged>
+        (count: int)
+        (m: int)
+        (n: int)
+        (k: int)
+        (a: Strided<'T>)
+        (b: Strided<'T>)
+        (c: Strided<'T>)
+        (first: nativeptr<'T>)
+        : unit =
+        let lanes = Vector512<'T>.Count
+        let broad = 2 * lanes
+        let whole, rest = n / broad, n % broad
 
-        let left =
-            if i < n / 32 then 32 * i
-            elif isBroad then n - 32
-            elif i = panels n - 1 then n - 16
-            else 0
+        let panels =
+            whole
+            + (if rest = 0 then 0
+               elif rest > lanes && n < broad then 2
+               else 1)
 
-        let b, c = from left b, from left c
-        let mutable i = 0
+        let start = if NativePtr.isNullPtr first then Onto.Zero else Onto.Rows
+        let parts = if count > 1 then 1 else max 1 ((k + depth / 2) / depth)
+        let step = (k + parts - 1) / parts
 
-        while i < m do
-            let top = min i (m - Tile.Rows)
-            let first = if NativePtr.isNullPtr first then first else NativePtr.add first top
-            let rows = NativePtr.add a.Start (top * a.Row)
-            let out = NativePtr.add c.Start (top * c.Row)
+        for part in 0 .. parts - 1 do
+            let low, high = part * step, min k ((part + 1) * step)
+            let mutable block = 0
 
-            if isBroad then
-                Tile.Broad(count, k, rows, a.Matrix, a.Row, a.Column, b.Start, b.Matrix, b.Row, out, c.Row, first)
-            else
-                Tile.Narrow(count, k, rows, a.Matrix, a.Row, a.Column, b.Start, b.Matrix, b.Row, out, c.Row, first)
+            while block < m do
+                let bottom = min m (block + height)
 
-            i <- i + Tile.Rows
+                for panel in 0 .. panels - 1 do
+                    let isBroad = panel < whole || rest > lanes && n >= broad
 
-    let private nothing: Floats = NativePtr.ofNativeInt 0n
+                    let left =
+                        if panel < whole then broad * panel
+                        elif isBroad then n - broad
+                        elif panel = panels - 1 then n - lanes
+                        else 0
 
-    let private run (isSum: bool) (count: int) (m: int) (n: int) (k: int) (a: Strided) (b: Strided) (c: Strided) (first: Floats) : unit =
-        let panels = panels n
-        let apart, together = if isSum then 1, count else count, 1
+                    let overlaps = panel = panels - 1 && rest > 0 && rest <> lanes
+                    let mutable row = block
 
-        for image in 0 .. apart - 1 do
-            for i in 0 .. panels - 1 do
-                panel together i m n k (from (image * a.Matrix) a) (from (image * b.Matrix) b) (from (image * c.Matrix) c) first
+                    while row < bottom do
+                        let isRim = overlaps || row + Tile.Rows > m
+                        let top = min row (m - Tile.Rows)
 
-    /// C = first + A B for each of so many pairs of an m×k and a k×n matrix, m ≥ 8, n ≥ 16; the columns of B and C lie side by side. Blocks at the rims
-    /// overlap, and what is computed twice is the same.
-    let multiply count m n k a b c first : unit = run false count m n k a b c first
+                        if not isRim || part = parts - 1 then
+                            let low = if isRim then 0 else low
+                            let onto = if low = 0 then start else Onto.Result
+                            let first = if NativePtr.isNullPtr first then first else NativePtr.add first top
+                            let rows = NativePtr.add a.Start (top * a.Row + low * a.Column)
+                            let columns = NativePtr.add b.Start (low * b.Row + left)
+                            let out = NativePtr.add c.Start (top * c.Row + left)
+                            let k = high - low
+
+                            if isBroad then
+                                Tile.Broad(count, k, rows, a.Matrix, a.Row, a.Column, columns, b.Matrix, b.Row, out, c.Row, onto, first)
+                            else
+                                Tile.Narrow(count, k, rows, a.Matrix, a.Row, a.Column, columns, b.Matrix, b.Row, out, c.Row, onto, first)
+
+                        row <- row + Tile.Rows
+
+                block <- block + height
+
+    /// C = first + A B for each of so many pairs of an m×k and a k×n matrix, m at least 8, n at least a vector; the columns of B and C lie side by side. `first`: a value
+    /// for each row, or null.
+    let multiply count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) (first: nativeptr<'T>) : unit =
+        for image in 0 .. count - 1 do
+            run 1 m n k (from (image * a.Matrix) a) (from (image * b.Matrix) b) (from (image * c.Matrix) c) first
 
     /// The sum of these products.
-    let sum count m n k a b c : unit = run true count m n k a b c nothing
+    let sum count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run count m n k a b c (NativePtr.ofNativeInt 0n)
 
     /// One product.
-    let alone m n k a b c : unit =
-        for i in 0 .. panels n - 1 do
-            panel 1 i m n k a b c nothing
+    let alone m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 m n k a b c (NativePtr.ofNativeInt 0n)

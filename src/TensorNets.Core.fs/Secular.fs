@@ -45,19 +45,16 @@ module internal Secular =
     /// The bracket is narrowed until neighbouring multipliers differ by rounding only.
     let private rounding = 4e-16
 
-    /// The λ at which the residual is δ², taken from the side that meets the bound.
-    let solve (bound2: float) (start: float option) (s: Secular) : Multiplier =
-        let sum (values: float[]) = Array.sum values
+    /// Σ g / Σ w: about where λ changes the block.
+    let scale (g: float) (w: float) = if w > 0.0 then max (g / w) 1e-300 else 1.0
 
-        let scale =
-            let w = sum s.W
-            if w > 0.0 then max (sum s.G / w) 1e-300 else 1.0
-
+    /// The λ at which a residual that rises with it is δ², taken from the side that meets the bound.
+    let solveFor (bound2: float) (start: float option) (scale: float) (residual: float -> float) : Multiplier =
         // x = log λ/scale: a target of another size has the same x. Beyond these the block no longer changes: λ w is below, or above, every g by more than
         // the digits of a double.
         let lowest, highest = log 1e-32, log 1e32
         let at x = scale * exp x
-        let h x = residual s (at x) - bound2
+        let h x = residual (at x) - bound2
 
         if h highest <= 0.0 then
             Multiplier.Slack
@@ -120,3 +117,7 @@ module internal Secular =
                 iteration <- iteration + 1
 
             Multiplier.Root(at low)
+
+    /// The λ of a block in independent coordinates.
+    let solve (bound2: float) (start: float option) (s: Secular) : Multiplier =
+        solveFor bound2 start (scale (Array.sum s.G) (Array.sum s.W)) (residual s)
