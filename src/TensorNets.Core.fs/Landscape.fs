@@ -12,17 +12,18 @@ type internal Landscape =
         Norm2: float
         /// T, where r must come from the explicit difference: the sum of its terms loses r below 1e-16 ‖K‖².
         Explicit: Plan option
-        /// The target of each block, then for each block its Grams and its weights: the largest products are made and gone before there are any matrices.
-        Plans: Plan list
+        /// Blocks whose G and W are made together: all, or one at a time where they are larger than the target.
+        Groups: Block list list
     }
 
-/// The landscape at a point: the values, the gradients, and each block's G and W, one for each of its branches.
+/// The landscape at a point: the values and the gradients.
 type internal Ground =
     {
         S: float
         Residual: float
         SlopeS: Tensor
         SlopeResidual: Tensor
+        /// Each block's G and W, one for each of its branches, where they are not larger than the target: what else they serve is made from them.
         Matrices: (Tensor list * Tensor list) list
     }
 
@@ -58,6 +59,15 @@ module internal Landscape =
         let blocks = Environment.blocks spec
         // Without a tensor of squares.
         let norm2 = target.norm().number() ** 2.0
+
+        let matrices =
+            blocks
+            |> List.sumBy (fun block ->
+                let entries (branch: Branch) =
+                    float (Environment.size branch.Columns block) ** 2.0 * float (Environment.size block.Batch block)
+
+                block.Branches |> List.sumBy entries)
+
         let small = bound * bound < explicitBelow * explicitBelow * norm2
 
         {
@@ -66,19 +76,13 @@ module internal Landscape =
             Target = target
             Norm2 = norm2
             Explicit = if small then Some(Plan.make Order.Auto spec) else None
-            Plans =
-                [
-                    yield! blocks |> List.map _.Target
-                    for block in blocks do
-                        yield! block.Branches |> List.map _.Gram
-                        yield! block.Branches |> List.collect (_.Weights >> List.map snd)
-                ]
+            Groups = if matrices > float (target.numel ()) then List.map List.singleton blocks else [ blocks ]
         }
 
-    /// Twice a gradient with respect to X as one with respect to the core.
+    /// Twice a gradient with respect to X, which is overwritten, as one with respect to the core.
     let private pulled (block: Block) (half: Tensor) : Tensor =
         // ofX spreads a value over the lone axes; each of their entries has the full slope.
-        (Environment.ofX block half).mul(Num.tensor (2.0 * float (Environment.size block.Lone block)))
+        (Environment.ofX block half).mul_(Num.tensor (2.0 * float (Environment.size block.Lone block)))
 
     /// Σ m_i W_i; the terms are disposed.
     let private weighted (terms: (float * Tensor) list) : Tensor =
@@ -97,52 +101,72 @@ module internal Landscape =
             use part = times term
             before.plus part)
 
-    /// A block at a point: X, C, and G and the weights with their factors, one of each for every branch.
-    let private parts
-        (land: Landscape)
-        (point: Tensor)
-        : Tensor list * (Block * Tensor * Tensor * Tensor list * (float * Tensor) list list) list =
+    let private lookup (land: Landscape) (point: Tensor) : string -> Tensor =
         let all = Point.cores land.Shapes point
         let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
-        let lookup name = all[index[name]]
+        fun name -> all[index[name]]
 
+    /// For each block what an act makes of its G and of its weights with their factors, for every branch; what it is to keep the act gives to a function. Nothing
+    /// else is left when the next block, or the next group of them, comes.
+    let private withMatrices
+        (land: Landscape)
+        (lookup: string -> Tensor)
+        (act: (Tensor -> Tensor) -> Block -> Tensor list -> (float * Tensor) list list -> 'T)
+        : 'T list =
+        use kept = Environment.keeping (if land.Groups.Length > 1 then land.Blocks else [])
+
+        [
+            for group in land.Groups do
+                use scope = torch.NewDisposeScope()
+
+                let plans (block: Block) =
+                    (block.Branches |> List.map _.Gram) @ (block.Branches |> List.collect (_.Weights >> List.map snd))
+
+                let mutable rest =
+                    Environment.evaluateKeeping (Some kept) group.Head lookup land.Target (List.collect plans group)
+
+                for block in group do
+                    use inner = torch.NewDisposeScope()
+                    let own, others = rest |> List.splitAt (plans block).Length
+                    rest <- others
+                    let grams, weights = own |> List.splitAt block.Branches.Length
+                    let batch = Environment.size block.Batch block
+
+                    let square (branch: Branch) (m: Tensor) =
+                        let p = Environment.size branch.Columns block
+                        m.reshape (batch, p, p)
+
+                    let weights, _ =
+                        (weights, block.Branches)
+                        ||> List.mapFold (fun rest branch ->
+                            let own, rest = List.splitAt branch.Weights.Length rest
+                            let shape = Environment.weightShape block branch
+                            List.map2 (fun (factor, _) (w: Tensor) -> factor, w.reshape shape) branch.Weights own, rest)
+
+                    let keep (tensor: Tensor) = inner.MoveToOuter tensor |> scope.MoveToOuter
+                    act keep block (List.map2 square block.Branches grams) weights
+        ]
+
+    /// X and C of each block by the core's name, and T where r is explicit. The largest products are made and gone before there are any matrices.
+    let private targets (land: Landscape) (lookup: string -> Tensor) =
         let results =
-            Environment.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ land.Plans)
+            Environment.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ (land.Blocks |> List.map _.Target))
 
-        let explicitly, results = results |> List.splitAt (Option.toList land.Explicit).Length
-        let targets, matrices = results |> List.splitAt land.Blocks.Length
+        let explicitly, own = results |> List.splitAt (Option.toList land.Explicit).Length
 
-        /// What belongs to each block, from the list of all matrices.
-        let rec share blocks targets (rest: Tensor list) =
-            match blocks, targets with
-            | (block: Block) :: blocks, (target: Tensor) :: targets ->
-                let batch = Environment.size block.Batch block
-
-                let square (branch: Branch) (m: Tensor) =
-                    let p = Environment.size branch.Columns block
-                    m.reshape (batch, p, p)
-
-                let grams, rest = List.splitAt block.Branches.Length rest
-
-                let weights, rest =
-                    (rest, block.Branches)
-                    ||> List.mapFold (fun rest branch ->
-                        let own, rest = List.splitAt branch.Weights.Length rest
-                        let shape = Environment.weightShape block branch
-                        List.map2 (fun (factor, _) (w: Tensor) -> factor, w.reshape shape) branch.Weights own, rest)
-
-                let x = Environment.toX block all[index[block.Core.Name]]
-                let c = target.reshape (Environment.solveShape block)
-                (block, x, c, List.map2 square block.Branches grams, weights) :: share blocks targets rest
-            | _ -> []
-
-        explicitly, share land.Blocks targets matrices
+        explicitly,
+        List.map2
+            (fun (block: Block) (c: Tensor) ->
+                block.Core.Name, (Environment.toX block (lookup block.Core.Name), c.reshape (Environment.solveShape block)))
+            land.Blocks
+            own
+        |> dict
 
     /// Everything at a point. The caller's scope owns the tensors.
     let at (land: Landscape) (point: Tensor) : Ground =
         use scope = torch.NewDisposeScope()
-        let explicitly, parts = parts land point
-
+        let lookup = lookup land point
+        let explicitly, targets = targets land lookup
         let last = List.last land.Blocks
 
         // ‖K‖² + ⟨X, X G − 2 C⟩ of any one block.
@@ -152,18 +176,19 @@ module internal Landscape =
             | None -> land.Norm2 + x.mul(half.minus target).sum().number()
 
         let pieces =
-            parts
-            |> List.map (fun (block, x, target, grams, weights) ->
-                use inner = torch.NewDisposeScope()
+            withMatrices land lookup (fun keep block grams weights ->
+                let x, target = targets[block.Core.Name]
                 let weights = weights |> List.map weighted
                 let xw = Environment.timesWeight grams weights x
                 let half = (Environment.times grams x).minus target
 
+                let residual = if block.Core.Name = last.Core.Name then residual x half target else nan
+
                 {|
-                    SlopeS = pulled block xw |> inner.MoveToOuter
-                    SlopeResidual = pulled block half |> inner.MoveToOuter
-                    Residual = if block.Core.Name = last.Core.Name then residual x half target else nan
-                    Matrices = grams, weights |> List.map inner.MoveToOuter
+                    Residual = residual
+                    SlopeS = pulled block xw |> keep
+                    SlopeResidual = pulled block half |> keep
+                    Matrices = if land.Groups.Length > 1 then [] else [ List.map keep grams, List.map keep weights ]
                 |})
 
         let slopeS = pieces |> List.map _.SlopeS |> Point.ofCores
@@ -174,18 +199,19 @@ module internal Landscape =
             Residual = (List.last pieces).Residual
             SlopeS = slopeS
             SlopeResidual = pieces |> List.map _.SlopeResidual |> Point.ofCores
-            Matrices = pieces |> List.map _.Matrices
+            Matrices = pieces |> List.collect _.Matrices
         }
         |> Ground.toOuter scope
 
     /// ∇S + μ ∇r alone, which is less work than everything: one product for each core. The caller's scope owns it.
     let slope (land: Landscape) (mu: float) (point: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
-        let _, parts = parts { land with Explicit = None } point
+        let lookup = lookup land point
+        let _, targets = targets { land with Explicit = None } lookup
 
-        parts
-        |> List.map (fun (block, x, target, grams, weights) ->
-            use inner = torch.NewDisposeScope()
+        withMatrices land lookup (fun keep block grams weights ->
+            let x, target = targets[block.Core.Name]
+
             // X Σ_i (W_i ⊗ the other G) + μ X ⊗ G: the second goes with the first branch.
             let product =
                 match grams, weights with
@@ -193,12 +219,13 @@ module internal Landscape =
                     Environment.timesWeight grams (Environment.combined mu gram (weighted first) :: List.map weighted others) x
                 | _ -> x.mul (Num.tensor mu)
 
-            pulled block (product.minus (target.mul (Num.tensor mu))) |> inner.MoveToOuter)
+            pulled block (Point.along -mu target product) |> keep)
         |> Point.ofCores
         |> scope.MoveToOuter
 
     /// The inverse of the blocks' own curvature 2 (W + μ G), as a map of vectors: what block descent takes for the whole.
-    let preconditioner (land: Landscape) (mu: float) (ground: Ground) : Tensor -> Tensor =
+    let preconditioner (land: Landscape) (mu: float) (point: Tensor) (ground: Ground) : Tensor -> Tensor =
+        use outer = torch.NewDisposeScope()
         let ridge = 1e-12
 
         /// Half the inverse, for the 2 of the curvature. Few matrices are held at a time: they may be larger than the target.
@@ -220,29 +247,42 @@ module internal Landscape =
 
             let factor = attempt 0.0 ridge
             matrix.zero_ () |> ignore
-            diagonal.copy_ scale |> ignore
-            matrix.cholesky_solve factor |> scope.MoveToOuter
+            diagonal.fill_ Num.one |> ignore
+            let half = torch.linalg.solve_triangular (factor, matrix, upper = false)
+            factor.Dispose()
+            matrix.Dispose()
+            MatrixProduct.Of(half.mT, half).mul_ scale |> scope.MoveToOuter
 
         // Half, for the 2 of the curvature; once over the lone axes in and out again.
+        let solver (keep: Tensor -> Tensor) (block: Block) (grams: Tensor list) (weights: Tensor list) =
+            let keep tensor : Tensor = keep tensor |> outer.MoveToOuter
+            let scale = Num.tensor (0.5 / float (Environment.size block.Lone block)) |> keep
+
+            match grams, weights with
+            | [], [] -> fun (x: Tensor) -> x.mul scale
+            | [ g ], [ w ] -> Environment.along 0 (inverse scale g w |> keep)
+            | grams, weights ->
+                let pencils = List.map2 Linalg.pencil grams weights
+                let grid = Linalg.grid (pencils |> List.map (fun p -> p.G, p.W))
+                let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
+
+                let reciprocal =
+                    torch.where(q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q).mul scale |> keep
+
+                let vs = pencils |> List.map (_.V >> keep)
+                let turned = vs |> List.map (_.mT >> keep)
+                fun x -> Environment.times turned ((Environment.times vs x).mul reciprocal)
+
         let solvers =
-            List.map2
-                (fun (block: Block) (grams: Tensor list, weights: Tensor list) ->
-                    let scale = Num.tensor (0.5 / float (Environment.size block.Lone block))
-
-                    match grams, weights with
-                    | [], [] -> fun (x: Tensor) -> x.mul scale
-                    | [ g ], [ w ] -> Environment.along 0 (inverse scale g w)
-                    | _ ->
-                        let pencils = List.map2 Linalg.pencil grams weights
-
-                        let grid = Linalg.grid (pencils |> List.map (fun p -> p.G, p.W))
-                        let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
-                        let reciprocal = torch.where(q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q).mul scale
-                        let vs = pencils |> List.map _.V
-                        let turned = vs |> List.map _.mT
-                        fun x -> Environment.times turned ((Environment.times vs x).mul reciprocal))
-                land.Blocks
-                ground.Matrices
+            match ground.Matrices with
+            | [] -> withMatrices land (lookup land point) (fun keep block grams -> List.map weighted >> solver keep block grams)
+            | matrices ->
+                List.map2
+                    (fun block (grams, weights) ->
+                        use inner = torch.NewDisposeScope()
+                        solver inner.MoveToOuter block grams weights)
+                    land.Blocks
+                    matrices
 
         fun vector ->
             use scope = torch.NewDisposeScope()

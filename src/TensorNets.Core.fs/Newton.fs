@@ -74,14 +74,17 @@ module internal Newton =
             else
                 s - 0.5 * this.Y * this.Y / this.Rho
 
+    /// Directions of a step are kept for smaller balls if so many of them are no larger than the target, or than so many entries; otherwise a smaller ball starts anew.
+    let private directions, private smallTarget = 7L, 1_000_000L
+
     /// The step from a point; the model takes the Hessian of S + μ r by differences and the penalty's own ρ ∇r ∇rᵀ exactly.
     let private stepFrom (land: Landscape) (penalty: Penalty) (point: Tensor) (ground: Ground) (radius: float option) : BallStep =
         use scope = torch.NewDisposeScope()
         let mu = penalty.Mu ground.Residual
         let rho = if mu > 0.0 then penalty.Rho else 0.0
         let a = ground.SlopeResidual
-        let slope = TrustRegion.along mu a ground.SlopeS
-        let blocks = Landscape.preconditioner land (max mu (leastShare * penalty.Y)) ground
+        let slope = Point.along mu a ground.SlopeS
+        let blocks = Landscape.preconditioner land (max mu (leastShare * penalty.Y)) point ground
         let pa = blocks a
         let apa = Point.dot a pa
         let length = point.norm().number()
@@ -89,17 +92,23 @@ module internal Newton =
         let hessian (p: Tensor) =
             use inner = torch.NewDisposeScope()
             let h = differenceStep * length / p.norm().number()
-            let there = Landscape.slope land mu (TrustRegion.along h p point)
-            let change = there.minus(slope).mul(Num.tensor (1.0 / h))
-            TrustRegion.along (rho * Point.dot a p) a change |> inner.MoveToOuter
+            let moved = Point.along h p point
+            let change = Landscape.slope land mu moved
+            moved.Dispose()
+            change.add_ (slope, Num.minusOne) |> ignore
+            change.mul_ (Num.tensor (1.0 / h)) |> ignore
+            Point.advance (rho * Point.dot a p) a change
+            inner.MoveToOuter change
 
         // (M + ρ a aᵀ)⁻¹ by the formula of Sherman and Morrison.
         let precondition (v: Tensor) =
             use inner = torch.NewDisposeScope()
             let w = blocks v
-            TrustRegion.along (-rho * Point.dot a w / (1.0 + rho * apa)) pa w |> inner.MoveToOuter
+            Point.advance (-rho * Point.dot a w / (1.0 + rho * apa)) pa w
+            inner.MoveToOuter w
 
-        let step = TrustRegion.minimise hessian precondition slope radius
+        let keeps = directions * point.numel () <= max (land.Target.numel ()) smallTarget
+        let step = TrustRegion.minimise keeps hessian precondition slope radius
 
         { step with
             Move = scope.MoveToOuter step.Move
@@ -178,7 +187,12 @@ module internal Newton =
 
                 release state
                 after, step.Decrease, first
-            | None, radius when radius > smallest -> loop false (TrustRegion.shorter radius step)
+            | None, radius when radius > smallest ->
+                if step.Legs.IsEmpty then
+                    step.Move.Dispose()
+                    loop false (stepFrom land penalty state.Point state.Ground (Some radius))
+                else
+                    loop false (TrustRegion.shorter radius step)
             | None, radius -> { state with Radius = Some radius }, step.Decrease, false
 
         loop true (stepFrom land penalty state.Point state.Ground state.Radius)
@@ -192,9 +206,9 @@ module internal Newton =
 
         let next (point: Tensor) (ground: Ground) =
             use inner = torch.NewDisposeScope()
-            let direction = Landscape.preconditioner land state.Y ground ground.SlopeResidual
+            let direction = Landscape.preconditioner land state.Y point ground ground.SlopeResidual
             let t = (aim - ground.Residual) / Point.dot ground.SlopeResidual direction
-            let moved = TrustRegion.along t direction point
+            let moved = Point.along t direction point
             let there = Landscape.at land moved
             inner.MoveToOuter moved, Ground.toOuter inner there
 

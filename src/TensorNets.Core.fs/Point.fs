@@ -11,6 +11,17 @@ module internal Point =
         use product = a.dot b
         product.number ()
 
+    /// b + c a.
+    let along (c: float) (a: Tensor) (b: Tensor) : Tensor =
+        // Disposed after the call, so that it lives until then.
+        use c: Scalar = Scalar.op_Implicit c
+        b.add (a, c)
+
+    /// b becomes b + c a.
+    let advance (c: float) (a: Tensor) (b: Tensor) =
+        use c: Scalar = Scalar.op_Implicit c
+        b.add_ (a, c) |> ignore
+
     /// The cores of some shapes that a vector holds: views of it.
     let cores (shapes: int64[][]) (point: Tensor) : Tensor[] =
         let sizes = shapes |> Array.map (Array.fold (*) 1L)

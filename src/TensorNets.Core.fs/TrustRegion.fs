@@ -40,18 +40,6 @@ module internal TrustRegion =
     /// What a ball shrinks to, as a share of the step that was refused.
     let shrink = 0.35
 
-    /// b + c a.
-    let along (c: float) (a: Tensor) (b: Tensor) : Tensor =
-        use c = Num.tensor c
-        use ca = a.mul c
-        b.plus ca
-
-    /// b becomes b + c a.
-    let private advance (c: float) (a: Tensor) (b: Tensor) =
-        use c = Num.tensor c
-        use ca = a.mul c
-        b.add_ (ca, Num.one) |> ignore
-
     /// How far a leg goes in a ball, whether it meets the boundary, and ⟨d, d⟩ after it.
     let private reach (radius: float) (leg: Leg) =
         let whole = leg.DD + 2.0 * leg.Length * leg.DP + leg.Length * leg.Length * leg.PP
@@ -64,15 +52,22 @@ module internal TrustRegion =
     /// What going so far along a leg gains.
     let private gain (leg: Leg) t = t * leg.Slope - 0.5 * t * t * leg.Curvature
 
-    /// In a ball of some radius; without one, of twice the length of the first preconditioned slope. The caller's scope owns the tensors.
-    let minimise (hessian: Tensor -> Tensor) (precondition: Tensor -> Tensor) (slope: Tensor) (radius: float option) : BallStep =
+    /// In a ball of some radius; without one, of twice the length of the first preconditioned slope. The legs are kept for smaller balls, or (`keeps` false) none,
+    /// which takes as many vectors less. The caller's scope owns the tensors.
+    let minimise
+        (keeps: bool)
+        (hessian: Tensor -> Tensor)
+        (precondition: Tensor -> Tensor)
+        (slope: Tensor)
+        (radius: float option)
+        : BallStep =
         use scope = torch.NewDisposeScope()
         let d, r = torch.zeros_like slope, slope.clone ()
         let p = (precondition slope).neg()
         let first = -(Point.dot slope p)
         let radius = radius |> Option.defaultValue (2.0 * sqrt first)
         // A smaller ball never gets to legs that start beyond it.
-        let isKept (leg: Leg) = leg.DD <= shrink * shrink * radius * radius
+        let isKept (leg: Leg) = keeps && leg.DD <= shrink * shrink * radius * radius
 
         /// Along one leg, to the next one if there is one; d and r follow. Also what it gains, whether it meets the boundary, and ⟨d, d⟩ after it.
         let go count (leg: Leg) =
@@ -81,13 +76,13 @@ module internal TrustRegion =
             let curvature = Point.dot leg.Direction hp
             let leg = { leg with Length = leg.Slope / curvature; Curvature = curvature }
             let t, boundary, size = reach radius leg
-            advance t leg.Direction d
+            Point.advance t leg.Direction d
 
             let next =
                 if boundary || count >= mostProducts then
                     None
                 else
-                    advance t hp r
+                    Point.advance t hp r
                     let z = precondition r
                     let rz = Point.dot r z
 
@@ -98,7 +93,7 @@ module internal TrustRegion =
 
                         Some
                             {
-                                Direction = along -1.0 z (leg.Direction.mul (Num.tensor beta)) |> inner.MoveToOuter
+                                Direction = Point.along -1.0 z (leg.Direction.mul (Num.tensor beta)) |> inner.MoveToOuter
                                 Length = nan
                                 Curvature = nan
                                 Slope = rz
@@ -141,7 +136,7 @@ module internal TrustRegion =
             | [] -> decrease, false
             | leg :: others ->
                 let t, boundary, _ = reach radius leg
-                advance t leg.Direction d
+                Point.advance t leg.Direction d
                 if boundary then decrease + gain leg t, true else go (decrease + gain leg t) others
 
         let decrease, boundary = go 0.0 step.Legs

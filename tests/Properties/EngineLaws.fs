@@ -221,8 +221,8 @@ let private inputs =
                         | Error errors -> failtestf "%s, at %d: %A" name at (errors |> List.map _.Message))
             costlyLaw "where NaN appears on the way the last good iterate comes back and says so" (fun (case: FormatCase) ->
                 for correcting in [ false; true ] do
-                    // The iteration reads the memory of a float64 target, so that this spoils it between two sweeps.
-                    let k = noisy case
+                    // The iteration reads the memory of a contiguous float64 target, so that this spoils it between two sweeps.
+                    let k = (noisy case).contiguous ()
                     let first = startOf case k
 
                     let spoil =

@@ -64,9 +64,13 @@ let private steps =
                 let seed = abs (seed % 100000)
                 let h, slope = quadratic seed (seed % 2 = 0)
                 let weights = (noise (seed + 4) [ 12L ]).exp()
-                let minimise radius = TrustRegion.minimise h.matmul (fun v -> v.mul weights) slope (Some radius)
+                let minimiseIn keeps radius = TrustRegion.minimise keeps h.matmul (fun v -> v.mul weights) slope (Some radius)
+                let minimise = minimiseIn true
                 let radius = 3.0 * (noise (seed + 5) [ 1L ]).exp().number()
                 let step = minimise radius
+                let bare = minimiseIn false radius
+                Expect.isTrue (identical bare.Move step.Move) "without legs the step is the same"
+                Expect.isEmpty bare.Legs "legs"
 
                 for share in [ 1.0; 0.4; 0.01 ] do
                     let smaller = share * TrustRegion.shrink * step.Size
@@ -77,7 +81,7 @@ let private steps =
             law "the decrease is that of the model, and no step leaves the ball" (fun (seed: int) ->
                 let seed = abs (seed % 100000)
                 let h, slope = quadratic seed (seed % 2 = 0)
-                let step = TrustRegion.minimise h.matmul id slope (Some 2.0)
+                let step = TrustRegion.minimise true h.matmul id slope (Some 2.0)
                 let d = step.Move
                 let model = slope.dot(d).number() + 0.5 * d.dot(h.matmul d).number()
                 near 1e-9 step.Decrease (-model) "decrease"
