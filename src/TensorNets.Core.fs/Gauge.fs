@@ -99,13 +99,21 @@ module Gauge =
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
     /// One bond. Cores may come out turned along it (`turns`), which costs less.
-    let private step (turns: bool) (spec: Spec) (cores: Tensor[]) (run: Plan list -> Tensor list) (bond: Bond) : TensorNetError option =
+    let private step
+        (turns: bool)
+        (spec: Spec)
+        (cores: Tensor[])
+        (kept: Kept)
+        (run: Plan list -> Tensor list)
+        (bond: Bond)
+        : TensorNetError option =
         use scope = torch.NewDisposeScope()
 
         let set i (tensor: Tensor) =
             let old = cores[i]
             cores[i] <- scope.Detach tensor
             old.Dispose()
+            kept.Forget spec.Cores[i].Name
 
         match bond with
         | Matrix link ->
@@ -171,10 +179,18 @@ module Gauge =
         let spec = plan.Spec
         let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
         let lookup name = cores[index[Spec.original name]]
-        let run plans = Contraction.runMany plans cores[0].dtype cores[0].device lookup
+
+        let plans =
+            function
+            | Matrix link -> [ link.P; link.Q ]
+            | Scaling(_, _, terms) -> terms
+
+        // S and the bonds meet the same products of cores.
+        use kept = new Kept(Sensitivity.plans plan @ List.collect plans all)
+        let run plans = Contraction.runKeeping (Some kept) plans cores[0].dtype cores[0].device lookup
 
         let sensitivity () =
-            use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
+            use total = Sensitivity.totalKeeping (Some kept) plan cores[0].dtype cores[0].device lookup
             total.number ()
 
         // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
@@ -183,7 +199,7 @@ module Gauge =
             if all.IsEmpty || cycle >= limit then
                 Ok(s, cycle)
             else
-                match all |> List.tryPick (step (cycle > 0) spec cores run) with
+                match all |> List.tryPick (step (cycle > 0) spec cores kept run) with
                 | Some error -> Error [ error ]
                 | None ->
                     let next = sensitivity ()

@@ -46,18 +46,28 @@ module Sensitivity =
 
         SensitivityPlan(spec, terms, elimination)
 
-    let internal run (plan: SensitivityPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
+    let private runKeeping kept (plan: SensitivityPlan) (dtype: torch.ScalarType) (device: torch.Device) lookup : Tensor list =
         use scope = torch.NewDisposeScope()
 
-        Contraction.runMany (plan.Terms |> List.map snd) dtype device lookup
+        Contraction.runKeeping kept (plan.Terms |> List.map snd) dtype device lookup
         |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.tensor m) |> scope.MoveToOuter) plan.Terms
 
-    let internal totalOf plan dtype device lookup : Tensor =
+    let internal run (plan: SensitivityPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
+        runKeeping None plan dtype device lookup
+
+    /// S with what is kept of other plans that read the same cores.
+    let internal totalKeeping kept plan dtype device lookup : Tensor =
         match (plan: SensitivityPlan).Elimination with
         | Some nodes -> Elimination.run plan.Spec nodes dtype device lookup
         | None ->
             use scope = torch.NewDisposeScope()
-            run plan dtype device lookup |> List.reduce (fun a b -> a.plus (b)) |> scope.MoveToOuter
+
+            runKeeping kept plan dtype device lookup |> List.reduce (fun a b -> a.plus (b)) |> scope.MoveToOuter
+
+    let internal totalOf plan dtype device lookup : Tensor = totalKeeping None plan dtype device lookup
+
+    /// The plans that `totalKeeping` runs.
+    let internal plans (plan: SensitivityPlan) : Plan list = if plan.Elimination.IsSome then [] else plan.Terms |> List.map snd
 
     /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores. Differentiable.</summary>
     let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)

@@ -222,7 +222,7 @@ let private inputs =
             costlyLaw "where NaN appears on the way the last good iterate comes back and says so" (fun (case: FormatCase) ->
                 for correcting in [ false; true ] do
                     // The iteration reads the memory of a contiguous float64 target, so that this spoils it between two sweeps.
-                    let k = (noisy case).contiguous ()
+                    let k = (noisy case).contiguous()
                     let first = startOf case k
 
                     let spoil =
