@@ -50,7 +50,7 @@ module internal Cost =
             else None
 
         match own with
-        | Some rate -> call + flops / rate + memory entries
+        | Some rate -> call + (flops / rate + memory entries) / float (Team.threadsFor flops)
         | None -> call + (flops / rate groups s t + memory entries) / threads
 
     /// A contraction of cores alone.

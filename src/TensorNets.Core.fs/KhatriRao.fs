@@ -112,12 +112,16 @@ type internal KhatriRao() =
         let k = torch.empty (int64 t, int64 s, int64 d)
         let start = Product.start
         let c', a', b', k' = start c, start a, start b, start k
-        // Pieces whose terms stay near, but of 16 columns at least.
-        let pieces = max 1 (min (s * d * r / RankOnes.near) (s / ((15 + d) / d)))
+        // Pieces whose terms stay near, and enough for all threads, but of 16 columns at least.
+        let operations = 2.0 * float t * float s * float d * float r
 
-        for i in 0 .. pieces - 1 do
-            let first = i * s / pieces
-            RankOnes.terms t s d r first ((i + 1) * s / pieces - first) c' a' b' k'
+        let pieces =
+            max 1 (min (max (s * d * r / RankOnes.near) (Team.partsFor operations)) (s / ((15 + d) / d)))
+
+        Team.ranges operations pieces (fun low high ->
+            for i in low .. high - 1 do
+                let first = i * s / pieces
+                RankOnes.terms t s d r first ((i + 1) * s / pieces - first) c' a' b' k')
 
         GC.KeepAlive c
         GC.KeepAlive a
@@ -148,9 +152,16 @@ type internal KhatriRao() =
             let start = Product.start
             let k', c', a', b', dc', da', db' = start k, start c, start a, start b, start dc, start da, start db
 
-            for i in 0 .. (r + RankOnes.panel - 1) / RankOnes.panel - 1 do
-                // The last panel overlaps the one before: what is computed twice is the same.
-                RankOnes.gradients t s d r (min (i * RankOnes.panel) (r - RankOnes.panel)) k' c' a' b' dc' da' db'
+            let panel left = RankOnes.gradients t s d r left k' c' a' b' dc' da' db'
+            let operations = 4.0 * float t * float s * float d * float r
+
+            Team.ranges operations (r / RankOnes.panel) (fun low high ->
+                for i in low .. high - 1 do
+                    panel (i * RankOnes.panel))
+
+            // The last panel overlaps the one before: what is computed twice is the same, but not at the same time.
+            if r % RankOnes.panel <> 0 then
+                panel (r - RankOnes.panel)
 
             for tensor in [ k; c; a; b; dc; da; db ] do
                 GC.KeepAlive tensor

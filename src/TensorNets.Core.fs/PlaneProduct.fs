@@ -139,22 +139,28 @@ type internal PlaneProduct() =
             Left = left
         }
 
+    static let operations (w: PlaneWindow) (planes: int) = 2.0 * float w.Taps * float w.Length * float planes
+
     /// Every plane by the kernel of its channel; kernels are channels × taps.
     static let correlate (w: PlaneWindow) (turned: bool) (kernels: Tensor) (x: Tensor) : Tensor =
         let images, channels = int x.shape[0], int x.shape[1]
         let y = torch.empty (int64 images, int64 channels, int64 w.OutHeight, int64 w.OutWidth)
         let k, from, into = Product.start kernels, Product.start x, Product.start y
 
-        let padded, wide = Plane.Room w, Plane.Wide w
-        let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
+        let all = images * channels
 
-        for i in 0 .. images * channels - 1 do
-            Plane.Move(w.Height, w.Width, NativePtr.add from (i * w.Height * w.Width), w.Width, inside, w.Pitch)
-            Plane.Correlate(w, NativePtr.add k (i % channels * w.Taps), turned, padded, wide)
-            Plane.Move(w.OutHeight, w.OutWidth, wide, w.Pitch, NativePtr.add into (i * w.OutHeight * w.OutWidth), w.OutWidth)
+        Team.ranges (operations w all) all (fun low high ->
+            let padded, wide = Plane.Room w, Plane.Wide w
+            let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
 
-        Plane.Free padded
-        Plane.Free wide
+            for i in low .. high - 1 do
+                Plane.Move(w.Height, w.Width, NativePtr.add from (i * w.Height * w.Width), w.Width, inside, w.Pitch)
+                Plane.Correlate(w, NativePtr.add k (i % channels * w.Taps), turned, padded, wide)
+                Plane.Move(w.OutHeight, w.OutWidth, wide, w.Pitch, NativePtr.add into (i * w.OutHeight * w.OutWidth), w.OutWidth)
+
+            Plane.Free padded
+            Plane.Free wide)
+
         GC.KeepAlive kernels
         GC.KeepAlive x
         y
@@ -165,18 +171,20 @@ type internal PlaneProduct() =
         let sums = torch.zeros (int64 channels, int64 w.Taps)
         let k, g, from = Product.start sums, Product.start gradient, Product.start x
 
-        let padded, wide = Plane.Room w, Plane.Wide w
-        let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
+        Team.ranges (operations w (images * channels)) channels (fun low high ->
+            let padded, wide = Plane.Room w, Plane.Wide w
+            let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
 
-        for channel in 0 .. channels - 1 do
-            for image in 0 .. images - 1 do
-                let i = image * channels + channel
-                Plane.Move(w.Height, w.Width, NativePtr.add from (i * w.Height * w.Width), w.Width, inside, w.Pitch)
-                Plane.Move(w.OutHeight, w.OutWidth, NativePtr.add g (i * w.OutHeight * w.OutWidth), w.OutWidth, wide, w.Pitch)
-                Plane.Gather(w, wide, padded, NativePtr.add k (channel * w.Taps))
+            for channel in low .. high - 1 do
+                for image in 0 .. images - 1 do
+                    let i = image * channels + channel
+                    Plane.Move(w.Height, w.Width, NativePtr.add from (i * w.Height * w.Width), w.Width, inside, w.Pitch)
+                    Plane.Move(w.OutHeight, w.OutWidth, NativePtr.add g (i * w.OutHeight * w.OutWidth), w.OutWidth, wide, w.Pitch)
+                    Plane.Gather(w, wide, padded, NativePtr.add k (channel * w.Taps))
 
-        Plane.Free padded
-        Plane.Free wide
+            Plane.Free padded
+            Plane.Free wide)
+
         GC.KeepAlive gradient
         GC.KeepAlive x
         sums

@@ -16,8 +16,7 @@ type internal Strided<'T when 'T: unmanaged> = { Start: nativeptr<'T>; Matrix: i
 /// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s in float32 where libtorch's matrix products reach 90. Other processors were not.
 [<RequireQualifiedAccess>]
 module internal Product =
-    /// So many operations are left to libtorch where it has several threads. Ours run on one: libtorch's others spin for milliseconds after each of its own operations, and
-    /// whatever shares a core with them takes longer on two threads than on one (measured: a step of 8 images 18 ms instead of 14).
+    /// So many operations are left to libtorch where it has several threads that cannot be had for ours.
     let private most = 2.2e7
 
     /// The entries of a tensor that is contiguous. The caller keeps it alive.
@@ -28,7 +27,7 @@ module internal Product =
     let start (tensor: Tensor) : Floats = entries tensor
 
     /// Whether so many operations are made here, were they float32.
-    let isWorth (operations: float) = operations <= most || torch.get_num_threads () = 1
+    let isWorth (operations: float) = operations <= most || torch.get_num_threads () = 1 || Team.isHere ()
 
     /// Whether the processor has what products are made of here.
     let isHere = Vector512.IsHardwareAccelerated
@@ -45,9 +44,23 @@ module internal Product =
     /// block of A takes in the second.
     let private depth, private height = 256, 128
 
-    /// C = first + A B, or the sum over so many pairs. Columns are taken in panels of two vectors; at the end a panel that overlaps the one before, or narrow ones.
-    /// What overlaps, there and in the rows, is computed over all that is summed, last: twice the same.
-    let private run<'T when 'T: unmanaged>
+    /// Panels of columns: of two vectors; at the end one that overlaps the one before, or narrow ones.
+    let private panels<'T when 'T: unmanaged> (n: int) =
+        let broad = 2 * Vector512<'T>.Count
+        let rest = n % broad
+
+        n / broad
+        + (if rest = 0 then 0
+           elif rest > broad / 2 && n < broad then 2
+           else 1)
+
+    /// Strips of rows.
+    let private strips (m: int) = (m + Tile.Rows - 1) / Tile.Rows
+
+    /// Some strips of some panels of C = first + A B, or of the sum over so many pairs. What overlaps is computed over all that is summed, last: twice the same.
+    let private part<'T when 'T: unmanaged>
+        (struct (fromPanel, toPanel))
+        (struct (fromStrip, toStrip))
         (count: int)
         (m: int)
         (n: int)
@@ -60,25 +73,20 @@ module internal Product =
         let lanes = Vector512<'T>.Count
         let broad = 2 * lanes
         let whole, rest = n / broad, n % broad
-
-        let panels =
-            whole
-            + (if rest = 0 then 0
-               elif rest > lanes && n < broad then 2
-               else 1)
-
+        let panels = panels<'T> n
         let start = if NativePtr.isNullPtr first then Onto.Zero else Onto.Rows
         let parts = if count > 1 then 1 else max 1 ((k + depth / 2) / depth)
         let step = (k + parts - 1) / parts
+        let low, high = fromStrip * Tile.Rows, min m (toStrip * Tile.Rows)
 
         for part in 0 .. parts - 1 do
-            let low, high = part * step, min k ((part + 1) * step)
-            let mutable block = 0
+            let from, upTo = part * step, min k ((part + 1) * step)
+            let mutable block = low
 
-            while block < m do
-                let bottom = min m (block + height)
+            while block < high do
+                let bottom = min high (block + height)
 
-                for panel in 0 .. panels - 1 do
+                for panel in fromPanel .. toPanel - 1 do
                     let isBroad = panel < whole || rest > lanes && n >= broad
 
                     let left =
@@ -95,13 +103,13 @@ module internal Product =
                         let top = min row (m - Tile.Rows)
 
                         if not isRim || part = parts - 1 then
-                            let low = if isRim then 0 else low
-                            let onto = if low = 0 then start else Onto.Result
+                            let from = if isRim then 0 else from
+                            let onto = if from = 0 then start else Onto.Result
                             let first = if NativePtr.isNullPtr first then first else NativePtr.add first top
-                            let rows = NativePtr.add a.Start (top * a.Row + low * a.Column)
-                            let columns = NativePtr.add b.Start (low * b.Row + left)
+                            let rows = NativePtr.add a.Start (top * a.Row + from * a.Column)
+                            let columns = NativePtr.add b.Start (from * b.Row + left)
                             let out = NativePtr.add c.Start (top * c.Row + left)
-                            let k = high - low
+                            let k = upTo - from
 
                             if isBroad then
                                 Tile.Broad(count, k, rows, a.Matrix, a.Row, a.Column, columns, b.Matrix, b.Row, out, c.Row, onto, first)
@@ -112,14 +120,48 @@ module internal Product =
 
                 block <- block + height
 
+    /// A product, or a sum of products of so many pairs, for each of so many images.
+    let private run<'T when 'T: unmanaged>
+        (images: int)
+        (count: int)
+        (m: int)
+        (n: int)
+        (k: int)
+        (a: Strided<'T>)
+        (b: Strided<'T>)
+        (c: Strided<'T>)
+        (first: nativeptr<'T>)
+        : unit =
+        let panels, strips = panels<'T> n, strips m
+        let operations = 2.0 * float images * float count * float m * float n * float k
+        let wanted = (Team.partsFor operations + images - 1) / images
+        // Two strips or panels at least: one that overlaps another is made by whoever made the other.
+        let ofRows = strips >= panels
+        let slices = max 1 (min wanted ((if ofRows then strips else panels) / 2))
+
+        let slice i =
+            let image, i = i / slices, i % slices
+            let a, b, c = from (image * a.Matrix) a, from (image * b.Matrix) b, from (image * c.Matrix) c
+            let range all = struct (i * all / slices, (i + 1) * all / slices)
+
+            if ofRows then
+                part struct (0, panels) (range strips) count m n k a b c first
+            else
+                part (range panels) struct (0, strips) count m n k a b c first
+
+        if wanted * images = images && Team.threadsFor operations = 1 then
+            for i in 0 .. images - 1 do
+                slice i
+        else
+            Team.run (images * slices) slice
+
     /// C = first + A B for each of so many pairs of an m×k and a k×n matrix, m at least 8, n at least a vector; the columns of B and C lie side by side. `first`: a value
     /// for each row, or null.
     let multiply count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) (first: nativeptr<'T>) : unit =
-        for image in 0 .. count - 1 do
-            run 1 m n k (from (image * a.Matrix) a) (from (image * b.Matrix) b) (from (image * c.Matrix) c) first
+        run count 1 m n k a b c first
 
     /// The sum of these products.
-    let sum count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run count m n k a b c (NativePtr.ofNativeInt 0n)
+    let sum count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 count m n k a b c (NativePtr.ofNativeInt 0n)
 
     /// One product.
-    let alone m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 m n k a b c (NativePtr.ofNativeInt 0n)
+    let alone m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 1 m n k a b c (NativePtr.ofNativeInt 0n)
