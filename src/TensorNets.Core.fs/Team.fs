@@ -66,7 +66,7 @@ module internal Team =
     let isHere () = fork.Value.IsSome
 
     /// Fewer operations than this take longer shared than alone.
-    let private least = 2e6
+    let private least = 6e6
 
     /// Parts for each thread, so that one that is held up does fewer.
     let private partsOfOne = 2

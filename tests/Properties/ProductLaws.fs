@@ -172,6 +172,20 @@ let private rankOnes =
                 (fun f -> torch.einsum ("tr,sr,dr->tsd", f[0], f[1], f[2]))
                 [ factor 1 t; factor 2 s; factor 3 d ]
 
+let private between =
+    testCase "a core between two matrices is the kernel of Tucker-2"
+    <| fun () ->
+        for t, s, p, q, d in [ 16, 16, 16, 16, 8; 64, 64, 64, 64, 9; 40, 17, 20, 33, 25; 16, 50, 48, 16, 9 ] do
+            agree
+                $"{t} {s} {p} {q} {d}"
+                (fun f -> TuckerProduct.Of(f[0], f[1], f[2]))
+                (fun f -> torch.einsum ("tb,sa,abd->tsd", f[0], f[1], f[2]))
+                [
+                    noise 1 [| int64 t; int64 q |]
+                    noise 2 [| int64 s; int64 p |]
+                    noise 3 [| int64 p; int64 q; int64 d |]
+                ]
+
 /// Freed memory full of NaN: whoever reads what nobody wrote shows it.
 let private poison () =
     for n in [ 300L; 3_000L; 30_000L; 300_000L ] do
@@ -301,6 +315,7 @@ let private leaks =
         let operands = [ 64; 40; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 32L |]))
         let shared = [ 128; 160; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 200L |]))
         let images = leaf torch.float32 (noise 4 [| 2L; 32L; 5L; 5L |])
+        let core = leaf torch.float32 (noise 6 [| 32L; 32L; 9L |])
         let taps = leaf torch.float32 (noise 5 [| 32L; 9L |])
         let window: PlaneWindow = { Height = 5; Width = 5; Rows = 3; Columns = 3; Above = 1; Left = 1 }
 
@@ -310,6 +325,7 @@ let private leaks =
             // Large enough to be shared between threads, if there are several.
             act (fun () -> MatrixProduct.Of(shared[0], shared[1].t()))
             act (fun () -> KhatriRao.Of(shared[0], shared[1], shared[2]))
+            act (fun () -> TuckerProduct.Of(operands[0], operands[1], core))
             act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
             act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
             act (fun () -> PlaneProduct.Of(window, taps, images))
@@ -323,4 +339,4 @@ let private leaks =
         Expect.equal (settledCount ()) before "tensors"
 
 let all =
-    testList "products" [ matrices; turned; pointwise; planes; rankOnes; layers; everyKind; testSequenced leaks ]
+    testList "products" [ matrices; turned; pointwise; planes; rankOnes; between; layers; everyKind; testSequenced leaks ]
