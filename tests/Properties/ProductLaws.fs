@@ -186,6 +186,79 @@ let private between =
                     noise 3 [| int64 p; int64 q; int64 d |]
                 ]
 
+let private threads =
+    testCase "the same to the bit however many threads share the work"
+    <| fun () ->
+        let before = torch.get_num_threads ()
+        let window: PlaneWindow = { Height = 40; Width = 40; Rows = 3; Columns = 3; Above = 1; Left = 1 }
+
+        let cases: (string * torch.ScalarType * int64 list list * (torch.Tensor list -> torch.Tensor)) list =
+            [
+                for dtype in [ torch.float32; torch.float64 ] do
+                    "wide", dtype, [ [ 40L; 700L ]; [ 700L; 517L ] ], (fun x -> MatrixProduct.Of(x[0], x[1]))
+                    "tall", dtype, [ [ 517L; 300L ]; [ 300L; 41L ] ], (fun x -> MatrixProduct.Of(x[0], x[1]))
+                "terms", torch.float32, [ [ 100L; 111L ]; [ 90L; 111L ]; [ 9L; 111L ] ], (fun x -> KhatriRao.Of(x[0], x[1], x[2]))
+                "between", torch.float32, [ [ 70L; 65L ]; [ 66L; 90L ]; [ 90L; 65L; 9L ] ], (fun x -> TuckerProduct.Of(x[0], x[1], x[2]))
+                for images in [ 1L; 5L ] do
+                    for output in [ Channels.First; Channels.Last ] do
+                        $"images {images}",
+                        torch.float32,
+                        [ [ 70L; 60L ]; [ images; 60L; 37L; 37L ] ],
+                        (fun x -> PointwiseProduct.Of(output, x[0], null, x[1]))
+                "planes", torch.float32, [ [ 70L; 9L ]; [ 3L; 70L; 40L; 40L ] ], (fun x -> PlaneProduct.Of(window, x[0], x[1]))
+            ]
+
+        try
+            for name, dtype, shapes, f in cases do
+                use _ = torch.NewDisposeScope()
+
+                let run count =
+                    torch.set_num_threads count
+                    let leaves = shapes |> List.mapi (fun i shape -> leaf dtype (noise i shape))
+                    let y = f leaves
+                    y.mul((noise 9 y.shape).``to`` dtype).sum().backward()
+                    y.detach () :: (leaves |> List.map (fun x -> nonNull x.grad))
+
+                let one = run 1
+
+                for count in [ 2; 3 ] do
+                    List.iteri2 (fun i (a: torch.Tensor) b -> Expect.isTrue (identical a b) $"{name}, {dtype}, {i}") one (run count)
+        finally
+            torch.set_num_threads before
+
+let private shares =
+    testCase "each part of a job is done once, and what a part throws comes out"
+    <| fun () ->
+        let before = torch.get_num_threads ()
+
+        try
+            for count in [ 1; 2; 4 ] do
+                torch.set_num_threads count
+                let times = Array.zeroCreate<int> 100
+                Team.run 100 (fun i -> System.Threading.Interlocked.Increment(&times[i]) |> ignore)
+                Expect.allEqual times 1 "once"
+
+                Team.run 3 (fun i -> Team.run 5 (fun j -> System.Threading.Interlocked.Increment(&times[5 * i + j]) |> ignore))
+
+                Expect.allEqual times[..14] 2 "parts of parts"
+
+                Expect.throwsT<System.InvalidOperationException>
+                    (fun () ->
+                        Team.run 4 (fun i ->
+                            if i = 2 then
+                                invalidOp "part"))
+                    "an error"
+
+                let covered = Array.zeroCreate<int> 17
+
+                Team.ranges 1e9 17 (fun low high ->
+                    for i in low .. high - 1 do
+                        covered[i] <- covered[i] + 1)
+
+                Expect.allEqual covered 1 "ranges"
+        finally
+            torch.set_num_threads before
+
 /// Freed memory full of NaN: whoever reads what nobody wrote shows it.
 let private poison () =
     for n in [ 300L; 3_000L; 30_000L; 300_000L ] do
@@ -339,4 +412,16 @@ let private leaks =
         Expect.equal (settledCount ()) before "tensors"
 
 let all =
-    testList "products" [ matrices; turned; pointwise; planes; rankOnes; between; layers; everyKind; testSequenced leaks ]
+    testList
+        "products"
+        [
+            matrices
+            turned
+            pointwise
+            planes
+            rankOnes
+            between
+            layers
+            everyKind
+            testSequenced (testList "threads" [ threads; shares; leaks ])
+        ]
