@@ -33,7 +33,7 @@ module Contraction =
 
     /// Dot products are made in pieces of about so many entries of the left operand, so that no second tensor of the size of a large operand is made. Smaller pieces
     /// take longer.
-    let private piece = 524_288L
+    let private piece = 131_072L
 
     /// Σ a b over the places of a given, b of a's number of axes or fewer.
     let private dots (places: int64[]) (a: Tensor) (b: Tensor) : Tensor =
@@ -41,7 +41,8 @@ module Contraction =
         let pieces = min length (a.numel () / piece)
 
         if pieces < 2L then
-            a.mul(b).sum places
+            use product = a.mul b
+            product.sum places
         else
             let spread = b.dim () = a.dim () && b.shape[0] = length
             let step = (length + pieces - 1L) / pieces
