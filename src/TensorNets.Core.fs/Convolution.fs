@@ -78,7 +78,7 @@ module Convolution =
                 Method = Method.Stages stages
                 Seconds = seconds
                 Flops = flops
-                Run = lazy (Staging.run plan.Geometry plan.Roles plan.Spec stages images size)
+                Run = lazy (Staging.run kept plan.Geometry plan.Roles plan.Spec stages images size)
             })
 
     let private windowed (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =

@@ -34,12 +34,14 @@ module internal Staging =
         else
             x
 
-    /// Whether a stage runs over many positions in groups, which the engine does faster with the channels of a position side by side.
-    let private prefersLast (g: ConvGeometry) (spec: Spec) (stage: Stage) (positions: int64 list) =
+    /// Whether a stage runs over many positions in groups, which the engine does faster with the channels of a position side by side; but not, on several threads,
+    /// forward and backward (measured with two: a tenth of a training step).
+    let private prefersLast (kept: bool) (g: ConvGeometry) (spec: Spec) (stage: Stage) (positions: int64 list) =
         g.Kernel.Length = 2
         && Spec.size stage.Kept spec > 1L
         && not stage.Dims.IsEmpty
         && Engine.product positions >= wide
+        && (kept || torch.get_num_threads () = 1)
 
     /// A stage from images of some positions to others.
     let private step
@@ -87,8 +89,9 @@ module internal Staging =
             Key = stage.Key
         }
 
-    /// Stage after stage, for images of a size: kept weights, cores by name, bias, input.
+    /// Stage after stage, for images of a size: kept weights, cores by name, bias, input. `kept`: weights are kept, as while no gradient is needed.
     let run
+        (kept: bool)
         (g: ConvGeometry)
         (roles: Roles)
         (spec: Spec)
@@ -119,7 +122,7 @@ module internal Staging =
                         match List.tryItem (i + 1) stages with
                         | Some next when
                             next.Before = stage.After
-                            && prefersLast g spec next sizes[i + 1]
+                            && prefersLast kept g spec next sizes[i + 1]
                             && (StageForm.window g spec next padding images sizes[i + 1]).IsNone
                             ->
                             Channels.Last
