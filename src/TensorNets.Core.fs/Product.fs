@@ -40,9 +40,8 @@ module internal Product =
 
     let private from (entries: int) (s: Strided<'T>) = { s with Start = NativePtr.add s.Start entries }
 
-    /// Pairs of matrices are summed over at most so many columns and rows at a time, of at most so many rows: what a panel of B takes stays in the first cache, what a
-    /// block of A takes in the second.
-    let private depth, private height = 256, 128
+    /// So many columns and rows are summed over at a time, of so many bytes of A: what a panel of B takes stays in the first cache, a block of A in the second.
+    let private depth, private near = 256, 262_144
 
     /// Panels of columns: of two vectors; at the end one that overlaps the one before, or narrow ones.
     let private panels<'T when 'T: unmanaged> (n: int) =
@@ -77,6 +76,7 @@ module internal Product =
         let start = if NativePtr.isNullPtr first then Onto.Zero else Onto.Rows
         let parts = if count > 1 then 1 else max 1 ((k + depth / 2) / depth)
         let step = (k + parts - 1) / parts
+        let height = max 1 (near / (step * sizeof<'T> * Tile.Rows)) * Tile.Rows
         let low, high = fromStrip * Tile.Rows, min m (toStrip * Tile.Rows)
 
         for part in 0 .. parts - 1 do
