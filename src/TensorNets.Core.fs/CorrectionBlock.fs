@@ -52,7 +52,7 @@ module internal CorrectionBlock =
 
     /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or none, for zero.
     let internal spectral (grams: Tensor list) (weights: Tensor list) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem =
-        let pencils = List.map2 Linalg.pencil grams weights
+        let pencils = List.map2 MatrixPair.pencil grams weights
         let batch = c.shape[0]
 
         // Each branch's g and w along its own dimension; products over the other branches fill the grid.
@@ -61,7 +61,7 @@ module internal CorrectionBlock =
             | [] ->
                 torch.ones ([| batch |], dtype = c.dtype, device = c.device), torch.zeros ([| batch |], dtype = c.dtype, device = c.device)
             | several ->
-                let grid = Linalg.grid (several |> List.map (fun p -> p.G, p.W))
+                let grid = MatrixPair.grid (several |> List.map (fun p -> p.G, p.W))
                 grid.G, grid.W
 
         let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
@@ -106,7 +106,7 @@ module internal CorrectionBlock =
 
     /// In the basis that makes the weight of the only branch the identity and its Gram tridiagonal, where both are well conditioned.
     let internal tridiagonal (gram: Tensor) (weight: Tensor) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem option =
-        Linalg.congruence gram weight
+        MatrixPair.congruence gram weight
         |> Option.bind (fun congruence ->
             let t = Tridiagonal.reduce (congruence.Reduced.squeeze 0L)
 

@@ -124,9 +124,9 @@ module Gauge =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
                 let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
 
-                match if turns then Linalg.anyRoot p q else None with
+                match if turns then MatrixPair.anyRoot p q else None with
                 | Some found -> Ok found
-                | None -> Linalg.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
+                | None -> MatrixPair.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
 
             let solution =
                 match solve () with

@@ -262,8 +262,8 @@ module internal Landscape =
             | [], [] -> fun (x: Tensor) -> x.mul scale
             | [ g ], [ w ] -> Environment.along 0 (inverse scale g w |> keep)
             | grams, weights ->
-                let pencils = List.map2 Linalg.pencil grams weights
-                let grid = Linalg.grid (pencils |> List.map (fun p -> p.G, p.W))
+                let pencils = List.map2 MatrixPair.pencil grams weights
+                let grid = MatrixPair.grid (pencils |> List.map (fun p -> p.G, p.W))
                 let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
 
                 let reciprocal =

@@ -2,6 +2,7 @@ namespace TensorNets
 
 open System
 open System.Diagnostics
+open System.Runtime.ExceptionServices
 open System.Runtime.InteropServices
 open System.Threading
 open TorchSharp
@@ -52,14 +53,29 @@ module internal Team =
                 // Loads libtorch.
                 torch.get_num_threads () |> ignore
 
-                Process.GetCurrentProcess().Modules
-                |> Seq.cast<ProcessModule>
-                |> Seq.map _.FileName
-                |> Seq.filter (fun file -> file.Contains("/libgomp", StringComparison.Ordinal))
-                |> Seq.tryExactlyOne
+                let files =
+                    Process.GetCurrentProcess().Modules
+                    |> Seq.cast<ProcessModule>
+                    |> Seq.map _.FileName
+                    |> Seq.distinct
+                    |> List.ofSeq
+
+                let named (part: string) = files |> List.filter _.Contains(part, StringComparison.Ordinal)
+
+                // libtorch brings its own, beside it; a build without uses that of the system.
+                let own =
+                    named "/libtorch_cpu"
+                    |> List.tryExactlyOne
+                    |> Option.bind (fun torch ->
+                        let folder = torch.Substring(0, torch.LastIndexOf '/')
+                        named (folder + "/libgomp") |> List.tryExactlyOne)
+
+                own
+                |> Option.orElse (named "/libgomp" |> List.tryExactlyOne)
                 |> Option.map (fun file -> NativeLibrary.GetExport(NativeLibrary.Load file, "GOMP_parallel"))
                 |> Option.map Marshal.GetDelegateForFunctionPointer<Fork>
              with _ ->
+                 // Whatever is missing: then loops are not shared.
                  None)
 
     /// Whether loops can be shared.
@@ -93,7 +109,7 @@ module internal Team =
             finally
                 handle.Free()
 
-            job.Failure |> Option.iter raise
+            job.Failure |> Option.iter (ExceptionDispatchInfo.Throw)
         | _ ->
             for part in 0 .. parts - 1 do
                 act part

@@ -109,18 +109,18 @@ let private roots =
                     let eye = torch.eye(5L, dtype = torch.float64).expand_as p
                     close 1e-9 (m.mT.matmul inverseT) eye $"{name}: inverse"
 
-                let m, inverse = Linalg.root p q |> Result.defaultWith (failtestf "rank %d")
+                let m, inverse = MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d")
                 check "root" m inverse.mT
-                Linalg.anyRoot p q |> Option.iter (fun (m, inverseT) -> check "any root" m inverseT))
+                MatrixPair.anyRoot p q |> Option.iter (fun (m, inverseT) -> check "any root" m inverseT))
             testCase "the fast root gives up where a matrix is nearly singular, and only there" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let eye = torch.eye(4L, dtype = torch.float64).unsqueeze 0L
                 let flat = eye.clone ()
                 flat[0L, 3L, 3L].mul_(Num.tensor 1e-12) |> ignore
-                Expect.isSome (Linalg.anyRoot eye eye) "well conditioned"
-                Expect.isNone (Linalg.anyRoot flat eye) "P"
-                Expect.isNone (Linalg.anyRoot eye flat) "Q"
-                Expect.isNone (Linalg.anyRoot eye (eye.mul (Num.tensor 0.0))) "Q = 0")
+                Expect.isSome (MatrixPair.anyRoot eye eye) "well conditioned"
+                Expect.isNone (MatrixPair.anyRoot flat eye) "P"
+                Expect.isNone (MatrixPair.anyRoot eye flat) "Q"
+                Expect.isNone (MatrixPair.anyRoot eye (eye.mul (Num.tensor 0.0))) "Q = 0")
         ]
 
 let all = testList "search" [ landscape; steps; roots ]
