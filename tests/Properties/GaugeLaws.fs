@@ -65,7 +65,23 @@ let all =
                     let s = Sensitivity.value network
                     Expect.isLessThanOrEqual (Sensitivity.value balanced) (s * (1.0 + 1e-12)) "S"
                     let again = Gauge.balance balanced |> ok
-                    sameNumber (Sensitivity.value again) (Sensitivity.value balanced) "again"
+
+                    let cycles =
+                        let cores = [| for core in network.Cores -> core.clone () |]
+
+                        let count =
+                            Gauge.cycles Gauge.maxCycles (Gauge.bonds case.Spec) (Sensitivity.plan case.Spec) cores |> ok |> snd
+
+                        for core in cores do
+                            core.Dispose()
+
+                        count
+
+                    // Seldom the least S is only approached: then more cycles still gain.
+                    if cycles < Gauge.maxCycles then
+                        sameNumber (Sensitivity.value again) (Sensitivity.value balanced) "again"
+                    else
+                        Expect.isLessThanOrEqual (Sensitivity.value again) (Sensitivity.value balanced * (1.0 + 1e-12)) "again"
                 | Error [ TensorNetError.RankDeficientBond _ ] -> ()
                 | Error errors -> failtestf "%A" errors)
             law "truncation keeps T, never widens a bond, and cuts tensor trains to what balance accepts" (fun (case: FormatCase) ->
