@@ -18,10 +18,6 @@ module Als =
     /// The same from which on the inverse serves as well as a solution: what it adds to ‖K − T‖² is the square of the rounding over this share.
     let private regularShare = 1e-7
 
-    /// A Gram is inverted where it meets so many times as many rows as it has itself: a product is twice as fast as the solution of triangular systems. Of several
-    /// branches each is small beside the core.
-    let private manyRows = 1L
-
     /// C G⁻¹ along the columns of one branch. Cholesky; where G is singular to rounding, with a ridge; where that fails too, the pseudo-inverse.
     let private divide (i: int) (gram: Tensor) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
@@ -43,10 +39,11 @@ module Als =
 
         let eye = torch.eye (p, dtype = gram.dtype, device = gram.device)
 
-        let times inverse = Environment.along i inverse x
+        let times inverse = BlockAlgebra.along i inverse x
 
         let solved (factor: Tensor, least: float) =
-            let isInverted = x.dim () > 3L || least > regularShare && x.shape[1] >= manyRows * p
+            // A product is faster than the solution of triangular systems where there are as many rows as columns. Of several branches each is small beside the core.
+            let isInverted = x.dim () > 3L || least > regularShare && x.shape[1] >= p
 
             if isInverted then
                 let inverse = torch.linalg.solve_triangular (factor, eye.expand_as factor, upper = false)
@@ -94,10 +91,10 @@ module Als =
             use inner = torch.NewDisposeScope()
             let x, grams, c = solve (Some kept) block lookup target
 
-            reach <- max reach (Environment.reach grams x)
+            reach <- max reach (BlockAlgebra.reach grams x)
 
             if i = last then
-                residual <- Environment.exact norm2 reach (Environment.residual norm2 grams c x)
+                residual <- BlockAlgebra.exact norm2 reach (BlockAlgebra.residual norm2 grams c x)
 
             Fit.replace inner cores i (Environment.ofX block x)
             kept.Forget block.Core.Name)

@@ -16,7 +16,7 @@ type internal BlockOutcome =
         Result: BlockResult
         /// ‖K − T‖² after it, where its Grams tell it.
         Residual: float option
-        /// `Environment.reach` after it, where it moved.
+        /// `BlockAlgebra.reach` after it, where it moved.
         Reach: float option
     }
 
@@ -64,7 +64,7 @@ module internal CorrectionBlock =
                 let grid = MatrixPair.grid (several |> List.map (fun p -> p.G, p.W))
                 grid.G, grid.W
 
-        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> Environment.along i (pick p) x) x
+        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> BlockAlgebra.along i (pick p) x) x
 
         let d = transform _.V c
 
@@ -117,12 +117,7 @@ module internal CorrectionBlock =
                 let coordinates (x: Tensor) = Tridiagonal.into t ((congruence.Adjoint x.mT).squeeze 0L)
                 let d = coordinates c
 
-                let y0 =
-                    start
-                    |> Option.map (fun x ->
-                        let weighed = if weight.dim () = 2L then x.mul (weight.unsqueeze 1L) else MatrixProduct.Of(x, weight)
-
-                        coordinates weighed)
+                let y0 = start |> Option.map (BlockAlgebra.along 0 weight >> coordinates)
 
                 let anchor: Tensor | null =
                     match y0 with
@@ -190,7 +185,7 @@ module internal CorrectionBlock =
         /// S without the term that this core does not change.
         let ownS (x: Tensor) =
             use _ = torch.NewDisposeScope()
-            x.mul(Environment.timesWeight grams weights x).sum().number()
+            x.mul(BlockAlgebra.timesWeight grams weights x).sum().number()
 
         // A lower bound costs S: where that leaves nothing to gain, the core stays.
         let isWorse x = current.Value <= bound && ownS x > ownS (Environment.toX block (lookup block.Core.Name))
@@ -202,7 +197,7 @@ module internal CorrectionBlock =
             let moved lambda =
                 let x = system.At lambda
                 let core = Environment.ofX block x
-                let own = Environment.reach grams x
+                let own = BlockAlgebra.reach grams x
                 let largest = max own reach
 
                 // What the Grams cannot tell the explicit difference does.
@@ -210,11 +205,11 @@ module internal CorrectionBlock =
                     let withCore name = if Spec.original name = block.Core.Name then core else lookup name
                     Fit.explicitError full target withCore |> fun error -> error * error
 
-                let value = if anchored then bound2 else Environment.residual norm2 grams c x
-                let residual = if anchored then None else Environment.exact norm2 largest value
+                let value = if anchored then bound2 else BlockAlgebra.residual norm2 grams c x
+                let residual = if anchored then None else BlockAlgebra.exact norm2 largest value
 
                 let isVague =
-                    residual.IsNone && (system.IsRough || not (Environment.rounding norm2 largest value <= vague))
+                    residual.IsNone && (system.IsRough || not (BlockAlgebra.rounding norm2 largest value <= vague))
 
                 let found = if isVague then explicitly () else value
 

@@ -179,8 +179,8 @@ module internal Landscape =
             withMatrices land lookup (fun keep block grams weights ->
                 let x, target = targets[block.Core.Name]
                 let weights = weights |> List.map weighted
-                let xw = Environment.timesWeight grams weights x
-                let half = (Environment.times grams x).minus target
+                let xw = BlockAlgebra.timesWeight grams weights x
+                let half = (BlockAlgebra.times grams x).minus target
 
                 let residual = if block.Core.Name = last.Core.Name then residual x half target else nan
 
@@ -216,7 +216,7 @@ module internal Landscape =
             let product =
                 match grams, weights with
                 | gram :: _, first :: others ->
-                    Environment.timesWeight grams (Environment.combined mu gram (weighted first) :: List.map weighted others) x
+                    BlockAlgebra.timesWeight grams (BlockAlgebra.combined mu gram (weighted first) :: List.map weighted others) x
                 | _ -> x.mul (Num.tensor mu)
 
             pulled block (Point.along -mu target product) |> keep)
@@ -231,7 +231,7 @@ module internal Landscape =
         /// Half the inverse, for the 2 of the curvature. Few matrices are held at a time: they may be larger than the target.
         let inverse (scale: Tensor) (gram: Tensor) (weight: Tensor) : Tensor =
             use scope = torch.NewDisposeScope()
-            let matrix = Environment.combined mu gram weight
+            let matrix = BlockAlgebra.combined mu gram weight
             let diagonal = matrix.diagonal (dim1 = -2L, dim2 = -1L)
             let mean = diagonal.mean([| -1L |]).unsqueeze -1L
 
@@ -260,7 +260,7 @@ module internal Landscape =
 
             match grams, weights with
             | [], [] -> fun (x: Tensor) -> x.mul scale
-            | [ g ], [ w ] -> Environment.along 0 (inverse scale g w |> keep)
+            | [ g ], [ w ] -> BlockAlgebra.along 0 (inverse scale g w |> keep)
             | grams, weights ->
                 let pencils = List.map2 MatrixPair.pencil grams weights
                 let grid = MatrixPair.grid (pencils |> List.map (fun p -> p.G, p.W))
@@ -271,7 +271,7 @@ module internal Landscape =
 
                 let vs = pencils |> List.map (_.V >> keep)
                 let turned = vs |> List.map (_.mT >> keep)
-                fun x -> Environment.times turned ((Environment.times vs x).mul reciprocal)
+                fun x -> BlockAlgebra.times turned ((BlockAlgebra.times vs x).mul reciprocal)
 
         let solvers =
             match ground.Matrices with

@@ -72,7 +72,7 @@ module private Pair =
             if not bTurned then
                 let c = empty m n
 
-                let left = if aTurned then { Start = Product.entries a; Matrix = 0; Row = 1; Column = m } else rows a k
+                let left = if aTurned then Product.across (rows a m) else rows a k
 
                 Product.alone m n k left (rows b n) (rows c n)
                 c

@@ -139,7 +139,7 @@ type internal PlaneProduct() =
             Left = left
         }
 
-    static let operations (w: PlaneWindow) (planes: int) = 2.0 * float w.Taps * float w.Length * float planes
+    static let operations (w: PlaneWindow) (planes: int64) = 2.0 * float w.Taps * float w.Length * float planes
 
     /// Every plane by the kernel of its channel; kernels are channels × taps.
     static let correlate (w: PlaneWindow) (turned: bool) (kernels: Tensor) (x: Tensor) : Tensor =
@@ -149,7 +149,7 @@ type internal PlaneProduct() =
 
         let all = images * channels
 
-        Team.ranges (operations w all) all (fun low high ->
+        Team.ranges (operations w (int64 all)) all (fun low high ->
             let padded, wide = Plane.Room w, Plane.Wide w
             let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
 
@@ -171,7 +171,7 @@ type internal PlaneProduct() =
         let sums = torch.zeros (int64 channels, int64 w.Taps)
         let k, g, from = Product.start sums, Product.start gradient, Product.start x
 
-        Team.ranges (operations w (images * channels)) channels (fun low high ->
+        Team.ranges (operations w (int64 images * int64 channels)) channels (fun low high ->
             let padded, wide = Plane.Room w, Plane.Wide w
             let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
 
@@ -252,7 +252,7 @@ type internal PlaneProduct() =
 
     /// Whether planes of a size are convolved here, were they float32: stride and dilation 1, padding within the kernel.
     static member Fits(images: int64, channels: int64, w: PlaneWindow) =
-        Product.isWorth (2.0 * float w.Taps * float images * float channels * float w.Length)
+        Product.isWorth (operations w (images * channels))
         && w.Above >= 0
         && w.Above < w.Rows
         && w.Left >= 0

@@ -31,8 +31,6 @@ module private Pixels =
     let rowsOf (tensor: Tensor) (channels: int) (positions: int) =
         { Start = Product.start tensor; Matrix = channels * positions; Row = channels; Column = 1 }
 
-    let across (s: Strided<float32>) = { s with Row = s.Column; Column = s.Row }
-
     /// Images with the channels of a position side by side, as the tensor that lies in this order, and back.
     let lastOf (x: Tensor) : Tensor = x.permute (0L, 2L, 3L, 1L)
 
@@ -105,7 +103,7 @@ module private Pixels =
             use lying = memory x
             let out = rowsOf out t p
 
-            let rows = if isFirst then across (planes lying s p) else rowsOf lying s p
+            let rows = if isFirst then Product.across (planes lying s p) else rowsOf lying s p
 
             Product.multiply images p t s rows (plain columns t) out nothing
             GC.KeepAlive lying
@@ -130,14 +128,16 @@ module private Pixels =
             use rows = if x.is_contiguous () then pixels x else x'.alias ()
             let sum = torch.empty (int64 t, int64 s)
 
-            let left = if gradient.is_contiguous () then planes gradient' t p else across (rowsOf gradient' t p)
+            let left =
+                if gradient.is_contiguous () then planes gradient' t p else Product.across (rowsOf gradient' t p)
+
             Product.sum images t s p left (rowsOf rows s p) (plain sum s)
             sum
         else
             use rows = if gradient.is_contiguous () then pixels gradient else gradient'.alias ()
             use sum = torch.empty (int64 s, int64 t)
 
-            let left = if x.is_contiguous () then planes x' s p else across (rowsOf x' s p)
+            let left = if x.is_contiguous () then planes x' s p else Product.across (rowsOf x' s p)
             Product.sum images s t p left (rowsOf rows t p) (plain sum t)
             sum.t ()
 

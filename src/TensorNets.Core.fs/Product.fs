@@ -38,6 +38,9 @@ module internal Product =
     /// Whether tensors of a dtype on a device are multiplied here, where both widths are.
     let takesEither (tensor: Tensor) = takes tensor || isHere && tensor.dtype = torch.float64 && tensor.device_type = DeviceType.CPU
 
+    /// The same matrices read transposed.
+    let across (s: Strided<'T>) = { s with Row = s.Column; Column = s.Row }
+
     let private from (entries: int) (s: Strided<'T>) = { s with Start = NativePtr.add s.Start entries }
 
     /// So many columns and rows are summed over at a time, of so many bytes of A: what a panel of B takes stays in the first cache, a block of A in the second.
@@ -149,11 +152,9 @@ module internal Product =
             else
                 part (range panels) struct (0, strips) count m n k a b c first
 
-        if wanted * images = images && Team.threadsFor operations = 1 then
-            for i in 0 .. images - 1 do
-                slice i
-        else
-            Team.run (images * slices) slice
+        Team.ranges operations (images * slices) (fun low high ->
+            for i in low .. high - 1 do
+                slice i)
 
     /// C = first + A B for each of so many pairs of an m×k and a k×n matrix, m at least 8, n at least a vector; the columns of B and C lie side by side. `first`: a value
     /// for each row, or null.

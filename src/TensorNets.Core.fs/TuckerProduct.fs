@@ -24,8 +24,6 @@ type internal TuckerProduct() =
             Column = 1
         }
 
-    static let across (s: Strided<float32>) = { s with Row = s.Column; Column = s.Row }
-
     static let sizes (b: Tensor) (a: Tensor) (g: Tensor) =
         struct (int b.shape[0], int a.shape[0], int g.shape[0], int g.shape[1], int g.shape[2])
 
@@ -76,8 +74,8 @@ type internal TuckerProduct() =
             use wTurned = Turn.Of(d, q, s, w)
             Product.sum d t q s (matrices false t s dk) (matrices false s q wTurned) (matrices true t q db)
             use dw = torch.empty (int64 d, int64 q, int64 s)
-            Product.multiply d q s t (across (matrices true t q b)) (matrices false t s dk) (matrices false q s dw) nothing
-            Product.sum d s p q (across (matrices false q s dw)) (matrices false q p turned) (matrices true s p da)
+            Product.multiply d q s t (Product.across (matrices true t q b)) (matrices false t s dk) (matrices false q s dw) nothing
+            Product.sum d s p q (Product.across (matrices false q s dw)) (matrices false q p turned) (matrices true s p da)
             use dg = torch.empty (int64 d, int64 q, int64 p)
             Product.multiply d q p s (matrices false q s dw) (matrices true s p a) (matrices false q p dg) nothing
             use slices = Turn.Of(d, q, p, dg)
