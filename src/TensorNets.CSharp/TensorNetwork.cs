@@ -10,7 +10,7 @@ namespace TensorNets.CSharp;
 /// <param name="Starts">How many starts; the second and further ones are white noise. The best is kept.</param>
 /// <param name="Norm">The norm of the error and of S, from <see cref="Norms"/>; null: Frobenius.</param>
 /// <param name="Progress">Told after each sweep.</param>
-/// <param name="Cancellation">Cancelled: the best so far is returned.</param>
+/// <param name="Cancellation">Cancelled: the best so far is returned; where it does not meet the bound asked for yet, <c>Fit.MeetsBound</c> is false. A layer that would miss its bound is not made: a <c>Cancelled</c> error says so.</param>
 /// <param name="Svd">How the singular value decompositions of the start are made, from <see cref="SvdStarts"/>; null: of the whole target, by the smaller Gram.</param>
 /// <param name="ExtrapolationDepth">How many sweeps of least squares are combined into the start of the next, against swamps; 0: none, 8 is a good choice.</param>
 public sealed record FitOptions(

@@ -205,7 +205,7 @@ module Als =
                 let finished before after = before - after <= options.Tolerance * before
 
                 let sweeps, stop, trace = sweepUntil options finished start.Spec k cores
-                let fit = Fit.make target.dtype start.Spec cores k sweeps stop trace
+                let fit = Fit.make target.dtype start.Spec cores k (Course.make sweeps stop trace)
                 Ok(Fit.toOuterScope fit)
             finally
                 for core in cores do

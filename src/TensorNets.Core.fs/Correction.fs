@@ -104,21 +104,27 @@ module Correction =
                     let full = Plan.make Order.Auto spec
                     let delta = max asked (rounding * norm)
                     let meets error = error <= delta * (1.0 + feasibility)
-                    let first = Fit.explicitError full k (Fit.lookup spec cores)
+                    let error () = Fit.explicitError full k (Fit.lookup spec cores)
 
-                    if not (meets first) then
-                        let until _ relative = meets (relative * norm)
-                        Als.sweepUntil options until spec k cores |> ignore
-                        let soFar = Fit.explicitError full k (Fit.lookup spec cores)
+                    let way =
+                        if meets (error ()) then
+                            Course.direct
+                        else
+                            let until _ relative = meets (relative * norm)
+                            let way = Als.sweepUntil options until spec k cores |||> Course.make
 
-                        if not (meets soFar) && delta > 0.0 && Sweeping.hasAllFree spec then
-                            approach options spec k delta cores |> ignore
+                            if not (meets (error ())) && delta > 0.0 && Sweeping.hasAllFree spec then
+                                approach options spec k delta cores |> ignore
 
-                    let reached = Fit.explicitError full k (Fit.lookup spec cores)
+                            way
+
+                    let reached = error ()
                     use given = Point.ofCores cores
+                    let made course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
                     if not (meets reached) then
-                        Error [ TensorNetError.Unreachable(asked, reached) ]
+                        let stop = if options.Cancellation.IsCancellationRequested then Stop.Cancelled else way.Stop
+                        Ok(made { way with Stop = stop; Missed = Some asked })
                     else
                         Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores
                         |> Result.map (fun (s, _) ->
@@ -127,7 +133,7 @@ module Correction =
 
                             // Where blocks crawl or the bound is all but zero, all cores may still move together.
                             let crawls = stop <> Stop.Converged || bound < Sweeping.jointBelow * norm
-                            let finite = Double.IsFinite(Fit.explicitError full k (Fit.lookup spec cores))
+                            let finite = Double.IsFinite(error ())
 
                             let together =
                                 if crawls && finite && Sweeping.hasAllFree spec && Spec.parameters spec <= Joint.limit then
@@ -141,24 +147,25 @@ module Correction =
 
                             let stop = if crawls && options.Cancellation.IsCancellationRequested then Stop.Cancelled else stop
 
-                            let trace = trace @ together
-                            let n = n + together.Length
-                            let fit = Fit.make target.dtype spec cores k n stop trace
-                            Fit.toOuterScope fit)
+                            made (Course.make (n + together.Length) stop (trace @ together)))
                 finally
                     for core in cores do
                         core.Dispose()
         | errors -> Error errors
 
+    /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
+    let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Weighted.from (frobenius bound) options target start
+
     /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
     /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the
     /// options. From one that does not, least squares first
-    /// bring the error down; cancelled before they have met it, the result is <c>Unreachable</c> with what was reached until then. Cancelled later: the best so
-    /// far, within the bound. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
+    /// bring the error down. Cancelled: the best so far; before the bound is met, the network of least error, whose <c>MeetsBound</c> is false; later,
+    /// one within the bound. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
     /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
     /// <param name="options">Sweeps, tolerance on the relative change of S, norm, progress, cancellation.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        Weighted.from (frobenius bound) options target start
+        nearest options bound target start |> Result.bind Fit.settled

@@ -122,6 +122,7 @@ type TensorNetError =
     | NotCovariance of found: string
     | ErrorBound of found: string * expected: string
     | Unreachable of bound: float * reached: float
+    | Cancelled of bound: float * reached: float
     | RankDeficientBond of bond: string * rank: int * dimension: int
     | SingularMatrix of what: string * rank: int * dimension: int
     | Unsupported of option: string * found: string * supported: string
@@ -152,6 +153,7 @@ type TensorNetError =
         | ErrorBound(found, expected) -> $"The error bound is {found}; expected {expected}."
         | Unreachable(bound, reached) ->
             $"The error bound {bound:G6} cannot be met at these ranks from this start; the smallest error reached is {reached:G6}."
+        | Cancelled(bound, reached) -> $"Cancelled before the error bound {bound:G6} was met; the smallest error reached is {reached:G6}."
         | RankDeficientBond(bond, rank, dimension) ->
             $"Bond '{bond}' has dimension {dimension} but numerical rank {rank}; expected full rank (truncate it first)."
         | SingularMatrix(what, rank, dimension) -> $"{what} has numerical rank {rank}; expected {dimension}, so that it has an inverse."

@@ -40,14 +40,24 @@ module Factorize =
     /// Correction of what least squares left, with bonds cut to their rank.
     let private correct (options: FactorizeOptions) (bound: ErrorBound) (target: Tensor) (start: Network) =
         use exact = Gauge.truncate start
-        Correction.epc options.Sweeps bound target exact
+        Correction.nearest options.Sweeps bound target exact
+
+    /// Correction of a fit that meets the bound. Where it is cancelled before it has made up for the bonds it cut, the fit itself; it is disposed else.
+    let private correctFit (options: FactorizeOptions) (bound: ErrorBound) (target: Tensor) (fit: Fit) =
+        match correct options bound target fit.Network with
+        | Ok cut when cut.Stop = Stop.Cancelled && not cut.MeetsBound ->
+            Fit.dispose cut
+            Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
+        | result ->
+            Fit.dispose fit
+            Result.bind Fit.settled result
 
     /// A start from noise, corrected from where it first meets the bound: further least squares would only lead on towards degenerate networks.
     let private correctNoise (options: FactorizeOptions) (bound: ErrorBound) (spec: Spec) (target: Tensor) (i: int) =
         Svd.noise (Starts.seed options.Seed i) spec target
         |> Result.bind (fun start ->
             use start = start
-            Correction.epc options.Sweeps bound target start)
+            Correction.nearest options.Sweeps bound target start)
 
     /// <summary>The least sensitive network of a given spec: <c>runSpec</c>, then <c>Correction.epc</c> within an error bound.</summary>
     /// <remarks>Of several starts that meet the bound, the one of least S after correction; more starts never raise S. Without a bound the error is that
@@ -67,10 +77,9 @@ module Factorize =
                     if fit.RelativeError >= 1.0 then
                         Ok fit
                     else
-                        use fit = fit
-                        correct options (ErrorBound.Absolute fit.Error) target fit.Network)
+                        correctFit options (ErrorBound.Absolute fit.Error) target fit)
             | Some bound ->
-                Starts.best options.Sweeps _.Sensitivity options.Starts (fun i ->
+                Starts.leastSensitive options.Sweeps options.Starts (fun i ->
                     if i > 0 then
                         correctNoise options bound spec target i
                     else
@@ -100,7 +109,7 @@ module Factorize =
             checkedBy options (fun options ->
                 let count = max starts.Length options.Starts
 
-                Starts.best options.Sweeps _.Sensitivity count (fun i ->
+                Starts.leastSensitive options.Sweeps count (fun i ->
                     if i < starts.Length then
                         correct options bound target starts[i]
                     else
@@ -194,7 +203,4 @@ module Factorize =
         (family: FormatFamily)
         (target: Tensor)
         : Result<Fit, TensorNetError list> =
-        toBound options bound family target
-        |> Result.bind (fun fit ->
-            use fit = fit
-            correct (listening options) bound target fit.Network)
+        toBound options bound family target |> Result.bind (correctFit (listening options) bound target)

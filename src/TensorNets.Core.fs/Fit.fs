@@ -118,9 +118,25 @@ module SweepOptions =
                     SweepsLeft = options.MaxSweeps - sweep
                 }
 
+/// How an iteration went.
+type internal Course =
+    {
+        Sweeps: int
+        Stop: Stop
+        Trace: float list
+        /// The bound that it had not met yet where it was broken off.
+        Missed: float option
+    }
+
+[<RequireQualifiedAccess>]
+module internal Course =
+    let make sweeps stop trace = { Sweeps = sweeps; Stop = stop; Trace = trace; Missed = None }
+    /// Of what took no iteration.
+    let direct = make 0 Stop.Converged []
+
 /// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>
 [<Sealed>]
-type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, sweeps: int, stop: Stop, trace: float list) =
+type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, course: Course) =
     /// The network, in the dtype of the target.
     member _.Network = network
     /// ‖K − T‖ in the norm asked for, from the explicit difference in float64.
@@ -130,14 +146,25 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
     /// S in the norm asked for.
     member _.Sensitivity = sensitivity
     /// The sweeps that were run.
-    member _.Sweeps = sweeps
+    member _.Sweeps = course.Sweeps
     /// Why the iteration ended.
-    member _.Stop = stop
-    /// What the iteration lowers, at the start and after each sweep: the relative error (ALS) or S (correction).
-    member _.Trace: IReadOnlyList<float> = trace
+    member _.Stop = course.Stop
+    /// What the iteration lowers, at the start and after each sweep: S, or the relative error (ALS, and a correction that has not met its bound).
+    member _.Trace: IReadOnlyList<float> = course.Trace
+    /// False where an iteration was broken off, by cancellation or NaN, before any network met the bound asked for; this one is the nearest to it so far.
+    /// True everywhere else, also where no bound was asked for.
+    member _.MeetsBound = course.Missed.IsNone
+    member internal _.Course = course
+    /// The same network, with another account of how it was found.
+    member internal _.After course = new Fit(network, error, targetNorm, sensitivity, course)
 
     override _.ToString() =
-        $"{network.Spec}: relative error {error / targetNorm:G6}, sensitivity {sensitivity:G6}, {sweeps} sweeps, {stop}"
+        let missed =
+            match course.Missed with
+            | Some bound -> $" before the bound {bound:G6} was met"
+            | None -> ""
+
+        $"{network.Spec}: relative error {error / targetNorm:G6}, sensitivity {sensitivity:G6}, {course.Sweeps} sweeps, {course.Stop}{missed}"
 
     interface IDisposable with
         member _.Dispose() = (network :> IDisposable).Dispose()
@@ -162,7 +189,7 @@ module internal Fit =
         old.Dispose()
 
     /// The fit for cores in float64 whose error has been measured; the network gets the dtype asked for, and the cores are copied.
-    let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) sweeps stop trace : Fit =
+    let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) (course: Course) : Fit =
         use scope = torch.NewDisposeScope()
 
         let tensors = [| for core in cores -> core.``to`` (dtype, copy = true) |> scope.MoveToOuter |]
@@ -174,7 +201,7 @@ module internal Fit =
         let plan = Plan.make Order.Auto spec
         let error = explicitError plan target lookup
         let s = (Sensitivity.totalOf (Sensitivity.plan spec) target.dtype target.device lookup).number()
-        new Fit(network, error, target.norm().number(), s, sweeps, stop, trace)
+        new Fit(network, error, target.norm().number(), s, course)
 
     /// The fit, its cores moved to the scope around the current one.
     let toOuterScope (fit: Fit) : Fit =
@@ -182,3 +209,27 @@ module internal Fit =
             core.MoveToOuterDisposeScope() |> ignore
 
         fit
+
+    /// The fit in a dtype, with a network of its own.
+    let copyAs (dtype: torch.ScalarType) (target: Tensor) (fit: Fit) : Fit =
+        make dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) target fit.Course
+
+    let dispose (fit: Fit) = (fit :> IDisposable).Dispose()
+
+    let private unreachable (fit: Fit) bound error : Result<Fit, TensorNetError list> =
+        dispose fit
+        Error [ error (bound, fit.Error) ]
+
+    /// The fit, unless it missed its bound though nothing broke it off: then the error that names both.
+    let settled (fit: Fit) : Result<Fit, TensorNetError list> =
+        match fit.Course.Missed with
+        // An error that is no number: NaN appeared in the target, and the cores are the last good ones.
+        | Some bound when fit.Stop <> Stop.Cancelled && Double.IsFinite fit.Error -> unreachable fit bound TensorNetError.Unreachable
+        | _ -> Ok fit
+
+    /// Only what meets its bound, for callers that can do nothing with less.
+    let bounded (fit: Fit) : Result<Fit, TensorNetError list> =
+        match fit.Course.Missed with
+        | Some bound when fit.Stop = Stop.Cancelled -> unreachable fit bound TensorNetError.Cancelled
+        | Some bound -> unreachable fit bound TensorNetError.Unreachable
+        | None -> Ok fit

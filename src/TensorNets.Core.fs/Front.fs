@@ -28,7 +28,7 @@ type FrontPoint internal (bound: float, fit: Fit) =
 type FrontResult internal (points: FrontPoint list, unreached: float list) =
     /// The bounds that were met, in rising order; S falls along them.
     member _.Points: IReadOnlyList<FrontPoint> = points
-    /// The bounds that no network from this start met, in rising order.
+    /// The bounds that no network from this start met, or had met when it was cancelled, in rising order.
     member _.Unreached: IReadOnlyList<float> = unreached
 
     interface IDisposable with
@@ -39,14 +39,6 @@ type FrontResult internal (points: FrontPoint list, unreached: float list) =
 /// <summary>The sensitivity that each bound on the error costs, from which one chooses.</summary>
 [<RequireQualifiedAccess>]
 module Front =
-    let private dispose (fit: Fit) = (fit :> IDisposable).Dispose()
-
-    /// The fit in the dtype of a target, with a network of its own.
-    let private copyAs (dtype: torch.ScalarType) (k: Tensor) (fit: Fit) : Fit =
-        Fit.make dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)
-
-    let private copy (k: Tensor) (fit: Fit) = copyAs k.dtype k fit
-
     /// Errors of the bounds, all at once.
     let private check (bounds: float list) =
         [
@@ -64,10 +56,10 @@ module Front =
         | Error _, _ -> kept, false
         | Ok fit, None -> Some fit, true
         | Ok fit, Some before when fit.Sensitivity < before.Sensitivity ->
-            dispose before
+            Fit.dispose before
             Some fit, true
         | Ok fit, _ ->
-            dispose fit
+            Fit.dispose fit
             kept, false
 
     /// Passes over the bounds in float64, into the array of fits: from the tightest up, each point from the start and from the one below it; from
@@ -75,7 +67,7 @@ module Front =
     let private passes (options: SweepOptions) (deltas: float[]) (k: Tensor) (start: Network) : Fit option[] * TensorNetError list =
         let fits: Fit option[] = Array.create deltas.Length None
         let mutable errors = []
-        let correct i network = Correction.epc options (ErrorBound.Absolute deltas[i]) k network
+        let correct i network = Correction.nearest options (ErrorBound.Absolute deltas[i]) k network |> Result.bind Fit.bounded
         let cancelled () = options.Cancellation.IsCancellationRequested
 
         let improve i from =
@@ -118,8 +110,8 @@ module Front =
             // Where no correction starts from the tighter point, that point itself meets the looser bound.
             match fits[i - 1], fits[i] with
             | Some below, here when here |> Option.forall (fun here -> below.Sensitivity < here.Sensitivity) ->
-                Option.iter dispose here
-                fits[i] <- Some(copy k below)
+                Option.iter Fit.dispose here
+                fits[i] <- Some(Fit.copyAs k.dtype k below)
             | _ -> ()
 
         fits, errors
@@ -142,7 +134,7 @@ module Front =
                     fit
                 else
                     use fit = fit
-                    copyAs target.dtype k fit
+                    Fit.copyAs target.dtype k fit
 
             let points =
                 [
@@ -152,7 +144,7 @@ module Front =
                         | None -> ()
                 ]
 
-            if points.IsEmpty then
+            if points.IsEmpty && not options.Cancellation.IsCancellationRequested then
                 Error errors
             else
                 Ok(
@@ -171,7 +163,7 @@ module Front =
     /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>), in the norm of the options, from the start, from the point with the next tighter bound and, where
     /// least squares lead down, from that with the next looser one. Hence S never rises with the bound, and no point is worse than
     /// <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the target; the start is not changed.</para>
-    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far. Bonds of the start that are rank deficient are cut first.</para>
+    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far, which may be none. Bonds of the start that are rank deficient are cut first.</para>
     /// <para>Errors: those of a target and of a norm; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound is met, those of the
     /// loosest one.</para></remarks>
     /// <param name="options">The iteration of each correction; its progress counts the sweeps of one correction at a time.</param>

@@ -63,8 +63,10 @@ module internal KernelFit =
         (kernel: Tensor)
         =
         if g.Groups = 1L then
-            fit bound kernel |> Result.map _.Network
+            fit bound kernel |> Result.bind Fit.bounded |> Result.map _.Network
         else
-            [ for i in 0L .. g.Groups - 1L -> fit (shared g.Groups bound) (kernel.select (0L, i)) ]
+            [
+                for i in 0L .. g.Groups - 1L -> fit (shared g.Groups bound) (kernel.select (0L, i)) |> Result.bind Fit.bounded
+            ]
             |> collect
             |> Result.map (List.map _.Network >> GroupNetworks.stack)

@@ -80,7 +80,7 @@ module Layers =
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
     /// <remarks>The layer's sensitivity is measured in the norm of the options. With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
-    /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>.</remarks>
+    /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>; <c>Cancelled</c> before the bound was met.</remarks>
     /// <param name="options">The factorisation.</param>
     /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>

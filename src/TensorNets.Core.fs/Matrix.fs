@@ -76,6 +76,6 @@ module Matrix =
                     let values = Linalg.ofArray k [| r |] kept
                     let a = u.narrow(1L, 0L, r).mul(values.mul(Num.tensor (sqrt (m / n))).sqrt())
                     let b = vh.narrow(0L, 0L, r).mul(values.mul(Num.tensor (sqrt (n / m))).sqrt().unsqueeze 1L)
-                    let fit = Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k 0 Stop.Converged []
+                    let fit = Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k Course.direct
                     Ok(Fit.toOuterScope fit))
         | errors -> Error errors

@@ -18,14 +18,12 @@ module Mirror =
     /// Corrections at most for each of the two searches; bisection alone would need 17 from 1 to the tolerance.
     let private mostSteps = 60
 
-    let private dispose (fit: Fit) = (fit :> IDisposable).Dispose()
-
     /// The less sensitive of two results; the other is disposed.
     let private better (a: Result<Fit, TensorNetError list>) (b: Result<Fit, TensorNetError list>) =
         match a, b with
         | Ok a, Ok b ->
             let kept, other = if b.Sensitivity < a.Sensitivity then b, a else a, b
-            dispose other
+            Fit.dispose other
             Ok kept
         | Ok a, _ -> Ok a
         | _, b -> b
@@ -50,16 +48,22 @@ module Mirror =
     let private search (options: SweepOptions) (s: float) (k: Tensor) (low: Fit) (high: Fit option) : Result<Fit, TensorNetError list> =
         let norm = k.norm().number()
         let cancelled () = options.Cancellation.IsCancellationRequested
-        let correct delta (from: Fit) = Correction.epc options (ErrorBound.Absolute delta) k from.Network
+        let correct delta (from: Fit) = Correction.nearest options (ErrorBound.Absolute delta) k from.Network |> Result.bind Fit.bounded
+        let ended (fit: Fit) missed = fit.After { fit.Course with Stop = Stop.Cancelled; Missed = missed }
 
-        /// Looser bounds, until one meets s.
+        /// Looser bounds, until one meets s; else, as an error, the result.
         let rec loosen n (h: float) (from: Fit) =
             let delta = norm * sqrt (max 0.0 (1.0 - h * h))
 
-            if n = mostSteps || cancelled () || not (delta < norm) then
-                dispose from
+            let failed errors =
+                if cancelled () then
+                    Error(Ok(ended from (Some s)))
+                else
+                    Fit.dispose from
+                    Error(Error errors)
 
-                Error
+            if n = mostSteps || cancelled () || not (delta < norm) then
+                failed
                     [
                         TensorNetError.Unsupported("The bound on S", $"{s:G6}", "one that leaves more of the target than rounding")
                     ]
@@ -67,32 +71,30 @@ module Mirror =
                 match correct delta from with
                 | Ok fit when fit.Sensitivity <= s -> Ok(from, fit)
                 | Ok fit ->
-                    dispose from
+                    Fit.dispose from
                     loosen (n + 1) (0.5 * h) fit
-                | Error errors ->
-                    dispose from
-                    Error errors
+                | Error errors -> failed errors
 
         let rec narrow n bisect (low: Fit) (lowDelta: float) (high: Fit) (highDelta: float) =
             let closed = highDelta - lowDelta <= tolerance * highDelta || high.Sensitivity >= s * (1.0 - closeness)
 
             if closed || n = mostSteps || cancelled () then
-                dispose low
-                Ok high
+                Fit.dispose low
+                Ok(if cancelled () then ended high None else high)
             else
                 let delta = next norm s (lowDelta, low.Sensitivity) (highDelta, high.Sensitivity) bisect
                 let width = highDelta - lowDelta
 
                 match better (correct delta low) (correct delta high) with
                 | Ok fit when fit.Sensitivity <= s ->
-                    dispose high
+                    Fit.dispose high
                     narrow (n + 1) (delta - lowDelta > 0.5 * width) low lowDelta fit delta
                 | Ok fit ->
-                    dispose low
+                    Fit.dispose low
                     narrow (n + 1) (highDelta - delta > 0.5 * width) fit delta high highDelta
                 // Correction cannot begin in between: what meets s already is the answer.
                 | Error _ ->
-                    dispose low
+                    Fit.dispose low
                     Ok high
 
         let bracket =
@@ -103,7 +105,9 @@ module Mirror =
                 let power = 4.0 - 4.0 / float low.Network.Cores.Count
                 loosen 0 (h0 * min 0.9 (Math.Pow(s / low.Sensitivity, 1.0 / power))) low
 
-        bracket |> Result.bind (fun (low, high) -> narrow 0 false low low.Error high high.Error)
+        match bracket with
+        | Ok(low, high) -> narrow 0 false low low.Error high high.Error
+        | Error result -> result
 
     /// The least error that least squares reach from a network, balanced and corrected at that error.
     let private leastSquares (options: SweepOptions) (k: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
@@ -111,13 +115,12 @@ module Mirror =
         |> Result.bind (fun fit ->
             use fit = fit
             use exact = Gauge.truncate fit.Network
-            let correct network = Correction.epc options (ErrorBound.Absolute fit.Error) k network
+            let correct network = Correction.nearest options (ErrorBound.Absolute fit.Error) k network |> Result.bind Fit.bounded
 
             // Cutting bonds may cost a degenerate network its error, and a loop may be deficient uncut; then it is taken as it is.
             match better (correct exact) (correct fit.Network) with
             | Ok corrected -> Ok corrected
-            | Error _ ->
-                Ok(Fit.make torch.float64 fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)))
+            | Error _ -> Ok(Fit.copyAs torch.float64 k fit))
 
     /// The start, balanced where that can be, if its S meets the bound.
     let private feasible (s: float) (k: Tensor) (start: Network) : Fit option =
@@ -126,12 +129,12 @@ module Mirror =
             | Ok balanced -> balanced
             | Error _ -> Network.copy start
 
-        let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k 0 Stop.Converged []
+        let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k Course.direct
 
         if fit.Sensitivity <= s && fit.Error < k.norm().number() then
             Some fit
         else
-            dispose fit
+            Fit.dispose fit
             None
 
     let private frobenius (s: float) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
@@ -155,7 +158,7 @@ module Mirror =
 
             match leastSquares options k exact, feasible inner k exact with
             | Ok low, start when low.Sensitivity <= inner ->
-                Option.iter dispose start
+                Option.iter Fit.dispose start
                 Ok low
             | Ok low, start -> search options inner k low start
             // What correction cannot start from below leaves the start itself, where it meets s.
@@ -163,9 +166,7 @@ module Mirror =
             | Error errors, None -> Error errors
             |> Result.map (fun fit ->
                 use fit = fit
-
-                Fit.make target.dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) k fit.Sweeps fit.Stop (List.ofSeq fit.Trace)
-                |> Fit.toOuterScope)
+                Fit.copyAs target.dtype k fit |> Fit.toOuterScope)
         | errors -> Error errors
 
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
@@ -175,7 +176,7 @@ module Mirror =
     /// correction has converged to the best network. Never worse than a start that meets s and is balanced. Where s exceeds what least squares
     /// need, the error of least squares.</para>
     /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about ten steps.
-    /// Cancelled: the best so far that meets s.</para>
+    /// Cancelled: the best so far that meets s; before one does, the least sensitive so far, whose <c>MeetsBound</c> is false.</para>
     /// <para>Errors: those of a target and of a norm; s that is NaN, infinite, zero or negative, or so small that only rounding would be left of the target.</para></remarks>
     /// <param name="options">The iteration of each correction.</param>
     /// <param name="s">The bound on S.</param>

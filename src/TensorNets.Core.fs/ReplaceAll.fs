@@ -37,7 +37,7 @@ module ReplaceAll =
 
     /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorised layer, in place; the dense layers are disposed.</summary>
     /// <remarks>A layer that cannot be factorised or replaced stays as it is and stands in the report with every reason; so does one for which no format
-    /// is chosen. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer.</remarks>
+    /// is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer.</remarks>
     /// <param name="options">The factorisation.</param>
     /// <param name="axes">How formats see the kernels of convolutions.</param>
     /// <param name="bound">How far each kernel may be from the dense one; None: the error that alternating least squares reach.</param>
@@ -60,6 +60,7 @@ module ReplaceAll =
 
             match choose path m with
             | None -> skipped [ "no format was chosen for it" ]
+            | Some _ when options.Sweeps.Cancellation.IsCancellationRequested -> skipped [ "cancelled before its turn" ]
             | Some format ->
                 match Compress.layerBy options axes bound format path model with
                 | Ok layer -> Choice1Of2 { Path = path; Layer = layer; DenseParameters = count }

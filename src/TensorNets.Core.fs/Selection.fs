@@ -206,7 +206,7 @@ module internal Selection =
     /// The fit: least squares from the chosen network, unless they end above the error it has.
     let private finished (options: SweepOptions) (delta: float) (target: Tensor) (k: Tensor) (start: Network) =
         let meets (fit: Fit) = fit.Error <= delta * (1.0 + 1e-9)
-        let truncated = Fit.make target.dtype start.Spec (Seq.toArray start.Cores) k 0 Stop.Converged []
+        let truncated = Fit.make target.dtype start.Spec (Seq.toArray start.Cores) k Course.direct
 
         Als.run options target start
         |> Result.bind (fun swept ->

@@ -1,7 +1,5 @@
 namespace TensorNets
 
-open System
-
 /// Several starts, of which the best is kept.
 [<RequireQualifiedAccess>]
 module internal Starts =
@@ -22,33 +20,19 @@ module internal Starts =
                 TensorNetError.Unsupported("Starts", string starts, "1 or more")
         ]
 
-    let private smallest (value: Fit -> float) (a: Fit) (b: Fit) : Fit =
+    let private smallest (value: Fit -> 'Value) (a: Fit) (b: Fit) : Fit =
         let kept, other = if value b < value a then b, a else a, b
-        (other :> IDisposable).Dispose()
+        Fit.dispose other
         kept
-
-    /// Errors of several starts as those of one: the least error reached where the bound is out of reach for all; else those of the first start.
-    let private together (errors: TensorNetError list list) : TensorNetError list =
-        let unreachable =
-            errors
-            |> List.choose (function
-                | [ TensorNetError.Unreachable(bound, reached) ] -> Some(bound, reached)
-                | _ -> None)
-
-        if unreachable.Length = errors.Length then
-            let bound, reached = unreachable |> List.minBy snd
-            [ TensorNetError.Unreachable(bound, reached) ]
-        else
-            errors.Head
 
     /// The fit of least value over the starts 0 … count − 1, in turn; the others are disposed. A start that fails counts only where all do. Cancelled:
     /// no further start.
-    let best (options: SweepOptions) (value: Fit -> float) (count: int) (run: int -> Result<Fit, TensorNetError list>) =
+    let best (options: SweepOptions) (value: Fit -> 'Value) (count: int) (run: int -> Result<Fit, TensorNetError list>) =
         let rec loop i (kept: Fit option) errors =
             if i > 0 && (i >= count || options.Cancellation.IsCancellationRequested) then
                 match kept with
                 | Some fit -> Ok fit
-                | None -> Error(together (List.rev errors))
+                | None -> Error(List.last errors)
             else
                 match run i with
                 | Ok fit ->
@@ -61,3 +45,15 @@ module internal Starts =
                 | Error found -> loop (i + 1) kept (found :: errors)
 
         loop 0 None []
+
+    /// Of corrections from several starts (<c>Correction.nearest</c>) the one of least S that meets the bound; where none does, that of least error if they
+    /// were cancelled, else an error that names it.
+    let leastSensitive (options: SweepOptions) (count: int) (run: int -> Result<Fit, TensorNetError list>) =
+        let value (fit: Fit) = if fit.MeetsBound then struct (0, fit.Sensitivity) else struct (1, fit.Error)
+
+        best options value count run
+        |> Result.bind (fun fit ->
+            if not fit.MeetsBound && options.Cancellation.IsCancellationRequested then
+                Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
+            else
+                Fit.settled fit)

@@ -202,4 +202,108 @@ let private corrections =
                 Expect.isTrue (reports |> List.exists (fun report -> report.Sweep > 5)) "there were steps")
         ]
 
-let all = testList "cancellation" [ searches; corrections ]
+/// A target that noise of rank 8 is far from.
+let private far () = target 4 [ 6L; 5L; 6L ]
+
+let private rank8 =
+    Format.spec [ 6; 5; 6 ] (Format.CP 8) |> Result.mapError (List.map TensorNetError.Format) |> ok
+
+let private noisy seed = Svd.noise seed rank8 (far ()) |> ok
+
+/// Runs to a bound that start above it.
+let private runs: (string * (ErrorBound -> torch.Tensor -> SweepOptions -> Result<Fit, TensorNetError list>)) list =
+    let options sweeps = { Factorize.defaults with Sweeps = sweeps; Start = Start.Random; Starts = 3 }
+
+    [
+        "one start", (fun bound k sweeps -> Correction.epc sweeps bound k (noisy 1UL))
+        "several starts", (fun bound k sweeps -> Factorize.stableSpec (options sweeps) (Some bound) rank8 k)
+        "given starts", (fun bound k sweeps -> Factorize.stableFrom (options sweeps) bound k [ noisy 1UL; noisy 2UL ])
+    ]
+
+let private above =
+    let long = { sweeps with MaxSweeps = 20; Tolerance = 1e-4 }
+
+    testList
+        "a start above its bound"
+        [
+            for name, run in runs do
+                testCase $"{name}: cancelled at any report the nearest to the bound so far comes back" (fun () ->
+                    let bound = 0.1
+                    use _ = torch.NewDisposeScope()
+                    let k = far ()
+                    let run = run (ErrorBound.Relative bound) k
+                    let whole, reports = cancelled Int32.MaxValue long run
+                    Expect.isTrue (ok whole).MeetsBound "met without cancellation"
+                    let mutable met, missed = 0, infinity
+
+                    for point in points reports.Length do
+                        let result, until = cancelled point long run
+                        let fit = ok result
+                        Expect.equal until.Length point $"reports at {point}"
+
+                        if fit.MeetsBound then
+                            Expect.isLessThanOrEqual fit.RelativeError (bound * (1.0 + 1e-9)) $"error at {point}"
+                            met <- met + 1
+                        else
+                            Expect.equal met 0 "what was met stays met"
+                            Expect.equal fit.Stop Stop.Cancelled $"stop at {point}"
+                            Expect.isGreaterThan fit.RelativeError bound $"error at {point}"
+                            Expect.isLessThanOrEqual fit.RelativeError (missed * (1.0 + 1e-9)) $"error at {point} and before"
+                            missed <- fit.RelativeError
+
+                            match until with
+                            | [] -> ()
+                            | _ ->
+                                let least = until |> List.map _.RelativeError |> List.min
+                                Expect.isLessThanOrEqual fit.RelativeError (least * (1.0 + 1e-6)) $"error at {point} and reported"
+
+                    Expect.isLessThan missed infinity "some were cancelled before"
+                    Expect.isGreaterThan met 0 "some were cancelled after")
+            testCase "a front that is cancelled before its first point has none" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use source = new CancellationTokenSource()
+                source.Cancel()
+
+                use front =
+                    Front.trace { long with Cancellation = source.Token } [ 0.3; 0.05 ] (far ()) (noisy 1UL) |> ok
+
+                Expect.isEmpty front.Points "points"
+                Expect.sequenceEqual front.Unreached [ 0.05; 0.3 ] "unreached")
+            testCase "the mirror problem says whether the bound on S is met" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = far ()
+                let start = Als.run long k (noisy 1UL) |> ok
+                let s = 0.5 * Sensitivity.value start.Network
+                let run sweeps = Mirror.leastError sweeps s k start.Network
+                let _, reports = cancelled Int32.MaxValue sweeps run
+                let fits = [ for point in points reports.Length -> cancelled point sweeps run |> fst |> ok ]
+
+                for fit in fits do
+                    Expect.equal fit.MeetsBound (fit.Sensitivity <= s * (1.0 + 1e-9)) "bound"
+
+                Expect.isTrue (fits |> List.exists (fun fit -> not fit.MeetsBound && fit.Stop = Stop.Cancelled)) "cancelled before"
+                Expect.isTrue (fits |> List.exists _.MeetsBound) "met")
+            testCase "a layer is not replaced by what misses its bound, and the rest of a model stays" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use source = new CancellationTokenSource()
+                source.Cancel()
+
+                use model =
+                    torch.nn.Sequential(
+                        struct ("first", torch.nn.Linear(6L, 5L) :> torch.nn.Module<torch.Tensor, torch.Tensor>),
+                        struct ("second", torch.nn.Linear(5L, 6L) :> torch.nn.Module<torch.Tensor, torch.Tensor>)
+                    )
+
+                let options =
+                    { Factorize.defaults with Start = Start.Random; Sweeps = { long with Cancellation = source.Token } }
+
+                match Compress.layer options (Some(ErrorBound.Relative 0.01)) (Format.CP 5) "first" model with
+                | Error [ TensorNetError.Cancelled(bound, reached) ] -> Expect.isGreaterThan reached bound "reached"
+                | other -> failtestf "%A" other
+
+                let report = ReplaceAll.run options KernelAxes.Fused None (fun _ _ -> Some(Format.CP 5)) model
+                Expect.isEmpty report.Replaced "replaced"
+                Expect.equal [ for skipped in report.Skipped -> skipped.Path ] [ "first"; "second" ] "skipped")
+        ]
+
+let all = testList "cancellation" [ searches; corrections; above ]
