@@ -6,6 +6,13 @@ open System
 open TensorNets
 open TorchSharp
 
+/// The kernel and its networks.
+let shape = [ 256; 9; 256 ]
+
+let cp = Format.CP 200
+let tucker2 = Format.Tucker2(64, 64)
+let chain = Format.TensorChain [ 8; 8; 8 ]
+
 let orStop result =
     match result with
     | Ok value -> value
@@ -41,3 +48,34 @@ let internal noisy (shape: int list) (format: Format) : Sweeping =
     let k = tensor.plus noise
     // As every way into the engine brings it.
     from 0.0 ((Check.double (k.div (k.norm ()))).DetachFromDisposeScope()) start
+
+/// A case after some sweeps of least squares, with a bound of a little more than its error.
+let internal settled (sweeps: int) (format: Format) : Sweeping =
+    let case = noisy shape format
+
+    for _ in 1..sweeps do
+        als case |> ignore
+
+    { case with Bound = error case * 1.0001 }
+
+/// Balances the same cores each time.
+let internal balanceAgain (case: Sweeping) : unit -> unit =
+    let copies = case.Cores |> Array.map _.clone().DetachFromDisposeScope()
+
+    fun () ->
+        for i in 0 .. copies.Length - 1 do
+            case.Cores[i].Dispose()
+            case.Cores[i] <- copies[i].clone().DetachFromDisposeScope()
+
+        balance case |> ignore
+
+/// A product of float64 matrices: its operations, and what makes it.
+let product (m: int64) (k: int64) (n: int64) =
+    use generator = new torch.Generator(1UL)
+    let a = torch.randn ([| m; k |], dtype = torch.float64, generator = generator)
+    let b = torch.randn ([| k; n |], dtype = torch.float64, generator = generator)
+
+    2.0 * float m * float k * float n,
+    fun () ->
+        use _ = torch.NewDisposeScope()
+        a.matmul b |> ignore

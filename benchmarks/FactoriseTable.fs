@@ -8,55 +8,28 @@ open System.Runtime.InteropServices
 open TensorNets
 open TorchSharp
 
-let private shape = [ 256; 9; 256 ]
-let private cp = Format.CP 200
-let private tucker2 = Format.Tucker2(64, 64)
-let private chain = Format.TensorChain [ 8; 8; 8 ]
 let private entries (shape: int list) = shape |> List.fold (fun n d -> n * float d) 1.0
 
 /// Operations counted for a sweep: three products of K with a factor of R columns for CP, two for Tucker-2, whose core reuses one.
 let private counted =
     function
-    | Format.CP rank -> 3.0 * 2.0 * entries shape * float rank
-    | _ -> 2.0 * 2.0 * entries shape * 64.0
-
-let private product (m: int64) (k: int64) (n: int64) =
-    use generator = new torch.Generator(1UL)
-    let a = torch.randn ([| m; k |], dtype = torch.float64, generator = generator)
-    let b = torch.randn ([| k; n |], dtype = torch.float64, generator = generator)
-
-    2.0 * float m * float k * float n,
-    fun () ->
-        use _ = torch.NewDisposeScope()
-        a.matmul b |> ignore
-
-/// A case after some sweeps of least squares, with a bound of a little more than its error.
-let private settled (sweeps: int) (format: Format) =
-    let case = FactoriseCases.noisy shape format
-
-    for _ in 1..sweeps do
-        FactoriseCases.als case |> ignore
-
-    { case with Bound = FactoriseCases.error case * 1.0001 }
+    | Format.CP rank -> 3.0 * 2.0 * entries FactoriseCases.shape * float rank
+    | _ -> 2.0 * 2.0 * entries FactoriseCases.shape * 64.0
 
 let private speed () =
-    let square, squareRun = product 1024L 1024L 1024L
-    let tall, tallRun = product 2304L 256L 200L
-    let alsCp, epcCp = settled 3 cp, settled 8 cp
-    let alsTucker, epcTucker = settled 3 tucker2, settled 8 tucker2
-    let balanceTucker, balanceChain = settled 3 tucker2, settled 3 chain
+    let square, squareRun = FactoriseCases.product 1024L 1024L 1024L
+    let tall, tallRun = FactoriseCases.product 2304L 256L 200L
+
+    let alsCp, epcCp =
+        FactoriseCases.settled 3 FactoriseCases.cp, FactoriseCases.settled 8 FactoriseCases.cp
+
+    let alsTucker, epcTucker =
+        FactoriseCases.settled 3 FactoriseCases.tucker2, FactoriseCases.settled 8 FactoriseCases.tucker2
+
+    let balanceTucker, balanceChain =
+        FactoriseCases.settled 3 FactoriseCases.tucker2, FactoriseCases.settled 3 FactoriseCases.chain
 
     let rounds = 15
-
-    let balance (case: Sweeping) =
-        let copies = case.Cores |> Array.map _.clone()
-
-        fun () ->
-            for i in 0 .. copies.Length - 1 do
-                case.Cores[i].Dispose()
-                case.Cores[i] <- copies[i].clone().DetachFromDisposeScope()
-
-            FactoriseCases.balance case |> ignore
 
     FactoriseCases.balance epcCp |> ignore
     FactoriseCases.balance epcTucker |> ignore
@@ -71,8 +44,8 @@ let private speed () =
                 fun () -> Sweeping.once epcCp |> ignore
                 fun () -> FactoriseCases.als alsTucker |> ignore
                 fun () -> Sweeping.once epcTucker |> ignore
-                balance balanceTucker
-                balance balanceChain
+                FactoriseCases.balanceAgain balanceTucker
+                FactoriseCases.balanceAgain balanceChain
                 fun () -> FactoriseCases.error alsCp |> ignore
                 fun () -> FactoriseCases.error alsTucker |> ignore
             ]
@@ -93,9 +66,9 @@ let private speed () =
         [
             row "product 1024 × 1024 × 1024" 0 $"{rate square 0:F1} GFLOP/s" "" ""
             row "product 2304 × 256 × 200" 1 $"{rate tall 1:F1} GFLOP/s" "" ""
-            percent "ALS sweep, CP 200, of the product" (counted cp) 2 "≥ 50 %"
+            percent "ALS sweep, CP 200, of the product" (counted FactoriseCases.cp) 2 "≥ 50 %"
             times "EPC block sweep, CP 200, in ALS sweeps" 3 2 "≤ 2 ×"
-            percent "ALS (HOOI) sweep, Tucker-2 (64,64)" (counted tucker2) 4 "≥ 40 %"
+            percent "ALS (HOOI) sweep, Tucker-2 (64,64)" (counted FactoriseCases.tucker2) 4 "≥ 40 %"
             times "EPC block sweep, Tucker-2, in its ALS sweeps" 5 4 "≤ 3 ×"
             times "balance of Tucker-2 (64,64), in CP ALS sweeps" 6 2 "≤ 5 ×"
             times "  in its own ALS sweeps" 6 4 "≤ 5 ×"
@@ -155,11 +128,11 @@ let private memory () =
         gradients bounded
         searchStep bounded
 
-    let kernel = 8.0 * entries shape
+    let kernel = 8.0 * entries FactoriseCases.shape
 
     let row name format sweep =
         use _ = torch.NewDisposeScope()
-        let case = settled 3 format
+        let case = FactoriseCases.settled 3 format
         let parts = case.Cores |> Array.sumBy (fun core -> 8.0 * float (core.numel ()))
         // What else the process takes, for code and managed memory, only adds.
         let took = List.min [ for _ in 1..7 -> peak (fun () -> sweep case) ]
@@ -176,9 +149,9 @@ let private memory () =
     Measure.table
         [ "peak beyond target and cores"; "MB"; "kernel MB"; "cores MB"; "in kernels"; "target" ]
         [
-            row "ALS sweep, CP 200" cp (fun case -> FactoriseCases.als case |> ignore)
-            row "ALS sweep, Tucker-2 (64,64)" tucker2 (fun case -> FactoriseCases.als case |> ignore)
-            row "EPC block sweep, Tucker-2 (64,64)" tucker2 (fun case -> Sweeping.once case |> ignore)
+            row "ALS sweep, CP 200" FactoriseCases.cp (fun case -> FactoriseCases.als case |> ignore)
+            row "ALS sweep, Tucker-2 (64,64)" FactoriseCases.tucker2 (fun case -> FactoriseCases.als case |> ignore)
+            row "EPC block sweep, Tucker-2 (64,64)" FactoriseCases.tucker2 (fun case -> Sweeping.once case |> ignore)
             for rank in [ 200; 724 ] do
                 row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> Sweeping.once case |> ignore)
                 row $"S, error and gradients, CP {rank}" (Format.CP rank) gradients
@@ -234,4 +207,4 @@ let run () =
     Measure.keepMemory ()
     speed ()
     growth [ for n in [ 256; 362; 512; 810 ] -> [ n; 9; n ], 32 ]
-    growth [ for rank in [ 20; 50; 100; 200 ] -> shape, rank ]
+    growth [ for rank in [ 20; 50; 100; 200 ] -> FactoriseCases.shape, rank ]

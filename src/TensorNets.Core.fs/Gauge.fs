@@ -101,7 +101,8 @@ module Gauge =
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
-    /// One bond. Cores may come out turned along it (`turns`), which costs less.
+    /// One bond; how much it lowers S, of which only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
+    /// their least. Cores may come out turned along it (`turns`), which costs less.
     let private step
         (turns: bool)
         (spec: Spec)
@@ -109,7 +110,7 @@ module Gauge =
         (kept: Kept)
         (run: Plan list -> Tensor list)
         (bond: Bond)
-        : TensorNetError option =
+        : Result<float, TensorNetError> =
         use scope = torch.NewDisposeScope()
 
         let set i (tensor: Tensor) =
@@ -123,16 +124,21 @@ module Gauge =
             let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
             let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
 
-            let solve () =
+            let layers () =
                 let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
-                let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
+                layers[0].mul(size link.I), layers[1].mul(size link.J)
 
-                match if turns then MatrixPair.anyRoot p q else None with
+            let solve (p, q) =
+                let quick () = MatrixPair.diagonalRoot p q |> Option.orElseWith (fun () -> MatrixPair.anyRoot p q)
+
+                match if turns then quick () else None with
                 | Some found -> Ok found
-                | None -> MatrixPair.root p q |> Result.map (fun (m, inverse) -> m, inverse.mT)
+                | None -> MatrixPair.root p q
+
+            let p, q = layers ()
 
             let solution =
-                match solve () with
+                match solve (p, q) with
                 | Ok found -> Ok found
                 | Error rank ->
                     match evened spec link cores with
@@ -140,18 +146,20 @@ module Gauge =
                     | Some(a, b) ->
                         set link.I a
                         set link.J b
-                        solve ()
+                        solve (layers ())
 
             match solution with
             | Error rank ->
                 let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
-                Some(TensorNetError.RankDeficientBond(name, rank, int width))
-            | Ok(m, inverseT) ->
+                Error(TensorNetError.RankDeficientBond(name, rank, int width))
+            | Ok root ->
                 let a, foldA = unfolded spec link link.I cores[link.I]
                 let b, foldB = unfolded spec link link.J cores[link.J]
-                set link.I (foldA (MatrixProduct.Of(a, m)))
-                set link.J (foldB (MatrixProduct.Of(b, inverseT)))
-                None
+                set link.I (foldA (root.After a))
+                set link.J (foldB (root.InverseTAfter b))
+                let trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
+                // The difference of the traces is taken before they meet the sum, so that a pair in balance gains nothing to rounding.
+                Ok((trace p).plus(trace q).number() - 2.0 * root.Trace)
         | Scaling(axis, carriers, terms) ->
             let c =
                 List.map2
@@ -164,6 +172,13 @@ module Gauge =
             // A slice of zeros in any core makes the whole slice of T zero: there is nothing to balance.
             let usable = logs.isfinite().all(0L)
             let mean = logs.mean ([| 0L |])
+            // Balanced, the terms of a slice are their geometric mean.
+            let gains =
+                torch.where (
+                    usable,
+                    logs.exp().sum(0L).minus(mean.exp().mul(Num.tensor (float c.Length))).mul(c.Head),
+                    torch.zeros_like mean
+                )
 
             carriers
             |> List.iteri (fun row i ->
@@ -175,7 +190,7 @@ module Gauge =
                 shape[int dim] <- -1L
                 set i (cores[i].mul(factor.reshape shape)))
 
-            None
+            Ok(gains.sum().number())
 
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles (limit: int) (all: Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : Result<float * int, TensorNetError list> =
@@ -199,14 +214,17 @@ module Gauge =
         // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
         // last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a single cycle can do by chance.
         let rec loop cycle s before ratioBefore calm =
-            if all.IsEmpty || cycle >= limit then
-                Ok(s, cycle)
+            if cycle >= limit then
+                Ok(sensitivity (), cycle)
             else
-                match all |> List.tryPick (step (cycle > 0) spec cores kept run) with
-                | Some error -> Error [ error ]
-                | None ->
-                    let next = sensitivity ()
-                    let gain = s - next
+                match
+                    all
+                    |> List.fold
+                        (fun sum bond -> sum |> Result.bind (fun sum -> step (cycle > 0) spec cores kept run bond |> Result.map ((+) sum)))
+                        (Ok 0.0)
+                with
+                | Error error -> Error [ error ]
+                | Ok gain ->
                     let ratio = if before > 0.0 then gain / before else 1.0
                     let factor = max ratio ratioBefore
                     let rest = if factor < 1.0 then gain * factor / (1.0 - factor) else infinity
@@ -214,12 +232,15 @@ module Gauge =
                     let isCalm = gain <= rounding * s || min gain rest <= standstill * s && rest <= leftOver * s
 
                     if isCalm && calm || all.Length = 1 then
-                        Ok(next, cycle + 1)
+                        Ok(sensitivity (), cycle + 1)
                     else
-                        loop (cycle + 1) next gain ratio isCalm
+                        loop (cycle + 1) (s - gain) gain ratio isCalm
 
-        // One cycle compares with nothing.
-        loop 0 (if limit = 1 && not all.IsEmpty then infinity else sensitivity ()) 0.0 1.0 false
+        if all.IsEmpty then
+            Ok(sensitivity (), 0)
+        else
+            // One cycle compares with nothing.
+            loop 0 (if limit = 1 then infinity else sensitivity ()) 0.0 1.0 false
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.

@@ -29,6 +29,25 @@ type internal Congruence =
     /// Rᵀ X.
     member this.Adjoint(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else MatrixProduct.Of(this.Root.mT, x)
 
+/// M with M Mᵀ = H, where H Q H = P for a pair of positive definite matrices, batch × p × p.
+[<NoEquality; NoComparison>]
+type internal PairRoot =
+    {
+        /// M, or its diagonal as a row.
+        M: Tensor
+        /// M⁻ᵀ, or its diagonal as a row.
+        InverseT: Tensor
+        HasRows: bool
+        /// tr(P H⁻¹) = tr(Q H), over the batch.
+        Trace: float
+    }
+
+    /// X M.
+    member this.After(x: Tensor) : Tensor = if this.HasRows then x.mul this.M else MatrixProduct.Of(x, this.M)
+
+    /// X M⁻ᵀ.
+    member this.InverseTAfter(x: Tensor) : Tensor = if this.HasRows then x.mul this.InverseT else MatrixProduct.Of(x, this.InverseT)
+
 /// Pairs of positive semidefinite matrices, of batches of them: what makes both simple at once.
 [<RequireQualifiedAccess>]
 module internal MatrixPair =
@@ -147,9 +166,9 @@ module internal MatrixPair =
     /// Above this share of the largest, eigenvalues of P leave its inverse root the digits that the square root of that share costs.
     let private wellShare = 1e-4
 
-    /// M with M Mᵀ = H for the H with H Q H = P, and its inverse, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
+    /// M with M Mᵀ = H for the H with H Q H = P, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
     /// where P = Q.
-    let root (p: Tensor) (q: Tensor) : Result<Tensor * Tensor, int> =
+    let root (p: Tensor) (q: Tensor) : Result<PairRoot, int> =
         let extreme (values: Tensor) =
             values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
 
@@ -178,25 +197,53 @@ module internal MatrixPair =
             if rankOfQ < width then
                 Error rankOfQ
             else
-                let quarter = k.maximum(largest.mul (Num.tensor nullShare)).sqrt().sqrt().unsqueeze -2L
+                let half = k.maximum(largest.mul (Num.tensor nullShare)).sqrt()
+                let quarter = half.sqrt().unsqueeze -2L
+                let made m inverseT = { M = m; InverseT = inverseT; HasRows = false; Trace = half.sum().number() }
 
                 if isAbove wellShare low high then
                     let turned = MatrixProduct.Of(vectors, u)
                     let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
 
                     Ok(
-                        MatrixProduct.Of(MatrixProduct.Of(f, u.div quarter), turned.mT),
-                        MatrixProduct.Of(MatrixProduct.Of(turned.mul quarter, u.mT), scaled.mT)
+                        made
+                            (MatrixProduct.Of(MatrixProduct.Of(f, u.div quarter), turned.mT))
+                            (MatrixProduct.Of(scaled, MatrixProduct.Of(u, (turned.mul quarter).mT)))
                     )
                 else
                     // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
-                    let half = MatrixProduct.Of(f, u).div quarter
-                    let struct (a, s, _) = torch.linalg.svd (half, fullMatrices = false)
+                    let struct (a, s, _) = torch.linalg.svd (MatrixProduct.Of(f, u).div quarter, fullMatrices = false)
                     let s = s.unsqueeze -2L
-                    Ok(MatrixProduct.Of(a.mul s, a.mT), MatrixProduct.Of(a.div s, a.mT))
+                    Ok(made (MatrixProduct.Of(a.mul s, a.mT)) (MatrixProduct.Of(a.div s, a.mT)))
 
-    /// Some M with M Mᵀ = H and M⁻ᵀ, at half the cost of `root`, from which it differs by a rotation; None where P or Q is not well conditioned.
-    let anyRoot (p: Tensor) (q: Tensor) : (Tensor * Tensor) option =
+    /// Off the diagonal of a correlation, what is left out below this costs tr(QH) less than rounding: its square.
+    let private nearlyDiagonal = 1e-9
+
+    /// The diagonal root of a pair that is diagonal already, as `anyRoot` leaves it where later only its size changes; else None.
+    let diagonalRoot (p: Tensor) (q: Tensor) : PairRoot option =
+        use scope = torch.NewDisposeScope()
+        let both = torch.stack ([| p; q |], 0L)
+        let diagonals = both.diagonal (dim1 = -2L, dim2 = -1L)
+        let scale = diagonals.rsqrt ()
+        let off = both.tril(-1L).mul_(scale.unsqueeze -1L).mul_(scale.unsqueeze -2L).abs().max()
+
+        // Written so that NaN counts as a failure.
+        if not (off.number () < nearlyDiagonal) then
+            None
+        else
+            let roots = diagonals.sqrt ()
+            let m = roots[0L].div(roots[1L]).sqrt().unsqueeze -2L
+
+            Some
+                {
+                    M = scope.MoveToOuter m
+                    InverseT = scope.MoveToOuter(m.reciprocal ())
+                    HasRows = true
+                    Trace = roots[0L].mul(roots[1L]).sum().number()
+                }
+
+    /// Some M with M Mᵀ = H, at half the cost of `root`, from which it differs by a rotation; None where P or Q is not well conditioned.
+    let anyRoot (p: Tensor) (q: Tensor) : PairRoot option =
         use scope = torch.NewDisposeScope()
 
         match wellFactored p with
@@ -208,9 +255,14 @@ module internal MatrixPair =
             if not (isWell k) then
                 None
             else
-                let quarter = k.sqrt().sqrt().unsqueeze -2L
+                let half = k.sqrt ()
+                let quarter = half.sqrt().unsqueeze -2L
+                let inverseT = torch.linalg.solve_triangular (l.mT, u.mul quarter, upper = true)
 
-                let root, inverse =
-                    MatrixProduct.Of(l, u.div quarter), torch.linalg.solve_triangular (l.mT, u.mul quarter, upper = true)
-
-                Some(scope.MoveToOuter root, scope.MoveToOuter inverse)
+                Some
+                    {
+                        M = scope.MoveToOuter(MatrixProduct.Of(l, u.div quarter))
+                        InverseT = scope.MoveToOuter inverseT
+                        HasRows = false
+                        Trace = half.sum().number()
+                    }

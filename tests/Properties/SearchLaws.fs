@@ -103,15 +103,39 @@ let private roots =
 
                 let p, q = positive seed, positive (seed + 1)
 
-                let check (name: string) (m: torch.Tensor) (inverseT: torch.Tensor) =
-                    let h = m.matmul m.mT
+                let check (name: string) (root: PairRoot) =
+                    let h = root.M.matmul root.M.mT
                     close 1e-7 (h.matmul(q).matmul h) p $"{name}: H Q H"
                     let eye = torch.eye(5L, dtype = torch.float64).expand_as p
-                    close 1e-9 (m.mT.matmul inverseT) eye $"{name}: inverse"
+                    close 1e-9 (root.M.mT.matmul root.InverseT) eye $"{name}: inverse"
+                    near 1e-9 root.Trace ((q.mul h).sum().number()) $"{name}: tr(QH)"
+                    near 1e-9 root.Trace ((root.InverseT.matmul(root.InverseT.mT).mul p).sum().number()) $"{name}: tr(PH⁻¹)"
 
-                let m, inverse = MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d")
-                check "root" m inverse.mT
-                MatrixPair.anyRoot p q |> Option.iter (fun (m, inverseT) -> check "any root" m inverseT))
+                MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d") |> check "root"
+                MatrixPair.anyRoot p q |> Option.iter (check "any root"))
+            law "the root of a pair that is diagonal is the same, and no other pair has it" (fun (seed: int) ->
+                let seed = abs (seed % 100000)
+                let entries seed = (noise seed [ 2L; 5L ]).exp()
+                let p, q = (entries seed).diag_embed(), (entries (seed + 1)).diag_embed()
+                let found = MatrixPair.diagonalRoot p q |> Option.defaultWith (fun () -> failtest "refused")
+                let root = MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d")
+                let x = noise (seed + 2) [ 2L; 3L; 5L ]
+                let squared (y: torch.Tensor) = y.matmul y.mT
+                close 1e-9 (squared (found.After x)) (squared (root.After x)) "X H Xᵀ"
+                close 1e-9 (squared (found.InverseTAfter x)) (squared (root.InverseTAfter x)) "X H⁻¹ Xᵀ"
+                near 1e-9 found.Trace root.Trace "tr(QH)"
+
+                for which in [ 0; 1 ] do
+                    let spoilt = if which = 0 then p.clone () else q.clone ()
+                    let share = 1e-8 * sqrt (spoilt[1L, 2L, 2L].number() * spoilt[1L, 4L, 4L].number())
+                    spoilt[1L, 4L, 2L] <- Num.tensor share
+                    spoilt[1L, 2L, 4L] <- Num.tensor share
+                    let pair = if which = 0 then spoilt, q else p, spoilt
+                    Expect.isNone (pair ||> MatrixPair.diagonalRoot) "off the diagonal"
+
+                    for wrong in [ nan; -1.0 ] do
+                        spoilt[0L, 0L, 0L] <- Num.tensor wrong
+                        Expect.isNone (pair ||> MatrixPair.diagonalRoot) $"{wrong}")
             testCase "the fast root gives up where a matrix is nearly singular, and only there" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let eye = torch.eye(4L, dtype = torch.float64).unsqueeze 0L
