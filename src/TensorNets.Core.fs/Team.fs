@@ -15,39 +15,39 @@ type private Work = delegate of nativeint -> unit
 [<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
 type private Fork = delegate of nativeint * nativeint * uint32 * uint32 -> unit
 
-/// Parts of a job, taken by whoever is free.
+/// `int omp_get_thread_num(void)`
+[<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
+type private Number = delegate of unit -> int
+
+/// Parts of a job. Each thread takes its own range of them first, the same in every job of that many parts, whose numbers may still be in its cache; then what
+/// others have left.
 [<Sealed>]
-type private Job(parts: int, act: int -> unit) =
-    let mutable next = -1
+type private Job(parts: int, threads: int, act: int -> unit) =
+    let next = [| for i in 0 .. threads - 1 -> i * parts / threads - 1 |]
     let mutable failure: exn option = None
 
     member _.Failure = failure
 
-    member _.Run() =
-        let mutable part = Interlocked.Increment &next
+    member _.Run(thread: int) =
+        for i in thread .. thread + threads - 1 do
+            let range = i % threads
+            let last = (range + 1) * parts / threads
+            let mutable part = Interlocked.Increment &next[range]
 
-        while part < parts do
-            try
-                act part
-            with error ->
-                failure <- Some error
+            while part < last do
+                try
+                    act part
+                with error ->
+                    failure <- Some error
 
-            part <- Interlocked.Increment &next
+                part <- Interlocked.Increment &next[range]
 
 /// Loops shared between the threads of libtorch's own OpenMP, which spin for milliseconds after each operation: whatever else ran beside them would have to share
 /// the processor with them. Where there is no such runtime, as where libtorch was built with another, or one thread, the caller does it all.
 [<RequireQualifiedAccess>]
 module internal Team =
-    let private work =
-        Work(fun data ->
-            match GCHandle.FromIntPtr(data).Target with
-            | :? Job as job -> job.Run()
-            | _ -> ())
-
-    let private workPointer = lazy Marshal.GetFunctionPointerForDelegate work
-
     /// The runtime that libtorch has loaded: one of the same name from elsewhere would bring threads of its own.
-    let private fork: Lazy<Fork option> =
+    let private runtime: Lazy<(Fork * Number) option> =
         lazy
             (try
                 // Loads libtorch.
@@ -72,14 +72,25 @@ module internal Team =
 
                 own
                 |> Option.orElse (named "/libgomp" |> List.tryExactlyOne)
-                |> Option.map (fun file -> NativeLibrary.GetExport(NativeLibrary.Load file, "GOMP_parallel"))
-                |> Option.map Marshal.GetDelegateForFunctionPointer<Fork>
+                |> Option.map (fun file ->
+                    let library = NativeLibrary.Load file
+
+                    Marshal.GetDelegateForFunctionPointer<Fork>(NativeLibrary.GetExport(library, "GOMP_parallel")),
+                    Marshal.GetDelegateForFunctionPointer<Number>(NativeLibrary.GetExport(library, "omp_get_thread_num")))
              with _ ->
                  // Whatever is missing: then loops are not shared.
                  None)
 
+    let private work =
+        Work(fun data ->
+            match GCHandle.FromIntPtr(data).Target, runtime.Value with
+            | (:? Job as job), Some(_, number) -> job.Run(number.Invoke())
+            | _ -> ())
+
+    let private workPointer = lazy Marshal.GetFunctionPointerForDelegate work
+
     /// Whether loops can be shared.
-    let isHere () = fork.Value.IsSome
+    let isHere () = runtime.Value.IsSome
 
     /// Fewer operations than this take longer shared than alone.
     let private least = 6e6
@@ -98,13 +109,13 @@ module internal Team =
 
     /// Each of so many parts once, in any order, on several threads.
     let run (parts: int) (act: int -> unit) : unit =
-        match fork.Value with
-        | Some fork when parts > 1 && torch.get_num_threads () > 1 ->
-            let job = Job(parts, act)
+        match runtime.Value with
+        | Some(fork, _) when parts > 1 && torch.get_num_threads () > 1 ->
+            let threads = min parts (torch.get_num_threads ())
+            let job = Job(parts, threads, act)
             let handle = GCHandle.Alloc job
 
             try
-                let threads = min parts (torch.get_num_threads ())
                 fork.Invoke(workPointer.Value, GCHandle.ToIntPtr handle, uint32 threads, 0u)
             finally
                 handle.Free()

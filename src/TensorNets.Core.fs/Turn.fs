@@ -67,9 +67,11 @@ type internal Turn private () =
     /// So many rows at a time fill whole lines of the result.
     static member private Together = 16
 
-    /// The rows from one on, of a matrix of eight rows and columns at least. Blocks at the rims overlap.
+    /// So many rows from one on, of a matrix of eight rows and columns at least, by the steps between rows of either. Blocks at the rims overlap.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member private Strip<'T when 'T: unmanaged>(i: int, rows: int, columns: int, from: nativeptr<'T>, into: nativeptr<'T>) : unit =
+    static member private Strip<'T when 'T: unmanaged>
+        (i: int, rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
+        : unit =
         let mutable j = 0
 
         while j < columns do
@@ -77,9 +79,16 @@ type internal Turn private () =
 
             for top in i..8 .. min (i + 8) (rows - 1) do
                 let top = min top (rows - 8)
-                Turn.Block(NativePtr.add from (top * columns + left), columns, NativePtr.add into (left * rows + top), rows)
+                Turn.Block(NativePtr.add from (top * wide + left), wide, NativePtr.add into (left * out + top), out)
 
             j <- j + 8
+
+    /// The transpose of one matrix of eight rows and columns at least, by the steps between rows of either.
+    static member One<'T when 'T: unmanaged>
+        (rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
+        : unit =
+        for i in 0 .. Turn.Together .. rows - 1 do
+            Turn.Strip(i, rows, columns, from, wide, into, out)
 
     static member private All<'T when 'T: unmanaged>(count: int, rows: int, columns: int, tensor: Tensor, result: Tensor) : unit =
         let from, into = Product.entries<'T> tensor, Product.entries<'T> result
@@ -89,7 +98,7 @@ type internal Turn private () =
         Team.ranges (8.0 * float count * float rows * float columns) (count * strips) (fun low high ->
             for i in low .. high - 1 do
                 let at p = NativePtr.add p (i / strips * rows * columns)
-                Turn.Strip(i % strips * Turn.Together, rows, columns, at from, at into))
+                Turn.Strip(i % strips * Turn.Together, rows, columns, at from, columns, at into, rows))
 
         GC.KeepAlive tensor
 

@@ -175,7 +175,17 @@ let private rankOnes =
 let private between =
     testCase "a core between two matrices is the kernel of Tucker-2"
     <| fun () ->
-        for t, s, p, q, d in [ 16, 16, 16, 16, 8; 64, 64, 64, 64, 9; 40, 17, 20, 33, 25; 16, 50, 48, 16, 9 ] do
+        for t, s, p, q, d in
+            [
+                16, 16, 16, 16, 8
+                64, 64, 64, 64, 9
+                40, 17, 20, 33, 25
+                16, 50, 48, 16, 9
+                // Two to four groups.
+                23, 144, 64, 18, 9
+                17, 128, 96, 20, 8
+                24, 256, 160, 16, 10
+            ] do
             agree
                 $"{t} {s} {p} {q} {d}"
                 (fun f -> TuckerProduct.Of(f[0], f[1], f[2]))
@@ -199,6 +209,10 @@ let private threads =
                     "tall", dtype, [ [ 517L; 300L ]; [ 300L; 41L ] ], (fun x -> MatrixProduct.Of(x[0], x[1]))
                 "terms", torch.float32, [ [ 100L; 111L ]; [ 90L; 111L ]; [ 9L; 111L ] ], (fun x -> KhatriRao.Of(x[0], x[1], x[2]))
                 "between", torch.float32, [ [ 70L; 65L ]; [ 66L; 90L ]; [ 90L; 65L; 9L ] ], (fun x -> TuckerProduct.Of(x[0], x[1], x[2]))
+                "between, in groups",
+                torch.float32,
+                [ [ 71L; 64L ]; [ 128L; 96L ]; [ 96L; 64L; 9L ] ],
+                (fun x -> TuckerProduct.Of(x[0], x[1], x[2]))
                 for images in [ 1L; 5L ] do
                     for output in [ Channels.First; Channels.Last ] do
                         $"images {images}",
