@@ -46,6 +46,9 @@ let private step (layer: Dense) (x: torch.Tensor) () =
     layer.zero_grad ()
     layer.call(x).sum().backward()
 
+/// Calls of a layer in its turn, for the columns of a layer that is called again; the last three are of single calls, each after those of the other layers.
+let private calls = 5
+
 let private row rounds threads training images (channels: int64, size: int64) (name: string, format: Format) =
     use _ = torch.NewDisposeScope()
     torch.set_num_threads threads
@@ -59,7 +62,9 @@ let private row rounds threads training images (channels: int64, size: int64) (n
     let act layer = if training then step layer x else inference layer x
 
     // Least times: what else the machine does only adds.
-    let times = Measure.times rounds [ act dense; act hand; act layer ] |> List.map snd
+    let acts = [ act dense; act hand; act layer ]
+    let times = Measure.repeated calls rounds acts |> List.map snd
+    let single = Measure.times rounds acts |> List.map snd
     let flops = 2.0 * float (channels * channels * 9L * size * size)
     use stages = Layers.fresh (Some Lowering.Staged) KernelAxes.Fused 1UL 1.0 format dense |> orStop
 
@@ -82,6 +87,9 @@ let private row rounds threads training images (channels: int64, size: int64) (n
         string (lowering ())
         $"{ratio:F1}"
         $"{100.0 * times[0] / times[2] / ratio:F0} %%"
+        $"{single[2] / single[0]:F2}"
+        $"{single[2] / single[1]:F2}"
+        $"{100.0 * single[0] / single[2] / ratio:F0} %%"
     ]
 
 /// Prints the table; of given channels and images only, unless they are 0.
@@ -103,6 +111,9 @@ let run (channels: int64) (images: int64) =
             "lowering"
             "FLOP ratio"
             "share reached"
+            "single: layer / dense"
+            "layer / by hand"
+            "share"
         ]
         [
             for threads in [ 1; 2 ] do

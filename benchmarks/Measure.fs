@@ -31,17 +31,23 @@ let private milliseconds (act: unit -> unit) =
     Stopwatch.GetElapsedTime(from).TotalMilliseconds
 
 /// The median and the least time of each act in milliseconds. The acts take turns, so that what else the machine does falls on all alike; three rounds of
-/// warming up are not counted.
-let times (rounds: int) (acts: (unit -> unit) list) : (float * float) list =
+/// warming up are not counted. In each of its turns an act is called so often, and its least time counts: called once, it finds the caches full of what the other acts
+/// have left there; called again, of its own.
+let repeated (calls: int) (rounds: int) (acts: (unit -> unit) list) : (float * float) list =
     for _ in 1..3 do
         for act in acts do
             act ()
 
-    [ for _ in 1..rounds -> acts |> List.map milliseconds ]
+    let turn act = List.min [ for _ in 1..calls -> milliseconds act ]
+
+    [ for _ in 1..rounds -> acts |> List.map turn ]
     |> List.transpose
     |> List.map (fun times ->
         let sorted = List.sort times
         sorted[rounds / 2], sorted[0])
+
+/// As `repeated`, each act once in its turn.
+let times rounds acts = repeated 1 rounds acts
 
 /// The medians alone.
 let medians rounds acts = times rounds acts |> List.map fst
