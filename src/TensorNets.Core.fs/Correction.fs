@@ -123,7 +123,11 @@ module Correction =
                     let made course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
                     if not (meets reached) then
-                        let stop = if options.Cancellation.IsCancellationRequested then Stop.Cancelled else way.Stop
+                        let stop =
+                            if options.Cancellation.IsCancellationRequested then Stop.Cancelled
+                            elif Double.IsFinite reached then way.Stop
+                            else Stop.Rounding
+
                         Ok(made { way with Stop = stop; Missed = Some asked })
                     else
                         Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores

@@ -93,8 +93,33 @@ module internal Engine =
 
                     torch.nn.functional.conv2d (x, w, bias, strides, padding, dilation, groups)
 
+        // What is made here needs no groups and unit steps.
+        let isPlain =
+            n <= 2
+            && groups = 1L
+            && not g.Transposed
+            && Array.forall ((=) 1L) strides
+            && Array.forall ((=) 1L) dilation
+
+        let shifted (w: Tensor) (x: Tensor) =
+            if isPlain && Product.takes x && x.is_contiguous () then
+                let window = ShiftedProduct.Window(w, x, int padding[0], int padding[1])
+                ShiftedProduct.Fits(x.shape[0], x.shape[1], w.shape[0], window)
+            else
+                false
+
         let positions = dims |> List.fold (fun p i -> p * g.Kernel[i]) 1L
         let apply = if groups = 1L && positions > 1L then guarded apply else apply
+
+        let apply =
+            if isPlain && positions > 1L then
+                fun w bias x ->
+                    if shifted w x then
+                        ShiftedProduct.Of(int padding[0], int padding[1], w, bias, x)
+                    else
+                        apply w bias x
+            else
+                apply
 
         if lifted n then
             fun w bias x ->

@@ -46,7 +46,7 @@ type internal PlaneWindow =
 /// One plane at a time, in the first cache of a core. A result is computed as one row of all its rows at the pitch of the padded plane: what falls between them is
 /// dropped.
 [<AbstractClass; Sealed>]
-type private Plane private () =
+type internal Plane private () =
     /// Vectors of 16 in a step.
     static member Step = 64
 

@@ -135,14 +135,10 @@ type internal TuckerProduct() =
     inherit torch.autograd.SingleTensorFunction<TuckerProduct>()
 
     static let steps (b: Tensor) (a: Tensor) (g: Tensor) : TuckerSteps =
-        {
-            T = int b.shape[0]
-            S = int a.shape[0]
-            P = int g.shape[0]
-            Q = int g.shape[1]
-            D = int g.shape[2]
-        }
+        let core = g.shape
+        { T = int b.shape[0]; S = int a.shape[0]; P = int core[0]; Q = int core[1]; D = int core[2] }
 
+    /// Arrays of such sizes, each in lines of its own, for the time of an act.
     static let scratch (sizes: int list) (act: Floats[] -> unit) : unit =
         // Whole lines each.
         let padded = sizes |> List.map (fun size -> (size + 15) / 16 * 16 + 16 * 13)

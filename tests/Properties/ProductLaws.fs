@@ -196,6 +196,38 @@ let private between =
                     noise 3 [| int64 p; int64 q; int64 d |]
                 ]
 
+let private shifted =
+    testCase "a convolution as shifted products is libtorch's"
+    <| fun () ->
+        for images, s, t, height, width, rows, columns, above, left in
+            [
+                1, 32, 32, 14, 14, 3, 3, 1, 1
+                2, 64, 32, 7, 9, 3, 3, 1, 1
+                1, 32, 96, 28, 28, 3, 3, 1, 1
+                1, 32, 64, 20, 1, 3, 1, 1, 0
+                1, 64, 32, 1, 40, 1, 5, 0, 2
+                2, 32, 32, 9, 12, 5, 3, 0, 2
+                1, 96, 32, 33, 23, 2, 4, 1, 0
+            ] do
+            let padding, ones = [| int64 above; int64 left |], [| 1L; 1L |]
+
+            let kernel, x =
+                noise 1 [| int64 t; int64 s; int64 rows; int64 columns |], noise 2 [| int64 images; int64 s; int64 height; int64 width |]
+
+            let name = $"{images} {s} {t} {height} {width} {rows} {columns}"
+
+            agree
+                name
+                (fun f -> ShiftedProduct.Of(above, left, f[0], null, f[1]))
+                (fun f -> torch.nn.functional.conv2d (f[1], f[0], null, ones, padding, ones))
+                [ kernel; x ]
+
+            agree
+                $"{name}, bias"
+                (fun f -> ShiftedProduct.Of(above, left, f[0], f[2], f[1]))
+                (fun f -> torch.nn.functional.conv2d (f[1], f[0], f[2], ones, padding, ones))
+                [ kernel; x; noise 3 [| int64 t |] ]
+
 let private threads =
     testCase "the same to the bit however many threads share the work"
     <| fun () ->
@@ -219,6 +251,11 @@ let private threads =
                         torch.float32,
                         [ [ 70L; 60L ]; [ images; 60L; 37L; 37L ] ],
                         (fun x -> PointwiseProduct.Of(output, x[0], null, x[1]))
+                for height in [ 12L; 60L ] do
+                    $"shifted, {height}",
+                    torch.float32,
+                    [ [ 96L; 64L; 3L; 3L ]; [ 96L ]; [ 2L; 64L; height; 40L ] ],
+                    (fun x -> ShiftedProduct.Of(1, 1, x[0], x[1], x[2]))
                 "planes", torch.float32, [ [ 70L; 9L ]; [ 3L; 70L; 40L; 40L ] ], (fun x -> PlaneProduct.Of(window, x[0], x[1]))
             ]
 
@@ -404,6 +441,10 @@ let private leaks =
         let images = leaf torch.float32 (noise 4 [| 2L; 32L; 5L; 5L |])
         let core = leaf torch.float32 (noise 6 [| 32L; 32L; 9L |])
         let taps = leaf torch.float32 (noise 5 [| 32L; 9L |])
+
+        let dense, bias =
+            leaf torch.float32 (noise 7 [| 32L; 32L; 3L; 3L |]), leaf torch.float32 (noise 8 [| 32L |])
+
         let window: PlaneWindow = { Height = 5; Width = 5; Rows = 3; Columns = 3; Above = 1; Left = 1 }
 
         let once () =
@@ -416,6 +457,7 @@ let private leaks =
             act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
             act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
             act (fun () -> PlaneProduct.Of(window, taps, images))
+            act (fun () -> ShiftedProduct.Of(1, 1, dense, bias, images))
 
         once ()
         let before = settledCount ()
@@ -435,6 +477,7 @@ let all =
             planes
             rankOnes
             between
+            shifted
             layers
             everyKind
             testSequenced (testList "threads" [ threads; shares; leaks ])
