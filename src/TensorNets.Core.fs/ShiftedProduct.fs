@@ -297,7 +297,7 @@ type internal ShiftedProduct() =
         }
 
     /// Whether such channels and sizes are convolved here, were they float32: whole blocks of channels, padding within the kernel, and so little that libtorch, which
-    /// reorders kernel and images at every call, was measured to take as long or up to twice as long.
+    /// reorders kernel and images at every call, was measured to take as long or up to twice as long. Several threads leave it behind on larger planes too.
     static member Fits(images: int64, s: int64, t: int64, w: PlaneWindow) =
         let positions = int64 w.OutHeight * int64 w.OutWidth
 
@@ -312,7 +312,8 @@ type internal ShiftedProduct() =
         && w.OutHeight >= 1
         && w.OutWidth >= 1
         && images <= 2L
-        && positions <= 800L
+        && (positions <= 800L
+            || positions <= 3200L && images = 1L && s * t <= 4096L && torch.get_num_threads () > 1)
         && (s * t <= 9216L || s * t <= 65536L && positions <= 100L)
         && Product.isWorth (operations w (int images) (int s) (int t))
 
