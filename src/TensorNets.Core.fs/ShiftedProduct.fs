@@ -47,7 +47,7 @@ type private Shifts =
     /// Rows of the result at a time where positions are summed over.
     member z.Deep = max 1 (min z.Window.OutHeight (Shifts.Depth / z.Window.Pitch))
 
-    /// The padded planes of an image under the rows of the result from one on.
+    /// The padded planes of an image under the rows of the result from one on. Rows lie at multiples of the pitch, however many there are: what is zero beside them stays so.
     member z.Pad(image: Floats, row: int, rows: int, padded: Floats) : unit =
         let w, under = z.Window, z.Under rows
 
@@ -213,14 +213,7 @@ type internal ShiftedProduct() =
                     let under = z.Under some * w.Pitch
                     z.Pad(NativePtr.add x' (image * s * w.Height * w.Width), row, some, padded)
                     Turn.One(s, under, padded, under, turned, s)
-                    // What lies between the rows of a gradient is zero; fewer rows lie closer.
-                    if some < rows then
-                        Span<float32>(NativePtr.toVoidPtr wide, count * rows * w.Pitch).Clear()
-
                     z.Gather(turned, row, some, low, count, wide, NativePtr.add g' (image * t * w.OutHeight * w.OutWidth), sums)
-
-                    if some < rows then
-                        Span<float32>(NativePtr.toVoidPtr wide, count * rows * w.Pitch).Clear()
 
             if w.Taps >= 8 then
                 Turn.One(w.Taps, count * s, sums, count * s, NativePtr.add k' (low * s * w.Taps), w.Taps)
@@ -311,6 +304,8 @@ type internal ShiftedProduct() =
         && w.Left < w.Columns
         && w.OutHeight >= 1
         && w.OutWidth >= 1
+        // Fewer positions are not transposed by blocks.
+        && w.Rows * w.Pitch >= 8
         && images <= 2L
         && (positions <= 800L
             || positions <= 3200L && images = 1L && s * t <= 4096L && torch.get_num_threads () > 1)

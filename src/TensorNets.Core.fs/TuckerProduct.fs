@@ -141,7 +141,7 @@ type internal TuckerProduct() =
     /// Arrays of such sizes, each in lines of its own, for the time of an act.
     static let scratch (sizes: int list) (act: Floats[] -> unit) : unit =
         // Whole lines each.
-        let padded = sizes |> List.map (fun size -> (size + 15) / 16 * 16 + 16 * 13)
+        let padded = sizes |> List.map (fun size -> (size + 15) / 16 * 16)
         let memory = NativeMemory.AlignedAlloc(unativeint (4 * List.sum padded), 64un)
 
         try

@@ -208,6 +208,8 @@ let private shifted =
                 1, 64, 32, 1, 40, 1, 5, 0, 2
                 2, 32, 32, 9, 12, 5, 3, 0, 2
                 1, 96, 32, 33, 23, 2, 4, 1, 0
+                1, 32, 32, 1, 1, 3, 3, 1, 1
+                2, 32, 32, 2, 3, 3, 3, 2, 2
             ] do
             let padding, ones = [| int64 above; int64 left |], [| 1L; 1L |]
 
@@ -227,6 +229,27 @@ let private shifted =
                 (fun f -> ShiftedProduct.Of(above, left, f[0], f[2], f[1]))
                 (fun f -> torch.nn.functional.conv2d (f[1], f[0], f[2], ones, padding, ones))
                 [ kernel; x; noise 3 [| int64 t |] ]
+
+let private shiftedSizes =
+    testCase "what shifted products cannot take is left to libtorch"
+    <| fun () ->
+        let fits images s t height width rows columns above left =
+            ShiftedProduct.Fits(
+                images,
+                s,
+                t,
+                { Height = height; Width = width; Rows = rows; Columns = columns; Above = above; Left = left }
+            )
+
+        if Product.isHere then
+            Expect.isTrue (fits 1L 32L 64L 14 14 3 3 1 1) "a small plane"
+
+        Expect.isFalse (fits 1L 32L 32L 1 1 1 3 0 1) "too few positions"
+        Expect.isFalse (fits 1L 40L 32L 14 14 3 3 1 1) "channels in no whole blocks"
+        Expect.isFalse (fits 1L 32L 48L 14 14 3 3 1 1) "channels that come out in no whole blocks"
+        Expect.isFalse (fits 1L 32L 32L 14 14 3 3 3 1) "padding beyond the kernel"
+        Expect.isFalse (fits 1L 32L 32L 2 14 4 3 0 1) "a kernel beyond the plane"
+        Expect.isFalse (fits 8L 32L 32L 14 14 3 3 1 1) "many images"
 
 let private threads =
     testCase "the same to the bit however many threads share the work"
@@ -478,6 +501,7 @@ let all =
             rankOnes
             between
             shifted
+            shiftedSizes
             layers
             everyKind
             testSequenced (testList "threads" [ threads; shares; leaks ])
