@@ -29,6 +29,15 @@ type internal PlaneWindow =
     member this.OutWidth = this.Pitch - this.Columns + 1
     member this.Taps = this.Rows * this.Columns
 
+    /// Whether no zeros lie beyond the kernel, and there is a result.
+    member this.IsRegular =
+        this.Above >= 0
+        && this.Above < this.Rows
+        && this.Left >= 0
+        && this.Left < this.Columns
+        && this.OutHeight >= 1
+        && this.OutWidth >= 1
+
     /// Numbers from the first of the result to its last, where its rows lie as far apart as those of the padded plane.
     member this.Length = (this.OutHeight - 1) * this.Pitch + this.OutWidth
 
@@ -253,12 +262,7 @@ type internal PlaneProduct() =
     /// Whether planes of a size are convolved here, were they float32: stride and dilation 1, padding within the kernel.
     static member Fits(images: int64, channels: int64, w: PlaneWindow) =
         Product.isWorth (operations w (images * channels))
-        && w.Above >= 0
-        && w.Above < w.Rows
-        && w.Left >= 0
-        && w.Left < w.Columns
-        && w.OutHeight >= 1
-        && w.OutWidth >= 1
+        && w.IsRegular
         && images * channels * int64 (w.Height + w.Rows) * int64 (w.Width + w.Columns) < int64 Int32.MaxValue
 
     /// Channels by kernels of their own, channels × taps, in planes. For sizes that fit.

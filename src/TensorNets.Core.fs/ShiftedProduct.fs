@@ -298,12 +298,7 @@ type internal ShiftedProduct() =
         && s % 32L = 0L
         && t % 32L = 0L
         && w.Taps > 1
-        && w.Above >= 0
-        && w.Above < w.Rows
-        && w.Left >= 0
-        && w.Left < w.Columns
-        && w.OutHeight >= 1
-        && w.OutWidth >= 1
+        && w.IsRegular
         // Fewer positions are not transposed by blocks.
         && w.Rows * w.Pitch >= 8
         && images <= 2L
@@ -315,6 +310,7 @@ type internal ShiftedProduct() =
     /// Images by a kernel t × s × rows × columns and a bias or none. For sizes that fit.
     static member Of(above: int, left: int, kernel: Tensor, bias: Tensor | null, x: Tensor) : Tensor =
         let kernel, x = kernel.contiguous (), x.contiguous ()
+        let bias = bias |> Option.ofObj |> Option.map _.contiguous() |> Option.toObj
 
         let records =
             torch.is_grad_enabled ()

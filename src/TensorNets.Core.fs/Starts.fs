@@ -31,6 +31,8 @@ module internal Starts =
         let rec loop i (kept: Fit option) errors =
             if i > 0 && (i >= count || options.Cancellation.IsCancellationRequested) then
                 match kept with
+                | Some fit when count > 1 && options.Cancellation.IsCancellationRequested ->
+                    Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
                 | Some fit -> Ok fit
                 | None -> Error(List.last errors)
             else
@@ -51,9 +53,4 @@ module internal Starts =
     let leastSensitive (options: SweepOptions) (count: int) (run: int -> Result<Fit, TensorNetError list>) =
         let value (fit: Fit) = if fit.MeetsBound then struct (0, fit.Sensitivity) else struct (1, fit.Error)
 
-        best options value count run
-        |> Result.bind (fun fit ->
-            if not fit.MeetsBound && options.Cancellation.IsCancellationRequested then
-                Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
-            else
-                Fit.settled fit)
+        best options value count run |> Result.bind Fit.settled

@@ -241,6 +241,9 @@ let private above =
                         let fit = ok result
                         Expect.equal until.Length point $"reports at {point}"
 
+                        if point < reports.Length then
+                            Expect.equal fit.Stop Stop.Cancelled $"stop at {point}"
+
                         if fit.MeetsBound then
                             Expect.isLessThanOrEqual fit.RelativeError (bound * (1.0 + 1e-9)) $"error at {point}"
                             met <- met + 1
