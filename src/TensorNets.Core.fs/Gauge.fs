@@ -225,6 +225,7 @@ module Gauge =
                 with
                 | Error error -> Error [ error ]
                 | Ok gain ->
+                    let gain = if Double.IsNaN gain then s - sensitivity () else gain
                     let ratio = if before > 0.0 then gain / before else 1.0
                     let factor = max ratio ratioBefore
                     let rest = if factor < 1.0 then gain * factor / (1.0 - factor) else infinity

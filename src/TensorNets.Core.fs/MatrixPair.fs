@@ -38,7 +38,7 @@ type internal PairRoot =
         /// M⁻ᵀ, or its diagonal as a row.
         InverseT: Tensor
         HasRows: bool
-        /// tr(P H⁻¹) = tr(Q H), over the batch.
+        /// tr(P H⁻¹) = tr(Q H), over the batch; NaN where rounding leaves it fewer digits than S has.
         Trace: float
     }
 
@@ -166,6 +166,11 @@ module internal MatrixPair =
     /// Above this share of the largest, eigenvalues of P leave its inverse root the digits that the square root of that share costs.
     let private wellShare = 1e-4
 
+    /// The sum of the roots of eigenvalues k, or NaN where the rounding of the smallest is seen in it.
+    let private traceOf (k: Tensor) (roots: Tensor) : float =
+        let isClear = k.amin([| -1L |]).gt(k.amax([| -1L |]).mul(Num.tensor wellShare)).all().truth()
+        if isClear then roots.sum().number() else nan
+
     /// M with M Mᵀ = H for the H with H Q H = P, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
     /// where P = Q.
     let root (p: Tensor) (q: Tensor) : Result<PairRoot, int> =
@@ -199,7 +204,7 @@ module internal MatrixPair =
             else
                 let half = k.maximum(largest.mul (Num.tensor nullShare)).sqrt()
                 let quarter = half.sqrt().unsqueeze -2L
-                let made m inverseT = { M = m; InverseT = inverseT; HasRows = false; Trace = half.sum().number() }
+                let made m inverseT = { M = m; InverseT = inverseT; HasRows = false; Trace = traceOf k half }
 
                 if isAbove wellShare low high then
                     let turned = MatrixProduct.Of(vectors, u)
@@ -264,5 +269,5 @@ module internal MatrixPair =
                         M = scope.MoveToOuter(MatrixProduct.Of(l, u.div quarter))
                         InverseT = scope.MoveToOuter inverseT
                         HasRows = false
-                        Trace = half.sum().number()
+                        Trace = traceOf k half
                     }

@@ -108,8 +108,10 @@ let private roots =
                     close 1e-7 (h.matmul(q).matmul h) p $"{name}: H Q H"
                     let eye = torch.eye(5L, dtype = torch.float64).expand_as p
                     close 1e-9 (root.M.mT.matmul root.InverseT) eye $"{name}: inverse"
-                    near 1e-9 root.Trace ((q.mul h).sum().number()) $"{name}: tr(QH)"
-                    near 1e-9 root.Trace ((root.InverseT.matmul(root.InverseT.mT).mul p).sum().number()) $"{name}: tr(PH⁻¹)"
+
+                    if not (System.Double.IsNaN root.Trace) then
+                        near 1e-9 root.Trace ((q.mul h).sum().number()) $"{name}: tr(QH)"
+                        near 1e-9 root.Trace ((root.InverseT.matmul(root.InverseT.mT).mul p).sum().number()) $"{name}: tr(PH⁻¹)"
 
                 MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d") |> check "root"
                 MatrixPair.anyRoot p q |> Option.iter (check "any root"))
@@ -123,7 +125,10 @@ let private roots =
                 let squared (y: torch.Tensor) = y.matmul y.mT
                 close 1e-9 (squared (found.After x)) (squared (root.After x)) "X H Xᵀ"
                 close 1e-9 (squared (found.InverseTAfter x)) (squared (root.InverseTAfter x)) "X H⁻¹ Xᵀ"
-                near 1e-9 found.Trace root.Trace "tr(QH)"
+
+                if not (System.Double.IsNaN root.Trace) then
+                    near 1e-9 found.Trace root.Trace "tr(QH)"
+
 
                 for which in [ 0; 1 ] do
                     let spoilt = if which = 0 then p.clone () else q.clone ()
