@@ -30,7 +30,7 @@ module Correction =
             use scope = torch.NewDisposeScope()
             use best = new Best(cores)
             // A bond that cannot be balanced is left as it is.
-            Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores |> ignore
+            Gauge.cycles Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
             let found = Newton.approach land (bound * (1.0 - feasibility)) goOn (Point.ofCores cores)
 
             Point.put scope cores.Length cores found
@@ -106,19 +106,21 @@ module Correction =
                     let meets error = error <= delta * (1.0 + feasibility)
                     let error () = Fit.explicitError full k (Fit.lookup spec cores)
 
-                    let way =
-                        if meets (error ()) then
-                            Course.direct
+                    let first = error ()
+
+                    let way, reached =
+                        if meets first then
+                            Course.direct, first
                         else
                             let until _ relative = meets (relative * norm)
                             let way = Als.sweepUntil options until spec k cores |||> Course.make
+                            let swept = error ()
 
-                            if not (meets (error ())) && delta > 0.0 && Sweeping.hasAllFree spec then
-                                approach options spec k delta cores |> ignore
+                            if meets swept || delta = 0.0 || not (Sweeping.hasAllFree spec) then
+                                way, swept
+                            else
+                                way, approach options spec k delta cores
 
-                            way
-
-                    let reached = error ()
                     use given = Point.ofCores cores
                     let made course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
@@ -130,7 +132,7 @@ module Correction =
 
                         Ok(made { way with Stop = stop; Missed = Some asked })
                     else
-                        Gauge.cycles Gauge.maxCycles (Gauge.bonds spec) (Sensitivity.plan spec) cores
+                        Gauge.cycles Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores
                         |> Result.map (fun (s, _) ->
                             let bound = max delta reached
                             let n, stop, trace = Sweeping.run options spec k bound norm s cores
@@ -160,6 +162,10 @@ module Correction =
     /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
     let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         Weighted.from (frobenius bound) options target start
+
+    /// As <c>epc</c>; an error wherever the bound is not met, also where cancellation is why.
+    let internal within (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        nearest options bound target start |> Result.bind Fit.bounded
 
     /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
     /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the

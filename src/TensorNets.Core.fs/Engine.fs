@@ -93,31 +93,23 @@ module internal Engine =
 
                     torch.nn.functional.conv2d (x, w, bias, strides, padding, dilation, groups)
 
-        // What is made here needs no groups and unit steps.
+        let positions = dims |> List.fold (fun p i -> p * g.Kernel[i]) 1L
+        let apply = if groups = 1L && positions > 1L then guarded apply else apply
+
         let isPlain =
             n <= 2
             && groups = 1L
+            && positions > 1L
             && not g.Transposed
             && Array.forall ((=) 1L) strides
             && Array.forall ((=) 1L) dilation
 
-        let shifted (w: Tensor) (x: Tensor) =
-            if isPlain && Product.takes x && x.is_contiguous () then
-                let window = ShiftedProduct.Window(w, x, int padding[0], int padding[1])
-                ShiftedProduct.Fits(x.shape[0], x.shape[1], w.shape[0], window)
-            else
-                false
-
-        let positions = dims |> List.fold (fun p i -> p * g.Kernel[i]) 1L
-        let apply = if groups = 1L && positions > 1L then guarded apply else apply
-
         let apply =
-            if isPlain && positions > 1L then
+            if isPlain then
                 fun w bias x ->
-                    if shifted w x then
-                        ShiftedProduct.Of(int padding[0], int padding[1], w, bias, x)
-                    else
-                        apply w bias x
+                    match ShiftedProduct.Window(int padding[0], int padding[1], w, x) with
+                    | ValueSome window -> ShiftedProduct.Of(window, w, bias, x)
+                    | ValueNone -> apply w bias x
             else
                 apply
 

@@ -67,7 +67,7 @@ module Front =
     let private passes (options: SweepOptions) (deltas: float[]) (k: Tensor) (start: Network) : Fit option[] * TensorNetError list =
         let fits: Fit option[] = Array.create deltas.Length None
         let mutable errors = []
-        let correct i network = Correction.nearest options (ErrorBound.Absolute deltas[i]) k network |> Result.bind Fit.bounded
+        let correct i network = Correction.within options (ErrorBound.Absolute deltas[i]) k network
         let cancelled () = options.Cancellation.IsCancellationRequested
 
         let improve i from =

@@ -48,7 +48,7 @@ module Mirror =
     let private search (options: SweepOptions) (s: float) (k: Tensor) (low: Fit) (high: Fit option) : Result<Fit, TensorNetError list> =
         let norm = k.norm().number()
         let cancelled () = options.Cancellation.IsCancellationRequested
-        let correct delta (from: Fit) = Correction.nearest options (ErrorBound.Absolute delta) k from.Network |> Result.bind Fit.bounded
+        let correct delta (from: Fit) = Correction.within options (ErrorBound.Absolute delta) k from.Network
         let ended (fit: Fit) missed = fit.After { fit.Course with Stop = Stop.Cancelled; Missed = missed }
 
         /// Looser bounds, until one meets s; else, as an error, the result.
@@ -75,12 +75,15 @@ module Mirror =
                     loosen (n + 1) (0.5 * h) fit
                 | Error errors -> failed errors
 
+        let finished (low: Fit) (high: Fit) =
+            Fit.dispose low
+            Ok(if cancelled () then ended high None else high)
+
         let rec narrow n bisect (low: Fit) (lowDelta: float) (high: Fit) (highDelta: float) =
             let closed = highDelta - lowDelta <= tolerance * highDelta || high.Sensitivity >= s * (1.0 - closeness)
 
             if closed || n = mostSteps || cancelled () then
-                Fit.dispose low
-                Ok(if cancelled () then ended high None else high)
+                finished low high
             else
                 let delta = next norm s (lowDelta, low.Sensitivity) (highDelta, high.Sensitivity) bisect
                 let width = highDelta - lowDelta
@@ -93,9 +96,7 @@ module Mirror =
                     Fit.dispose low
                     narrow (n + 1) (highDelta - delta > 0.5 * width) fit delta high highDelta
                 // Correction cannot begin in between: what meets s already is the answer.
-                | Error _ ->
-                    Fit.dispose low
-                    Ok high
+                | Error _ -> finished low high
 
         let bracket =
             match high with
@@ -115,7 +116,7 @@ module Mirror =
         |> Result.bind (fun fit ->
             use fit = fit
             use exact = Gauge.truncate fit.Network
-            let correct network = Correction.nearest options (ErrorBound.Absolute fit.Error) k network |> Result.bind Fit.bounded
+            let correct network = Correction.within options (ErrorBound.Absolute fit.Error) k network
 
             // Cutting bonds may cost a degenerate network its error, and a loop may be deficient uncut; then it is taken as it is.
             match better (correct exact) (correct fit.Network) with

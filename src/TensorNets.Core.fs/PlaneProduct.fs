@@ -23,6 +23,17 @@ type internal PlaneWindow =
         Left: int
     }
 
+    /// Of images of a shape, and a kernel.
+    static member Of(shape: int64[], rows: int, columns: int, above: int, left: int) : PlaneWindow =
+        {
+            Height = int shape[2]
+            Width = int shape[3]
+            Rows = rows
+            Columns = columns
+            Above = above
+            Left = left
+        }
+
     /// The distance between rows of the padded plane.
     member this.Pitch = this.Width + 2 * this.Left
     member this.OutHeight = this.Height + 2 * this.Above - this.Rows + 1
@@ -138,16 +149,6 @@ type internal Plane private () =
 type internal PlaneProduct() =
     inherit torch.autograd.SingleTensorFunction<PlaneProduct>()
 
-    static let window (shape: int64[]) (rows: int) (columns: int) (above: int) (left: int) =
-        {
-            Height = int shape[2]
-            Width = int shape[3]
-            Rows = rows
-            Columns = columns
-            Above = above
-            Left = left
-        }
-
     static let operations (w: PlaneWindow) (planes: int64) = 2.0 * float w.Taps * float w.Length * float planes
 
     /// Every plane by the kernel of its channel; kernels are channels × taps.
@@ -207,13 +208,13 @@ type internal PlaneProduct() =
         let sizes = operands[2..] |> Array.map unbox<int>
         context.save_for_backward (List [ kernels; x ])
         Array.iter2 (fun name (size: int) -> context.save_data (name, size)) PlaneProduct.Sizes sizes
-        correlate (window x.shape sizes[0] sizes[1] sizes[2] sizes[3]) false kernels x
+        correlate (PlaneWindow.Of(x.shape, sizes[0], sizes[1], sizes[2], sizes[3])) false kernels x
 
     override _.backward(context: torch.autograd.AutogradContext, gradient: Tensor) : List<Tensor> =
         let saved = context.get_saved_variables ()
         let kernels, x = saved[0], saved[1]
         let sizes = PlaneProduct.Sizes |> Array.map (fun name -> unbox<int>(context.get_data name))
-        let w = window x.shape sizes[0] sizes[1] sizes[2] sizes[3]
+        let w = PlaneWindow.Of(x.shape, sizes[0], sizes[1], sizes[2], sizes[3])
         let none = Unchecked.defaultof<Tensor>
 
         let found =

@@ -17,7 +17,7 @@ type internal Sweeping =
         Blocks: Block list
         /// The plan of T.
         Full: Plan
-        Gauge: Gauge.Bond list
+        Gauge: Bonds.Bond list
         Sensitivity: SensitivityPlan
         /// The multiplier of each block in the last sweep.
         Lambdas: float option[]
@@ -51,7 +51,7 @@ module internal Sweeping =
             Bound = bound
             Blocks = blocks
             Full = Plan.make Order.Auto spec
-            Gauge = Gauge.bonds spec
+            Gauge = Bonds.ofSpec spec
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
             Reaches = Array.zeroCreate cores.Length

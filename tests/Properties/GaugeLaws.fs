@@ -70,7 +70,9 @@ let all =
                         let cores = [| for core in network.Cores -> core.clone () |]
 
                         let count =
-                            Gauge.cycles Gauge.maxCycles (Gauge.bonds case.Spec) (Sensitivity.plan case.Spec) cores |> ok |> snd
+                            Gauge.cycles Gauge.maxCycles (Bonds.ofSpec case.Spec) (Sensitivity.plan case.Spec) cores
+                            |> ok
+                            |> snd
 
                         for core in cores do
                             core.Dispose()

@@ -196,6 +196,10 @@ let private between =
                     noise 3 [| int64 p; int64 q; int64 d |]
                 ]
 
+let private shift above left (kernel: torch.Tensor) (bias: torch.Tensor | null) (x: torch.Tensor) =
+    let window = PlaneWindow.Of(x.shape, int kernel.shape[2], int kernel.shape[3], above, left)
+    ShiftedProduct.Of(window, kernel, bias, x)
+
 let private shifted =
     testCase "a convolution as shifted products is libtorch's"
     <| fun () ->
@@ -220,13 +224,13 @@ let private shifted =
 
             agree
                 name
-                (fun f -> ShiftedProduct.Of(above, left, f[0], null, f[1]))
+                (fun f -> shift above left f[0] null f[1])
                 (fun f -> torch.nn.functional.conv2d (f[1], f[0], null, ones, padding, ones))
                 [ kernel; x ]
 
             agree
                 $"{name}, bias"
-                (fun f -> ShiftedProduct.Of(above, left, f[0], f[2], f[1]))
+                (fun f -> shift above left f[0] f[2] f[1])
                 (fun f -> torch.nn.functional.conv2d (f[1], f[0], f[2], ones, padding, ones))
                 [ kernel; x; noise 3 [| int64 t |] ]
 
@@ -278,7 +282,7 @@ let private threads =
                     $"shifted, {height}",
                     torch.float32,
                     [ [ 96L; 64L; 3L; 3L ]; [ 96L ]; [ 2L; 64L; height; 40L ] ],
-                    (fun x -> ShiftedProduct.Of(1, 1, x[0], x[1], x[2]))
+                    (fun x -> shift 1 1 x[0] x[1] x[2])
                 "planes", torch.float32, [ [ 70L; 9L ]; [ 3L; 70L; 40L; 40L ] ], (fun x -> PlaneProduct.Of(window, x[0], x[1]))
             ]
 
@@ -480,7 +484,7 @@ let private leaks =
             act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
             act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
             act (fun () -> PlaneProduct.Of(window, taps, images))
-            act (fun () -> ShiftedProduct.Of(1, 1, dense, bias, images))
+            act (fun () -> shift 1 1 dense bias images)
 
         once ()
         let before = settledCount ()

@@ -1,0 +1,181 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// The gauge of one bond or hyperedge at a time: where it is free, and where it leaves S least (<c>Gauge</c>).
+[<RequireQualifiedAccess>]
+module internal Bonds =
+    /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may differ along it.
+    type Link = { Bonds: Axis list; Along: Axis list; I: int; J: int; P: Plan; Q: Plan }
+
+    type Bond =
+        | Matrix of Link
+        /// An axis along which only scalings are free, with the cores that carry it and the plans of c_k.
+        | Scaling of axis: Axis * cores: int list * terms: Plan list
+
+    /// Every bond and hyperedge along which there is a gauge.
+    let ofSpec (spec: Spec) : Bond list =
+        let opened = Set.ofList spec.Output
+        let position (core: Core) = List.findIndex ((=) core) spec.Cores
+
+        let free axis = Spec.carriers axis spec |> List.filter (fun core -> not (Spec.isFixed core spec))
+
+        let ordinary axis = not (opened.Contains axis) && (Spec.carriers axis spec).Length = 2 && (free axis).Length = 2
+
+        let doubleLayer (core: Core) (free: Axis list) (output: Axis list) =
+            let shared = (opened + Set.ofList core.Axes) - Set.ofList free
+            Spec.doubled (Spec.without core.Name spec) shared output spec |> Plan.make Order.Auto
+
+        let links =
+            spec.Dims.Keys
+            |> Seq.filter ordinary
+            |> Seq.groupBy (fun axis -> Spec.carriers axis spec)
+            |> Seq.map (fun (carriers, axes) ->
+                let first, second = carriers[0], carriers[1]
+                let bonds = List.ofSeq axes
+
+                let along =
+                    first.Axes
+                    |> List.filter (fun axis -> List.contains axis second.Axes && not (List.contains axis bonds))
+
+                let output = along @ bonds @ List.map Axis.primed bonds
+
+                Matrix
+                    {
+                        Bonds = bonds
+                        Along = along
+                        I = position first
+                        J = position second
+                        P = doubleLayer first bonds output
+                        Q = doubleLayer second bonds output
+                    })
+
+        let scalings =
+            spec.Dims.Keys
+            |> Seq.filter (ordinary >> not)
+            |> Seq.choose (fun axis ->
+                match free axis with
+                | carriers when carriers.Length >= 2 ->
+                    Some(Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core [] [ axis ])))
+                | _ -> None)
+
+        List.ofSeq links @ List.ofSeq scalings
+
+    let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
+
+    /// A core as (along, everything else, bonds), with what leads back.
+    let private unfolded (spec: Spec) (link: Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
+        let front, back = List.map (axisIndex spec i) link.Along, List.map (axisIndex spec i) link.Bonds
+        let middle = [ 0L .. core.dim () - 1L ] |> List.except (front @ back)
+        let order = front @ middle @ back
+        let permuted = core.permute (List.toArray order)
+        let size (dims: int64 list) = dims |> List.fold (fun n d -> n * core.shape[int d]) 1L
+        let inverse = order |> List.indexed |> List.sortBy snd |> List.map (fst >> int64) |> List.toArray
+        let matrix = permuted.reshape (size front, size middle, size back)
+        matrix, (fun (m: Tensor) -> (m.reshape permuted.shape).permute(inverse).contiguous())
+
+    /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not its square.
+    let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
+        let a, foldA = unfolded spec link link.I cores[link.I]
+        let b, foldB = unfolded spec link link.J cores[link.J]
+        let width = a.shape[2]
+
+        if a.shape[1] < width || b.shape[1] < width then
+            None
+        else
+            let struct (qa, ra) = torch.linalg.qr a
+            let struct (qb, rb) = torch.linalg.qr b
+            let struct (u, s, vh) = torch.linalg.svd (ra.matmul rb.mT, fullMatrices = false)
+            let half = s.sqrt().unsqueeze -2L
+            Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
+
+    /// One bond; how much it lowers S, of which only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
+    /// their least. Cores may come out turned along it (`turns`), which costs less.
+    let step
+        (turns: bool)
+        (spec: Spec)
+        (cores: Tensor[])
+        (kept: Kept)
+        (run: Plan list -> Tensor list)
+        (bond: Bond)
+        : Result<float, TensorNetError> =
+        use scope = torch.NewDisposeScope()
+
+        let set i (tensor: Tensor) =
+            let old = cores[i]
+            cores[i] <- scope.Detach tensor
+            old.Dispose()
+            kept.Forget spec.Cores[i].Name
+
+        match bond with
+        | Matrix link ->
+            let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
+            let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
+
+            let layers () =
+                let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
+                layers[0].mul(size link.I), layers[1].mul(size link.J)
+
+            let solve (p, q) =
+                let quick () = MatrixPair.diagonalRoot p q |> Option.orElseWith (fun () -> MatrixPair.anyRoot p q)
+
+                match if turns then quick () else None with
+                | Some found -> Ok found
+                | None -> MatrixPair.root p q
+
+            let p, q = layers ()
+
+            let solution =
+                match solve (p, q) with
+                | Ok found -> Ok found
+                | Error rank ->
+                    match evened spec link cores with
+                    | None -> Error rank
+                    | Some(a, b) ->
+                        set link.I a
+                        set link.J b
+                        solve (layers ())
+
+            match solution with
+            | Error rank ->
+                let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
+                Error(TensorNetError.RankDeficientBond(name, rank, int width))
+            | Ok root ->
+                let a, foldA = unfolded spec link link.I cores[link.I]
+                let b, foldB = unfolded spec link link.J cores[link.J]
+                set link.I (foldA (root.After a))
+                set link.J (foldB (root.InverseTAfter b))
+                let trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
+                // The difference of the traces is taken before they meet the sum, so that a pair in balance gains nothing to rounding.
+                Ok((trace p).plus(trace q).number() - 2.0 * root.Trace)
+        | Scaling(axis, carriers, terms) ->
+            let c =
+                List.map2
+                    (fun i (term: Tensor) -> term.mul(Num.tensor (Spec.multiplicity spec.Cores[i] spec)).maximum(Num.tensor 0.0))
+                    carriers
+                    (run terms)
+
+            // Against those of the first core, so that the size of the network leaves no rounding.
+            let logs = torch.stack(List.toArray c).div(c.Head).log()
+            // A slice of zeros in any core makes the whole slice of T zero: there is nothing to balance.
+            let usable = logs.isfinite().all(0L)
+            let mean = logs.mean ([| 0L |])
+            // Balanced, the terms of a slice are their geometric mean.
+            let gains =
+                torch.where (
+                    usable,
+                    logs.exp().sum(0L).minus(mean.exp().mul(Num.tensor (float c.Length))).mul(c.Head),
+                    torch.zeros_like mean
+                )
+
+            carriers
+            |> List.iteri (fun row i ->
+                let factor =
+                    torch.where(usable, logs[int64 row].minus(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
+
+                let shape = Array.create spec.Cores[i].Axes.Length 1L
+                let dim = axisIndex spec i axis
+                shape[int dim] <- -1L
+                set i (cores[i].mul(factor.reshape shape)))
+
+            Ok(gains.sum().number())
