@@ -114,15 +114,15 @@ module internal Fibre =
                     let next = restored work wanted there
                     let after = if next.isfinite().all().truth() then work.Sensitivity next else nan
                     let meets = (work.Residual next).norm().number() <= bound
-                    let ratio = if meets then (s - after) / decrease else -1.0
+                    // Written so that NaN counts as a failure. At a stationary point both may be rounding, and of any sign: what does not fall is refused, in a smaller ball each time.
+                    let ratio = if meets && after < s then (s - after) / decrease else -1.0
 
                     let radius' =
                         if not (ratio >= poor) then 0.3 * radius
                         elif ratio > good && isHeld then 2.5 * radius
                         else radius
 
-                    // Written so that NaN counts as a failure.
-                    if ratio > acceptable && after < s then Some(next, after, radius')
+                    if ratio > acceptable then Some(next, after, radius')
                     elif radius' < leastRadius * point.norm().number() then None
                     else attempt radius'
 

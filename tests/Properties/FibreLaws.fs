@@ -89,6 +89,18 @@ let private descent =
                         | Error _ -> ()
 
                     ignore balanced)
+            costlyLaw "it ends where it has ended before, whatever sign rounding gives to what is left to gain" (fun (case: FormatCase) ->
+                let net = randomNetwork case.Seed case.Spec
+                let work = Derivatives(case.Spec, Contraction.reconstruct net)
+                let start = pointOf net
+                let bound = 1e-9 * (work.Tensor start).norm().number()
+
+                (start, [ 1..6 ])
+                ||> List.fold (fun point _ ->
+                    let found, s = Fibre.descend work bound 20 0.0 (fun _ -> true) point
+                    Expect.isLessThanOrEqual s (work.Sensitivity point) "S"
+                    found)
+                |> ignore)
             costlyLaw "where T fixes the cores but for the gauge, it ends at the balanced network" (fun (seed: int) ->
                 // A train of full ranks.
                 let spec =
