@@ -15,6 +15,9 @@ module Mirror =
     /// What float32 cores may add to S, as a share of it.
     let private castShare = 1e-6
 
+    /// What rounding may add to the S of a start that is its own bound, as a share of it.
+    let private rounding = 1e-12
+
     /// Corrections at most for each of the two searches; bisection alone would need 17 from 1 to the tolerance.
     let private mostSteps = 60
 
@@ -100,7 +103,11 @@ module Mirror =
 
         let bracket =
             match high with
-            | Some high -> Ok(low, high)
+            | Some start ->
+                // At its own error first: only of what is corrected does an S near the bound say that there is no δ to gain.
+                better (correct start.Error start) (Ok start)
+                |> Result.map (fun high -> low, high)
+                |> Result.mapError Error
             | None ->
                 let h0 = sqrt (max 0.0 (1.0 - (low.Error / norm) * (low.Error / norm)))
                 let power = 4.0 - 4.0 / float low.Network.Cores.Count
@@ -132,7 +139,7 @@ module Mirror =
 
         let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k Course.direct
 
-        if fit.Sensitivity <= s && fit.Error < k.norm().number() then
+        if fit.Sensitivity <= s * (1.0 + rounding) && fit.Error < k.norm().number() then
             Some fit
         else
             Fit.dispose fit

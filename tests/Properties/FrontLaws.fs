@@ -122,6 +122,19 @@ let private mirror =
                 let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
                 let found = Mirror.leastError SweepOptions.defaults 1e12 k fit.Network |> ok
                 near 1e-6 found.Error fit.Error "error")
+            testCase "a start whose own S is the bound is improved as one below it" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 3 [ 4L; 3L; 5L ]
+
+                for format in [ Format.Tucker2(2, 2); Format.CP 2; Format.TensorChain [ 2; 2; 2 ] ] do
+                    let fit = Factorize.run Factorize.defaults format k |> ok
+                    let names = fit.Network.Spec.Cores |> List.map _.Name
+                    let smaller = names |> List.map (fun name -> name, fit.Network[name].mul(Num.tensor 0.8))
+                    let start = Network.create fit.Network.Spec smaller |> ok |> Gauge.balance |> ok
+                    let before = Fit.make torch.float64 start.Spec (Seq.toArray start.Cores) k Course.direct
+                    let found s = (Mirror.leastError options s k start |> ok).Error
+                    Expect.isLessThan (found before.Sensitivity) (0.999 * before.Error) $"{format}"
+                    near 1e-3 (found before.Sensitivity) (found (1.001 * before.Sensitivity)) $"{format}")
             for s in [ 0.0; -1.0; nan; infinity ] do
                 testCase $"{s} is no bound on S" (fun () ->
                     use _ = torch.NewDisposeScope()
