@@ -16,6 +16,7 @@ let private tables =
         "chain", ChainTable.run
         "planner", PlannerTable.run
         "products", ProductTable.run
+        "convolutions", ConvolutionTable.run
         "layers", (fun () -> LayerTable.run 0L 0L)
         "factorise", FactoriseTable.run
         "kernels", (fun () -> KernelTable.run "" "")

@@ -102,6 +102,13 @@ module Convolution =
             float (g.InChannels / g.Groups), float (g.OutChannels / g.Groups), float (ConvGeometry.positions g)
 
         let applied = if g.Transposed then inside else outside
+
+        let maker =
+            if g.Groups = 1L then
+                Engine.maker g [ 0 .. g.Kernel.Length - 1 ] images g.InChannels g.OutChannels size
+            else
+                Maker.Engine
+
         let names = [| for core in plan.Spec.Cores -> core.Name |]
 
         let run () =
@@ -125,7 +132,7 @@ module Convolution =
                      Cost.comparison (float (Spec.parameters plan.Spec))
                  else
                      Cost.contraction plan.Reconstruct.Plan + Cost.copy (float g.Groups * s * t * k))
-                + Cost.convolution false (float g.Groups) s t k inside outside applied
+                + Cost.convolution maker (float g.Groups) s t k inside outside applied
             Flops = (if kept then 0.0 else plan.Reconstruct.Plan.Flops) + 2.0 * applied * float g.Groups * s * t * k
             Run = lazy (run ())
         }
@@ -134,12 +141,7 @@ module Convolution =
         Option.toList (staged plan kept images size)
         @ [ rebuilt plan kept images size; windowed plan images size ]
 
-    /// What the dense way is given ahead of the others, whose estimates are less sure.
-    let private confidence = 0.9
-
-    let private cheapest plan kept images size =
-        candidates plan kept images size
-        |> List.minBy (fun c -> c.Seconds * (if c.Lowering.IsDense then confidence else 1.0))
+    let private cheapest plan kept images size = candidates plan kept images size |> List.minBy _.Seconds
 
     /// The plan for a network whose core names and open axes have been checked.
     let internal plan (lowering: Lowering option) (geometry: ConvGeometry) (spec: Spec) : Result<ConvPlan, TensorNetError list> =

@@ -2,6 +2,16 @@ namespace TensorNets
 
 open TorchSharp
 
+/// What makes a convolution.
+[<RequireQualifiedAccess>]
+type internal Maker =
+    /// libtorch, or products of matrices where one position is multiplied.
+    | Engine
+    /// `PlaneProduct`.
+    | Planes
+    /// `WinogradProduct`, of so many tiles.
+    | Tiles of float
+
 /// <summary>Estimated seconds of tensor operations on one thread. Only ratios matter: the lowerings of a layer are compared by them.</summary>
 /// <remarks>Fitted to TorchSharp 0.107 on one core with AVX-512, float32 (benchmarks, mode <c>layers</c>). Channels that do not fill vector registers, as in
 /// depthwise convolutions, run at a small part of the rate; memory that is passed through, and the call itself, cost too.</remarks>
@@ -26,10 +36,13 @@ module internal Cost =
     /// A 1×1 convolution, and one of a kernel for each channel, where they are made by blocks of 512-bit vectors: measured with `PointwiseProduct` and `PlaneProduct`.
     let private pointwise, private planes = 220e9, 60e9
 
-    /// A convolution: whether it is of a kernel for each channel by `PlaneProduct`, groups, channels of one group, kernel positions, positions of the input and of the
+    /// Operations in a second of the products of `WinogradProduct`, and numbers transformed.
+    let private tiled, private transformed = 180e9, 10e9
+
+    /// A convolution: what makes it, groups, channels of one group, kernel positions, positions of the input and of the
     /// output, all images together.
     let convolution
-        (isPlane: bool)
+        (maker: Maker)
         (groups: float)
         (s: float)
         (t: float)
@@ -43,20 +56,26 @@ module internal Cost =
 
         let entries = groups * (s * inside + t * outside + s * t * kernel)
 
-        let own =
-            if not (Product.isHere && Product.isWorth flops) then None
-            elif groups = 1.0 && kernel = 1.0 && min s t >= 16.0 then Some pointwise
-            elif isPlane then Some planes
-            else None
+        let own rate = call + (flops / rate + memory entries) / float (Team.threadsFor flops)
 
-        match own with
-        | Some rate -> call + (flops / rate + memory entries) / float (Team.threadsFor flops)
-        | None -> call + (flops / rate groups s t + memory entries) / threads
+        match maker with
+        | Maker.Tiles tiles ->
+            let numbers, products = float Winograd.Numbers, 2.0 * float Winograd.Numbers * tiles * s * t
+
+            call
+            + (products / tiled + numbers * (tiles * (s + t) + s * t) / transformed)
+              / float (Team.threadsFor products)
+        | Maker.Planes when Product.isHere && Product.isWorth flops -> own planes
+        | Maker.Engine when groups = 1.0 && kernel = 1.0 && min s t >= 16.0 && Product.isHere && Product.isWorth flops -> own pointwise
+        | _ -> call + (flops / rate groups s t + memory entries) / threads
 
     /// A contraction of cores alone.
     let contraction (plan: Plan) =
         float plan.Steps.Length * call
-        + plan.Flops / 80e9
+        + (if Product.isHere && Product.isWorth plan.Flops then
+               plan.Flops / 160e9 / float (Team.threadsFor plan.Flops)
+           else
+               plan.Flops / 80e9)
         + memory (3.0 * (plan.Steps |> List.sumBy _.Size))
 
     /// A tensor of so many entries written anew.

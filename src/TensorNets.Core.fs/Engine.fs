@@ -27,6 +27,38 @@ module internal Engine =
         | Some pad, padding -> pad x, padding
         | None, padding -> x, padding
 
+    /// Whether a convolution over some dimensions has a kernel of several positions, and stride and dilation 1.
+    let private isPlain (g: ConvGeometry) (dims: int list) =
+        g.Kernel.Length <= 2
+        && not g.Transposed
+        && dims |> List.exists (fun i -> g.Kernel[i] > 1L)
+        && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
+
+    /// What makes a convolution without groups over some dimensions of images of a size, were it one of float32.
+    let maker (g: ConvGeometry) (dims: int list) (images: int64) (s: int64) (t: int64) (size: int64 list) : Maker =
+        if g.Kernel.Length = 2 && List.sort dims = [ 0; 1 ] && isPlain g dims then
+            let pad, padding = padder g
+
+            let along i =
+                let struct (a, b) = g.Padding[i]
+                if pad.IsSome then size[i] + a + b else size[i]
+
+            let window: PlaneWindow =
+                {
+                    Height = int (along 0)
+                    Width = int (along 1)
+                    Rows = int g.Kernel[0]
+                    Columns = int g.Kernel[1]
+                    Above = int padding[0]
+                    Left = int padding[1]
+                }
+
+            match SpatialProduct.Tiles(images, s, t, window) with
+            | ValueSome tiles -> Maker.Tiles(float tiles)
+            | ValueNone -> Maker.Engine
+        else
+            Maker.Engine
+
     /// Up to so many multiplications a plain matrix product is faster than the convolution engine's start: of several images, and of one, for which the
     /// vectorised code with a bias measures up to ten times slower.
     let private small (images: int64) = if images = 1L then 8_000_000L else 4_000_000L
@@ -96,19 +128,11 @@ module internal Engine =
         let positions = dims |> List.fold (fun p i -> p * g.Kernel[i]) 1L
         let apply = if groups = 1L && positions > 1L then guarded apply else apply
 
-        let isPlain =
-            n <= 2
-            && groups = 1L
-            && positions > 1L
-            && not g.Transposed
-            && Array.forall ((=) 1L) strides
-            && Array.forall ((=) 1L) dilation
-
         let apply =
-            if isPlain then
+            if groups = 1L && isPlain g dims then
                 fun w bias x ->
-                    match ShiftedProduct.Window(int padding[0], int padding[1], w, x) with
-                    | ValueSome window -> ShiftedProduct.Of(window, w, bias, x)
+                    match SpatialProduct.Window(int padding[0], int padding[1], w, x) with
+                    | ValueSome window -> SpatialProduct.Of(window, w, bias, x)
                     | ValueNone -> apply w bias x
             else
                 apply

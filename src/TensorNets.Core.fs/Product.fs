@@ -164,16 +164,20 @@ module internal Product =
     /// The sum of these products.
     let sum count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 count m n k a b c (NativePtr.ofNativeInt 0n)
 
-    /// The sum of so many products, or what it adds to C: of whole blocks, m a multiple of 8, n of two vectors, on the calling thread.
+    /// The sum of so many products, or what it adds to C: of whole blocks, m a multiple of 8, n of a vector, on the calling thread.
     let blocks (onto: Onto) count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) (first: nativeptr<'T>) : unit =
         let broad = 2 * Vector512<'T>.Count
 
-        for column in 0..broad .. n - broad do
+        for column in 0..broad .. n - 1 do
             for row in 0 .. Tile.Rows .. m - Tile.Rows do
                 let rows, columns = from (row * a.Row) a, from column b
                 let out = NativePtr.add c.Start (row * c.Row + column)
                 let first = if NativePtr.isNullPtr first then first else NativePtr.add first row
-                Tile.Broad(count, k, rows.Start, a.Matrix, a.Row, a.Column, columns.Start, b.Matrix, b.Row, out, c.Row, onto, first)
+
+                if n - column >= broad then
+                    Tile.Broad(count, k, rows.Start, a.Matrix, a.Row, a.Column, columns.Start, b.Matrix, b.Row, out, c.Row, onto, first)
+                else
+                    Tile.Narrow(count, k, rows.Start, a.Matrix, a.Row, a.Column, columns.Start, b.Matrix, b.Row, out, c.Row, onto, first)
 
     /// One product.
     let alone m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 1 m n k a b c (NativePtr.ofNativeInt 0n)

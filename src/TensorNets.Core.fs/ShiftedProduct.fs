@@ -3,26 +3,19 @@ namespace TensorNets
 #nowarn "9"
 
 open System
-open System.Collections.Generic
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
 /// A convolution of one image, or of few, in float32 as products of matrices: stride and dilation 1, no groups. It reorders nothing but some rows of padded planes at a time.
-[<Sealed>]
-type internal ShiftedProduct() =
-    inherit torch.autograd.SingleTensorFunction<ShiftedProduct>()
+[<RequireQualifiedAccess>]
+module internal ShiftedProduct =
+    let private nothing: Floats = NativePtr.ofNativeInt 0n
 
-    static let nothing: Floats = NativePtr.ofNativeInt 0n
-
-    static let windowOf (kernel: Tensor) (x: Tensor) above left =
-        let taps = kernel.shape
-        PlaneWindow.Of(x.shape, int taps[2], int taps[3], above, left)
-
-    static let operations (w: PlaneWindow) (images: int) (s: int) (t: int) =
+    let operations (w: PlaneWindow) (images: int) (s: int) (t: int) =
         2.0 * float images * float s * float t * float w.Taps * float w.OutHeight * float w.Pitch
 
     /// Images by a matrix `taps` for each tap.
-    static let correlate (w: PlaneWindow) (into: int) (taps: Strided<float32>) (bias: Tensor | null) (x: Tensor) : Tensor =
+    let private correlate (w: PlaneWindow) (into: int) (taps: Strided<float32>) (bias: Tensor | null) (x: Tensor) : Tensor =
         let images, from = int x.shape[0], int x.shape[1]
         let z = { Window = w; From = from; Into = into }
         let y = torch.empty (int64 images, int64 into, int64 w.OutHeight, int64 w.OutWidth)
@@ -61,11 +54,11 @@ type internal ShiftedProduct() =
         y
 
     /// A matrix t × s for each tap of a kernel.
-    static let matrices (w: PlaneWindow) (kernel: Tensor) : Tensor =
+    let private matrices (w: PlaneWindow) (kernel: Tensor) : Tensor =
         let t, s = int kernel.shape[0], int kernel.shape[1]
         Turn.Of(1, t * s, w.Taps, kernel)
 
-    static let convolve (w: PlaneWindow) (kernel: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
+    let convolve (w: PlaneWindow) (kernel: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         let t, s = int kernel.shape[0], int kernel.shape[1]
         use taps = matrices w kernel
         let y = correlate w t { Start = Product.start taps; Matrix = t * s; Row = s; Column = 1 } bias x
@@ -73,7 +66,7 @@ type internal ShiftedProduct() =
         y
 
     /// The gradient of the images: the taps from the last to the first, the other way.
-    static let back (w: PlaneWindow) (kernel: Tensor) (gradient: Tensor) : Tensor =
+    let back (w: PlaneWindow) (kernel: Tensor) (gradient: Tensor) : Tensor =
         let t, s = int kernel.shape[0], int kernel.shape[1]
         use taps = matrices w kernel
         let last = NativePtr.add (Product.start taps) ((w.Taps - 1) * t * s)
@@ -82,7 +75,7 @@ type internal ShiftedProduct() =
         x
 
     /// The gradient of the kernel.
-    static let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
+    let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
         let images, s, t = int x.shape[0], int x.shape[1], int gradient.shape[1]
         let z = { Window = w; From = s; Into = t }
         let kernel = torch.empty (int64 t, int64 s, int64 w.Rows, int64 w.Columns)
@@ -117,96 +110,18 @@ type internal ShiftedProduct() =
         GC.KeepAlive x
         kernel
 
-    override _.Name = "TensorNets.ShiftedProduct"
-
-    override _.forward(context: torch.autograd.AutogradContext, [<ParamArray>] operands: obj[]) : Tensor =
-        let kernel, x = operands[0] :?> Tensor, operands[1] :?> Tensor
-        let above, left = unbox<int> operands[2], unbox<int> operands[3]
-        let bias = operands |> Array.tryItem 4 |> Option.map (fun bias -> bias :?> Tensor) |> Option.toObj
-        context.save_for_backward (List [ kernel; x ])
-        context.save_data ("above", above)
-        context.save_data ("left", left)
-        context.save_data ("bias", not (isNull bias))
-        convolve (windowOf kernel x above left) kernel bias x
-
-    override _.backward(context: torch.autograd.AutogradContext, gradient: Tensor) : List<Tensor> =
-        let saved = context.get_saved_variables ()
-        let kernel, x = saved[0], saved[1]
-        let above, left = unbox<int>(context.get_data "above"), unbox<int>(context.get_data "left")
-        let none = Unchecked.defaultof<Tensor>
-
-        let found =
-            if torch.is_grad_enabled () then
-                // Gradients of gradients: by libtorch's own operations.
-                let padding = [| int64 above; int64 left |]
-                let ones = [| 1L; 1L |]
-                let across (tensor: Tensor) = tensor.transpose (0L, 1L)
-
-                [
-                    across (torch.nn.functional.conv2d (across x, across gradient, null, ones, padding, ones))
-                    torch.nn.functional.conv_transpose2d (gradient, kernel, null, ones, padding, [| 0L; 0L |], ones)
-                ]
-            else
-                use lying = gradient.contiguous ()
-                let w = windowOf kernel x above left
-
-                [
-                    if kernel.requires_grad then gather w lying x else none
-                    if x.requires_grad then back w kernel lying else none
-                ]
-
-        List(
-            found
-            @ [
-                none
-                none
-                if unbox<bool>(context.get_data "bias") then
-                    gradient.sum [| 0L; 2L; 3L |]
-            ]
-        )
-
-    /// Whether such channels and sizes are convolved here, were they float32: whole blocks of channels, padding within the kernel, and so little that libtorch, which
-    /// reorders kernel and images at every call, was measured to take as long or up to twice as long. Several threads leave it behind on larger planes too.
-    static member Fits(images: int64, s: int64, t: int64, w: PlaneWindow) =
+    /// Whether such channels and sizes are convolved here: whole blocks of channels, and so little that libtorch, which reorders kernel and images at every call, was
+    /// measured to take as long or up to twice as long. Several threads leave it behind on larger planes too.
+    let fits (images: int64) (s: int64) (t: int64) (w: PlaneWindow) =
         let positions = int64 w.OutHeight * int64 w.OutWidth
 
-        Product.isHere
-        && s % 32L = 0L
+        s % 32L = 0L
         && t % 32L = 0L
         && w.Taps > 1
-        && w.IsRegular
         // Fewer positions are not transposed by blocks.
         && w.Rows * w.Pitch >= 8
         && images <= 2L
-        && (positions <= 800L
+        && (positions <= 400L
             || positions <= 3200L && images = 1L && s * t <= 4096L && torch.get_num_threads () > 1)
         && (s * t <= 9216L || s * t <= 65536L && positions <= 100L)
         && Product.isWorth (operations w (int images) (int s) (int t))
-
-    /// The window of images and a kernel t × s × rows × columns that are convolved here.
-    static member Window(above: int, left: int, kernel: Tensor, x: Tensor) : PlaneWindow voption =
-        if Product.takes x && x.is_contiguous () then
-            let w = windowOf kernel x above left
-            if ShiftedProduct.Fits(x.shape[0], x.shape[1], kernel.shape[0], w) then ValueSome w else ValueNone
-        else
-            ValueNone
-
-    /// Images by a kernel t × s × rows × columns and a bias or none. For sizes that fit.
-    static member Of(w: PlaneWindow, kernel: Tensor, bias: Tensor | null, x: Tensor) : Tensor =
-        let kernel, x = kernel.contiguous (), x.contiguous ()
-        let bias = bias |> Option.ofObj |> Option.map _.contiguous() |> Option.toObj
-
-        let records =
-            torch.is_grad_enabled ()
-            && (kernel.requires_grad
-                || x.requires_grad
-                || (match bias with
-                    | null -> false
-                    | bias -> bias.requires_grad))
-
-        if not records then
-            convolve w kernel bias x
-        else
-            match bias with
-            | null -> ShiftedProduct.apply (kernel, x, w.Above, w.Left)
-            | bias -> ShiftedProduct.apply (kernel, x, w.Above, w.Left, bias)

@@ -99,7 +99,7 @@ module internal Stages =
         && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
 
     /// Multiplications and seconds of a part applied to what a set of cores has left.
-    let private step g roles spec (images: float) input (before: int) (part: Part) (after: int) =
+    let private step g roles spec (images: int64) input (before: int) (part: Part) (after: int) =
         let has = alive roles spec before
         let will = alive roles spec after |> Set.ofList
         let kept = has |> List.filter will.Contains |> size spec
@@ -112,13 +112,17 @@ module internal Stages =
 
         let dims = part.Dims @ (if before = 0 then loose g roles else [])
         let kernel = dims |> List.fold (fun p i -> p * float g.Kernel[i]) 1.0
-        let inside = images * positions g input (finished g roles spec before)
-        let outside = images * positions g input (finished g roles spec after)
+        let inside = float images * positions g input (finished g roles spec before)
+        let outside = float images * positions g input (finished g roles spec after)
         let applied = if g.Transposed then inside else outside
 
+        let maker =
+            if isPlane g dims summed fresh && kernel > 1.0 then Maker.Planes
+            elif kept = 1.0 then Engine.maker g dims images (int64 summed) (int64 fresh) input
+            else Maker.Engine
+
         2.0 * applied * kept * summed * fresh * kernel,
-        Cost.convolution (isPlane g dims summed fresh && kernel > 1.0) kept summed fresh kernel inside outside applied
-        + part.Seconds
+        Cost.convolution maker kept summed fresh kernel inside outside applied + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
     let private search (kept: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
@@ -142,7 +146,7 @@ module internal Stages =
                     match parts[set] with
                     | Some part ->
                         let after = before ||| set
-                        let f, s = step g roles spec (float images) input before part after
+                        let f, s = step g roles spec images input before part after
                         let known, _, _ = best[after]
 
                         if seconds + s < known then
