@@ -25,16 +25,23 @@ let private sizes = [ 256L, 14L; 64L, 56L; 512L, 7L ]
 let private conv (s: int64) (t: int64) (k: int64) (groups: int64) (bias: bool) : Dense =
     torch.nn.Conv2d(s, t, k, padding = k / 2L, groups = groups, bias = bias)
 
+/// Channels in the middle and groups of the stages written by hand.
+let private middle (format: Format) =
+    match format with
+    | Format.CP rank -> int64 rank, int64 rank
+    | Format.Tucker2(rank, _) -> int64 rank, 1L
+    | Format.TensorChain ranks -> int64 (ranks[0] * ranks[1]), int64 ranks[0]
+    | other -> invalidArg (nameof format) $"{other} has no stages written by hand."
+
 /// Three convolutions: 1×1, the kernel's in groups, 1×1.
 let private byHand (channels: int64) (format: Format) : Dense =
-    let rank, groups =
-        match format with
-        | Format.CP rank -> int64 rank, int64 rank
-        | Format.Tucker2(rank, _) -> int64 rank, 1L
-        | Format.TensorChain ranks -> int64 (ranks[0] * ranks[1]), int64 ranks[0]
-        | other -> invalidArg (nameof format) $"{other} has no stages written by hand."
-
+    let rank, groups = middle format
     torch.nn.Sequential(conv channels rank 1L 1L false, conv rank rank 3L groups false, conv rank channels 1L 1L true)
+
+/// Multiplications of the dense layer over those of the stages written by hand.
+let private flopRatio (channels: int64) (format: Format) =
+    let rank, groups = middle format
+    float (9L * channels * channels) / float (2L * channels * rank + 9L * rank * rank / groups)
 
 let private inference (layer: Dense) (x: torch.Tensor) () =
     use _ = torch.no_grad ()
@@ -65,14 +72,12 @@ let private row rounds threads training images (channels: int64, size: int64) (n
     let acts = [ act dense; act hand; act layer ]
     let times = Measure.repeated calls rounds acts |> List.map snd
     let single = Measure.times rounds acts |> List.map snd
-    let flops = 2.0 * float (channels * channels * 9L * size * size)
-    use stages = Layers.fresh (Some Lowering.Staged) KernelAxes.Fused 1UL 1.0 format dense |> orStop
 
     let lowering () =
         use _ = torch.set_grad_enabled training
         layer.LoweringFor(images, channels, size, size)
 
-    let ratio = flops / stages.Flops(size, size)
+    let ratio = flopRatio channels format
 
     [
         $"{channels}→{channels}, {size}×{size}"
