@@ -167,8 +167,12 @@ module internal WinogradProduct =
         GC.KeepAlive x
         kernel
 
-    /// Up to so many pairs of channels it pays however few tiles there are; the kernel of more is transformed for so many tiles at least.
-    let private limits () = if torch.get_num_threads () = 1 then struct (65_536L, 100L) else struct (16_384L, 200L)
+    /// So many tiles pay for the transform of a kernel of so many pairs of channels.
+    let private least (pairs: int64) =
+        if torch.get_num_threads () = 1 then (if pairs <= 65_536L then 1L else 100L)
+        elif pairs <= 9_216L then 1L
+        elif pairs <= 16_384L then 40L
+        else 200L
 
     /// Whether such channels and sizes are convolved here: where libtorch was measured to take longer (benchmarks, mode <c>convolutions</c>).
     let fits (images: int64) (s: int64) (t: int64) (w: PlaneWindow) =
@@ -176,9 +180,7 @@ module internal WinogradProduct =
             images * max (s * int64 w.Height * int64 w.Width) (t * int64 w.OutHeight * int64 w.OutWidth)
             |> max (int64 Winograd.Numbers * s * t)
 
-        let struct (small, many) = limits ()
-
         takes s t w
-        && (s * t <= small || tiles w images >= many)
+        && tiles w images >= least (s * t)
         && largest < int64 Int32.MaxValue
         && Product.isWorth (operations w (int images) (int s) (int t))
