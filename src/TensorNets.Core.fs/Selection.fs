@@ -75,7 +75,7 @@ module internal Selection =
         let meets spec = truncationError target spec <= delta
         let attempt spec = if meets spec then Some spec else None
 
-        byBudget stopped meets (float tails.Length) (RankChoice.ofBudget tails spec) delta
+        byBudget stopped meets (float tails.Length) (RankChoice.ofBudget stopped tails spec) delta
         |> Option.map (fun spec -> descend stopped attempt ignore spec spec)
 
     /// Least squares from a start until the bound is met: the network, where it is met.
@@ -195,7 +195,7 @@ module internal Selection =
             | Some spec -> Svd.start 0UL spec target
             | None ->
                 // Not even the full ranks: δ is below the rounding of the target.
-                let full = RankChoice.ofBudget (RankChoice.tails spec target) spec 0.0
+                let full = RankChoice.ofBudget (fun () -> false) (RankChoice.tails spec target) spec 0.0
                 Error [ TensorNetError.Unreachable(delta, truncationError target full) ]
 
         match family with

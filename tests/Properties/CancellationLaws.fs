@@ -138,6 +138,32 @@ let private searches =
                     for point in 0 .. reports.Length do
                         let result, _ = cancelled point sweeps run
                         Expect.isLessThanOrEqual (ok result).RelativeError (0.5 * (1.0 + 1e-9)) $"error at {point}")
+            testCase "the ranks of a tree that is cancelled at any step meet the budget" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = target 1 [ 6L; 4L; 5L; 3L ]
+
+                let spec =
+                    FormatFamily.spec [ 6; 4; 5; 3 ] FormatFamily.TensorTrain
+                    |> Result.mapError (List.map TensorNetError.Format)
+                    |> ok
+
+                let tails = RankChoice.tails spec k
+                let delta = 0.3 * k.norm().number()
+
+                let after steps =
+                    let mutable asked = 0
+
+                    let stopped () =
+                        asked <- asked + 1
+                        asked > steps
+
+                    let found = RankChoice.ofBudget stopped tails spec (delta * delta)
+                    Expect.isLessThanOrEqual (Selection.truncationError k found) delta $"error after {steps}"
+                    Spec.parameters found
+
+                let sizes = [ for steps in 0..20 -> after steps ]
+                Expect.equal sizes (List.sortDescending sizes) "more steps, fewer parameters"
+                Expect.isGreaterThan (List.head sizes) (List.last sizes) "steps that drop something")
             testCase "the ranks of a ring that is cancelled meet the budget" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let k = target 1 [ 6L; 4L; 5L ]

@@ -97,7 +97,7 @@ let private laws =
                         | Error errors -> failtestf "%A" errors
 
                     let tails = RankChoice.tails spec k
-                    let chosen = RankChoice.ofBudget tails spec (c.Bound * c.Bound * norm2)
+                    let chosen = RankChoice.ofBudget (fun () -> false) tails spec (c.Bound * c.Bound * norm2)
                     let error = Selection.truncationError k chosen
                     Expect.isLessThanOrEqual (error * error) (RankChoice.cost tails chosen + 1e-13 * norm2) "error"
                     Expect.isLessThanOrEqual (RankChoice.cost tails chosen) (c.Bound * c.Bound * norm2 * (1.0 + 1e-12)) "budget")
