@@ -53,7 +53,11 @@ type internal Turn private () =
     /// Eight rows and columns.
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
     static member private Block<'T when 'T: unmanaged>(from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int) : unit =
-        if sizeof<'T> = 4 then
+        if not Avx.IsSupported then
+            for i in 0..7 do
+                for j in 0..7 do
+                    NativePtr.set into (j * out + i) (NativePtr.get from (i * wide + j))
+        elif sizeof<'T> = 4 then
             let single (p: nativeptr<'T>) : Floats = NativePtr.ofNativeInt (NativePtr.toNativeInt p)
             Turn.Singles(single from, wide, single into, out)
         else
