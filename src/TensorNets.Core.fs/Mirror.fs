@@ -130,20 +130,24 @@ module Mirror =
             | Ok corrected -> Ok corrected
             | Error _ -> Ok(Fit.copyAs torch.float64 k fit))
 
-    /// The start, balanced where that can be, if its S meets the bound.
-    let private feasible (s: float) (k: Tensor) (start: Network) : Fit option =
-        use balanced =
-            match Gauge.balance start with
-            | Ok balanced -> balanced
-            | Error _ -> Network.copy start
+    /// The start if its S meets the bound: balanced where that can be, without the bonds that it does not need, or as it is, whichever has the least S.
+    let private feasible (s: float) (k: Tensor) (start: Network) (exact: Network) : Fit option =
+        let fitOf (network: Network) = Fit.make torch.float64 network.Spec (Seq.toArray network.Cores) k Course.direct
+        use given = Network.copyAs torch.float64 start
 
-        let fit = Fit.make torch.float64 balanced.Spec (Seq.toArray balanced.Cores) k Course.direct
+        let least =
+            match Gauge.balance exact with
+            | Ok balanced ->
+                use balanced = balanced
+                better (Ok(fitOf balanced)) (Ok(fitOf given))
+            | Error _ -> better (Ok(fitOf exact)) (Ok(fitOf given))
 
-        if fit.Sensitivity <= s * (1.0 + rounding) && fit.Error < k.norm().number() then
-            Some fit
-        else
+        match least with
+        | Ok fit when fit.Sensitivity <= s * (1.0 + rounding) && fit.Error < k.norm().number() -> Some fit
+        | Ok fit ->
             Fit.dispose fit
             None
+        | Error _ -> None
 
     let private frobenius (s: float) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         use _ = torch.no_grad ()
@@ -164,7 +168,7 @@ module Mirror =
             use exact = Network.copyAs torch.float64 exact
             let inner = if target.dtype = torch.float64 then s else s * (1.0 - castShare)
 
-            match leastSquares options k exact, feasible inner k exact with
+            match leastSquares options k exact, feasible inner k start exact with
             | Ok low, start when low.Sensitivity <= inner ->
                 Option.iter Fit.dispose start
                 Ok low
