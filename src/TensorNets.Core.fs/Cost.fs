@@ -5,6 +5,8 @@ open TorchSharp
 /// What makes a convolution.
 [<RequireQualifiedAccess>]
 type internal Maker =
+    /// libtorch alone, as for other dtypes than float32.
+    | Libtorch
     /// libtorch, or products of matrices where one position is multiplied.
     | Engine
     /// `PlaneProduct`.

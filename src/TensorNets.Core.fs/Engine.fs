@@ -34,7 +34,7 @@ module internal Engine =
         && dims |> List.exists (fun i -> g.Kernel[i] > 1L)
         && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
 
-    /// What makes a convolution without groups over some dimensions of images of a size, were it one of float32.
+    /// What makes a convolution of float32 without groups over some dimensions of images of a size.
     let maker (g: ConvGeometry) (dims: int list) (images: int64) (s: int64) (t: int64) (size: int64 list) : Maker =
         if g.Kernel.Length = 2 && List.sort dims = [ 0; 1 ] && isPlain g dims then
             let pad, padding = padder g

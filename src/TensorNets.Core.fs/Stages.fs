@@ -99,7 +99,7 @@ module internal Stages =
         && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
 
     /// Multiplications and seconds of a part applied to what a set of cores has left.
-    let private step g roles spec (images: int64) input (before: int) (part: Part) (after: int) =
+    let private step single g roles spec (images: int64) input (before: int) (part: Part) (after: int) =
         let has = alive roles spec before
         let will = alive roles spec after |> Set.ofList
         let kept = has |> List.filter will.Contains |> size spec
@@ -117,7 +117,8 @@ module internal Stages =
         let applied = if g.Transposed then inside else outside
 
         let maker =
-            if isPlane g dims summed fresh && kernel > 1.0 then Maker.Planes
+            if not single then Maker.Libtorch
+            elif isPlane g dims summed fresh && kernel > 1.0 then Maker.Planes
             elif kept = 1.0 then Engine.maker g dims images (int64 summed) (int64 fresh) input
             else Maker.Engine
 
@@ -125,7 +126,7 @@ module internal Stages =
         Cost.convolution maker kept summed fresh kernel inside outside applied + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
-    let private search (kept: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
+    let private search (kept: bool) (single: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
         let n = spec.Cores.Length
         let all = (1 <<< n) - 1
 
@@ -146,7 +147,7 @@ module internal Stages =
                     match parts[set] with
                     | Some part ->
                         let after = before ||| set
-                        let f, s = step g roles spec images input before part after
+                        let f, s = step single g roles spec images input before part after
                         let known, _, _ = best[after]
 
                         if seconds + s < known then
@@ -216,9 +217,10 @@ module internal Stages =
         ]
 
     /// The stages for images of a size, with estimated seconds and FLOPs of all images; None where a network cannot be staged. `kept`: weights of several
-    /// cores are contracted once.
+    /// cores are contracted once. `single`: images are float32, for which the library has convolutions of its own.
     let plan
         (kept: bool)
+        (single: bool)
         (g: ConvGeometry)
         (roles: Roles)
         (spec: Spec)
@@ -228,7 +230,7 @@ module internal Stages =
         if spec.Cores.Length > most || g.Kernel.IsEmpty then
             None
         else
-            search kept g roles spec images input
+            search kept single g roles spec images input
             |> Option.map (fun (seconds, flops, path) ->
                 let weights =
                     path

@@ -519,6 +519,31 @@ let private layers =
                                 let error = a.``to``(torch.float64).minus(b).norm().number() / (1e-30 + b.norm().number())
                                 Expect.isLessThan error rounding $"{format} {axes} {size} {lowering}, {i}"
 
+let private estimates =
+    testCase "what the library makes itself is estimated for float32 alone"
+    <| fun () ->
+        use _ = torch.NewDisposeScope()
+
+        let lowerings (dtype: torch.ScalarType) =
+            use dense = torch.nn.Conv2d(64L, 64L, 3L, padding = 1L, dtype = dtype)
+
+            [
+                for rank in 16..16..224 do
+                    use layer = Layers.fresh None KernelAxes.Fused 1UL 1.0 (Format.CP rank) dense |> ok
+                    layer.LoweringFor(8L, 64L, 56L, 56L)
+            ]
+
+        let single, double = lowerings torch.float32, lowerings torch.float64
+        let staged = List.filter ((=) Lowering.Staged) >> List.length
+        Expect.equal (List.head single) Lowering.Staged "few terms"
+        Expect.equal (List.last single) Lowering.Dense "many terms"
+
+        // Kernels of 3×3 gain most.
+        if Product.isHere then
+            Expect.isLessThan (staged single) (staged double) "ranks that are applied by stages"
+        else
+            Expect.equal single double "no products of its own"
+
 let private leaks =
     testCase "no tensor stays, with gradients or without"
     <| fun () ->
@@ -574,5 +599,6 @@ let all =
             spatialSizes
             layers
             everyKind
+            estimates
             testSequenced (testList "threads" [ threads; shares; leaks ])
         ]
