@@ -50,6 +50,9 @@ module internal CorrectionBlock =
     /// The bound on the rounding of a residual from Grams above which the explicit difference is asked: what rounding is found is a hundredth of it.
     let private vague = 1e-8
 
+    /// Squares above so many times the largest that Cauchy and Schwarz allow are no rounding of such a one.
+    let private slack = 2.0
+
     /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or none, for zero.
     let internal spectral (grams: Tensor list) (weights: Tensor list) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem =
         let pencils = List.map2 MatrixPair.pencil grams weights
@@ -66,7 +69,11 @@ module internal CorrectionBlock =
 
         let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> BlockAlgebra.along i (pick p) x) x
 
-        let d = transform _.V c
+        // ⟨K, T⟩ for the tensor T of a coordinate, whose squared norm is g: what exceeds ‖K‖ √g is rounding, which a small g + λw would blow up where two branches vanish.
+        let d =
+            let d = transform _.V c
+            let most = g.unsqueeze(1L).mul(Num.tensor (slack * rho2))
+            torch.where (d.squared().sum([| 1L |], keepdim = true).le most, d, torch.zeros_like d)
 
         let y0 =
             match start with

@@ -139,7 +139,7 @@ module internal Sweeping =
         use point = new Extrapolated(accelerationDepth, blocks.Length, cores, ignore)
 
         /// Sweeps from the current point, which may be an extrapolated one, until the bound is met, at most so many: kept where that does not raise S, undone
-        /// otherwise; then the next extrapolated point. Written so that NaN counts as a failure.
+        /// otherwise; then the next extrapolated point. Written so that NaN counts as a failure, and an S below zero, which is rounding alone.
         let attempt most s =
             point.Attempt(fun () ->
                 let rec land count before =
@@ -147,7 +147,7 @@ module internal Sweeping =
                     work.Taken <- count
 
                     if error <= bound * (1.0 + feasibility) then
-                        if next <= s * (1.0 + 1e-12) then Some(error, next) else None
+                        if next >= 0.0 && next <= s * (1.0 + 1e-12) then Some(error, next) else None
                     // At the pace of the last sweep the bound must be within reach.
                     elif error - bound < float (most - count) * (before - error) then
                         land (count + 1) error

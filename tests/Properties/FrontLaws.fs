@@ -94,6 +94,7 @@ let private mirrored (case: FormatCase) =
             | Error [ TensorNetError.RankDeficientBond _ ] -> ()
             | Error errors -> failtestf "%A" (errors |> List.map _.Message)
             | Ok fit ->
+                Expect.isGreaterThan point.Sensitivity 0.0 "S of the point"
                 Expect.isLessThanOrEqual fit.Sensitivity (point.Sensitivity * (1.0 + 1e-9)) "S"
                 Expect.isLessThanOrEqual (fit.RelativeError / point.RelativeError - 1.0) 1e-3 $"not above: {point}"
 
@@ -108,6 +109,24 @@ let private mirror =
                 let inner = DimTree.Split [ 1, DimTree.Mode 0; 2, DimTree.Mode 2 ]
                 let tree = DimTree.Split [ 2, inner; 2, DimTree.Mode 1; 2, DimTree.Mode 3 ]
                 mirrored { Shape = [ 3; 3; 3; 2 ]; Format = Format.HierarchicalTucker tree; Seed = 10406 })
+            for seed in [ 193438; 386876 ] do
+                testCase $"nor where bonds of one core vanish together, {seed}" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    // What T does not feel of that core had grown to 1e12 and 1e28.
+                    let pair a b = DimTree.Split [ 2, DimTree.Mode a; 2, DimTree.Mode b ]
+                    let tree = DimTree.Split [ 1, pair 3 2; 1, pair 0 1 ]
+                    let case = { Shape = [ 2; 2; 3; 3 ]; Format = Format.HierarchicalTucker tree; Seed = seed }
+                    let k, start = problem case
+                    use front = Front.trace options [ 0.7 ] k start |> ok
+                    let point = Seq.exactlyOne front.Points
+                    use exact = Gauge.truncate point.Network
+                    near 1e-6 point.Sensitivity (Sensitivity.value exact) "S without the bonds that vanish"
+
+                    // Squares of more would cost S those six digits.
+                    for core in point.Network.Cores do
+                        Expect.isLessThan (core.norm().number()) 1e5 "cores"
+
+                    mirrored case)
             for kind in [ "matrix_tight"; "cpd_loose"; "tucker2_loose"; "tt4_loose"; "tucker3_tight" ] do
                 fileTest "golden" $"epc_{kind}.json" (fun path ->
                     use _ = torch.NewDisposeScope()
