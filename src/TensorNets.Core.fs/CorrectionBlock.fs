@@ -69,26 +69,33 @@ module internal CorrectionBlock =
 
         let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> BlockAlgebra.along i (pick p) x) x
 
+        let sum (a: Tensor) : Tensor = a.sum ([| 1L |])
+        let d = transform _.V c
+
         // ⟨K, T⟩ for the tensor T of a coordinate, whose squared norm is g: what exceeds ‖K‖ √g is rounding, which a small g + λw would blow up where two branches vanish.
-        let d =
-            let d = transform _.V c
-            let most = g.unsqueeze(1L).mul(Num.tensor (slack * rho2))
-            torch.where (d.squared().sum([| 1L |], keepdim = true).le most, d, torch.zeros_like d)
+        let d, dd =
+            let dd = sum (d.squared ())
+            let isFelt = dd.le (g.mul (Num.tensor (slack * rho2)))
+
+            if isFelt.all().truth() then
+                d, dd
+            else
+                torch.where (isFelt.unsqueeze 1L, d, torch.zeros_like d), torch.where (isFelt, dd, torch.zeros_like dd)
 
         let y0 =
             match start with
             | Some x -> x |> transform (fun p -> MatrixProduct.Of(p.M, p.V))
             | None -> torch.zeros_like d
 
-        let over (a: Tensor) = Linalg.toArray (a.sum([| 1L |]).reshape -1L)
+        let entries (a: Tensor) = Linalg.toArray (a.reshape -1L)
 
         let secular =
             {
-                G = Linalg.toArray (g.reshape -1L)
-                W = Linalg.toArray (w.reshape -1L)
-                DD = over (d.squared ())
-                DY = over (d.mul y0)
-                YY = over (y0.squared ())
+                G = entries g
+                W = entries w
+                DD = entries dd
+                DY = entries (sum (d.mul y0))
+                YY = entries (sum (y0.squared ()))
                 Rho2 = rho2
             }
 
