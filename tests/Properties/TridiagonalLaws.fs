@@ -94,15 +94,17 @@ let private blocks =
 
                     let c = noise 4 [ 1L; int64 rows; int64 n ]
                     let start = if anchored then Some(noise 5 [ 1L; int64 rows; int64 n ]) else None
-                    let exact = CorrectionBlock.spectral [ gram ] [ weight ] c start 3.0
-                    let mine = CorrectionBlock.tridiagonal gram weight c start 3.0 |> Option.get
+                    // The squared norm of a target that has such products with the block's tensors: at least that of what they span.
+                    let rho2 = 3.0 + c.mul(torch.linalg.solve(gram, c.mT).mT).sum().number()
+                    let exact = CorrectionBlock.spectral [ gram ] [ weight ] c start rho2
+                    let mine = CorrectionBlock.tridiagonal gram weight c start rho2 |> Option.get
                     let what = $"{n} {rows} {diagonal} {anchored}"
                     Expect.isLessThan (abs (mine.Scale / exact.Scale - 1.0)) 1e-11 $"scale, {what}"
                     Expect.isFalse mine.IsRough "rough"
 
                     for lambda in [ 1e-6; 0.01; 1.0; 1e4 ] do
                         let residual = exact.Residual lambda
-                        Expect.isLessThan (abs (mine.Residual lambda - residual)) (1e-10 * (3.0 + abs residual)) $"residual, {what}"
+                        Expect.isLessThan (abs (mine.Residual lambda - residual)) (1e-10 * (rho2 + abs residual)) $"residual, {what}"
                         close $"block, {what}" 1e-10 (mine.At lambda) (exact.At lambda)
 
         use _ = torch.NewDisposeScope()
