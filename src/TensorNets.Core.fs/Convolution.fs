@@ -46,8 +46,8 @@ type internal ConvPlan =
         Lowering: Lowering
         /// The kernel with its axes in the order of a dense weight.
         Reconstruct: Rebuild
-        /// By the input's images and size, the number of threads, whether a rebuilt weight is kept, it was measured, and the input is float32 on the CPU.
-        Choices: ConcurrentDictionary<struct (int64 * int64 * int64 * int64 * int * int), Choice>
+        /// By the input's images and size, the number of threads, the setting, and whether it was measured.
+        Choices: ConcurrentDictionary<struct (int64 * int64 * int64 * int64 * int * Setting * bool), Choice>
         /// The least size of an input.
         Least: int64[]
     }
@@ -70,15 +70,15 @@ module Convolution =
 
         kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
 
-    let private staged (plan: ConvPlan) (kept: bool) (single: bool) (images: int64) (size: int64 list) : Choice option =
-        Stages.plan kept single plan.Geometry plan.Roles plan.Spec images size
+    let private staged (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : Choice option =
+        Stages.plan setting plan.Geometry plan.Roles plan.Spec images size
         |> Option.map (fun (stages, seconds, flops) ->
             {
                 Lowering = Lowering.Staged
                 Method = Method.Stages stages
                 Seconds = seconds
                 Flops = flops
-                Run = lazy (Staging.run kept plan.Geometry plan.Roles plan.Spec stages images size)
+                Run = lazy (Staging.run setting.Kept plan.Geometry plan.Roles plan.Spec stages images size)
             })
 
     let private windowed (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
@@ -93,7 +93,7 @@ module Convolution =
         }
 
     /// The dense way; of a weight that is kept, the seconds are those of the runs after the first.
-    let private rebuilt (plan: ConvPlan) (kept: bool) (single: bool) (images: int64) (size: int64 list) : Choice =
+    let private rebuilt (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : Choice =
         let g = plan.Geometry
         let count (size: int64 list) = size |> List.fold (fun n k -> n * float k) (float images)
         let inside, outside = count size, count (ConvGeometry.outputSize g size)
@@ -104,12 +104,7 @@ module Convolution =
         let applied = if g.Transposed then inside else outside
 
         let maker =
-            if not single then
-                Maker.Libtorch
-            elif g.Groups = 1L then
-                Engine.maker g [ 0 .. g.Kernel.Length - 1 ] images g.InChannels g.OutChannels size
-            else
-                Maker.Engine
+            Engine.maker setting.Single g [ 0 .. g.Kernel.Length - 1 ] images g.Groups (int64 s) (int64 t) size
 
         let names = [| for core in plan.Spec.Cores -> core.Name |]
 
@@ -130,20 +125,22 @@ module Convolution =
             Lowering = Lowering.Dense
             Method = Method.Rebuild
             Seconds =
-                (if kept then
+                (if setting.Kept then
                      Cost.comparison (float (Spec.parameters plan.Spec))
                  else
                      Cost.contraction plan.Reconstruct.Plan + Cost.copy (float g.Groups * s * t * k))
                 + Cost.convolution maker (float g.Groups) s t k inside outside applied
-            Flops = (if kept then 0.0 else plan.Reconstruct.Plan.Flops) + 2.0 * applied * float g.Groups * s * t * k
+            Flops =
+                (if setting.Kept then 0.0 else plan.Reconstruct.Plan.Flops)
+                + 2.0 * applied * float g.Groups * s * t * k
             Run = lazy (run ())
         }
 
-    let private candidates plan kept single images size : Choice list =
-        Option.toList (staged plan kept single images size)
-        @ [ rebuilt plan kept single images size; windowed plan images size ]
+    let private candidates plan setting images size : Choice list =
+        Option.toList (staged plan setting images size)
+        @ [ rebuilt plan setting images size; windowed plan images size ]
 
-    let private cheapest plan kept single images size = candidates plan kept single images size |> List.minBy _.Seconds
+    let private cheapest plan setting images size = candidates plan setting images size |> List.minBy _.Seconds
 
     /// The plan for a network whose core names and open axes have been checked.
     let internal plan (lowering: Lowering option) (geometry: ConvGeometry) (spec: Spec) : Result<ConvPlan, TensorNetError list> =
@@ -162,7 +159,7 @@ module Convolution =
 
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
 
-            match made.Lowering, staged made false true 1L small with
+            match made.Lowering, staged made { Kept = false; Single = true } 1L small with
             | Lowering.Staged, None ->
                 Error
                     [
@@ -187,30 +184,30 @@ module Convolution =
         once () |> ignore
         Seq.init 5 (fun _ -> once ()) |> Seq.min
 
-    let private choose (plan: ConvPlan) (kept: bool) (single: bool) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
+    let private choose (plan: ConvPlan) (setting: Setting) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
         let images, size = shape[0], List.ofArray shape[2..]
 
         match plan.Lowering, measured with
-        | Lowering.Staged, _ -> (staged plan kept single images size).Value
+        | Lowering.Staged, _ -> (staged plan setting images size).Value
         | Lowering.Windowed, _ -> windowed plan images size
-        | Lowering.Dense, _ -> rebuilt plan kept single images size
-        | Lowering.Measured, Some seconds -> candidates plan kept single images size |> List.minBy seconds
-        | _ -> cheapest plan kept single images size
+        | Lowering.Dense, _ -> rebuilt plan setting images size
+        | Lowering.Measured, Some seconds -> candidates plan setting images size |> List.minBy seconds
+        | _ -> cheapest plan setting images size
 
-    /// How a network is applied to an input of a shape: images, channels, spatial dimensions. `kept`: a rebuilt weight is kept, as while no gradient is needed.
-    /// `single`: the input is float32 on the CPU.
-    let internal choiceFor (plan: ConvPlan) (kept: bool) (single: bool) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
+    /// How a network is applied to an input of a shape: images, channels, spatial dimensions.
+    let internal choiceFor (plan: ConvPlan) (setting: Setting) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
         let along i = if i < shape.Length then shape[i] else 0L
-        let kind = (if kept then 1 else 0) + (if measured.IsSome then 2 else 0) + (if single then 4 else 0)
-        let key = struct (shape[0], along 2, along 3, along 4, torch.get_num_threads (), kind)
+
+        let key =
+            struct (shape[0], along 2, along 3, along 4, torch.get_num_threads (), setting, measured.IsSome)
 
         match plan.Choices.TryGetValue key with
         | true, choice -> choice
-        | _ -> plan.Choices.GetOrAdd(key, choose plan kept single shape measured)
+        | _ -> plan.Choices.GetOrAdd(key, choose plan setting shape measured)
 
     /// Multiplications and additions for one image of the given spatial size, without bias.
     let internal flops (plan: ConvPlan) (size: int64 list) : float =
-        (choiceFor plan false true [| yield 1L; yield plan.Geometry.InChannels; yield! size |] None).Flops
+        (choiceFor plan { Kept = false; Single = true } [| yield 1L; yield plan.Geometry.InChannels; yield! size |] None).Flops
 
     /// Whether a network can be applied stage by stage to a convolution of a geometry.
     let canStage (geometry: ConvGeometry) (spec: Spec) =
@@ -234,7 +231,7 @@ module Convolution =
 
         let run (input: Tensor) (shape: int64[]) =
             let measured = if plan.Lowering.IsMeasured then Some(measure cache lookup bias input) else None
-            (choiceFor plan cache.IsSome (Product.takes input) shape measured).Run.Value cache lookup bias input
+            (choiceFor plan { Kept = cache.IsSome; Single = Product.takes input } shape measured).Run.Value cache lookup bias input
 
         // A linear layer takes any number of axes in front, a convolution one or none.
         (if lead = 1 then

@@ -72,7 +72,8 @@ module internal CorrectionBlock =
         let sum (a: Tensor) : Tensor = a.sum ([| 1L |])
         let d = transform _.V c
 
-        // ⟨K, T⟩ for the tensor T of a coordinate, whose squared norm is g: what exceeds ‖K‖ √g is rounding, which a small g + λw would blow up where two branches vanish.
+        // ⟨K, T⟩ for the tensor T of a coordinate, whose squared norm is g: what exceeds ‖K‖ √g is rounding, which a small g + λw would blow up where two branches
+        // vanish.
         let d, dd =
             let dd = sum (d.squared ())
             let isFelt = dd.le (g.mul (Num.tensor (slack * rho2)))

@@ -2,6 +2,16 @@ namespace TensorNets
 
 open TorchSharp
 
+/// What a way to apply a network is chosen for, beside sizes.
+[<Struct>]
+type internal Setting =
+    {
+        /// Weights that are made of several cores are kept, as while no gradient is needed.
+        Kept: bool
+        /// The input is float32 on the CPU, for which the library has convolutions of its own.
+        Single: bool
+    }
+
 /// What makes a convolution.
 [<RequireQualifiedAccess>]
 type internal Maker =

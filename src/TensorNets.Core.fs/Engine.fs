@@ -27,37 +27,57 @@ module internal Engine =
         | Some pad, padding -> pad x, padding
         | None, padding -> x, padding
 
-    /// Whether a convolution over some dimensions has a kernel of several positions, and stride and dilation 1.
-    let private isPlain (g: ConvGeometry) (dims: int list) =
+    /// Whether a convolution over some of at most two dimensions has stride and dilation 1, and with that a kernel of several positions.
+    let private isUnit (g: ConvGeometry) (dims: int list) =
         g.Kernel.Length <= 2
         && not g.Transposed
-        && dims |> List.exists (fun i -> g.Kernel[i] > 1L)
         && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
 
-    /// What makes a convolution of float32 without groups over some dimensions of images of a size.
-    let maker (g: ConvGeometry) (dims: int list) (images: int64) (s: int64) (t: int64) (size: int64 list) : Maker =
-        if g.Kernel.Length = 2 && List.sort dims = [ 0; 1 ] && isPlain g dims then
+    let private isSpatial (g: ConvGeometry) (dims: int list) = isUnit g dims && dims |> List.exists (fun i -> g.Kernel[i] > 1L)
+
+    /// Whether a convolution over some dimensions is one of a kernel for each channel, by their numbers of one group, at every position of a plane.
+    let isPlane (g: ConvGeometry) (dims: int list) (s: int64) (t: int64) = g.Kernel.Length = 2 && s * t = 1L && isUnit g dims
+
+    /// The planes of a convolution over some of two dimensions, of images of a size.
+    let window (g: ConvGeometry) (dims: int list) (padding: int64 list) (size: int64 list) : PlaneWindow =
+        let along i none (values: int64 list) = if List.contains i dims then int values[i] else none
+
+        {
+            Height = int size[0]
+            Width = int size[1]
+            Rows = along 0 1 g.Kernel
+            Columns = along 1 1 g.Kernel
+            Above = along 0 0 padding
+            Left = along 1 0 padding
+        }
+
+    /// What makes a convolution over some dimensions of images of a size, by its groups and the channels of one. `single`: of float32 on the CPU.
+    let maker
+        (single: bool)
+        (g: ConvGeometry)
+        (dims: int list)
+        (images: int64)
+        (groups: int64)
+        (s: int64)
+        (t: int64)
+        (size: int64 list)
+        : Maker =
+        if not single then
+            Maker.Libtorch
+        elif not (isSpatial g dims) || g.Kernel.Length < 2 then
+            Maker.Engine
+        elif isPlane g dims s t then
+            Maker.Planes
+        elif groups > 1L then
+            Maker.Engine
+        else
             let pad, padding = padder g
 
-            let along i =
-                let struct (a, b) = g.Padding[i]
-                if pad.IsSome then size[i] + a + b else size[i]
+            let padded = List.map2 (fun n (struct (a, b)) -> if pad.IsSome then n + a + b else n) size g.Padding
 
-            let window: PlaneWindow =
-                {
-                    Height = int (along 0)
-                    Width = int (along 1)
-                    Rows = int g.Kernel[0]
-                    Columns = int g.Kernel[1]
-                    Above = int padding[0]
-                    Left = int padding[1]
-                }
-
-            match SpatialProduct.Tiles(images, s, t, window) with
+            match SpatialProduct.Tiles(images, s, t, window g dims padding padded) with
             | ValueSome tiles -> Maker.Tiles(float tiles)
             | ValueNone -> Maker.Engine
-        else
-            Maker.Engine
 
     /// Up to so many multiplications a plain matrix product is faster than the convolution engine's start: of several images, and of one, for which the
     /// vectorised code with a bias measures up to ten times slower.
@@ -129,7 +149,7 @@ module internal Engine =
         let apply = if groups = 1L && positions > 1L then guarded apply else apply
 
         let apply =
-            if groups = 1L && isPlain g dims then
+            if groups = 1L && isSpatial g dims then
                 fun w bias x ->
                     match SpatialProduct.Window(int padding[0], int padding[1], w, x) with
                     | ValueSome window -> SpatialProduct.Of(window, w, bias, x)

@@ -114,7 +114,8 @@ module internal Fibre =
                     let next = restored work wanted there
                     let after = if next.isfinite().all().truth() then work.Sensitivity next else nan
                     let meets = (work.Residual next).norm().number() <= bound
-                    // Written so that NaN counts as a failure. At a stationary point both may be rounding, and of any sign: what does not fall is refused, in a smaller ball each time.
+                    // Written so that NaN counts as a failure. At a stationary point both may be rounding, and of any sign: what does not fall is refused, and tried again
+                    // in a smaller ball.
                     let ratio = if meets && after < s then (s - after) / decrease else -1.0
 
                     let radius' =

@@ -4,7 +4,6 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
-open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
@@ -23,7 +22,8 @@ module private RankOnes =
     /// A[s, r] B[d, r] as r × (s d), with room for one vector behind it. Each store may reach over what the next ones write.
     let private spread (s: int) (d: int) (r: int) (a: Floats) (b: Floats) (into: Floats) : unit =
         let padded = (d + 15) / 16 * 16
-        let row = NativePtr.ofVoidPtr<float32>(NativeMemory.AllocZeroed(unativeint (4 * padded)))
+        use zeros = Scratch<float32>.Zeros padded
+        let row = zeros.Start
 
         for k in 0 .. r - 1 do
             for j in 0 .. d - 1 do
@@ -38,15 +38,13 @@ module private RankOnes =
                     Vector512.Store(x * load row j, NativePtr.add out j)
                     j <- j + 16
 
-        NativeMemory.Free(NativePtr.toVoidPtr row)
-
     /// So many entries of A, from one on, times all of B and C.
     let terms (t: int) (whole: int) (d: int) (r: int) (first: int) (s: int) (c: Floats) (a: Floats) (b: Floats) (k: Floats) : unit =
-        let scratch = NativePtr.ofVoidPtr<float32>(NativeMemory.Alloc(unativeint (4 * (s * d * r + 16))))
+        use room = new Scratch<float32>(s * d * r + 16)
+        let scratch = room.Start
         spread s d r (NativePtr.add a (first * r)) b scratch
         let matrix start columns = { Start = start; Matrix = 0; Row = columns; Column = 1 }
         Product.alone t (s * d) r (matrix c r) (matrix scratch (s * d)) (matrix (NativePtr.add k (first * d)) (whole * d))
-        NativeMemory.Free(NativePtr.toVoidPtr scratch)
 
     /// The gradients of the factors for the values of r from `left` on.
     let gradients
@@ -64,8 +62,9 @@ module private RankOnes =
         (db: Floats)
         =
         let rows = s * d
-        let scratch = NativePtr.ofVoidPtr<float32>(NativeMemory.Alloc(unativeint (4 * panel * (rows + d))))
-        let sums = NativePtr.add scratch (panel * rows)
+        use room = new Scratch<float32>(panel * rows)
+        use zeros = Scratch<float32>.Zeros(panel * d)
+        let scratch, sums = room.Start, zeros.Start
         let at (p: Floats) i = NativePtr.add p (i * r + left)
 
         for i in 0 .. s - 1 do
@@ -79,7 +78,6 @@ module private RankOnes =
         let matrix start row column = { Start = start; Matrix = 0; Row = row; Column = column }
         Product.alone t panel rows (matrix k rows 1) (matrix scratch panel 1) (matrix (at dc 0) r 1)
         Product.alone rows panel t (matrix k 1 rows) (matrix (at c 0) r 1) (matrix scratch panel 1)
-        NativeMemory.Clear(NativePtr.toVoidPtr sums, unativeint (4 * panel * d))
 
         for i in 0 .. s - 1 do
             let x, x' = load (at a i) 0, load (at a i) 16
@@ -99,8 +97,6 @@ module private RankOnes =
         for j in 0 .. d - 1 do
             Vector512.Store(load sums (panel * j), at db j)
             Vector512.Store(load sums (panel * j + 16), NativePtr.add (at db j) 16)
-
-        NativeMemory.Free(NativePtr.toVoidPtr scratch)
 
 /// A sum of terms of rank one as a kernel, with its gradients.
 [<Sealed>]

@@ -133,16 +133,15 @@ module Mirror =
     /// The start if its S meets the bound: balanced where that can be, without the bonds that it does not need, or as it is, whichever has the least S.
     let private feasible (s: float) (k: Tensor) (start: Network) (exact: Network) : Fit option =
         let fitOf (network: Network) = Fit.make torch.float64 network.Spec (Seq.toArray network.Cores) k Course.direct
-        use given = Network.copyAs torch.float64 start
 
-        let least =
+        let without =
             match Gauge.balance exact with
             | Ok balanced ->
                 use balanced = balanced
-                better (Ok(fitOf balanced)) (Ok(fitOf given))
-            | Error _ -> better (Ok(fitOf exact)) (Ok(fitOf given))
+                fitOf balanced
+            | Error _ -> fitOf exact
 
-        match least with
+        match better (Ok without) (Ok(fitOf start)) with
         | Ok fit when fit.Sensitivity <= s * (1.0 + rounding) && fit.Error < k.norm().number() -> Some fit
         | Ok fit ->
             Fit.dispose fit

@@ -5,7 +5,6 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 open System.Runtime.CompilerServices
-open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
@@ -71,15 +70,10 @@ type internal Plane private () =
     static member Step = 64
 
     /// Room for a plane at a pitch, cleared, and what the last step reads behind it.
-    static member Room(w: PlaneWindow) : Floats =
-        let numbers = (w.Height + 2 * w.Above + 1) * w.Pitch + 2 * Plane.Step
-        NativePtr.ofVoidPtr (NativeMemory.AllocZeroed(unativeint (4 * numbers)))
+    static member Room(w: PlaneWindow) : Scratch<float32> = Scratch<float32>.Zeros((w.Height + 2 * w.Above + 1) * w.Pitch + 2 * Plane.Step)
 
     /// Room for a result at the pitch, cleared.
-    static member Wide(w: PlaneWindow) : Floats =
-        NativePtr.ofVoidPtr (NativeMemory.AllocZeroed(unativeint (4 * (w.Length + 2 * Plane.Step))))
-
-    static member Free(room: Floats) : unit = NativeMemory.Free(NativePtr.toVoidPtr room)
+    static member Wide(w: PlaneWindow) : Scratch<float32> = Scratch<float32>.Zeros(w.Length + 2 * Plane.Step)
 
     /// So many rows from one pitch to another.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
@@ -160,16 +154,15 @@ type internal PlaneProduct() =
         let all = images * channels
 
         Team.ranges (operations w (int64 all)) all (fun low high ->
-            let padded, wide = Plane.Room w, Plane.Wide w
+            use paddedRoom = Plane.Room w
+            use wideRoom = Plane.Wide w
+            let padded, wide = paddedRoom.Start, wideRoom.Start
             let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
 
             for i in low .. high - 1 do
                 Plane.Move(w.Height, w.Width, NativePtr.add from (i * w.Height * w.Width), w.Width, inside, w.Pitch)
                 Plane.Correlate(w, NativePtr.add k (i % channels * w.Taps), turned, padded, wide)
-                Plane.Move(w.OutHeight, w.OutWidth, wide, w.Pitch, NativePtr.add into (i * w.OutHeight * w.OutWidth), w.OutWidth)
-
-            Plane.Free padded
-            Plane.Free wide)
+                Plane.Move(w.OutHeight, w.OutWidth, wide, w.Pitch, NativePtr.add into (i * w.OutHeight * w.OutWidth), w.OutWidth))
 
         GC.KeepAlive kernels
         GC.KeepAlive x
@@ -182,7 +175,9 @@ type internal PlaneProduct() =
         let k, g, from = Product.start sums, Product.start gradient, Product.start x
 
         Team.ranges (operations w (int64 images * int64 channels)) channels (fun low high ->
-            let padded, wide = Plane.Room w, Plane.Wide w
+            use paddedRoom = Plane.Room w
+            use wideRoom = Plane.Wide w
+            let padded, wide = paddedRoom.Start, wideRoom.Start
             let inside = NativePtr.add padded (w.Above * w.Pitch + w.Left)
 
             for channel in low .. high - 1 do
@@ -190,10 +185,7 @@ type internal PlaneProduct() =
                     let i = image * channels + channel
                     Plane.Move(w.Height, w.Width, NativePtr.add from (i * w.Height * w.Width), w.Width, inside, w.Pitch)
                     Plane.Move(w.OutHeight, w.OutWidth, NativePtr.add g (i * w.OutHeight * w.OutWidth), w.OutWidth, wide, w.Pitch)
-                    Plane.Gather(w, wide, padded, NativePtr.add k (channel * w.Taps))
-
-            Plane.Free padded
-            Plane.Free wide)
+                    Plane.Gather(w, wide, padded, NativePtr.add k (channel * w.Taps)))
 
         GC.KeepAlive gradient
         GC.KeepAlive x

@@ -35,19 +35,17 @@ module internal ShiftedProduct =
         let pieces = (w.OutHeight + rows - 1) / rows
 
         Team.ranges all (images * groups * pieces) (fun low high ->
-            let padded, block = Shifts.Room(from * z.Under rows * w.Pitch), Shifts.Room(into * Shifts.Block)
+            use padded = Shifts.Room(from * z.Under rows * w.Pitch)
+            use block = Shifts.Room(into * Shifts.Block)
 
             for i in low .. high - 1 do
                 let image, group, row = i / (groups * pieces), i / pieces % groups, i % pieces * rows
                 let rows = min rows (w.OutHeight - row)
                 let from' = group * (into / Tile.Rows) / groups * Tile.Rows
                 let upTo = (group + 1) * (into / Tile.Rows) / groups * Tile.Rows
-                z.Pad(NativePtr.add x' (image * from * w.Height * w.Width), row, rows, padded)
+                z.Pad(NativePtr.add x' (image * from * w.Height * w.Width), row, rows, padded.Start)
                 let into = NativePtr.add y' (image * into * w.OutHeight * w.OutWidth)
-                z.Correlate(padded, row, rows, from', upTo - from', taps, first, block, into)
-
-            Shifts.Free padded
-            Shifts.Free block)
+                z.Correlate(padded.Start, row, rows, from', upTo - from', taps, first, block.Start, into))
 
         GC.KeepAlive x
         GC.KeepAlive bias
@@ -85,26 +83,21 @@ module internal ShiftedProduct =
         Team.ranges (operations w images s t) strips (fun low high ->
             let low, count = low * Tile.Rows, (high - low) * Tile.Rows
             let under = z.Under rows * w.Pitch
-            let padded, turned = Shifts.Room(s * under), Shifts.Room(s * under)
-            let wide, sums = Shifts.Room(count * rows * w.Pitch), Shifts.Room(w.Taps * count * s)
+            use padded = Shifts.Room(s * under)
+            use turned = Shifts.Room(s * under)
+            use wide = Shifts.Room(count * rows * w.Pitch)
+            use sums = Shifts.Room(w.Taps * count * s)
 
             for image in 0 .. images - 1 do
                 for row in 0..rows .. w.OutHeight - 1 do
                     let some = min rows (w.OutHeight - row)
                     let under = z.Under some * w.Pitch
-                    z.Pad(NativePtr.add x' (image * s * w.Height * w.Width), row, some, padded)
-                    Turn.One(s, under, padded, under, turned, s)
-                    z.Gather(turned, row, some, low, count, wide, NativePtr.add g' (image * t * w.OutHeight * w.OutWidth), sums)
+                    z.Pad(NativePtr.add x' (image * s * w.Height * w.Width), row, some, padded.Start)
+                    Turn.One(s, under, padded.Start, under, turned.Start, s)
+                    let gradient = NativePtr.add g' (image * t * w.OutHeight * w.OutWidth)
+                    z.Gather(turned.Start, row, some, low, count, wide.Start, gradient, sums.Start)
 
-            if w.Taps >= 8 then
-                Turn.One(w.Taps, count * s, sums, count * s, NativePtr.add k' (low * s * w.Taps), w.Taps)
-            else
-                for d in 0 .. w.Taps - 1 do
-                    for i in 0 .. count * s - 1 do
-                        NativePtr.set k' ((low * s + i) * w.Taps + d) (NativePtr.get sums (d * count * s + i))
-
-            for room in [ padded; turned; wide; sums ] do
-                Shifts.Free room)
+            Turn.One(w.Taps, count * s, sums.Start, count * s, NativePtr.add k' (low * s * w.Taps), w.Taps))
 
         GC.KeepAlive gradient
         GC.KeepAlive x

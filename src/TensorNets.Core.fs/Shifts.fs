@@ -3,7 +3,6 @@ namespace TensorNets
 #nowarn "9"
 
 open System
-open System.Runtime.InteropServices
 open Microsoft.FSharp.NativeInterop
 
 /// A convolution of all channels with all, some rows of the result at a time. Y[t, i] = Σ_uv Σ_s K[t, s, u, v] X[s, i + u pitch + v], where a row of the result lies as far
@@ -29,10 +28,8 @@ type internal Shifts =
     /// Positions of a plane that two threads had better not share.
     static member Small = 1024
 
-    static member Room(numbers: int) : Floats =
-        NativePtr.ofVoidPtr (NativeMemory.AllocZeroed(unativeint (4 * (numbers + 2 * Shifts.Block))))
-
-    static member Free(room: Floats) : unit = NativeMemory.Free(NativePtr.toVoidPtr room)
+    /// Cleared, and what the last block reaches behind it.
+    static member Room(numbers: int) : Scratch<float32> = Scratch<float32>.Zeros(numbers + 2 * Shifts.Block)
 
     /// Rows of padded planes under so many rows of the result.
     member z.Under(rows: int) = rows + z.Window.Rows - 1

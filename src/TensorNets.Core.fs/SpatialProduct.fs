@@ -89,10 +89,7 @@ type internal SpatialProduct() =
 
     /// The tiles that such images are cut into, where they are convolved by minimal filtering.
     static member Tiles(images: int64, s: int64, t: int64, w: PlaneWindow) : int64 voption =
-        if Product.isHere && w.IsRegular && WinogradProduct.fits images s t w then
-            ValueSome(WinogradProduct.tiles w images)
-        else
-            ValueNone
+        if Product.isHere && w.IsRegular then WinogradProduct.tiles images s t w else ValueNone
 
     /// The window of images and a kernel t × s × rows × columns that are convolved here.
     static member Window(above: int, left: int, kernel: Tensor, x: Tensor) : PlaneWindow voption =

@@ -154,23 +154,13 @@ module internal StageForm =
         (images: int64)
         (before: int64 list)
         : PlaneWindow option =
-        let along i none (values: int64 list) = if List.contains i stage.Dims then int values[i] else none
-
-        let isPlain =
+        let isPlane =
             not stage.Dims.IsEmpty
             && stage.Kept |> List.forall stage.Carried
-            && Stages.isPlane g stage.Dims (float (Spec.size stage.Summed spec)) (float (Spec.size stage.New spec))
+            && Engine.isPlane g stage.Dims (Spec.size stage.Summed spec) (Spec.size stage.New spec)
 
-        if isPlain then
-            Some
-                {
-                    Height = int before[0]
-                    Width = int before[1]
-                    Rows = along 0 1 g.Kernel
-                    Columns = along 1 1 g.Kernel
-                    Above = along 0 0 padding
-                    Left = along 1 0 padding
-                }
+        if isPlane then
+            Some(Engine.window g stage.Dims padding before)
             |> Option.filter (fun window -> PlaneProduct.Fits(images, Spec.size stage.Kept spec, window))
         else
             None

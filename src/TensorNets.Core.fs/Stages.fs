@@ -91,13 +91,6 @@ module internal Stages =
         |> List.mapi (fun i n -> if List.contains i finished then ConvGeometry.along g i n else n)
         |> List.fold (fun p n -> p * float n) 1.0
 
-    /// Whether a stage over some dimensions is one of a kernel for each channel, by their numbers of one group, at every position of a plane.
-    let isPlane (g: ConvGeometry) (dims: int list) (summed: float) (fresh: float) =
-        g.Kernel.Length = 2
-        && not g.Transposed
-        && summed * fresh = 1.0
-        && dims |> List.forall (fun i -> g.Stride[i] = 1L && g.Dilation[i] = 1L)
-
     /// Multiplications and seconds of a part applied to what a set of cores has left.
     let private step single g roles spec (images: int64) input (before: int) (part: Part) (after: int) =
         let has = alive roles spec before
@@ -116,22 +109,18 @@ module internal Stages =
         let outside = float images * positions g input (finished g roles spec after)
         let applied = if g.Transposed then inside else outside
 
-        let maker =
-            if not single then Maker.Libtorch
-            elif isPlane g dims summed fresh && kernel > 1.0 then Maker.Planes
-            elif kept = 1.0 then Engine.maker g dims images (int64 summed) (int64 fresh) input
-            else Maker.Engine
+        let maker = Engine.maker single g dims images (int64 kept) (int64 summed) (int64 fresh) input
 
         2.0 * applied * kept * summed * fresh * kernel,
         Cost.convolution maker kept summed fresh kernel inside outside applied + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
-    let private search (kept: bool) (single: bool) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
+    let private search (setting: Setting) (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (input: int64 list) =
         let n = spec.Cores.Length
         let all = (1 <<< n) - 1
 
         let parts =
-            Array.init (all + 1) (fun set -> if set = 0 || (set = all && n > 1) then None else part kept roles spec set)
+            Array.init (all + 1) (fun set -> if set = 0 || (set = all && n > 1) then None else part setting.Kept roles spec set)
 
         let best = Array.create (all + 1) (infinity, 0.0, [])
         best[0] <- 0.0, 0.0, []
@@ -147,7 +136,7 @@ module internal Stages =
                     match parts[set] with
                     | Some part ->
                         let after = before ||| set
-                        let f, s = step single g roles spec images input before part after
+                        let f, s = step setting.Single g roles spec images input before part after
                         let known, _, _ = best[after]
 
                         if seconds + s < known then
@@ -216,11 +205,9 @@ module internal Stages =
                 state <- kept @ fresh
         ]
 
-    /// The stages for images of a size, with estimated seconds and FLOPs of all images; None where a network cannot be staged. `kept`: weights of several
-    /// cores are contracted once. `single`: images are float32, for which the library has convolutions of its own.
+    /// The stages for images of a size, with estimated seconds and FLOPs of all images; None where a network cannot be staged.
     let plan
-        (kept: bool)
-        (single: bool)
+        (setting: Setting)
         (g: ConvGeometry)
         (roles: Roles)
         (spec: Spec)
@@ -230,12 +217,12 @@ module internal Stages =
         if spec.Cores.Length > most || g.Kernel.IsEmpty then
             None
         else
-            search kept single g roles spec images input
+            search setting g roles spec images input
             |> Option.map (fun (seconds, flops, path) ->
                 let weights =
                     path
                     |> List.sumBy (fun (_, part) ->
-                        if kept || part.Cores.Length = 1 then
+                        if setting.Kept || part.Cores.Length = 1 then
                             0.0
                         else
                             (Plan.make Order.Auto (Spec.make spec.Dims part.Cores part.Axes)).Flops)

@@ -3,11 +3,14 @@ namespace TensorNets
 #nowarn "9"
 
 open System
-open System.Runtime.InteropServices
 open Microsoft.FSharp.NativeInterop
 
+/// Planes cut into pieces of `Size` rows and columns, two from one to the next, that begin so far before the planes.
+[<Struct>]
+type internal Pieces = { Channels: int; Height: int; Width: int; Above: int; Left: int; Size: int }
+
 /// Tiles of 2×2 positions of the results of a convolution with nine taps, some rows of tiles at a time, those of all images after each other. The sixteen numbers of a
-/// tile lie in matrices of tiles × channels, one for each.
+/// tile lie in matrices of tiles × channels, one for each. `desk`: room for what lies there in between.
 [<NoEquality; NoComparison>]
 type internal Tiles =
     {
@@ -21,44 +24,37 @@ type internal Tiles =
     /// Tiles at a time: fewer read the kernel more often, more leave the second cache. Measured for 32 to 512 channels.
     static member private Most = 64
 
-    static member Room(numbers: int) : Floats = NativePtr.ofVoidPtr (NativeMemory.Alloc(unativeint numbers, 4un))
-
-    static member Free(room: Floats) : unit = NativeMemory.Free(NativePtr.toVoidPtr room)
+    /// Tiles of whole blocks of a product.
+    static member Whole(tiles: int) = (tiles + Tile.Rows - 1) / Tile.Rows * Tile.Rows
 
     /// Rows of tiles of an image, and tiles of a row.
     member z.Down = (z.Window.OutHeight + 1) / 2
     member z.Across = (z.Window.OutWidth + 1) / 2
 
-    /// All rows of tiles.
-    member z.All = z.Images * z.Down
-
-    /// So few tiles are shared between threads by their channels, more by their rows.
-    static member Few = 128
+    /// All rows of tiles, and all tiles.
+    member z.Rows = z.Images * z.Down
+    member z.Count = int64 z.Rows * int64 z.Across
 
     /// Rows at a time.
-    member z.Together = max 1 (min z.All (Tiles.Most / z.Across))
+    member z.Together = max 1 (min z.Rows (Tiles.Most / z.Across))
 
-    /// Pieces of all rows that can be taken together, so many or more.
-    member z.Pieces(wanted: int) = max ((z.All + z.Together - 1) / z.Together) (min z.All wanted)
+    /// Parts of so many rows that can each be taken together, so many or more.
+    member z.Parts(rows: int, wanted: int) = max ((rows + z.Together - 1) / z.Together) (min rows wanted)
 
-    /// Tiles of whole blocks of a product.
-    static member Whole(tiles: int) = (tiles + Tile.Rows - 1) / Tile.Rows * Tile.Rows
-
-    /// Room for so many tiles of whole blocks of rows: the distance between two of their sixteen numbers. With a power of two between them they would take the same places of
-    /// the first cache.
+    /// The distance between two of the sixteen numbers of a tile, with room for all tiles that are taken together. With a power of two between them they would take the same
+    /// places of the first cache.
     member z.Next(channels: int) = Tiles.Whole(z.Together * z.Across) * channels + 16
 
-    /// Positions of so many channels × so many places, turned; fewer than eight of either are not by blocks.
-    static member Turn(rows: int, columns: int, from: Floats, wide: int, into: Floats, out: int) : unit =
-        if rows >= 8 && columns >= 8 then
-            Turn.One(rows, columns, from, wide, into, out)
-        else
-            for i in 0 .. rows - 1 do
-                for j in 0 .. columns - 1 do
-                    NativePtr.set into (j * out + i) (NativePtr.get from (i * wide + j))
+    /// Room for the tiles that are taken together, and for what lies in between: positions under them, and one tile.
+    member z.Room(channels: int) = new Scratch<float32>(Winograd.Numbers * z.Next channels)
+
+    member private z.Positions =
+        (2 * z.Together + 2) * max (z.From * z.Window.Width) (z.Into * z.Window.OutWidth)
+
+    member z.Desk = new Scratch<float32>(z.Positions + Winograd.Numbers * max z.From z.Into)
 
     /// Some rows of tiles by image: the image, its first and last row, and the tiles before them.
-    member z.Spans(low: int, high: int, act: int -> int -> int -> int -> unit) : unit =
+    member private z.Spans(low: int, high: int, act: int -> int -> int -> int -> unit) : unit =
         let mutable row = low
 
         while row < high do
@@ -67,159 +63,125 @@ type internal Tiles =
             act image first (first + count - 1) ((row - low) * z.Across)
             row <- row + count
 
-    /// Each tile of some rows of an image of channels in planes: pieces of `size` rows and columns, two from the next, beginning so far before the image.
-    /// `act`: the number of the tile, where it lies and the distance of its rows.
-    member private z.Cut
-        (
-            channels: int,
-            image: Floats,
-            height: int,
-            width: int,
-            above: int,
-            left: int,
-            size: int,
-            first: int,
-            last: int,
-            turned: Floats,
-            rim: Floats,
-            act: int -> Floats -> int -> unit
-        ) : unit =
-        let top = max 0 (2 * first - above)
-        let bottom = min height (2 * last - above + size)
-        let pitch = width * channels
+    /// So many numbers, or zeros where there are none.
+    static member private Copy(numbers: int, from: Floats, into: Floats) : unit =
+        let into = Span<float32>(NativePtr.toVoidPtr into, numbers)
+
+        if NativePtr.isNullPtr from then
+            into.Clear()
+        else
+            Span<float32>(NativePtr.toVoidPtr from, numbers).CopyTo into
+
+    /// Each piece of some rows of the planes of an image. `act`: the number of the tile, where its positions lie, each with its channels side by side, and the distance of its rows.
+    member private z.Cut(p: Pieces, planes: Floats, first: int, last: int, desk: Floats, act: int -> Floats -> int -> unit) : unit =
+        let rim = NativePtr.add desk z.Positions
+        let top, bottom = max 0 (2 * first - p.Above), min p.Height (2 * last - p.Above + p.Size)
+        let pitch = p.Width * p.Channels
+        let inline at y x = NativePtr.add desk ((y - top) * pitch + x * p.Channels)
+        let inline isInside y x = y >= 0 && y < p.Height && x >= 0 && x < p.Width
 
         if bottom > top then
-            Tiles.Turn(channels, (bottom - top) * width, NativePtr.add image (top * width), height * width, turned, channels)
+            Turn.One(p.Channels, (bottom - top) * p.Width, NativePtr.add planes (top * p.Width), p.Height * p.Width, desk, p.Channels)
 
         for row in first..last do
-            let y = 2 * row - above
-
             for column in 0 .. z.Across - 1 do
-                let x = 2 * column - left
                 let tile = (row - first) * z.Across + column
+                let y, x = 2 * row - p.Above, 2 * column - p.Left
 
-                if y >= 0 && y + size <= height && x >= 0 && x + size <= width then
-                    act tile (NativePtr.add turned ((y - top) * pitch + x * channels)) pitch
+                if isInside y x && isInside (y + p.Size - 1) (x + p.Size - 1) then
+                    act tile (at y x) pitch
                 else
-                    for i in 0 .. size - 1 do
-                        for j in 0 .. size - 1 do
-                            let y, x = y + i, x + j
-                            let into = Span<float32>(NativePtr.toVoidPtr (NativePtr.add rim ((i * size + j) * channels)), channels)
+                    for i in 0 .. p.Size - 1 do
+                        for j in 0 .. p.Size - 1 do
+                            let from = if isInside (y + i) (x + j) then at (y + i) (x + j) else NativePtr.ofNativeInt 0n
+                            Tiles.Copy(p.Channels, from, NativePtr.add rim ((i * p.Size + j) * p.Channels))
 
-                            if y >= 0 && y < height && x >= 0 && x < width then
-                                let from = NativePtr.add turned ((y - top) * pitch + x * channels)
-                                Span<float32>(NativePtr.toVoidPtr from, channels).CopyTo into
-                            else
-                                into.Clear()
+                    act tile rim (p.Size * p.Channels)
 
-                    act tile rim (size * channels)
-
-    /// Room for the positions under the rows of tiles that are taken together, and for a tile.
-    member z.Turned = (2 * z.Together + 2) * max (z.From * z.Window.Width) (z.Into * z.Window.OutWidth)
-
-    member z.Rim = Winograd.Numbers * max z.From z.Into
-
-    /// The transforms of the tiles of some rows of all images.
-    member z.Input(images: Floats, low: int, high: int, turned: Floats, rim: Floats, into: Floats) : unit =
+    /// The transforms of the tiles of some rows of all images, and zeros in what fills the last block.
+    member z.Input(images: Floats, low: int, high: int, desk: Floats, into: Floats) : unit =
         let w, s, next = z.Window, z.From, z.Next z.From
         let count = (high - low) * z.Across
 
-        // What fills the last block.
-        for k in 0 .. Winograd.Numbers - 1 do
-            Span<float32>(NativePtr.toVoidPtr (NativePtr.add into (k * next + count * s)), (Tiles.Whole count - count) * s).Clear()
+        let pieces =
+            {
+                Channels = s
+                Height = w.Height
+                Width = w.Width
+                Above = w.Above
+                Left = w.Left
+                Size = Winograd.Inside
+            }
 
-        z.Spans(
-            low,
-            high,
-            fun image first last before ->
-                z.Cut(
-                    s,
-                    NativePtr.add images (image * s * w.Height * w.Width),
-                    w.Height,
-                    w.Width,
-                    w.Above,
-                    w.Left,
-                    Winograd.Inside,
-                    first,
-                    last,
-                    turned,
-                    rim,
-                    fun tile from row -> Winograd.Input(s, from, row, s, NativePtr.add into ((before + tile) * s), next)
-                )
-        )
+        for k in 0 .. Winograd.Numbers - 1 do
+            Tiles.Copy((Tiles.Whole count - count) * s, NativePtr.ofNativeInt 0n, NativePtr.add into (k * next + count * s))
+
+        let image i first last before =
+            z.Cut(
+                pieces,
+                NativePtr.add images (i * s * w.Height * w.Width),
+                first,
+                last,
+                desk,
+                fun tile from row -> Winograd.Input(s, from, row, s, NativePtr.add into ((before + tile) * s), next)
+            )
+
+        z.Spans(low, high, image)
 
     /// The transforms of the tiles of some rows of the gradient of all results, of so many channels from one on.
-    member z.OutputBack
-        (gradient: Floats, low: int, high: int, channel: int, channels: int, turned: Floats, rim: Floats, into: Floats)
-        : unit =
+    member z.OutputBack(gradient: Floats, low: int, high: int, channel: int, channels: int, desk: Floats, into: Floats) : unit =
         let w, next = z.Window, z.Next channels
 
-        z.Spans(
-            low,
-            high,
-            fun image first last before ->
-                let planes = NativePtr.add gradient ((image * z.Into + channel) * w.OutHeight * w.OutWidth)
+        let pieces =
+            {
+                Channels = channels
+                Height = w.OutHeight
+                Width = w.OutWidth
+                Above = 0
+                Left = 0
+                Size = Winograd.Outside
+            }
 
-                z.Cut(
-                    channels,
-                    planes,
-                    w.OutHeight,
-                    w.OutWidth,
-                    0,
-                    0,
-                    Winograd.Outside,
-                    first,
-                    last,
-                    turned,
-                    rim,
-                    fun tile from row ->
-                        Winograd.OutputBack(channels, from, row, channels, NativePtr.add into ((before + tile) * channels), next)
-                )
-        )
+        let image i first last before =
+            let planes = NativePtr.add gradient ((i * z.Into + channel) * w.OutHeight * w.OutWidth)
 
-    /// Some rows of all results, of so many channels from one on, from the products of the tiles of these channels.
+            z.Cut(
+                pieces,
+                planes,
+                first,
+                last,
+                desk,
+                fun tile from row ->
+                    Winograd.OutputBack(channels, from, row, channels, NativePtr.add into ((before + tile) * channels), next)
+            )
+
+        z.Spans(low, high, image)
+
+    /// Some rows of all results, of so many channels from one on, from the products of the tiles of these channels. `first`: a value for each channel, or null.
     member z.Output
-        (
-            from: Floats,
-            next: int,
-            low: int,
-            high: int,
-            channel: int,
-            channels: int,
-            first: Floats,
-            turned: Floats,
-            rim: Floats,
-            results: Floats
-        ) : unit =
-        let w = z.Window
-        let pitch = w.OutWidth * channels
+        (products: Floats, low: int, high: int, channel: int, channels: int, first: Floats, desk: Floats, results: Floats)
+        : unit =
+        let w, next, rim = z.Window, z.Next channels, NativePtr.add desk z.Positions
+        let pitch, plane = w.OutWidth * channels, w.OutHeight * w.OutWidth
         let first = if NativePtr.isNullPtr first then first else NativePtr.add first channel
 
-        z.Spans(
-            low,
-            high,
-            fun image top last before ->
-                for row in top..last do
-                    for column in 0 .. z.Across - 1 do
-                        let y, x = 2 * (row - top), 2 * column
-                        let tile = NativePtr.add from ((before + (row - top) * z.Across + column) * channels)
-                        let high, wide = min 2 (w.OutHeight - 2 * row), min 2 (w.OutWidth - x)
-                        let into = NativePtr.add turned (y * pitch + x * channels)
+        let image i top last before =
+            for row in top..last do
+                for column in 0 .. z.Across - 1 do
+                    let tile = NativePtr.add products ((before + (row - top) * z.Across + column) * channels)
+                    let into = NativePtr.add desk (2 * (row - top) * pitch + 2 * column * channels)
+                    let rows, columns = min 2 (w.OutHeight - 2 * row), min 2 (w.OutWidth - 2 * column)
 
-                        if high = 2 && wide = 2 then
-                            Winograd.Output(channels, tile, next, first, into, pitch, channels)
-                        else
-                            Winograd.Output(channels, tile, next, first, rim, 2 * channels, channels)
+                    if rows = 2 && columns = 2 then
+                        Winograd.Output(channels, tile, next, first, into, pitch, channels)
+                    else
+                        Winograd.Output(channels, tile, next, first, rim, 2 * channels, channels)
 
-                            for i in 0 .. high - 1 do
-                                let from = NativePtr.add rim (2 * i * channels)
-                                let into = NativePtr.add into (i * pitch)
+                        for y in 0 .. rows - 1 do
+                            Tiles.Copy(columns * channels, NativePtr.add rim (2 * y * channels), NativePtr.add into (y * pitch))
 
-                                Span<float32>(NativePtr.toVoidPtr from, wide * channels)
-                                    .CopyTo(Span<float32>(NativePtr.toVoidPtr into, wide * channels))
+            let rows = min (2 * (last - top + 1)) (w.OutHeight - 2 * top)
+            let into = NativePtr.add results ((i * z.Into + channel) * plane + 2 * top * w.OutWidth)
+            Turn.One(rows * w.OutWidth, channels, desk, channels, into, plane)
 
-                let rows = min (2 * (last - top + 1)) (w.OutHeight - 2 * top)
-                let plane = w.OutHeight * w.OutWidth
-                let into = NativePtr.add results ((image * z.Into + channel) * plane + 2 * top * w.OutWidth)
-                Tiles.Turn(rows * w.OutWidth, channels, turned, channels, into, plane)
-        )
+        z.Spans(low, high, image)

@@ -3,7 +3,6 @@ namespace TensorNets
 #nowarn "9"
 
 open System
-open System.Runtime.InteropServices
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
@@ -24,23 +23,15 @@ module internal Tridiagonal =
     /// Reflections in a block.
     let private together = 32
 
-    let private zeroed (numbers: int) : Doubles =
-        NativePtr.ofVoidPtr (NativeMemory.AlignedAlloc(unativeint (8 * numbers), 64un))
-        |> fun p ->
-            NativeMemory.Clear(NativePtr.toVoidPtr p, unativeint (8 * numbers))
-            p
-
-    let private free (p: Doubles) = NativeMemory.AlignedFree(NativePtr.toVoidPtr p)
-
     /// The matrix in rows of `pitch` numbers is overwritten. Reflection j is row j of `all`; their τ, the diagonal of T and what stands beside it come back.
     let private reflect (n: int) (pitch: int) (a: Doubles) (all: Doubles) : struct (float[] * float[] * float[]) =
         let taus, diagonal, beside =
             Array.zeroCreate (max 0 (n - 2)), Array.zeroCreate n, Array.zeroCreate (n - 1)
 
-        let w, y = zeroed pitch, zeroed pitch
+        use zeros = Scratch<float>.Zeros(3 * pitch)
+        let w, y = zeros.Start, NativePtr.add zeros.Start pitch
         // Of the step before: what still has to be subtracted from the rows below.
-        let mutable v = zeroed pitch
-        let none = v
+        let mutable v = NativePtr.add zeros.Start (2 * pitch)
 
         /// Row i as it is after all steps so far.
         let settle i =
@@ -105,9 +96,6 @@ module internal Tridiagonal =
             if i < n - 1 then
                 beside[i] <- NativePtr.get row (i + 1)
 
-        free w
-        free y
-        free none
         struct (taus, diagonal, beside)
 
     /// R of the product of reflections 1 − V R Vᵀ, from their τ and VᵀV.

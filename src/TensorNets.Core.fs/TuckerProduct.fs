@@ -4,7 +4,6 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
-open System.Runtime.InteropServices
 open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
@@ -142,15 +141,8 @@ type internal TuckerProduct() =
     static let scratch (sizes: int list) (act: Floats[] -> unit) : unit =
         // Whole lines each.
         let padded = sizes |> List.map (fun size -> (size + 15) / 16 * 16)
-        let memory = NativeMemory.AlignedAlloc(unativeint (4 * List.sum padded), 64un)
-
-        try
-            act
-                [|
-                    for offset in List.scan (+) 0 padded -> NativePtr.add (NativePtr.ofVoidPtr<float32> memory) offset
-                |]
-        finally
-            NativeMemory.AlignedFree memory
+        use memory = new Scratch<float32>(List.sum padded)
+        act [| for offset in List.scan (+) 0 padded -> NativePtr.add memory.Start offset |]
 
     static let each operations (total: int) (act: int -> unit) =
         Team.ranges operations total (fun low high ->

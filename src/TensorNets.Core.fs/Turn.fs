@@ -87,12 +87,17 @@ type internal Turn private () =
 
             j <- j + 8
 
-    /// The transpose of one matrix of eight rows and columns at least, by the steps between rows of either.
+    /// The transpose of one matrix, by the steps between rows of either; one of fewer than eight rows or columns number by number.
     static member One<'T when 'T: unmanaged>
         (rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
         : unit =
-        for i in 0 .. Turn.Together .. rows - 1 do
-            Turn.Strip(i, rows, columns, from, wide, into, out)
+        if rows < 8 || columns < 8 then
+            for i in 0 .. rows - 1 do
+                for j in 0 .. columns - 1 do
+                    NativePtr.set into (j * out + i) (NativePtr.get from (i * wide + j))
+        else
+            for i in 0 .. Turn.Together .. rows - 1 do
+                Turn.Strip(i, rows, columns, from, wide, into, out)
 
     static member private All<'T when 'T: unmanaged>(count: int, rows: int, columns: int, tensor: Tensor, result: Tensor) : unit =
         let from, into = Product.entries<'T> tensor, Product.entries<'T> result

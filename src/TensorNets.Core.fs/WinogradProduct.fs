@@ -14,10 +14,9 @@ module internal WinogradProduct =
     /// Whether kernels of such channels are made here at all: of 3×3, channels of whole vectors.
     let takes (s: int64) (t: int64) (w: PlaneWindow) = w.Rows = 3 && w.Columns = 3 && s % 16L = 0L && t % 16L = 0L
 
-    let tiles (w: PlaneWindow) (images: int64) : int64 = images * int64 ((w.OutHeight + 1) / 2) * int64 ((w.OutWidth + 1) / 2)
+    let private tilesOf (w: PlaneWindow) (images: int) (s: int) (t: int) = { Window = w; Images = images; From = s; Into = t }
 
-    let operations (w: PlaneWindow) (images: int) (s: int) (t: int) =
-        2.0 * float s * float t * float Winograd.Numbers * float (tiles w images)
+    let private operations (z: Tiles) = 2.0 * float z.From * float z.Into * float Winograd.Numbers * float z.Count
 
     /// Numbers that are transformed cost as much as so many operations.
     let private transformed = 8.0
@@ -35,9 +34,9 @@ module internal WinogradProduct =
         GC.KeepAlive kernels
         filters
 
-    /// Whether so many tiles are shared between threads by their rows; fewer by the channels that come out: each thread then reads kernels of its own, and rows of small
-    /// planes lie too near to each other for several threads.
-    let private sharesRows (z: Tiles) = z.All * z.Across > Tiles.Few
+    /// So few tiles are shared between threads by the channels that come out, more by their rows: each thread then reads kernels of its own, and rows of small planes lie too
+    /// near to each other for several threads.
+    let private few = 128L
 
     /// Groups of the channels that come out, for so many threads.
     let private groupsFor (z: Tiles) (threads: int) = max 1 (min threads ((z.Into + 31) / 32))
@@ -48,10 +47,17 @@ module internal WinogradProduct =
         let first = group * blocks / groups * 32
         struct (first, min into ((group + 1) * blocks / groups * 32) - first)
 
+    /// The sixteen products of m × k and k × n matrices, by the distances between them.
+    let private multiply onto m n k (a: Strided<float32>) (b: Strided<float32>) (c: Strided<float32>) : unit =
+        let at (matrices: Strided<float32>) i = { matrices with Start = NativePtr.add matrices.Start (i * matrices.Matrix) }
+
+        for i in 0 .. Winograd.Numbers - 1 do
+            Product.blocks onto 1 m n k (at a i) (at b i) (at c i) nothing
+
     /// Images by filters, sixteen matrices from × into.
     let private correlate (w: PlaneWindow) (into: int) (filters: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         let images, from = int x.shape[0], int x.shape[1]
-        let z = { Window = w; Images = images; From = from; Into = into }
+        let z = tilesOf w images from into
         let y = torch.empty (int64 images, int64 into, int64 w.OutHeight, int64 w.OutWidth)
         let x', y', u' = Product.start x, Product.start y, Product.start filters
 
@@ -60,33 +66,31 @@ module internal WinogradProduct =
             | null -> nothing
             | bias -> Product.start bias
 
-        let all = operations w images from into
-        let groups = if sharesRows z then 1 else groupsFor z (Team.threadsFor all)
-        let pieces = z.Pieces(if groups > 1 then 1 else Team.partsFor all)
+        let all = operations z
+        let groups = if z.Count > few then 1 else groupsFor z (Team.threadsFor all)
+        let parts = z.Parts(z.Rows, (if groups > 1 then 1 else Team.partsFor all))
 
-        Team.ranges all (groups * pieces) (fun low high ->
-            let next = z.Next from
-            let tiles, turned, rim = Tiles.Room(Winograd.Numbers * next), Tiles.Room z.Turned, Tiles.Room z.Rim
-            let products = Tiles.Room(Winograd.Numbers * z.Next into)
+        Team.ranges all (groups * parts) (fun low high ->
+            use tiles = z.Room from
+            use products = z.Room into
+            use desk = z.Desk
 
             for i in low .. high - 1 do
-                let group, piece = i / pieces, i % pieces
+                let group, part = i / parts, i % parts
                 let struct (channel, channels) = channelsOf into groups group
-                let top, bottom = piece * z.All / pieces, (piece + 1) * z.All / pieces
-                let count = Tiles.Whole((bottom - top) * z.Across)
-                z.Input(x', top, bottom, turned, rim, tiles)
-                let next' = z.Next channels
+                let top, bottom = part * z.Rows / parts, (part + 1) * z.Rows / parts
+                z.Input(x', top, bottom, desk.Start, tiles.Start)
 
-                for k in 0 .. Winograd.Numbers - 1 do
-                    let a = { Start = NativePtr.add tiles (k * next); Matrix = 0; Row = from; Column = 1 }
-                    let b = { Start = NativePtr.add u' (k * from * into + channel); Matrix = 0; Row = into; Column = 1 }
-                    let c = { Start = NativePtr.add products (k * next'); Matrix = 0; Row = channels; Column = 1 }
-                    Product.blocks Onto.Zero 1 count channels from a b c nothing
+                multiply
+                    Onto.Zero
+                    (Tiles.Whole((bottom - top) * z.Across))
+                    channels
+                    from
+                    { Start = tiles.Start; Matrix = z.Next from; Row = from; Column = 1 }
+                    { Start = NativePtr.add u' channel; Matrix = from * into; Row = into; Column = 1 }
+                    { Start = products.Start; Matrix = z.Next channels; Row = channels; Column = 1 }
 
-                z.Output(products, next', top, bottom, channel, channels, first, turned, rim, y')
-
-            for room in [ tiles; turned; rim; products ] do
-                Tiles.Free room)
+                z.Output(products.Start, top, bottom, channel, channels, first, desk.Start, y'))
 
         GC.KeepAlive x
         GC.KeepAlive filters
@@ -109,60 +113,53 @@ module internal WinogradProduct =
     /// The gradient of the kernel.
     let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
         let images, s, t = int x.shape[0], int x.shape[1], int gradient.shape[1]
-        let z = { Window = w; Images = images; From = s; Into = t }
+        let z = tilesOf w images s t
         let kernel = torch.empty (int64 t, int64 s, int64 w.Rows, int64 w.Columns)
         let x', g', k' = Product.start x, Product.start gradient, Product.start kernel
-        let threads = Team.threadsFor (operations w images s t)
         // The same sums whatever threads there are.
-        let parts = if sharesRows z then min 2 z.All else 1
-        let groups = groupsFor z (threads / parts)
+        let halves = if z.Count > few then min 2 z.Rows else 1
+        let groups = groupsFor z (Team.threadsFor (operations z) / halves)
         let size = Winograd.Numbers * s * t
-        let sums = [| for _ in 1..parts -> Tiles.Room size |]
+        use sums = new Scratch<float32>(halves * size)
 
-        let part i =
-            let part, group = i / groups, i % groups
+        let sum i =
+            let half, group = i / groups, i % groups
             let struct (channel, channels) = channelsOf t groups group
-            let tiles, turned, rim = Tiles.Room(Winograd.Numbers * z.Next s), Tiles.Room z.Turned, Tiles.Room z.Rim
-            let gradients = Tiles.Room(Winograd.Numbers * z.Next channels)
-            let low, high = part * z.All / parts, (part + 1) * z.All / parts
-            let pieces = (high - low + z.Together - 1) / z.Together
+            use tiles = z.Room s
+            use gradients = z.Room channels
+            use desk = z.Desk
+            let low, rows = half * z.Rows / halves, (half + 1) * z.Rows / halves - half * z.Rows / halves
+            let parts = z.Parts(rows, 1)
 
-            for piece in 0 .. pieces - 1 do
-                let top, bottom = low + piece * (high - low) / pieces, low + (piece + 1) * (high - low) / pieces
-                let count = (bottom - top) * z.Across
-                z.Input(x', top, bottom, turned, rim, tiles)
-                z.OutputBack(g', top, bottom, channel, channels, turned, rim, gradients)
-                let onto = if piece = 0 then Onto.Zero else Onto.Result
+            for part in 0 .. parts - 1 do
+                let top, bottom = low + part * rows / parts, low + (part + 1) * rows / parts
+                z.Input(x', top, bottom, desk.Start, tiles.Start)
+                z.OutputBack(g', top, bottom, channel, channels, desk.Start, gradients.Start)
 
-                for k in 0 .. Winograd.Numbers - 1 do
-                    let a =
-                        { Start = NativePtr.add gradients (k * z.Next channels); Matrix = 0; Row = 1; Column = channels }
+                multiply
+                    (if part = 0 then Onto.Zero else Onto.Result)
+                    channels
+                    s
+                    ((bottom - top) * z.Across)
+                    { Start = gradients.Start; Matrix = z.Next channels; Row = 1; Column = channels }
+                    { Start = tiles.Start; Matrix = z.Next s; Row = s; Column = 1 }
+                    {
+                        Start = NativePtr.add sums.Start (half * size + channel * s)
+                        Matrix = t * s
+                        Row = s
+                        Column = 1
+                    }
 
-                    let b = { Start = NativePtr.add tiles (k * z.Next s); Matrix = 0; Row = s; Column = 1 }
-                    let c = { Start = NativePtr.add sums[part] ((k * t + channel) * s); Matrix = 0; Row = s; Column = 1 }
-                    Product.blocks onto 1 channels s count a b c nothing
+        Team.ranges (operations z) (halves * groups) (fun low high ->
+            for i in low .. high - 1 do
+                sum i)
 
-            for room in [ tiles; turned; rim; gradients ] do
-                Tiles.Free room
+        for half in 1 .. halves - 1 do
+            Winograd.Add(size, NativePtr.add sums.Start (half * size), sums.Start)
 
-        if threads > 1 then
-            Team.run (parts * groups) part
-        else
-            for i in 0 .. parts * groups - 1 do
-                part i
-
-        let taps = Tiles.Room(Winograd.Taps * s * t)
-
-        for i in 1 .. parts - 1 do
-            Winograd.Add(size, sums[i], sums[0])
-
-        Winograd.KernelBack(s * t, sums[0], s * t, taps, s * t)
-        Turn.One(Winograd.Taps, s * t, taps, s * t, k', Winograd.Taps)
-        Tiles.Free taps
-
-        for room in sums do
-            Tiles.Free room
-
+        use taps = new Scratch<float32>(Winograd.Taps * s * t)
+        Winograd.KernelBack(s * t, sums.Start, s * t, taps.Start, s * t)
+        Turn.One(Winograd.Taps, s * t, taps.Start, s * t, k', Winograd.Taps)
         GC.KeepAlive gradient
         GC.KeepAlive x
         kernel
@@ -174,13 +171,14 @@ module internal WinogradProduct =
         elif pairs <= 16_384L then 40L
         else 200L
 
-    /// Whether such channels and sizes are convolved here: where libtorch was measured to take longer (benchmarks, mode <c>convolutions</c>).
-    let fits (images: int64) (s: int64) (t: int64) (w: PlaneWindow) =
+    /// The tiles of such channels and sizes where they are convolved here: where libtorch was measured to take longer (benchmarks, mode <c>convolutions</c>).
+    let tiles (images: int64) (s: int64) (t: int64) (w: PlaneWindow) : int64 voption =
         let largest =
             images * max (s * int64 w.Height * int64 w.Width) (t * int64 w.OutHeight * int64 w.OutWidth)
             |> max (int64 Winograd.Numbers * s * t)
 
-        takes s t w
-        && tiles w images >= least (s * t)
-        && largest < int64 Int32.MaxValue
-        && Product.isWorth (operations w (int images) (int s) (int t))
+        if takes s t w && largest < int64 Int32.MaxValue then
+            let z = tilesOf w (int images) (int s) (int t)
+            if z.Count >= least (s * t) && Product.isWorth (operations z) then ValueSome z.Count else ValueNone
+        else
+            ValueNone
