@@ -1,0 +1,48 @@
+namespace TensorNets
+
+open TorchSharp
+
+[<RequireQualifiedAccess>]
+module internal Check =
+    let shapeOf (tensor: Tensor) = List.ofArray tensor.shape
+
+    let isReal (tensor: Tensor) = tensor.dtype = torch.float32 || tensor.dtype = torch.float64
+
+    /// What is wrong with a tensor of numbers: a dtype that is not real, entries that are NaN or infinite.
+    let finite (what: string) (tensor: Tensor) : TensorNetError list =
+        if not (isReal tensor) then
+            [ TensorNetError.DType(what, string tensor.dtype, "Float32 or Float64") ]
+        else
+            use _ = torch.NewDisposeScope()
+            let bad = tensor.isfinite().logical_not().sum().integer()
+
+            if bad > 0L then [ TensorNetError.NotFinite(what, bad) ] else []
+
+    /// As `finite`, not zero everywhere, and of a squared norm that a double can hold: that is what errors are made of.
+    let target (what: string) (tensor: Tensor) : TensorNetError list =
+        match finite what tensor with
+        | [] ->
+            use _ = torch.NewDisposeScope()
+
+            if tensor.count_nonzero().integer() = 0L then
+                [ TensorNetError.ZeroTensor what ]
+            else
+                let square = tensor.detach().``to``(torch.float64).squared().sum().number()
+
+                if square > 0.0 && System.Double.IsFinite square then
+                    []
+                else
+                    let name = $"The squared norm of {what.Substring(0, 1).ToLowerInvariant()}{what.Substring 1}"
+                    [ TensorNetError.Unsupported(name, string square, "a positive double: scale it first") ]
+        | errors -> errors
+
+    /// Errors of a target for a network's spec: shape, dtype, NaN, zero.
+    let forSpec (spec: Spec) (tensor: Tensor) : TensorNetError list =
+        [
+            if shapeOf tensor <> Spec.shape spec then
+                TensorNetError.Shape("The target", shapeOf tensor, $"%A{Spec.shape spec}, the output of {spec}")
+            yield! target "The target" tensor
+        ]
+
+    /// The tensor in float64, detached; a fresh handle that the caller's dispose scope owns.
+    let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64).contiguous()

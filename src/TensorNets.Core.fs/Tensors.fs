@@ -1,0 +1,41 @@
+namespace TensorNets
+
+open TorchSharp
+
+type internal Tensor = torch.Tensor
+
+// TorchSharp reads the handle of a Scalar and calls native code with it; nothing holds the Scalar meanwhile, so that the garbage collector may free one made
+// for the call too early. `add`, `sub`, `square` and `ToDouble` make one each time. Hence numbers as tensors, and two Scalars that live as long as the program.
+
+[<RequireQualifiedAccess>]
+module internal Num =
+    let internal one: Scalar = Scalar.op_Implicit 1
+    let internal minusOne: Scalar = Scalar.op_Implicit -1
+
+    /// A number as a tensor without axes, owned by the scope around it.
+    let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64)
+
+/// Sums, differences, squares and entries that make no Scalar.
+[<AutoOpen>]
+module internal Arithmetic =
+    type torch.Tensor with
+
+        member this.plus(other: Tensor) : Tensor = this.add (other, Num.one)
+        member this.minus(other: Tensor) : Tensor = this.add (other, Num.minusOne)
+        member this.squared() : Tensor = this.mul this
+
+        /// The one entry, read from memory: `ToDouble` and its like go by way of a Scalar.
+        member private this.entry<'T when 'T: unmanaged and 'T: (new: unit -> 'T) and 'T: struct and 'T :> System.ValueType>
+            (dtype: torch.ScalarType)
+            : 'T =
+            if this.dtype = dtype && this.device_type = DeviceType.CPU && not this.requires_grad then
+                this.item<'T>()
+            else
+                use bare = this.detach ()
+                use typed = bare.``to`` dtype
+                use near = typed.cpu ()
+                near.item<'T>()
+
+        member this.number() : float = this.entry<float> torch.float64
+        member this.integer() : int64 = this.entry<int64> torch.int64
+        member this.truth() : bool = this.entry<bool> torch.bool
