@@ -1,5 +1,5 @@
 /// Laws of every way to a factorisation: scale, order of modes, dtype, exact ranks, inputs that stay, cancellation, numbers that fail on the way.
-module EngineLaws
+module FactorizationLaws
 
 open System
 open System.Threading
