@@ -105,7 +105,8 @@ module Contraction =
 
         slots
 
-    /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well.
+    /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied in float32 and
+    /// results rounded once.
     let internal runKeeping
         (kept: Kept option)
         (plans: Plan list)
@@ -152,7 +153,7 @@ module Contraction =
             match leaves.TryGetValue name with
             | true, tensor -> tensor
             | _ ->
-                let tensor = lookup name
+                let tensor = HalfPrecision.widened (lookup name)
                 leaves[name] <- tensor
                 tensor
 
@@ -196,9 +197,9 @@ module Contraction =
                     else
                         let last = part.Cores.Length + part.Steps.Length - 1
                         // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the result.
-                        let result = (value last).permute part.Plan.Final |> scope.MoveToOuter
+                        let result = (value last).permute part.Plan.Final
                         keyOf last |> Option.iter release
-                        result
+                        scope.MoveToOuter(if HalfPrecision.is dtype then result.``to`` dtype else result)
             ]
 
         results
@@ -220,9 +221,12 @@ module Contraction =
     /// <summary>T, in the order of the spec's output. Differentiable in every core.</summary>
     let reconstruct (network: Network) : Tensor = runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
 
-    /// <summary>‖T‖_F without forming T. Differentiable in every core where T is not zero.</summary>
+    /// <summary>‖T‖_F without forming T, in the dtype of the network. Differentiable in every core where T is not zero.</summary>
     /// <remarks>Rounding: relative error about 1e-8 where the terms of T cancel, since the square is what is summed.</remarks>
     let norm (network: Network) : Tensor =
-        use scope = torch.NewDisposeScope()
-        let square = runOn network [ Plan.make Order.Auto (Spec.normSq network.Spec) ] |> List.head
-        square.maximum(Num.tensor 0.0).sqrt() |> scope.MoveToOuter
+        let plan = Plan.make Order.Auto (Spec.normSq network.Spec)
+
+        HalfPrecision.rounding network.DType (Network.lookup network) (fun dtype lookup ->
+            use scope = torch.NewDisposeScope()
+            let square = runMany [ plan ] dtype network.Device lookup |> List.head
+            square.maximum(Num.like square 0.0).sqrt() |> scope.MoveToOuter)

@@ -118,7 +118,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     /// <summary>As <c>TrySetNorm</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
     member this.SetNorm(norm: Norm) : unit = this.TrySetNorm norm |> TensorNetError.raiseErrors
 
-    /// <summary>S of the network in the layer's norm: a differentiable scalar, to be added to a loss.</summary>
+    /// <summary>S of the network in the layer's norm, in the layer's dtype: a differentiable scalar, to be added to a loss.</summary>
     member this.Sensitivity() : Tensor =
         use scope = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
@@ -126,9 +126,11 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         match whitening' with
         | None -> Sensitivity.totalOf sensitivity'.Value first.dtype first.device this.Lookup
         | Some(w, plan) ->
-            let cores = Whitening.cores w this.Lookup
             let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
-            Sensitivity.totalOf plan first.dtype first.device (fun name -> cores[index[Spec.original name]])
+
+            HalfPrecision.rounding first.dtype this.Lookup (fun dtype lookup ->
+                let cores = Whitening.cores w lookup
+                Sensitivity.totalOf plan dtype first.device (fun name -> cores[index[Spec.original name]]))
         |> scope.MoveToOuter
 
     /// <summary>The dense weight that the network contracts to, in the shape of TorchSharp's own layer. Differentiable.</summary>

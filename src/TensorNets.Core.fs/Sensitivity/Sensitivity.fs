@@ -50,7 +50,7 @@ module Sensitivity =
         use scope = torch.NewDisposeScope()
 
         Contraction.runKeeping kept (plan.Terms |> List.map snd) dtype device lookup
-        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.tensor m) |> scope.MoveToOuter) plan.Terms
+        |> List.map2 (fun (m, _) (value: Tensor) -> value.mul (Num.like value m) |> scope.MoveToOuter) plan.Terms
 
     let internal run (plan: SensitivityPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
         runKeeping None plan dtype device lookup
@@ -64,23 +64,29 @@ module Sensitivity =
 
             runKeeping kept plan dtype device lookup |> List.reduce (fun a b -> a.plus (b)) |> scope.MoveToOuter
 
-    let internal totalOf plan dtype device lookup : Tensor = totalKeeping None plan dtype device lookup
+    /// S in the dtype of the cores.
+    let internal totalOf plan dtype device lookup : Tensor =
+        HalfPrecision.rounding dtype lookup (fun dtype lookup -> totalKeeping None plan dtype device lookup)
 
     /// The plans that `totalKeeping` runs.
     let internal plans (plan: SensitivityPlan) : Plan list = if plan.Elimination.IsSome then [] else plan.Terms |> List.map snd
 
-    /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores. Differentiable.</summary>
+    /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores, in the dtype of the network. Differentiable.</summary>
     let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)
 
-    /// <summary>S, a scalar that can be added to a loss: differentiable in every core.</summary>
-    /// <remarks>Cost: for CP, a few products of Grams; T is never formed. Equivalent to the squared norm of the Jacobian of T.</remarks>
+    /// <summary>S, a scalar that can be added to a loss, in the dtype of the network: differentiable in every core.</summary>
+    /// <remarks>Cost: for CP, a few products of Grams; T is never formed. A network of 16 bits is measured in float32 and S rounded once; float16 holds none above
+    /// 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
     let total (network: Network) : Tensor = totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
 
-    /// <summary>S as a number.</summary>
+    /// The network as it is computed with, to read only.
+    let private wide (network: Network) = new Network(network.Spec, [| for core in network.Cores -> HalfPrecision.widened core |])
+
+    /// <summary>S as a number. That of a network of 16 bits is not rounded to them.</summary>
     let value (network: Network) : float =
         use _ = torch.no_grad ()
-        use total = total network
-        total.number ()
+        use _ = torch.NewDisposeScope()
+        (total (wide network)).number()
 
     /// <summary>S in a norm: Σ_k ‖∂(T × Σ^½)/∂θ_k‖², the expected squared change of T × Σ^½ per unit of white noise in the cores. Differentiable.</summary>
     /// <remarks>In the Frobenius norm, or with Σ = I, that of <c>total</c>. Errors: modes that T has not, a Σ that does not fit them or is no covariance.</remarks>
@@ -93,14 +99,15 @@ module Sensitivity =
         |> Result.map (function
             | None -> total network |> scope.MoveToOuter
             | Some w ->
-                let whitened = new Network(w.Spec, Whitening.cores w (Network.lookup network))
-                total whitened |> scope.MoveToOuter)
+                HalfPrecision.rounding network.DType (Network.lookup network) (fun _ lookup ->
+                    total (new Network(w.Spec, Whitening.cores w lookup)))
+                |> scope.MoveToOuter)
 
     /// <summary>S in a norm, as a number (<c>totalIn</c>).</summary>
     let valueIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
-        totalIn norm network |> Result.map _.number()
+        totalIn norm (wide network) |> Result.map _.number()
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

@@ -164,7 +164,7 @@ module internal Elimination =
             if not tangents.IsEmpty then
                 made[tangentName i] <-
                     List.map2
-                        (fun (weight, _) (tensor: Tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.tensor weight))
+                        (fun (weight, _) (tensor: Tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.like tensor weight))
                         node.Tangents
                         tangents
                     |> List.reduce (fun a b -> a.plus (b)))

@@ -12,8 +12,11 @@ module internal Num =
     let internal one: Scalar = Scalar.op_Implicit 1
     let internal minusOne: Scalar = Scalar.op_Implicit -1
 
-    /// A number as a tensor without axes, owned by the scope around it.
+    /// A number as a tensor without axes, owned by the scope around it. In float64: of what has no axes either it makes float64, whatever it was.
     let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64)
+
+    /// A number as a tensor without axes, in the dtype of another, which keeps its own when they meet.
+    let like (other: Tensor) (x: float) : Tensor = torch.tensor (x, dtype = other.dtype)
 
 /// Sums, differences, squares and entries that make no Scalar.
 [<AutoOpen>]
