@@ -35,8 +35,9 @@ module internal Truncation =
             carriers
             |> List.map (fun i ->
                 let core = cores[i].movedim([| axisIndex spec i axis |], [| 0L |])
-                let norm = (core.reshape (core.shape[0], -1L)).norm 1
-                norm.gt (norm.max().mul(Num.tensor exactShare)))
+                // The largest entry of a slice instead of its norm: no square leaves the range of a double.
+                let size = (core.reshape (core.shape[0], -1L)).abs().amax [| 1L |]
+                size.gt (size.max().mul(Num.tensor exactShare)))
 
         let usable = torch.stack(List.toArray norms).all 0L
         let width = int64 (Spec.dim axis spec)
@@ -48,15 +49,16 @@ module internal Truncation =
                         r
             |]
 
-        if int64 kept.Length = width then None else Some(if kept.Length = 0 then [| 0L |] else kept)
+        // Where no slice is left, T is zero: one slice stands for it.
+        let kept = if kept.Length = 0 then [| 0L |] else kept
+        if int64 kept.Length = width then None else Some kept
 
     let private resized (axis: Axis) (dim: int) (spec: Spec) : Spec = Spec.resized [ axis, dim ] spec
 
     /// Bonds of a fixed core stay as they are.
     let private isFree (spec: Spec) (axis: Axis) = Spec.carriers axis spec |> List.forall (fun core -> not (Spec.isFixed core spec))
 
-    /// Cuts what can be cut, in place: entries of the array are replaced and the old ones disposed. Returns the smaller spec.
-    let rec truncate (spec: Spec) (cores: Tensor[]) : Spec =
+    let rec private cutAll (spec: Spec) (cores: Tensor[]) : Spec =
         let position (core: Core) = List.findIndex ((=) core) spec.Cores
 
         let tryAxis (axis: Axis) : Spec option =
@@ -90,5 +92,10 @@ module internal Truncation =
             | _ -> None
 
         match Spec.bonds spec |> List.filter (isFree spec) |> List.tryPick tryAxis with
-        | Some smaller -> truncate smaller cores
+        | Some smaller -> cutAll smaller cores
         | None -> spec
+
+    /// Cuts what can be cut, in place: entries of the array are replaced and the old ones disposed. Returns the smaller spec. Cores that are not finite have no
+    /// rank: then everything stays.
+    let truncate (spec: Spec) (cores: Tensor[]) : Spec =
+        if cores |> Array.forall _.isfinite().all().truth() then cutAll spec cores else spec

@@ -132,7 +132,7 @@ module Gauge =
 
     /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in a core.</summary>
     /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays; <c>balance</c>
-    /// refuses that by name. The spec of the result has the smaller dimensions.</remarks>
+    /// refuses that by name. The spec of the result has the smaller dimensions. A network whose cores are not all finite comes back as it is.</remarks>
     let truncate (network: Network) : Network =
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()

@@ -179,7 +179,7 @@ let private formatOver (shape: int list) =
             return Format.BlockTerm(blocks, r)
     }
 
-let private formatCase =
+let formatCase =
     gen {
         let! matrix = Gen.choose (0, 7)
         let! seed = Gen.choose (0, 1_000_000)
