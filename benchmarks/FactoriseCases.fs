@@ -27,13 +27,13 @@ let internal error (work: Sweeping) = Fit.explicitError work.Full work.Target wo
 
 /// One sweep of least squares; with the explicit error where the Grams cannot tell it.
 let internal als (work: Sweeping) =
-    match Als.pass work.Kept work.Blocks work.Lookup work.Target work.Norm2 work.Cores with
+    match Als.pass work.Cache work.Blocks work.Lookup work.Target work.Norm2 work.Cores with
     | Some residual -> sqrt residual
     | None -> error work
 
 /// The gauge of least S.
 let internal balance (work: Sweeping) =
-    work.Kept.Clear()
+    work.Cache.Clear()
     Gauge.cycles Gauge.maxCycles work.Gauge work.Sensitivity work.Cores |> orStop |> fst
 
 /// A network of white noise for a format and noise of its own size beside it as target: nothing converges, every sweep does the same work.

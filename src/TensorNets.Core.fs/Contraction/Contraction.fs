@@ -67,7 +67,7 @@ module Contraction =
                 torch.cat (starts |> List.map part |> List.toArray, 0L)
 
     /// One step. Only the result is left of what it makes; on the way there is at most one tensor of the size of each operand.
-    let internal execute (kernel: Kernel) (operands: Tensor list) : Tensor =
+    let internal execute (operation: StepOperation) (operands: Tensor list) : Tensor =
         let both left right (a: Tensor) (b: Tensor) (act: Tensor -> Tensor -> Tensor) =
             let x, y = arranged left a, arranged right b
             let result = act x y
@@ -75,17 +75,17 @@ module Contraction =
             release b y
             result
 
-        match kernel, operands with
-        | Kernel.Sum places, [ a ] -> a.sum places
-        | Kernel.Entrywise(left, right), [ a; b ] -> both left right a b _.mul
-        | Kernel.Dot(left, right), [ a; b ] -> both left right a b _.dot
-        | Kernel.Dots(right, places), [ a; b ] ->
+        match operation, operands with
+        | StepOperation.Sum places, [ a ] -> a.sum places
+        | StepOperation.Entrywise(left, right), [ a; b ] -> both left right a b _.mul
+        | StepOperation.Dot(left, right), [ a; b ] -> both left right a b _.dot
+        | StepOperation.Dots(right, places), [ a; b ] ->
             let y = arranged right b
             let result = dots places a y
             release b y
             result
-        | Kernel.Matrices(left, right, shape, turned), [ a; b ] ->
-            let a, b = if turned then b, a else a, b
+        | StepOperation.Matrices(left, right, shape, swapped), [ a; b ] ->
+            let a, b = if swapped then b, a else a, b
             let product = both left right a b (fun x y -> MatrixProduct.Of(x, y))
 
             match shape with
@@ -93,7 +93,7 @@ module Contraction =
                 use product = product
                 product.reshape shape
             | None -> product
-        | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{kernel}."
+        | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{operation}."
 
     /// The cores that each slot of a plan is made from.
     let private reads (plan: Plan) =
@@ -108,7 +108,7 @@ module Contraction =
     /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied in float32 and
     /// results rounded once.
     let internal runKeeping
-        (kept: Kept option)
+        (kept: IntermediateCache option)
         (plans: Plan list)
         (dtype: torch.ScalarType)
         (device: torch.Device)
@@ -128,7 +128,7 @@ module Contraction =
                         Plan = plan
                         Cores = List.toArray plan.Spec.Cores
                         Steps = List.toArray plan.Steps
-                        Kernels = List.toArray plan.Kernels
+                        Operations = List.toArray plan.Operations
                         Reads = lazy (reads plan)
                     |}
             ]
@@ -183,7 +183,7 @@ module Contraction =
                             | (true, found), _
                             | _, Some found -> found
                             | _ ->
-                                let made = execute part.Kernels[place] (step.Operands |> List.map value)
+                                let made = execute part.Operations[place] (step.Operands |> List.map value)
                                 step.Operands |> List.choose keyOf |> List.iter release
 
                                 match kept with

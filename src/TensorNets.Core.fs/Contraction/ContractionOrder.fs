@@ -19,7 +19,7 @@ type internal Hypergraph =
 /// Orders of pairwise contraction as pairs of slots: 0 … N−1 are the cores, each pair fills the next slot. A pair costs one multiplication for every
 /// combination of the axes of the two, and one addition for each of them that does not start an entry of what comes out.
 [<RequireQualifiedAccess>]
-module internal PlanSearch =
+module internal ContractionOrder =
     let hypergraph (spec: Spec) : Hypergraph =
         let carriers = Dictionary<Axis, List<int>>()
 
@@ -55,18 +55,9 @@ module internal PlanSearch =
 
     let private flops (points: float) (entries: float) = 2.0 * points - entries
 
-    /// The least FLOPs over every pairwise order, outer products included, by dynamic programming over the subsets of the cores.
-    let exact (graph: Hypergraph) : struct (int * int) list =
-        let n = graph.Cores.Length
-        let full = (1 <<< n) - 1
-        let carriers = Array.zeroCreate<int> graph.Sizes.Length
-
-        graph.Cores
-        |> Array.iteri (fun i axes ->
-            for a in axes do
-                carriers[a] <- carriers[a] ||| (1 <<< i))
-
-        // Of a set of cores contracted to one tensor: its entries, and the product of the axes that were summed on the way.
+    /// Of each set of cores contracted to one tensor: its entries, and the product of the axes that were summed on the way.
+    let private sizesOfSets (graph: Hypergraph) (carriers: int[]) : struct (float[] * float[]) =
+        let full = (1 <<< graph.Cores.Length) - 1
         let entries = Array.create (full + 1) 1.0
         let summed = Array.create (full + 1) 1.0
 
@@ -78,6 +69,36 @@ module internal PlanSearch =
                     else
                         entries[set] <- entries[set] * graph.Sizes[a]
 
+        struct (entries, summed)
+
+    /// The pairs of slots of a tree of sets of cores, where `split` holds one half of each set.
+    let private pairsOf (n: int) (split: int[]) : struct (int * int) list =
+        let order = List<struct (int * int)>()
+
+        let rec visit (set: int) =
+            if set &&& (set - 1) = 0 then
+                BitOperations.TrailingZeroCount set
+            else
+                let left = visit split[set]
+                let right = visit (set ^^^ split[set])
+                order.Add(struct (left, right))
+                n + order.Count - 1
+
+        visit (split.Length - 1) |> ignore
+        List.ofSeq order
+
+    /// The least FLOPs over every pairwise order, outer products included, by dynamic programming over the subsets of the cores.
+    let exact (graph: Hypergraph) : struct (int * int) list =
+        let n = graph.Cores.Length
+        let full = (1 <<< n) - 1
+        let carriers = Array.zeroCreate<int> graph.Sizes.Length
+
+        graph.Cores
+        |> Array.iteri (fun i axes ->
+            for a in axes do
+                carriers[a] <- carriers[a] ||| (1 <<< i))
+
+        let struct (entries, summed) = sizesOfSets graph carriers
         let cost = Array.create (full + 1) infinity
         // Where every cost overflows to infinity, any split serves.
         let split = Array.init (full + 1) (fun set -> set &&& -set)
@@ -106,19 +127,7 @@ module internal PlanSearch =
 
                     part <- (part - 1) &&& set
 
-        let order = List<struct (int * int)>()
-
-        let rec visit (set: int) =
-            if set &&& (set - 1) = 0 then
-                BitOperations.TrailingZeroCount set
-            else
-                let left = visit split[set]
-                let right = visit (set ^^^ split[set])
-                order.Add(struct (left, right))
-                n + order.Count - 1
-
-        visit full |> ignore
-        List.ofSeq order
+        pairsOf n split
 
     /// The axes of two slots together, and those that stay when they are contracted: the open ones and those that a third slot carries.
     let private join (graph: Hypergraph) (holders: HashSet<int>[]) (left: int[]) (right: int[]) =
@@ -146,45 +155,67 @@ module internal PlanSearch =
 
         struct (points, entries, kept.ToArray())
 
-    /// What a pair that shares an axis looks like to a greedy choice: the product's points and entries, the entries of the two.
-    type private Taste = float -> float -> float -> float -> float
+    /// The score of a pair that shares an axis, from the points and entries of its product and the entries of the two.
+    type private Heuristic = float -> float -> float -> float -> float
 
-    /// One order by always taking the pair of the lowest score among those that share an axis, then outer products, smallest first.
-    let private descend (graph: Hypergraph) (taste: Taste) : float * struct (int * int) list =
-        let n = graph.Cores.Length
-        let live = Dictionary<int, int[]>()
-        let size = List<float>()
+    /// Slots that are not used up yet, while a greedy order is made.
+    [<Sealed>]
+    type private LiveSlots(graph: Hypergraph) =
+        let axes = Dictionary<int, int[]>()
+        let sizes = List<float>()
         let holders = Array.init graph.Sizes.Length (fun _ -> HashSet<int>())
 
-        // The score of a pair never changes while both live: an axis that drops to its last two holders has the newest slot as one of them.
-        let queue = PriorityQueue<struct (int * int), struct (float * int)>()
-        let mutable pushed = 0
+        /// The axes of each slot that lives.
+        member _.Axes = axes
+        /// The entries of every slot there was.
+        member _.Sizes = sizes
+        /// Points, entries and axes of the product of two slots.
+        member _.Join(i: int, j: int) = join graph holders axes[i] axes[j]
 
-        let push i j =
-            let struct (points, entries, _) = join graph holders live[i] live[j]
-            pushed <- pushed + 1
-            queue.Enqueue(struct (i, j), struct (taste points entries size[i] size[j], pushed))
+        /// The next slot, of such axes.
+        member _.Enter(carried: int[]) : int =
+            let slot = sizes.Count
+            axes[slot] <- carried
+            sizes.Add(carried |> Array.fold (fun p a -> p * graph.Sizes[a]) 1.0)
 
-        let enter slot (axes: int[]) =
-            live[slot] <- axes
-            size.Add(axes |> Array.fold (fun p a -> p * graph.Sizes[a]) 1.0)
-
-            for a in axes do
+            for a in carried do
                 holders[a].Add slot |> ignore
 
-        let partners slot (axes: int[]) =
+            slot
+
+        member _.Leave(slot: int) =
+            for a in axes[slot] do
+                holders[a].Remove slot |> ignore
+
+            axes.Remove slot |> ignore
+
+        /// The slots that share an axis with one.
+        member _.Partners(slot: int) : SortedSet<int> =
             let found = SortedSet<int>()
 
-            for a in axes do
+            for a in axes[slot] do
                 found.UnionWith holders[a]
 
             found.Remove slot |> ignore
             found
 
-        graph.Cores |> Array.iteri enter
+    /// One order by always taking the pair of the lowest score among those that share an axis, then outer products, smallest first.
+    let private descend (graph: Hypergraph) (heuristic: Heuristic) : float * struct (int * int) list =
+        let live = LiveSlots graph
+        // The score of a pair never changes while both live: an axis that drops to its last two holders has the newest slot as one of them.
+        let queue = PriorityQueue<struct (int * int), struct (float * int)>()
+        let mutable pushed = 0
 
-        for i in 0 .. n - 1 do
-            for j in partners i live[i] do
+        let push i j =
+            let struct (points, entries, _) = live.Join(i, j)
+            pushed <- pushed + 1
+            queue.Enqueue(struct (i, j), struct (heuristic points entries live.Sizes[i] live.Sizes[j], pushed))
+
+        for axes in graph.Cores do
+            live.Enter axes |> ignore
+
+        for i in 0 .. graph.Cores.Length - 1 do
+            for j in live.Partners i do
                 if j > i then
                     push i j
 
@@ -192,45 +223,40 @@ module internal PlanSearch =
         let mutable cost = 0.0
 
         let contract i j =
-            let struct (points, entries, kept) = join graph holders live[i] live[j]
+            let struct (points, entries, kept) = live.Join(i, j)
             cost <- cost + flops points entries
-
-            for slot in [ i; j ] do
-                for a in live[slot] do
-                    holders[a].Remove slot |> ignore
-
-                live.Remove slot |> ignore
-
+            live.Leave i
+            live.Leave j
             order.Add(struct (i, j))
-            let next = n + order.Count - 1
-            enter next kept
+            let next = live.Enter kept
 
-            for other in partners next kept do
+            for other in live.Partners next do
                 push other next
+
+            next
 
         while queue.Count > 0 do
             let struct (i, j) = queue.Dequeue()
 
-            if live.ContainsKey i && live.ContainsKey j then
-                contract i j
+            if live.Axes.ContainsKey i && live.Axes.ContainsKey j then
+                contract i j |> ignore
 
         let rest = PriorityQueue<int, struct (float * int)>()
+        let enqueue slot = rest.Enqueue(slot, struct (live.Sizes[slot], slot))
 
-        for slot in live.Keys do
-            rest.Enqueue(slot, struct (size[slot], slot))
+        for slot in live.Axes.Keys do
+            enqueue slot
 
         while rest.Count > 1 do
             let i = rest.Dequeue()
             let j = rest.Dequeue()
-            contract (min i j) (max i j)
-            let next = size.Count - 1
-            rest.Enqueue(next, struct (size[next], next))
+            contract (min i j) (max i j) |> enqueue
 
         cost, List.ofSeq order
 
-    /// No one taste is good everywhere; of nine tried on three hundred random networks of six to ten cores these five together came closest to the
-    /// least: median 1.00, nine in ten within 1.25, the worst 2.7 times.
-    let private tastes: Taste list =
+    /// No heuristic is good everywhere. Of nine tried on three hundred random networks of six to ten cores these five together came closest to the
+    /// least FLOPs: median 1.00 times, nine in ten within 1.25, the worst 2.7.
+    let private heuristics: Heuristic list =
         [
             fun _ entries a b -> entries / (a + b)
             fun _ entries _ _ -> entries
@@ -240,4 +266,4 @@ module internal PlanSearch =
         ]
 
     /// The best of several greedy orders.
-    let greedy (graph: Hypergraph) : struct (int * int) list = tastes |> List.map (descend graph) |> List.minBy fst |> snd
+    let greedy (graph: Hypergraph) : struct (int * int) list = heuristics |> List.map (descend graph) |> List.minBy fst |> snd

@@ -6,7 +6,7 @@ open System.Collections.Generic
 /// Intermediates of contractions that a sweep over the cores meets again: one product of the target with a core serves the blocks of all cores that it was not
 /// made from. Each is kept under the key of its step until a core that it was made from changes, and only where several of the given plans make it.
 [<Sealed>]
-type internal Kept(plans: Plan list) =
+type internal IntermediateCache(plans: Plan list) =
     let shared =
         plans
         |> Seq.collect (fun plan -> plan.Steps |> Seq.map _.Key |> Seq.distinct)
@@ -22,7 +22,7 @@ type internal Kept(plans: Plan list) =
         entries.Remove key |> ignore
         tensor.Dispose()
 
-    /// How many are kept.
+    /// The number of intermediates that are kept.
     member _.Count = entries.Count
 
     /// What is kept of that step.

@@ -39,7 +39,7 @@ type Plan =
         {
             spec: Spec
             steps: PlanStep list
-            kernels: Kernel list
+            operations: StepOperation list
             final: int64[]
         }
 
@@ -48,7 +48,7 @@ type Plan =
     /// The contractions in order.
     member this.Steps = this.steps
     /// The tensor operation of each step.
-    member internal this.Kernels = this.kernels
+    member internal this.Operations = this.operations
     /// The order of the axes of the last slot that brings it to the order of the output.
     member internal this.Final = this.final
     /// Multiplications and additions of all steps.
@@ -56,124 +56,144 @@ type Plan =
     /// The entries of the largest tensor that a step makes.
     member this.LargestIntermediate = this.steps |> List.fold (fun m s -> max m s.Size) 0.0
 
+/// The steps of a contraction while they are added one by one.
+[<Sealed>]
+type private PlanBuilder(spec: Spec) =
+    // A digest, so that the keys of a long chain do not grow with it; 128 bits do not collide.
+    static let key (inputs: string list) (output: Axis list) =
+        let text = String.Join(" ", inputs) + ">" + String.Join(",", output |> List.map Axis.name)
+        Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes text), 0, 16)
+
+    let slots = List<Axis list>(spec.Cores |> List.map _.Axes)
+    let keys = List<string>(spec.Cores |> List.map (fun core -> key [ Spec.original core.Name ] core.Axes))
+    let steps = List<PlanStep>()
+    let operations = List<StepOperation>()
+
+    /// How many slots that are not used up carry an axis, the output among them.
+    let count = Dictionary<Axis, int>()
+
+    let bear change axes =
+        for axis in axes do
+            match count.TryGetValue axis with
+            | true, n -> count[axis] <- n + change
+            | _ -> count[axis] <- change
+
+    do bear 1 (Seq.append spec.Output (spec.Cores |> Seq.collect _.Axes))
+
+    let product axes = axes |> Seq.fold (fun p axis -> p * float spec.Dims[axis]) 1.0
+
+    let add operands axes flops operation =
+        let key = key (operands |> List.map (fun slot -> keys[slot])) axes
+        slots.Add axes
+        keys.Add key
+        operations.Add operation
+        steps.Add { Operands = operands; Axes = axes; Flops = flops; Size = product axes; Key = key }
+        slots.Count - 1
+
+    /// Two slots in the order in which they are multiplied: the larger first, then by key, so that the same pair is the same step in every plan.
+    /// `leading`: an axis whose carrier goes first.
+    let inOrder (leading: Axis option) x y =
+        let has slot axis = List.contains axis slots[slot]
+        let weight slot = -(product slots[slot]), keys[slot]
+
+        match leading with
+        | Some axis -> if has x axis then x, y else y, x
+        | None -> if weight x <= weight y then x, y else y, x
+
+    member _.Axes(slot: int) = slots[slot]
+    member _.Steps = List.ofSeq steps
+    member _.Operations = List.ofSeq operations
+
+    /// The slot without axes that it alone carries: only a core has any.
+    member _.Summed(slot: int) : int =
+        let axes = slots[slot]
+        let kept = axes |> List.filter (fun axis -> count[axis] > 1)
+
+        if kept.Length = axes.Length then
+            slot
+        else
+            add [ slot ] kept (product axes - product kept) (StepOperation.sum axes kept)
+
+    /// The product of two slots. `output`: that of the network, if this is the last step; `straight`: then the operands stand as its axes come;
+    /// `partner`: the slot that the result meets next, where it is there already.
+    member _.Contract(output: Axis list option, straight: bool, partner: int option, x: int, y: int) : int =
+        let has slot axis = List.contains axis slots[slot]
+
+        // The first axis of the output that only one of the two carries.
+        let leading =
+            output
+            |> Option.filter (fun _ -> straight)
+            |> Option.bind (List.tryFind (fun axis -> has x axis <> has y axis))
+
+        let left, right = inOrder leading x y
+        let a, b = slots[left], slots[right]
+        let all = Seq.append a b |> Seq.distinct |> Seq.toList
+        bear -1 (Seq.append a b)
+
+        // Where all that the result and its partner share is summed then: nobody else carries it.
+        let met =
+            let common =
+                partner
+                |> Option.map (fun slot -> slots[slot])
+                |> Option.defaultValue []
+                |> List.filter (fun axis -> List.contains axis all)
+
+            if common |> List.forall (fun axis -> count[axis] = 1) then common else []
+
+        let operation, axes =
+            StepOperation.product
+                {
+                    Dims = spec.Dims
+                    Left = a
+                    Right = b
+                    Kept = all |> List.filter (fun axis -> count[axis] > 0) |> Set.ofList
+                    Output = output
+                    Met = met
+                }
+
+        bear 1 axes
+        add [ left; right ] axes (2.0 * product all - product axes) operation
+
 /// <summary>Contraction orders: found from shapes alone, printable, run by <c>Contraction</c>.</summary>
 [<RequireQualifiedAccess>]
 module Plan =
     /// Networks of up to this many cores are planned exactly by `Order.Auto`: 3^10 / 2 splits take about a millisecond.
-    let exactLimit = 10
+    let internal exactLimit = 10
 
     /// `Order.Exact` refuses more cores than this: 3^20 / 2 splits take some seconds, and the tables grow as 2^N.
-    let exactMost = 20
-
-    // A digest, so that the keys of a long chain do not grow with it; 128 bits do not collide.
-    let private key (inputs: string list) (output: Axis list) =
-        let text = String.Join(" ", inputs) + ">" + String.Join(",", output |> List.map Axis.name)
-        Convert.ToHexString(SHA256.HashData(Encoding.UTF8.GetBytes text), 0, 16)
+    let internal exactMost = 20
 
     /// The steps of a contraction in the given order of pairs of slots; `straight`: the last one's operands as the output's axes come.
     let private build (straight: bool) (spec: Spec) (pairs: struct (int * int) list) : Plan =
-        let slots = List<Axis list>(spec.Cores |> List.map _.Axes)
-        let keys = List<string>(spec.Cores |> List.map (fun core -> key [ Spec.original core.Name ] core.Axes))
-        let steps = List<PlanStep>()
-        let kernels = List<Kernel>()
-        let count = Dictionary<Axis, int>()
-
-        for axis in Seq.append spec.Output (spec.Cores |> Seq.collect _.Axes) do
-            match count.TryGetValue axis with
-            | true, n -> count[axis] <- n + 1
-            | _ -> count[axis] <- 1
-
-        let product axes = axes |> Seq.fold (fun p axis -> p * float spec.Dims[axis]) 1.0
-
-        let add operands axes flops kernel =
-            let key = key (operands |> List.map (fun slot -> keys[slot])) axes
-            slots.Add axes
-            keys.Add key
-            kernels.Add kernel
-            steps.Add { Operands = operands; Axes = axes; Flops = flops; Size = product axes; Key = key }
-            slots.Count - 1
-
-        /// A slot without axes that it alone carries: only a core has any.
-        let summed slot =
-            let axes = slots[slot]
-            let kept = axes |> List.filter (fun axis -> count[axis] > 1)
-
-            if kept.Length = axes.Length then
-                slot
-            else
-                add [ slot ] kept (product axes - product kept) (PlanKernel.sum axes kept)
-
-        /// `partner`: what the result meets next, where that is there already.
-        let contract isLast partner x y =
-            let has slot axis = List.contains axis slots[slot]
-            // The first axis of the output that only one of the two carries.
-            let leading = spec.Output |> List.tryFind (fun axis -> has x axis <> has y axis)
-            // The larger operand first, then by key: the same pair is the same step in every plan.
-            let weight slot = -(product slots[slot]), keys[slot]
-
-            let left, right =
-                match leading with
-                | Some axis when straight && isLast -> if has x axis then x, y else y, x
-                | _ -> if weight x <= weight y then x, y else y, x
-
-            let a, b = slots[left], slots[right]
-
-            for axis in Seq.append a b do
-                count[axis] <- count[axis] - 1
-
-            let all = Seq.append a b |> Seq.distinct |> Seq.toList
-
-            // Where all that the result and its partner share is summed then: nobody else carries it.
-            let met =
-                let common =
-                    partner
-                    |> Option.map (fun slot -> slots[slot])
-                    |> Option.defaultValue []
-                    |> List.filter (fun axis -> List.contains axis all)
-
-                if common |> List.forall (fun axis -> count[axis] = 1) then common else []
-
-            let kernel, axes =
-                PlanKernel.product
-                    spec.Dims
-                    a
-                    b
-                    (all |> List.filter (fun axis -> count[axis] > 0) |> Set.ofList)
-                    (if isLast then Some spec.Output else None)
-                    met
-
-            for axis in axes do
-                count[axis] <- count[axis] + 1
-
-            add [ left; right ] axes (2.0 * product all - product axes) kernel
-
+        let builder = PlanBuilder spec
         // Sums are steps of their own, so pairs count slots otherwise than steps do.
         let place = List<int>(Seq.init spec.Cores.Length id)
 
+        /// The slot that the result of a pair meets, if it is there already.
+        let partnerOf result =
+            pairs
+            |> List.tryPick (fun (struct (l, r)) ->
+                if l = result then Some r
+                elif r = result then Some l
+                else None)
+            |> Option.filter (fun partner -> partner < result)
+            |> Option.map (fun partner -> place[partner])
+
         if spec.Cores.Length = 1 then
-            place.Add(summed 0)
+            place.Add(builder.Summed 0)
         else
             for i, struct (left, right) in List.indexed pairs do
-                let result = spec.Cores.Length + i
+                let partner = partnerOf (spec.Cores.Length + i)
+                let output = if i = pairs.Length - 1 then Some spec.Output else None
+                let a = builder.Summed place[left]
+                place.Add(builder.Contract(output, straight, partner, a, builder.Summed place[right]))
 
-                let partner =
-                    pairs
-                    |> List.tryPick (fun (struct (l, r)) ->
-                        if l = result then Some r
-                        elif r = result then Some l
-                        else None)
-                    |> Option.filter (fun partner -> partner < result)
-                    |> Option.map (fun partner -> place[partner])
-
-                let a = summed place[left]
-                place.Add(contract (i = pairs.Length - 1) partner a (summed place[right]))
-
-        let last = if place.Count = 0 then [] else slots[place[place.Count - 1]]
+        let last = if place.Count = 0 then [] else builder.Axes place[place.Count - 1]
 
         {
             spec = spec
-            steps = List.ofSeq steps
-            kernels = List.ofSeq kernels
+            steps = builder.Steps
+            operations = builder.Operations
             final = spec.Output |> List.map (fun axis -> int64 (List.findIndex ((=) axis) last)) |> List.toArray
         }
 
@@ -186,20 +206,21 @@ module Plan =
         if n < 2 then
             build straight spec []
         else
-            let graph = PlanSearch.hypergraph spec
+            let graph = ContractionOrder.hypergraph spec
 
             if order.IsExact || order.IsAuto && n <= exactLimit then
-                build straight spec (PlanSearch.exact graph)
+                build straight spec (ContractionOrder.exact graph)
             else
-                build straight spec (PlanSearch.greedy graph)
+                build straight spec (ContractionOrder.greedy graph)
 
     /// <summary>A contraction order for a network.</summary>
     /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included. Every order first sums what one core carries
     /// alone and the output does not name.</remarks>
-    /// <exception cref="T:System.ArgumentException">Exact search for more than `exactMost` cores.</exception>
+    /// <exception cref="T:System.ArgumentException">Exact search for more than twenty cores.</exception>
     let make (order: Order) (spec: Spec) : Plan = ordered false order spec
 
-    /// The same pairs; where its result is wanted in one piece, as the output's axes come, less of it is left to be copied. Its last step is not that of other plans.
+    /// As `make`, for a result that is wanted in one piece, as the output's axes come: less of it is left to be copied. Its last step is not that of
+    /// other plans.
     let internal straight (order: Order) (spec: Spec) : Plan = ordered true order spec
 
     /// The most entries alive at one time: the tensors made by steps and not used up yet, the cores not counted.

@@ -23,13 +23,13 @@ type internal Sweeping =
         Lambdas: float option[]
         /// The reach of each block when it was last solved; 0 before.
         Reaches: float[]
-        Kept: Kept
+        Cache: IntermediateCache
         /// Sweeps that the last attempt took.
         mutable Taken: int
     }
 
     interface IDisposable with
-        member this.Dispose() = (this.Kept :> IDisposable).Dispose()
+        member this.Dispose() = (this.Cache :> IDisposable).Dispose()
 
 /// Sweeps of the correction over all cores, and searches for all of them together where sweeps crawl.
 [<RequireQualifiedAccess>]
@@ -55,7 +55,7 @@ module internal Sweeping =
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
             Reaches = Array.zeroCreate cores.Length
-            Kept = Environment.keeping blocks
+            Cache = Environment.keeping blocks
             Taken = 0
         }
 
@@ -63,7 +63,7 @@ module internal Sweeping =
     let once (work: Sweeping) : float * float =
         use scope = torch.NewDisposeScope()
         let explicitly () = Fit.explicitError work.Full work.Target work.Lookup
-        work.Kept.Clear()
+        work.Cache.Clear()
         // An extrapolated point may miss the bound: then blocks are least squares until it is met.
         let mutable current = Lazy<float> explicitly
         let mutable finite = work.Cores |> Array.forall _.isfinite().all().truth()
@@ -74,7 +74,7 @@ module internal Sweeping =
             if finite then
                 let outcome =
                     CorrectionBlock.solveKeeping
-                        (Some work.Kept)
+                        (Some work.Cache)
                         work.Full
                         block
                         work.Lookup
@@ -100,7 +100,7 @@ module internal Sweeping =
                     Fit.replace scope work.Cores i core
                 | BlockResult.Kept -> ()
 
-                work.Kept.Forget block.Core.Name)
+                work.Cache.Forget block.Core.Name)
 
         // A bond that has become rank deficient on the way is left as the blocks made it.
         let s =

@@ -160,7 +160,7 @@ module internal CorrectionBlock =
 
     /// From the Grams and weights of the block.
     let private solveSystem
-        (kept: Kept option)
+        (kept: IntermediateCache option)
         full
         (block: Block)
         lookup

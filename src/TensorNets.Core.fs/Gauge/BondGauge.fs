@@ -95,7 +95,7 @@ module internal Bonds =
         (turns: bool)
         (spec: Spec)
         (cores: Tensor[])
-        (kept: Kept)
+        (kept: IntermediateCache)
         (run: Plan list -> Tensor list)
         (bond: Bond)
         : Result<float, TensorNetError> =

@@ -35,7 +35,7 @@ module Gauge =
             | Bonds.Scaling(_, _, terms) -> terms
 
         // S and the bonds meet the same products of cores.
-        use kept = new Kept(Sensitivity.plans plan @ List.collect plans all)
+        use kept = new IntermediateCache(Sensitivity.plans plan @ List.collect plans all)
         let run plans = Contraction.runKeeping (Some kept) plans cores[0].dtype cores[0].device lookup
 
         let sensitivity () =

@@ -67,7 +67,7 @@ module Als =
         result |> scope.MoveToOuter
 
     /// X of a block with its Grams and its C.
-    let private solve (kept: Kept option) (block: Block) lookup (target: Tensor) =
+    let private solve (kept: IntermediateCache option) (block: Block) lookup (target: Tensor) =
         use scope = torch.NewDisposeScope()
         let c = Environment.targetOf kept block lookup target
         let grams = Environment.grams kept block lookup target
@@ -75,13 +75,13 @@ module Als =
         scope.MoveToOuter x, grams |> List.map scope.MoveToOuter, scope.MoveToOuter c
 
     /// The least-squares core of a block.
-    let internal solveBlock (kept: Kept option) (block: Block) lookup (target: Tensor) : Tensor =
+    let internal solveBlock (kept: IntermediateCache option) (block: Block) lookup (target: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let x, _, _ = solve kept block lookup target
         Environment.ofX block x |> scope.MoveToOuter
 
     /// One sweep in place: the least-squares core of every block in turn. ‖K − T‖² after it, where the last block tells it to rounding.
-    let internal pass (kept: Kept) (blocks: Block list) lookup (target: Tensor) (norm2: float) (cores: Tensor[]) =
+    let internal pass (kept: IntermediateCache) (blocks: Block list) lookup (target: Tensor) (norm2: float) (cores: Tensor[]) =
         let last = blocks.Length - 1
         let mutable residual = None
         let mutable reach = 0.0
@@ -109,7 +109,7 @@ module Als =
         (depth: int)
         (free: int)
         (sweep: float -> float option)
-        (kept: Kept)
+        (kept: IntermediateCache)
         (cores: Tensor[])
         (first: float)
         =

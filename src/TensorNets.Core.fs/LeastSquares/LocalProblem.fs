@@ -200,10 +200,10 @@ module internal Environment =
         ]
 
     /// What the blocks of a sweep have in common, nothing as yet.
-    let keeping (blocks: Block list) : Kept = new Kept(blocks |> List.collect plans)
+    let keeping (blocks: Block list) : IntermediateCache = new IntermediateCache(blocks |> List.collect plans)
 
     /// As `evaluate`, with what is kept from blocks before.
-    let evaluateKeeping (kept: Kept option) (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
+    let evaluateKeeping (kept: IntermediateCache option) (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
         use scope = torch.NewDisposeScope()
 
         let find (name: string) : Tensor =
@@ -223,7 +223,7 @@ module internal Environment =
         evaluateKeeping None block lookup target plans
 
     /// G of each branch: batch × columns × columns.
-    let grams (kept: Kept option) (block: Block) lookup target : Tensor list =
+    let grams (kept: IntermediateCache option) (block: Block) lookup target : Tensor list =
         use scope = torch.NewDisposeScope()
 
         evaluateKeeping kept block lookup target (block.Branches |> List.map _.Gram)
@@ -240,7 +240,7 @@ module internal Environment =
         if branch.Diagonal then [| batch; p |] else [| batch; p; p |]
 
     /// W of each branch.
-    let weights (kept: Kept option) (block: Block) lookup (target: Tensor) : Tensor list =
+    let weights (kept: IntermediateCache option) (block: Block) lookup (target: Tensor) : Tensor list =
         use scope = torch.NewDisposeScope()
 
         [
@@ -259,7 +259,7 @@ module internal Environment =
         ]
 
     /// C = K·E_k in the shape in which the block is solved.
-    let targetOf (kept: Kept option) (block: Block) lookup target : Tensor =
+    let targetOf (kept: IntermediateCache option) (block: Block) lookup target : Tensor =
         use scope = torch.NewDisposeScope()
 
         (evaluateKeeping kept block lookup target [ block.Target ]).Head.reshape(solveShape block)

@@ -145,7 +145,7 @@ let private runSteps (order: Order) (network: Network) =
             for slot in step.Operands do
                 alive.Remove slot |> ignore)
         plan.Steps
-        plan.Kernels
+        plan.Operations
 
     Expect.equal (float peak) (Plan.peakEntries plan) $"{order}: the peak"
 
@@ -231,7 +231,7 @@ let all =
                     for text in [ "abr, br -> ar"; "abr, ar -> br"; "abr, abr -> br" ] do
                         testCase text (fun () ->
                             let plan = planned $"{text} | a=7 b=400 r=380"
-                            Expect.isTrue (plan.Kernels |> List.forall _.IsDots) "one step of dot products"
+                            Expect.isTrue (plan.Operations |> List.forall _.IsDots) "one step of dot products"
                             agreesWithLoops plan)
                 ]
             testList
