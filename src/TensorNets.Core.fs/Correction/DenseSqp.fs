@@ -24,7 +24,7 @@ module internal Joint =
         use scope = torch.NewDisposeScope()
         let eye = torch.eye (point.shape[0], dtype = point.dtype, device = point.device)
         let hessian = work.Curvature(multipliers, point, eye)
-        let struct (values, vectors) = torch.linalg.eigh ((hessian.plus hessian.mT).mul(Num.tensor 0.5))
+        let struct (values, vectors) = Decompose.eigh ((hessian.plus hessian.mT).mul(Num.tensor 0.5))
         (vectors.mul (values.maximum (Num.tensor 0.0))).matmul vectors.mT |> scope.MoveToOuter
 
     /// The step for a weight matrix and a gradient of S, in the linearised bound, and its multipliers y = (R − J d)/λ.

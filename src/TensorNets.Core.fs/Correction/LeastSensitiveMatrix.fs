@@ -57,7 +57,7 @@ module Matrix =
             use scope = torch.NewDisposeScope()
             let k = Check.double target
             let m, n = float target.shape[0], float target.shape[1]
-            let struct (u, s, vh) = torch.linalg.svd (k, fullMatrices = false)
+            let struct (u, s, vh) = Decompose.svd false k
             let sigma = Linalg.toArray s
             let norm = sqrt (sigma |> Array.sumBy (fun x -> x * x))
             let best = sqrt (sigma[rank..] |> Array.sumBy (fun x -> x * x))

@@ -34,7 +34,7 @@ module internal Fibre =
             else
                 struct (torch.eye (m, dtype = jacobian.dtype, device = jacobian.device), jacobian)
 
-        let struct (u, sigma, vt) = torch.linalg.svd (r, fullMatrices = true)
+        let struct (u, sigma, vt) = Decompose.svd true r
         let largest = sigma.max ()
         let rank = sigma.gt(largest.mul (Num.tensor nullShare)).count_nonzero().integer()
         let v = vt.mT
@@ -104,7 +104,7 @@ module internal Fibre =
             else
                 let y = u.matmul (v.mT.matmul(slope).div sigma)
                 let reduced = work.Curvature(Some y, point, z.mT.contiguous ()).matmul z
-                let struct (values, vectors) = torch.linalg.eigh ((reduced.plus reduced.mT).mul(Num.tensor 0.5))
+                let struct (values, vectors) = Decompose.eigh ((reduced.plus reduced.mT).mul(Num.tensor 0.5))
                 let basis = z.matmul vectors
                 let w, b = Linalg.toArray values, Linalg.toArray (basis.mT.matmul slope)
 

@@ -8,7 +8,7 @@ module internal RingRanks =
     /// The left singular vectors and what is left of a matrix, truncated to a budget.
     let private split (budget: float) (matrix: Tensor) : Tensor * int =
         use scope = torch.NewDisposeScope()
-        let struct (u, s, _) = torch.linalg.svd (matrix, fullMatrices = false)
+        let struct (u, s, _) = Decompose.svd false matrix
         let rank = RankChoice.within budget (RankChoice.tailsFrom s)
         (u.narrow(1L, 0L, int64 rank).mT.matmul matrix |> scope.MoveToOuter), rank
 
@@ -49,7 +49,7 @@ module internal RingRanks =
     let first (target: Tensor) : First =
         use scope = torch.NewDisposeScope()
         let unfolding = target.reshape (target.shape[0], -1L)
-        let struct (u, s, _) = torch.linalg.svd (unfolding, fullMatrices = false)
+        let struct (u, s, _) = Decompose.svd false unfolding
 
         {
             Unfolding = scope.MoveToOuter unfolding

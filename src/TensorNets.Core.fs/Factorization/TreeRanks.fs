@@ -41,7 +41,7 @@ module internal RankChoice =
     /// The tails of a matrix.
     let tailsOf (matrix: Tensor) : float[] =
         use _ = torch.NewDisposeScope()
-        tailsFrom (torch.linalg.svdvals matrix)
+        tailsFrom (Decompose.svdvals matrix)
 
     /// The smallest rank, at least 1, whose tail is within a budget.
     let within (budget: float) (tails: float[]) : int = max 1 (tails |> Array.findIndex (fun tail -> tail <= budget))

@@ -85,7 +85,7 @@ module internal Bonds =
         else
             let struct (qa, ra) = torch.linalg.qr a
             let struct (qb, rb) = torch.linalg.qr b
-            let struct (u, s, vh) = torch.linalg.svd (ra.matmul rb.mT, fullMatrices = false)
+            let struct (u, s, vh) = Decompose.svd false (ra.matmul rb.mT)
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 

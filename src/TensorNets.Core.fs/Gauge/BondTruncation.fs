@@ -16,8 +16,7 @@ module internal Truncation =
         let back index (core: Tensor) = (core.movedim ([| -1L |], [| axisIndex spec index axis |])).contiguous()
         let near, far = move i cores[i], move j cores[j]
 
-        let struct (u, s, vh) =
-            torch.linalg.svd (near.reshape (-1L, near.shape[int near.ndim - 1]), fullMatrices = false)
+        let struct (u, s, vh) = Decompose.svd false (near.reshape (-1L, near.shape[int near.ndim - 1]))
 
         let rank = max 1L (s.gt(s.max().mul(Num.tensor exactShare)).sum().integer())
         let width = near.shape[int near.ndim - 1]

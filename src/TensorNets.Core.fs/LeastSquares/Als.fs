@@ -62,7 +62,7 @@ module Als =
                 | Some factor -> solved factor
                 // The decomposition would throw: NaN instead, so that the sweep is undone.
                 | None when not (gram.isfinite().all().truth()) -> times (gram.mul (Num.tensor nan))
-                | None -> times (torch.linalg.pinv (gram, hermitian = true))
+                | None -> times (Decompose.pinv gram)
 
         result |> scope.MoveToOuter
 

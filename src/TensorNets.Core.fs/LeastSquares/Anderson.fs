@@ -47,7 +47,7 @@ type internal Anderson(depth: int) =
             let ridge = gram.diagonal().max().mul(Num.tensor 1e-14)
             let system = gram.plus (torch.eye(int64 last, dtype = gram.dtype, device = gram.device).mul ridge)
             // torch.linalg.lstsq reads pivots that nobody wrote (LAPACK's gelsy): its last digits differ from call to call.
-            let gamma = torch.linalg.pinv(system, hermitian = true).matmul(ds.matmul (steps[last].unsqueeze 1L))
+            let gamma = (Decompose.pinv system).matmul(ds.matmul (steps[last].unsqueeze 1L))
             let next = images[last].minus(dg.mT.matmul(gamma).squeeze 1L)
             Some(scope.MoveToOuter next)
 

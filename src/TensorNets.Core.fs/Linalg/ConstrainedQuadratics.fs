@@ -44,7 +44,7 @@ module Linalg =
         else
             use scope = torch.NewDisposeScope()
             let a64, b64 = Check.double a, Check.double b
-            let struct (u, s, vh) = torch.linalg.svd (a64, fullMatrices = false)
+            let struct (u, s, vh) = Decompose.svd false a64
             let kept = s.gt (s.max().mul(Num.tensor (1e-15 * float (max a.shape[0] a.shape[1]))))
             let s = torch.where (kept, s, torch.zeros_like s)
             // In the basis of U and V every column is a problem of its own: g = σ², w = 1, d = σ·(B V).

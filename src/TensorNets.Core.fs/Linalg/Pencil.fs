@@ -111,7 +111,7 @@ module internal MatrixPair =
         let easy = congruence gram weight
 
         // Plain W where it is well conditioned: small g then keep their digits. W + αG where it is not: its null space is that of both.
-        let definite = easy.IsSome || not diagonal && isDefinite (torch.linalg.eigvalsh (symmetric weight))
+        let definite = easy.IsSome || not diagonal && isDefinite (Decompose.eigvalsh (symmetric weight))
         let weightTrace = (if diagonal then weight else weight.diagonal (dim1 = -2L, dim2 = -1L)).sum -1L
         let none = weightTrace.le (Num.tensor 0.0)
 
@@ -129,10 +129,10 @@ module internal MatrixPair =
             | Some found -> full, found
             | None ->
                 let m = symmetric (full.plus (gram.mul (alpha.unsqueeze(-1L).unsqueeze -1L)))
-                let struct (values, vectors) = torch.linalg.eigh m
+                let struct (values, vectors) = Decompose.eigh m
                 m, congruent gram (vectors.mul ((inverseRoot values).unsqueeze -2L))
 
-        let struct (g, u) = torch.linalg.eigh (symmetric found.Reduced)
+        let struct (g, u) = Decompose.eigh (symmetric found.Reduced)
         let g = g.maximum (Num.tensor 0.0)
         let v = found.Times u
         let w = torch.ones_like(g).minus(g.mul (alpha.unsqueeze -1L)).maximum(Num.tensor 0.0)
@@ -185,19 +185,19 @@ module internal MatrixPair =
 
         let p, q = symmetric p, symmetric q
         let width = int p.shape[1]
-        let struct (values, vectors) = torch.linalg.eigh p
+        let struct (values, vectors) = Decompose.eigh p
         let low, high = extreme values
 
         if not (isAbove nullShare low high) then
-            Error(min (rank values) (rank (torch.linalg.eigvalsh q)))
+            Error(min (rank values) (rank (Decompose.eigvalsh q)))
         else
             // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it.
             let f = vectors.mul (values.sqrt().unsqueeze -2L)
-            let struct (k, u) = torch.linalg.eigh (symmetric (MatrixProduct.Of(MatrixProduct.Of(f.mT, q), f)))
+            let struct (k, u) = Decompose.eigh (symmetric (MatrixProduct.Of(MatrixProduct.Of(f.mT, q), f)))
             let least, largest = extreme k
             // The smallest eigenvalue of Q is at least that of FᵀQF over the largest of P, its largest at most its trace.
             let trace = q.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).unsqueeze -1L
-            let rankOfQ = if isAbove nullShare least (high.mul trace) then width else rank (torch.linalg.eigvalsh q)
+            let rankOfQ = if isAbove nullShare least (high.mul trace) then width else rank (Decompose.eigvalsh q)
 
             if rankOfQ < width then
                 Error rankOfQ
@@ -217,7 +217,7 @@ module internal MatrixPair =
                     )
                 else
                     // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
-                    let struct (a, s, _) = torch.linalg.svd (MatrixProduct.Of(f, u).div quarter, fullMatrices = false)
+                    let struct (a, s, _) = Decompose.svd false (MatrixProduct.Of(f, u).div quarter)
                     let s = s.unsqueeze -2L
                     Ok(made (MatrixProduct.Of(a.mul s, a.mT)) (MatrixProduct.Of(a.div s, a.mT)))
 
@@ -255,7 +255,7 @@ module internal MatrixPair =
         | None -> None
         | Some l ->
             // P = L Lᵀ, LᵀQL = U k Uᵀ: H = L U k^-½ UᵀLᵀ.
-            let struct (k, u) = torch.linalg.eigh (MatrixProduct.Of(MatrixProduct.Of(l.mT, q), l))
+            let struct (k, u) = Decompose.eigh (MatrixProduct.Of(MatrixProduct.Of(l.mT, q), l))
 
             if not (isWell k) then
                 None

@@ -56,10 +56,10 @@ module internal RangeFinder =
     /// By the eigenvectors of the smaller Gram.
     let private byGram (count: int) (matrix: Tensor) : Tensor =
         if matrix.shape[0] <= matrix.shape[1] then
-            let struct (_, vectors) = torch.linalg.eigh (matrix.matmul matrix.mT)
+            let struct (_, vectors) = Decompose.eigh (matrix.matmul matrix.mT)
             last count vectors
         else
-            let struct (_, vectors) = torch.linalg.eigh (matrix.mT.matmul matrix)
+            let struct (_, vectors) = Decompose.eigh (matrix.mT.matmul matrix)
             // Orthonormal again: directions of small singular values come out of the product imprecise.
             orthonormal (matrix.matmul (last count vectors))
 

@@ -40,10 +40,12 @@ module Norm =
             if skew > share * scale then
                 Error [ TensorNetError.NotCovariance($"entries that differ from their mirror images by up to {skew:G3}") ]
             else
-                let struct (values, vectors) = torch.linalg.eigh (sigma.plus(sigma.mT).mul(Num.tensor 0.5))
+                let struct (values, vectors) = Decompose.eigh (sigma.plus(sigma.mT).mul(Num.tensor 0.5))
                 let least = values.min().number()
 
-                if least < -share * scale * float sigma.shape[0] then
+                if not (System.Double.IsFinite least) then
+                    Error [ TensorNetError.NotCovariance "eigenvalues that cannot be computed" ]
+                elif least < -share * scale * float sigma.shape[0] then
                     Error [ TensorNetError.NotCovariance($"the negative eigenvalue {least:G3}") ]
                 else
                     Ok(scope.MoveToOuter values, scope.MoveToOuter vectors)

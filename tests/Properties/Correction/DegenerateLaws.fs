@@ -1,11 +1,13 @@
 /// Networks with cores that are zero, not finite, or of any size: what is exact stays exact, everything ends.
 module DegenerateLaws
 
+open System
 open Expecto
 open FsCheck.FSharp
 open TorchSharp
 open TensorNets
 open Generators
+open Golden
 
 /// What the entries of a core become, all of them or those of one slice.
 let private fills = [ 0.0; nan; infinity; -infinity; 1e200; 1e-200 ]
@@ -56,6 +58,25 @@ let private truncates (spec: Spec) seed fill place sliced =
     else
         Expect.equal cut.Spec network.Spec "nothing is cut of what is not finite"
 
+let private few = { SweepOptions.defaults with MaxSweeps = 3 }
+
+/// A result, or typed errors; the numbers that come out are finite wherever the start is.
+let private ends (what: string) (numbers: 'T -> float list) (result: Result<'T, TensorNetError list>) =
+    match result with
+    | Ok found ->
+        for number in numbers found do
+            Expect.isFalse (Double.IsNaN number) what
+    | Error errors -> Expect.isNonEmpty errors what
+
+/// A tenth of the cases: each takes several corrections.
+let private fewCases name check =
+    testPropertyWithConfig
+        { config with maxTest = max 10 (cases / 10) }
+        name
+        (Prop.forAll (degenerate fills formatCase) (fun case ->
+            use _ = torch.NewDisposeScope()
+            check case))
+
 let all =
     testList
         "degenerate"
@@ -64,4 +85,14 @@ let all =
                 truncates case.Spec case.Seed fill place sliced)
             lawOver (degenerate fills formatCase) "any format is truncated once and for all" (fun (case, fill, place, sliced) ->
                 truncates case.Spec case.Seed fill place sliced)
+            fewCases "the front and the least error end from any core" (fun (case: FormatCase, fill, place, sliced) ->
+                let start = randomNetwork case.Seed case.Spec |> filled fill place sliced
+                let k = targetWith 0.3 case
+
+                Front.trace few [ 0.9; 0.5 ] k start
+                |> ends "front" (fun front -> [ for point in front.Points -> point.Sensitivity ])
+
+                Mirror.leastError few 1.0 k start |> ends "least error" (fun fit -> [ fit.Error; fit.Sensitivity ])
+                Correction.epc few (ErrorBound.Relative 0.9) k start |> ends "correction" (fun fit -> [])
+                Als.run few k start |> ends "least squares" (fun fit -> []))
         ]
