@@ -25,7 +25,7 @@ public sealed class LabelledImages : IDisposable
         using var scope = NewDisposeScope();
         var raw = tensor(set.Pixels.AsSpan(0, count * area).ToArray(), count, 1, set.Size, set.Size).to(ScalarType.Float32);
         var spread = raw.std();
-        var images = (raw - raw.mean()) / (spread.item<float>() > 0 ? spread : ones(1));
+        var images = (raw - raw.mean()) / (spread.item<float>() > 0 ? spread : ones(1, dtype: ScalarType.Float32));
         var labels = tensor(set.Labels.AsSpan(0, count).ToArray()).to(ScalarType.Int64);
         return new LabelledImages(images.DetachFromDisposeScope(), labels.DetachFromDisposeScope());
     }

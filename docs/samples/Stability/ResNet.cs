@@ -83,7 +83,7 @@ public sealed class ResNet : Module<Tensor, Tensor>
             if (parameter.dim() > 1)
             {
                 var inputs = parameter.numel() / parameter.shape[0];
-                parameter.copy_(randn(parameter.shape, generator: generator) * Math.Sqrt(2.0 / inputs) * Layers.Scale(name, norm));
+                parameter.copy_(randn(parameter.shape, dtype: parameter.dtype, device: CPU, generator: generator) * Math.Sqrt(2.0 / inputs) * Layers.Scale(name, norm));
             }
             else if (name.EndsWith("bias", StringComparison.Ordinal))
             {

@@ -90,7 +90,7 @@ module Network =
                 for core in spec.Cores ->
                     let shape = Spec.coreShape core spec |> List.toArray
 
-                    torch.randn(shape, dtype = torch.float64, generator = generator).mul(Num.tensor scale).``to``(dtype)
+                    (Fresh.noise generator torch.float64 torch.CPU shape).mul(Num.tensor scale).``to``(dtype)
                     |> scope.MoveToOuter
             |]
 

@@ -162,8 +162,8 @@ module internal Fibre =
         let near =
             [
                 for _ in 1..others ->
-                    let noise = torch.randn (first.shape, dtype = first.dtype, generator = generator)
-                    restored work (work.Tensor first) (first.plus (noise.``to``(first.device).mul(Num.tensor share)))
+                    let noise = Fresh.noise generator first.dtype first.device first.shape
+                    restored work (work.Tensor first) (first.plus (noise.mul (Num.tensor share)))
             ]
 
         let mutable best, trace, goOn = (first, work.Sensitivity first), [], true

@@ -128,7 +128,7 @@ module internal Selection =
         let shape = target.shape
         let longest = shape |> Array.findIndex ((=) (Array.max shape))
         let others = [ 0 .. shape.Length - 1 ] |> List.except [ longest ]
-        let ones n : Tensor = torch.ones ([| 1L; n |], dtype = torch.float64)
+        let ones n : Tensor = torch.ones ([| 1L; n |], dtype = target.dtype, device = target.device)
         let size modes = modes |> List.fold (fun n mode -> n * shape[mode]) 1L
 
         let core mode : Tensor =
@@ -136,7 +136,7 @@ module internal Selection =
                 target.movedim([| int64 longest |], [| 0L |]).reshape(shape[longest], -1L)
             else
                 let before, after = others |> List.partition (fun other -> other < mode)
-                let unit = torch.eye (shape[mode], dtype = torch.float64)
+                let unit = torch.eye (shape[mode], dtype = target.dtype, device = target.device)
                 torch.kron (ones (size before), torch.kron (unit, ones (size (List.except [ mode ] after))))
 
         new Network(spec, [| for mode in 0 .. shape.Length - 1 -> (core mode).contiguous() |> scope.MoveToOuter |])

@@ -85,7 +85,7 @@ module internal Truncation =
                 alive spec axis carriers cores
                 |> Option.map (fun kept ->
                     for i in carriers do
-                        set i (cores[i].index_select(axisIndex spec i axis, torch.tensor (kept, dtype = torch.int64)))
+                        set i (cores[i].index_select(axisIndex spec i axis, Fresh.longs cores[i] kept))
 
                     resized axis kept.Length spec)
             | _ -> None

@@ -105,7 +105,7 @@ type internal KhatriRao() =
 
     static let plain (c: Tensor) (a: Tensor) (b: Tensor) : Tensor =
         let t, s, d, r = int c.shape[0], int a.shape[0], int b.shape[0], int c.shape[1]
-        let k = torch.empty (int64 t, int64 s, int64 d)
+        let k = Fresh.floats [| int64 t; int64 s; int64 d |]
         let start = Product.start
         let c', a', b', k' = start c, start a, start b, start k
         // Pieces whose terms stay near, and enough for all threads, but of 16 columns at least.

@@ -148,7 +148,7 @@ type internal PlaneProduct() =
     /// Every plane by the kernel of its channel; kernels are channels × taps.
     static let correlate (w: PlaneWindow) (turned: bool) (kernels: Tensor) (x: Tensor) : Tensor =
         let images, channels = int x.shape[0], int x.shape[1]
-        let y = torch.empty (int64 images, int64 channels, int64 w.OutHeight, int64 w.OutWidth)
+        let y = Fresh.floats [| int64 images; int64 channels; int64 w.OutHeight; int64 w.OutWidth |]
         let k, from, into = Product.start kernels, Product.start x, Product.start y
 
         let all = images * channels
@@ -171,7 +171,7 @@ type internal PlaneProduct() =
     /// The gradients of the kernels.
     static let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
         let images, channels = int x.shape[0], int x.shape[1]
-        let sums = torch.zeros (int64 channels, int64 w.Taps)
+        let sums = Fresh.zeros torch.float32 [| int64 channels; int64 w.Taps |]
         let k, g, from = Product.start sums, Product.start gradient, Product.start x
 
         Team.ranges (operations w (int64 images * int64 channels)) channels (fun low high ->

@@ -66,7 +66,7 @@ module private Pair =
 
         let rows (tensor: Tensor) columns : Strided<'T> = { Start = Product.entries tensor; Matrix = 0; Row = columns; Column = 1 }
 
-        let empty (rows: int) (columns: int) = torch.empty (int64 rows, int64 columns, dtype = a.dtype)
+        let empty (rows: int) (columns: int) = Fresh.empty a.dtype [| int64 rows; int64 columns |]
 
         let result =
             if not bTurned then

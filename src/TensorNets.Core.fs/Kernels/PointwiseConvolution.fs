@@ -64,9 +64,9 @@ module private Pixels =
 
     let empty (layout: Channels) (shape: int64[]) : Tensor =
         match layout with
-        | Channels.First -> torch.empty shape
+        | Channels.First -> Fresh.floats shape
         | Channels.Last ->
-            use last = torch.empty [| shape[0]; shape[2]; shape[3]; shape[1] |]
+            use last = Fresh.floats [| shape[0]; shape[2]; shape[3]; shape[1] |]
             logical last
 
     /// The entries of images in the order in which they lie.
@@ -126,7 +126,7 @@ module private Pixels =
 
         if turnsX then
             use rows = if x.is_contiguous () then pixels x else x'.alias ()
-            let sum = torch.empty (int64 t, int64 s)
+            let sum = Fresh.floats [| int64 t; int64 s |]
 
             let left =
                 if gradient.is_contiguous () then planes gradient' t p else Product.across (rowsOf gradient' t p)
@@ -135,7 +135,7 @@ module private Pixels =
             sum
         else
             use rows = if gradient.is_contiguous () then pixels gradient else gradient'.alias ()
-            use sum = torch.empty (int64 s, int64 t)
+            use sum = Fresh.floats [| int64 s; int64 t |]
 
             let left = if x.is_contiguous () then planes x' s p else Product.across (rowsOf x' s p)
             Product.sum images s t p left (rowsOf rows t p) (plain sum t)

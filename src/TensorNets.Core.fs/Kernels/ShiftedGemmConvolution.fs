@@ -18,7 +18,7 @@ module internal ShiftedProduct =
     let private correlate (w: PlaneWindow) (into: int) (taps: Strided<float32>) (bias: Tensor | null) (x: Tensor) : Tensor =
         let images, from = int x.shape[0], int x.shape[1]
         let z = { Window = w; From = from; Into = into }
-        let y = torch.empty (int64 images, int64 into, int64 w.OutHeight, int64 w.OutWidth)
+        let y = Fresh.floats [| int64 images; int64 into; int64 w.OutHeight; int64 w.OutWidth |]
         let x', y' = Product.start x, Product.start y
 
         let first =
@@ -76,7 +76,7 @@ module internal ShiftedProduct =
     let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
         let images, s, t = int x.shape[0], int x.shape[1], int gradient.shape[1]
         let z = { Window = w; From = s; Into = t }
-        let kernel = torch.empty (int64 t, int64 s, int64 w.Rows, int64 w.Columns)
+        let kernel = Fresh.floats [| int64 t; int64 s; int64 w.Rows; int64 w.Columns |]
         let x', g', k' = Product.start x, Product.start gradient, Product.start kernel
         let rows, strips = z.Deep, t / Tile.Rows
 

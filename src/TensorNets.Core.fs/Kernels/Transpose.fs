@@ -113,7 +113,7 @@ type internal Turn private () =
 
     /// The transposes of so many matrices that lie by rows one after the other, without gradients: a new tensor of matrices × columns × rows.
     static member Of(count: int, rows: int, columns: int, tensor: Tensor) : Tensor =
-        let result = torch.empty (int64 count, int64 columns, int64 rows, dtype = tensor.dtype)
+        let result = Fresh.empty tensor.dtype [| int64 count; int64 columns; int64 rows |]
 
         if rows < 8 || columns < 8 then
             use flat = tensor.view (int64 count, int64 rows, int64 columns)

@@ -152,7 +152,10 @@ type internal TuckerProduct() =
     /// K and W.
     static let make (b: Tensor) (a: Tensor) (g: Tensor) : struct (Tensor * Tensor) =
         let z = steps b a g
-        let w, k = torch.empty (int64 z.Q, int64 z.D, int64 z.S), torch.empty (int64 z.T, int64 z.S, int64 z.D)
+
+        let w, k =
+            Fresh.floats [| int64 z.Q; int64 z.D; int64 z.S |], Fresh.floats [| int64 z.T; int64 z.S; int64 z.D |]
+
         let start = Product.start
         let b', a', g', w', k' = start b, start a, start g, start w, start k
 

@@ -24,7 +24,7 @@ module internal WinogradProduct =
     /// G g Gᵀ of kernels whose taps lie at a distance, so many matrices of so many numbers each: sixteen of all, one after the other.
     let private filters (kernels: Tensor) (matrices: int) (count: int) (first: int) (tap: int) : Tensor =
         let all = matrices * count
-        let filters = torch.empty (int64 Winograd.Numbers, int64 all)
+        let filters = Fresh.floats [| int64 Winograd.Numbers; int64 all |]
         let from, into = NativePtr.add (Product.start kernels) (first * abs tap), Product.start filters
 
         Team.ranges (transformed * float (Winograd.Numbers * all)) matrices (fun low high ->
@@ -58,7 +58,7 @@ module internal WinogradProduct =
     let private correlate (w: PlaneWindow) (into: int) (filters: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         let images, from = int x.shape[0], int x.shape[1]
         let z = tilesOf w images from into
-        let y = torch.empty (int64 images, int64 into, int64 w.OutHeight, int64 w.OutWidth)
+        let y = Fresh.floats [| int64 images; int64 into; int64 w.OutHeight; int64 w.OutWidth |]
         let x', y', u' = Product.start x, Product.start y, Product.start filters
 
         let first =
@@ -114,7 +114,7 @@ module internal WinogradProduct =
     let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
         let images, s, t = int x.shape[0], int x.shape[1], int gradient.shape[1]
         let z = tilesOf w images s t
-        let kernel = torch.empty (int64 t, int64 s, int64 w.Rows, int64 w.Columns)
+        let kernel = Fresh.floats [| int64 t; int64 s; int64 w.Rows; int64 w.Columns |]
         let x', g', k' = Product.start x, Product.start gradient, Product.start kernel
         // The same sums whatever threads there are.
         let halves = if z.Count > few then min 2 z.Rows else 1

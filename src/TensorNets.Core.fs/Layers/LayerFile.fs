@@ -84,7 +84,7 @@ module LayerFile =
             |> Result.bind (fun spec ->
                 use _ = torch.NewDisposeScope()
                 let dtype = Enum.Parse<torch.ScalarType>(words "dtype")
-                let zeros (shape: int64 list) = torch.zeros (List.toArray shape, dtype = dtype)
+                let zeros (shape: int64 list) = Fresh.zeros dtype (List.toArray shape)
                 let network = new Network(spec, [| for core in spec.Cores -> zeros (Spec.coreShape core spec) |])
                 let bias = if (at "bias").GetBoolean() then Some(zeros [ geometry.OutChannels ]) else None
                 Layers.ofNetwork (Some(lowering (words "lowering"))) geometry bias network)

@@ -166,7 +166,7 @@ module Layers =
 
             let bias =
                 if bias then
-                    let unit = torch.rand ([| geometry.OutChannels |], dtype = torch.float64, generator = generator)
+                    let unit = Fresh.uniform generator [| geometry.OutChannels |]
                     Some(unit.minus(Num.tensor 0.5).mul(Num.tensor (2.0 * biasBound geometry)))
                 else
                     None

@@ -22,8 +22,7 @@ module Svd =
         let closing = int64 ranks[0]
 
         let pad (matrix: Tensor) (rows: int64) (columns: int64) : Tensor =
-            let noise =
-                torch.randn([| rows; columns |], dtype = torch.float64, generator = generator).mul(Num.tensor 1e-3)
+            let noise = (Fresh.noise generator torch.float64 matrix.device [| rows; columns |]).mul(Num.tensor 1e-3)
 
             let r, c = min rows matrix.shape[0], min columns matrix.shape[1]
 

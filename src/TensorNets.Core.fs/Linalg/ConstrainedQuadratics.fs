@@ -11,7 +11,7 @@ module Linalg =
         flat.data<float>().ToArray()
 
     let internal ofArray (like: Tensor) (shape: int64[]) (values: float[]) : Tensor =
-        torch.tensor(values, dtype = torch.float64).reshape(shape).``to``(like.device)
+        torch.tensor(values, dtype = torch.float64, device = torch.CPU).reshape(shape).``to``(like.device)
 
     let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)
 

@@ -67,8 +67,7 @@ module internal RangeFinder =
     /// is at most √(2 + r/(p − 1)) times the best one at rank r, with p vectors more than that; less with power iterations.
     /// Source: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53(2), 2011, algorithm 4.4 and theorem 10.5; the 2 for the second truncation.
     let private bySketch (sketch: Sketch) (generator: torch.Generator) (width: int) (count: int) (matrix: Tensor) : Tensor =
-        let omega =
-            torch.randn ([| matrix.shape[1]; int64 width |], dtype = matrix.dtype, generator = generator)
+        let omega = Fresh.noise generator matrix.dtype matrix.device [| matrix.shape[1]; int64 width |]
 
         let rec power n (q: Tensor) : Tensor =
             if n = 0 then q else power (n - 1) (orthonormal (matrix.matmul (orthonormal (matrix.mT.matmul q))))
@@ -98,8 +97,7 @@ module internal RangeFinder =
             if kept = rank then
                 u
             else
-                let noise =
-                    torch.randn ([| int64 n; int64 (rank - kept) |], dtype = torch.float64, generator = generator)
+                let noise = Fresh.noise generator torch.float64 u.device [| int64 n; int64 (rank - kept) |]
 
                 torch.cat ([| u; noise.div (Num.tensor (sqrt (float n))) |], 1L)
 

@@ -121,9 +121,9 @@ module internal Tridiagonal =
         use scope = torch.NewDisposeScope()
         let n = int matrix.shape[0]
         let pitch = (n + 7) / 8 * 8
-        use work = torch.zeros (int64 ((n + 3) / 4 * 4), int64 pitch, dtype = torch.float64)
+        use work = Fresh.zeros torch.float64 [| int64 ((n + 3) / 4 * 4); int64 pitch |]
         work.narrow(0L, 0L, int64 n).narrow(1L, 0L, int64 n).copy_(matrix) |> ignore
-        use all = torch.zeros (int64 (max 1 (n - 2)), int64 pitch, dtype = torch.float64)
+        use all = Fresh.zeros torch.float64 [| int64 (max 1 (n - 2)); int64 pitch |]
         let struct (taus, diagonal, beside) = reflect n pitch (Product.entries work) (Product.entries all)
         GC.KeepAlive work
 

@@ -129,7 +129,7 @@ module Sensitivity =
                     let noisy =
                         [|
                             for core in network.Cores ->
-                                core.plus (torch.randn(core.shape, dtype = core.dtype, generator = generator).mul(Num.tensor sigma))
+                                core.plus ((Fresh.noise generator core.dtype core.device core.shape).mul(Num.like core sigma))
                         |]
 
                     let moved = Contraction.runOn (new Network(network.Spec, noisy)) [ plan ] |> List.head

@@ -13,10 +13,10 @@ module internal Num =
     let internal minusOne: Scalar = Scalar.op_Implicit -1
 
     /// A number as a tensor without axes, owned by the scope around it. In float64: of what has no axes either it makes float64, whatever it was.
-    let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64)
+    let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64, device = torch.CPU)
 
     /// A number as a tensor without axes, in the dtype of another, which keeps its own when they meet.
-    let like (other: Tensor) (x: float) : Tensor = torch.tensor (x, dtype = other.dtype)
+    let like (other: Tensor) (x: float) : Tensor = torch.tensor (x, dtype = other.dtype, device = torch.CPU)
 
 /// Sums, differences, squares and entries that make no Scalar.
 [<AutoOpen>]
