@@ -91,7 +91,11 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         if shape.Length <> geometry'.Kernel.Length + 2 then
             invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
 
-        let setting = { Kept = not this.Records; Single = Product.takes (this.Parameter first') }
+        use _ = torch.NewDisposeScope()
+
+        let setting =
+            { Kept = not this.Records; Single = Product.takes (HalfPrecision.widened (this.Parameter first')) }
+
         (Convolution.choiceFor plan' setting shape None).Lowering
 
     /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorised, Frobenius unless told otherwise. It is no part of the state dict.
