@@ -95,16 +95,6 @@ module Contraction =
             | None -> product
         | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{operation}."
 
-    /// The cores that each slot of a plan is made from.
-    let private reads (plan: Plan) =
-        let slots =
-            List<Set<string>>(plan.Spec.Cores |> List.map (fun core -> Set.singleton (Spec.original core.Name)))
-
-        for step in plan.Steps do
-            slots.Add(step.Operands |> List.map (fun slot -> slots[slot]) |> Set.unionMany)
-
-        slots
-
     /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied in float32 and
     /// results rounded once.
     let internal runKeeping
@@ -129,7 +119,6 @@ module Contraction =
                         Cores = List.toArray plan.Spec.Cores
                         Steps = List.toArray plan.Steps
                         Operations = List.toArray plan.Operations
-                        Reads = lazy (reads plan)
                     |}
             ]
 
@@ -187,7 +176,7 @@ module Contraction =
                                 step.Operands |> List.choose keyOf |> List.iter release
 
                                 match kept with
-                                | Some kept when kept.Keep(step.Key, part.Reads.Value[slot], made) -> ()
+                                | Some kept when kept.Keep(step.Key, made) -> ()
                                 | _ -> values[step.Key] <- made
 
                                 made

@@ -15,10 +15,31 @@ type internal IntermediateCache(plans: Plan list) =
         |> Seq.map fst
         |> HashSet
 
-    let entries = Dictionary<string, struct (Tensor * Set<string>)>()
+    /// The cores that each of them is made from.
+    let reads =
+        let ofStep = Dictionary<string, Set<string>>()
+
+        for plan in plans do
+            let cores = List.toArray plan.Spec.Cores
+            let steps = List.toArray plan.Steps
+
+            let ofSlot slot =
+                if slot < cores.Length then
+                    Set.singleton (Spec.original cores[slot].Name)
+                else
+                    ofStep[steps[slot - cores.Length].Key]
+
+            for step in steps do
+                if not (ofStep.ContainsKey step.Key) then
+                    ofStep[step.Key] <- step.Operands |> List.map ofSlot |> Set.unionMany
+
+        ofStep
+
+    let entries = Dictionary<string, Tensor>()
+    let mutable made = 0
 
     let drop (key: string) =
-        let struct (tensor, _) = entries[key]
+        let tensor = entries[key]
         entries.Remove key |> ignore
         tensor.Dispose()
 
@@ -28,15 +49,19 @@ type internal IntermediateCache(plans: Plan list) =
     /// What is kept of that step.
     member _.Find(key: string) : Tensor option =
         match entries.TryGetValue key with
-        | true, struct (tensor, _) -> Some tensor
+        | true, tensor -> Some tensor
         | _ -> None
 
-    /// Takes what a step has made from the named cores out of its scope, where another plan makes it as well; whether it did.
-    member _.Keep(key: string, reads: Set<string>, tensor: Tensor) : bool =
+    /// The number of steps that have been made, kept or not.
+    member _.Made = made
+
+    /// Takes what a step has made out of its scope, where another plan makes it as well; whether it did.
+    member _.Keep(key: string, tensor: Tensor) : bool =
+        made <- made + 1
         let taken = shared.Contains key
 
         if taken then
-            entries[key] <- struct (tensor.DetachFromDisposeScope(), reads)
+            entries[key] <- tensor.DetachFromDisposeScope()
 
         taken
 
@@ -44,11 +69,9 @@ type internal IntermediateCache(plans: Plan list) =
     member _.Forget(core: string) =
         for key in
             [
-                for entry in entries do
-                    let struct (_, reads) = entry.Value
-
-                    if reads.Contains core then
-                        entry.Key
+                for key in entries.Keys do
+                    if reads[key].Contains core then
+                        key
             ] do
             drop key
 

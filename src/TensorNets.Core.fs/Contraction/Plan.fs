@@ -169,15 +169,13 @@ module Plan =
         // Sums are steps of their own, so pairs count slots otherwise than steps do.
         let place = List<int>(Seq.init spec.Cores.Length id)
 
+        let partners = dict (pairs |> Seq.collect (fun (struct (left, right)) -> [ left, right; right, left ]))
+
         /// The slot that the result of a pair meets, if it is there already.
         let partnerOf result =
-            pairs
-            |> List.tryPick (fun (struct (l, r)) ->
-                if l = result then Some r
-                elif r = result then Some l
-                else None)
-            |> Option.filter (fun partner -> partner < result)
-            |> Option.map (fun partner -> place[partner])
+            match partners.TryGetValue result with
+            | true, partner when partner < result -> Some place[partner]
+            | _ -> None
 
         if spec.Cores.Length = 1 then
             place.Add(builder.Summed 0)
@@ -222,6 +220,9 @@ module Plan =
     /// As `make`, for a result that is wanted in one piece, as the output's axes come: less of it is left to be copied. Its last step is not that of
     /// other plans.
     let internal straight (order: Order) (spec: Spec) : Plan = ordered true order spec
+
+    /// In a given order: pairs of slots, of which the cores are the first and each pair fills the next.
+    let internal inOrder (pairs: struct (int * int) list) (spec: Spec) : Plan = build false spec pairs
 
     /// The most entries alive at one time: the tensors made by steps and not used up yet, the cores not counted.
     let peakEntries (plan: Plan) =

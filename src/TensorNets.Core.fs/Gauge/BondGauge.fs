@@ -13,6 +13,21 @@ module internal Bonds =
         /// An axis along which only scalings are free, with the cores that carry it and the plans of c_k.
         | Scaling of axis: Axis * cores: int list * terms: Plan list
 
+    /// The cores that a bond is between.
+    let coresOf (bond: Bond) : int list =
+        match bond with
+        | Matrix link -> [ link.I; link.J ]
+        | Scaling(_, cores, _) -> cores
+
+    /// What a step at a bond did.
+    type Step =
+        {
+            /// How much it lowered S; NaN where rounding leaves that fewer digits than S has.
+            Gain: float
+            /// The terms of S of the bond's cores after it.
+            Terms: (int * float) list
+        }
+
     /// Every bond and hyperedge along which there is a gauge.
     let ofSpec (spec: Spec) : Bond list =
         let opened = Set.ofList spec.Output
@@ -22,14 +37,17 @@ module internal Bonds =
 
         let ordinary axis = not (opened.Contains axis) && (Spec.carriers axis spec).Length = 2 && (free axis).Length = 2
 
+        let planned = DoubleLayerOrder.planner spec
+
         let doubleLayer (core: Core) (free: Axis list) (output: Axis list) =
-            let shared = (opened + Set.ofList core.Axes) - Set.ofList free
-            Spec.doubled (Spec.without core.Name spec) shared output spec |> Plan.make Order.Auto
+            planned core ((opened + Set.ofList core.Axes) - Set.ofList free) output
 
         let links =
             spec.Dims.Keys
             |> Seq.filter ordinary
             |> Seq.groupBy (fun axis -> Spec.carriers axis spec)
+            // In the order of the cores, so that a step leaves most of what the next one needs.
+            |> Seq.sortBy (fst >> List.map position)
             |> Seq.map (fun (carriers, axes) ->
                 let first, second = carriers[0], carriers[1]
                 let bonds = List.ofSeq axes
@@ -89,7 +107,7 @@ module internal Bonds =
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
-    /// One bond; how much it lowers S, of which only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
+    /// One bond; of S only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
     /// their least. Cores may come out turned along it (`turns`), which costs less.
     let step
         (turns: bool)
@@ -98,7 +116,7 @@ module internal Bonds =
         (kept: IntermediateCache)
         (run: Plan list -> Tensor list)
         (bond: Bond)
-        : Result<float, TensorNetError> =
+        : Result<Step, TensorNetError> =
         use scope = torch.NewDisposeScope()
 
         let set i (tensor: Tensor) =
@@ -147,7 +165,11 @@ module internal Bonds =
                 set link.J (foldB (root.InverseTAfter b))
                 let trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
                 // The difference of the traces is taken before they meet the sum, so that a pair in balance gains nothing to rounding.
-                Ok((trace p).plus(trace q).number() - 2.0 * root.Trace)
+                Ok
+                    {
+                        Gain = (trace p).plus(trace q).number() - 2.0 * root.Trace
+                        Terms = [ link.I, root.Trace; link.J, root.Trace ]
+                    }
         | Scaling(axis, carriers, terms) ->
             let c =
                 List.map2
@@ -178,4 +200,5 @@ module internal Bonds =
                 shape[int dim] <- -1L
                 set i (cores[i].mul(factor.reshape shape)))
 
-            Ok(gains.sum().number())
+            let after (term: Tensor) = torch.where(usable, mean.exp().mul c.Head, term).sum().number()
+            Ok { Gain = gains.sum().number(); Terms = List.map2 (fun i term -> i, after term) carriers c }

@@ -18,6 +18,42 @@ module Gauge =
 
     let internal maxCycles = 200
 
+    /// The cores that bonds join, directly or through one another: numbers may be moved between them. Of three and more; two share their one bond.
+    let private connected (count: int) (all: Bonds.Bond list) : int list list =
+        let part = Array.init count id
+
+        for bond in all do
+            let cores = Bonds.coresOf bond
+            let joined = cores |> List.map (fun i -> part[i]) |> Set.ofList
+
+            for i in 0 .. count - 1 do
+                if joined.Contains part[i] then
+                    part[i] <- joined.MinimumElement
+
+        [ 0 .. count - 1 ]
+        |> List.groupBy (fun i -> part[i])
+        |> List.map snd
+        |> List.filter (fun cores -> cores.Length > 2)
+
+    /// Each core of a part times a number, the product of the numbers one, so that the terms of S become their geometric mean; how much that lowers S. Along a chain
+    /// single bonds pass such numbers on by one core a cycle.
+    let private level (terms: float[]) (multiply: int -> float -> unit) (cores: int list) : float =
+        let own = cores |> List.map (fun i -> terms[i])
+
+        if own |> List.forall (fun term -> term > 0.0 && Double.IsFinite term) then
+            let mean = exp (own |> List.averageBy log)
+            let gain = own |> List.sumBy (fun term -> term - mean)
+
+            if gain > rounding * List.sum own then
+                for i in cores do
+                    multiply i (sqrt (terms[i] / mean))
+
+                gain
+            else
+                0.0
+        else
+            0.0
+
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles
         (limit: int)
@@ -42,13 +78,32 @@ module Gauge =
             use total = Sensitivity.totalKeeping (Some kept) plan cores[0].dtype cores[0].device lookup
             total.number ()
 
-        /// A step at every bond; how much they lower S together.
+        let parts = connected spec.Cores.Length all
+        let terms = Array.create spec.Cores.Length nan
+
+        let multiply i (factor: float) =
+            let old = cores[i]
+            cores[i] <- old.mul(Num.tensor factor).DetachFromDisposeScope()
+            old.Dispose()
+
+        /// A step at every bond, then one number for each core; how much they lower S together.
         let rec pass turns gain (bonds: Bonds.Bond list) =
             match bonds with
-            | [] -> Ok gain
+            | [] ->
+                let more = parts |> List.sumBy (level terms multiply)
+
+                if more > 0.0 then
+                    kept.Clear()
+
+                Ok(gain + more)
             | bond :: others ->
                 Bonds.step turns spec cores kept run bond
-                |> Result.bind (fun more -> pass turns (gain + more) others)
+                |> Result.bind (fun step ->
+                    // No later step at bonds of other cores changes them.
+                    for i, term in step.Terms do
+                        terms[i] <- term
+
+                    pass turns (gain + step.Gain) others)
 
         // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
         // last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a single cycle can do by chance.

@@ -1,0 +1,111 @@
+namespace TensorNets
+
+open System.Collections.Generic
+
+/// Orders of contraction for the double layers of a network without one core, a hole: those of one network with different holes have all but a few steps in
+/// common, so that what changes from hole to hole does not grow with the number of cores.
+[<RequireQualifiedAccess>]
+module internal DoubleLayerOrder =
+    /// How many times the FLOPs of an order found for one hole alone an order along the line may take.
+    let private worth = 8.0
+
+    /// Slots 2 j and 2 j + 1 are core j of those that are left and its second copy; each pair fills the next.
+    type private Pairs(cores: int) =
+        let pairs = List<struct (int * int)>()
+
+        member _.Add(left: int, right: int) : int =
+            pairs.Add(struct (left, right))
+            2 * cores + pairs.Count - 1
+
+        member _.All = List.ofSeq pairs
+
+    /// The cores that each core shares an axis with.
+    let private neighbours (spec: Spec) : IDictionary<string, Core list> =
+        dict
+            [
+                for core in spec.Cores ->
+                    core.Name,
+                    core.Axes
+                    |> List.filter (fun axis -> Spec.dim axis spec > 1)
+                    |> List.collect (fun axis -> Spec.carriers axis spec)
+                    |> List.filter (fun other -> other.Name <> core.Name)
+                    |> List.distinctBy _.Name
+            ]
+
+    let private isForest (spec: Spec) (near: IDictionary<string, Core list>) =
+        let seen = HashSet<string>()
+
+        /// Whether what is reached from a core, but for where it was reached from, is met for the first time.
+        let rec isNew (from: string) (core: Core) =
+            seen.Add core.Name
+            && near[core.Name] |> List.forall (fun next -> next.Name = from || isNew core.Name next)
+
+        spec.Cores |> List.forall (fun core -> seen.Contains core.Name || isNew "" core)
+
+    /// Messages along a tree towards the hole.
+    let private inwards (near: IDictionary<string, Core list>) (left: Core list) (hole: Core) =
+        let place = left |> List.mapi (fun j core -> core.Name, j) |> dict
+        let pairs = Pairs left.Length
+        let seen = HashSet [ hole.Name ]
+
+        let rec message (core: Core) : int =
+            seen.Add core.Name |> ignore
+            let j = place[core.Name]
+            let behind = near[core.Name] |> List.filter (fun next -> not (seen.Contains next.Name))
+            let all = (2 * j, behind) ||> List.fold (fun sum next -> pairs.Add(sum, message next))
+            pairs.Add(all, 2 * j + 1)
+
+        let branches =
+            [
+                for core in near[hole.Name] @ left do
+                    if not (seen.Contains core.Name) then
+                        message core
+            ]
+
+        branches |> List.reduce (fun a b -> pairs.Add(a, b)) |> ignore
+        pairs.All
+
+    /// From both ends of the list of cores towards the hole.
+    let private alongLine (left: Core list) (place: int) =
+        let pairs = Pairs left.Length
+
+        let swept (order: int list) =
+            match order with
+            | [] -> None
+            | first :: others ->
+                (pairs.Add(2 * first, 2 * first + 1), others)
+                ||> List.fold (fun sum j -> pairs.Add(pairs.Add(sum, 2 * j), 2 * j + 1))
+                |> Some
+
+        let before = swept [ 0 .. place - 1 ]
+        let after = swept [ left.Length - 1 .. -1 .. place ]
+
+        match before, after with
+        | Some a, Some b -> pairs.Add(a, b) |> ignore
+        | _ -> ()
+
+        pairs.All
+
+    /// How to plan the double layers of a network: the core that is left out, the axes that carry one label in both copies, and the output.
+    let planner (spec: Spec) : Core -> Set<Axis> -> Axis list -> Plan =
+        let layer (hole: Core) shared output = Spec.doubled (Spec.without hole.Name spec) shared output spec
+        let alone hole shared output = Plan.make Order.Auto (layer hole shared output)
+
+        if 2 * (spec.Cores.Length - 1) <= Plan.exactLimit then
+            alone
+        else
+            let near = neighbours spec
+            let left (hole: Core) = Spec.without hole.Name spec
+
+            let linear (hole: Core) shared output =
+                let place = spec.Cores |> List.findIndex (fun core -> core.Name = hole.Name)
+                Plan.inOrder (alongLine (left hole) place) (layer hole shared output)
+
+            if isForest spec near then
+                fun hole shared output -> Plan.inOrder (inwards near (left hole) hole) (layer hole shared output)
+            else
+                // One hole in the middle tells for all.
+                let middle = spec.Cores[spec.Cores.Length / 2]
+                let shared = Set.ofList (spec.Output @ middle.Axes)
+                let isShort = (linear middle shared []).Flops <= worth * (alone middle shared []).Flops
+                if isShort then linear else alone
