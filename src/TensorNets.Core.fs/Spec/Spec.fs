@@ -1,6 +1,7 @@
 namespace TensorNets
 
 open System
+open System.Collections.Generic
 
 /// <summary>One core of a network: its name and the axes of its tensor in storage order.</summary>
 type Core = { Name: string; Axes: Axis list }
@@ -53,6 +54,7 @@ module Spec =
     let create (dims: (Axis * int) list) (cores: Core list) (output: Axis list) : Result<Spec, SpecError list> =
         let used = cores |> List.collect _.Axes |> List.distinct
         let given = dims |> List.map fst
+        let isUsed, isGiven = HashSet used, HashSet given
 
         let errors =
             [
@@ -72,16 +74,16 @@ module Spec =
                     SpecError.DuplicateDimension axis.Name
                 for core in cores do
                     for axis in List.distinct core.Axes do
-                        if not (List.contains axis given) then
+                        if not (isGiven.Contains axis) then
                             SpecError.MissingDimension(axis.Name, $"core '{core.Name}'")
                 for axis, dim in dims do
                     if dim < 1 then
                         SpecError.NonPositiveDimension(axis.Name, dim)
 
-                    if not (List.contains axis used) then
+                    if not (isUsed.Contains axis) then
                         SpecError.UnusedDimension axis.Name
                 for axis in List.distinct output do
-                    if not (List.contains axis used) then
+                    if not (isUsed.Contains axis) then
                         SpecError.OutputAxisWithoutCore axis.Name
             ]
 

@@ -1,6 +1,5 @@
 namespace TensorNets
 
-open System
 open System.IO
 open System.Text
 open System.Text.Json
@@ -47,80 +46,31 @@ module SpecJson =
         json.Flush()
         Encoding.UTF8.GetString(stream.ToArray())
 
-    let private kind (element: JsonElement) =
-        match element.ValueKind with
-        | JsonValueKind.Object -> "an object"
-        | JsonValueKind.Array -> "an array"
-        | JsonValueKind.String -> "a string"
-        | JsonValueKind.Number -> element.GetRawText()
-        | JsonValueKind.Null -> "null"
-        | _ -> element.GetRawText()
-
-    // A reader takes the path of an element and the element, and gives what it says with what is wrong with it, so that every error is found.
-
-    let private wrong path element expected fallback = fallback, [ SpecError.JsonType(path, kind element, expected) ]
-
-    let private text path (element: JsonElement) =
-        match element.ValueKind with
-        | JsonValueKind.String -> nonNull (element.GetString()), []
-        | _ -> wrong path element "a string" ""
-
-    let private number path (element: JsonElement) =
-        match element.ValueKind with
-        | JsonValueKind.Number ->
-            match element.TryGetInt32() with
-            | true, value -> value, []
-            | _ -> wrong path element $"a whole number up to {Int32.MaxValue}" 0
-        | _ -> wrong path element "a whole number" 0
-
-    let private all (items: ('a * SpecError list) seq) =
-        Seq.toList items |> List.unzip |> fun (values, errors) -> values, List.concat errors
-
-    let private array read path (element: JsonElement) =
-        match element.ValueKind with
-        | JsonValueKind.Array -> element.EnumerateArray() |> Seq.mapi (fun i item -> read $"{path}[{i}]" item) |> all
-        | _ -> wrong path element "an array" []
-
-    /// The property of an object, which need not be an object.
-    let private property (name: string) read expected fallback path (element: JsonElement) =
-        match element.ValueKind with
-        | JsonValueKind.Object ->
-            match element.TryGetProperty name with
-            | true, value -> read $"{path}.{name}" value
-            | _ -> fallback, [ SpecError.JsonType($"{path}.{name}", "nothing", expected) ]
-        | _ -> wrong path element "an object" fallback
-
     let private axes path element =
-        let names, errors = array text path element
+        let names, errors = Json.array Json.text path element
         List.map Axis names, errors
 
-    let private dims path (element: JsonElement) =
-        match element.ValueKind with
-        | JsonValueKind.Object ->
-            element.EnumerateObject()
-            |> Seq.map (fun item ->
-                let dim, errors = number $"{path}.{item.Name}" item.Value
-                (Axis item.Name, dim), errors)
-            |> all
-        | _ -> wrong path element "an object" []
+    let private dims path element =
+        let dims, errors = Json.members Json.number path element
+        dims |> List.map (fun (name, dim) -> Axis name, dim), errors
 
     let private core path (element: JsonElement) =
         if element.ValueKind = JsonValueKind.Object then
-            let name, nameErrors = property "name" text "a string" "" path element
-            let axes, axesErrors = property "axes" axes "an array" [] path element
+            let name, nameErrors = Json.property "name" Json.text "a string" "" path element
+            let axes, axesErrors = Json.property "axes" axes "an array" [] path element
             { Name = name; Axes = axes }, nameErrors @ axesErrors
         else
-            wrong path element "an object" { Name = ""; Axes = [] }
+            Json.wrong path element "an object" { Name = ""; Axes = [] }
 
     let private network root =
-        match property "version" number "a whole number" 0 "$" root with
+        match Json.property "version" Json.number "a whole number" 0 "$" root with
         | _, (_ :: _ as errors) -> Error errors
         // What another version means by its properties is not known, so nothing more is said about them.
         | found, [] when found <> version -> Error [ SpecError.JsonVersion(string found, string version) ]
         | _ ->
-            let dims, dimErrors = property "dims" dims "an object" [] "$" root
-            let cores, coreErrors = property "cores" (array core) "an array" [] "$" root
-            let output, outputErrors = property "output" axes "an array" [] "$" root
+            let dims, dimErrors = Json.property "dims" dims "an object" [] "$" root
+            let cores, coreErrors = Json.property "cores" (Json.array core) "an array" [] "$" root
+            let output, outputErrors = Json.property "output" axes "an array" [] "$" root
 
             match dimErrors @ coreErrors @ outputErrors with
             | [] -> Spec.create dims cores output
@@ -128,14 +78,4 @@ module SpecJson =
 
     /// <summary>The network that JSON describes, or every error: malformed JSON, an unknown version, a value of the wrong type, or what
     /// <c>Spec.create</c> refuses. Properties that it does not know are passed over.</summary>
-    let read (json: string) : Result<Spec, SpecError list> =
-        try
-            use document = JsonDocument.Parse json
-            network document.RootElement
-        with
-        | :? JsonException as error ->
-            // JSON counts from 0, a reader from 1.
-            let place (value: Nullable<int64>) = value.GetValueOrDefault() + 1L
-            Error [ SpecError.MalformedJson(place error.LineNumber, place error.BytePositionInLine, error.Message) ]
-        // What strings say is decoded when they are read, and this is how their reader refuses an escape such as \ud800 by itself.
-        | :? InvalidOperationException -> Error [ SpecError.JsonType("$", "text with half of a character", "Unicode text") ]
+    let read (json: string) : Result<Spec, SpecError list> = Json.ofText (JsonDocumentOptions()) network json

@@ -19,123 +19,163 @@ module internal SpecText =
 
     let private inWord c = Char.IsLetterOrDigit c || c = '_'
 
-    let private tokens (text: string) : Token list =
+    /// The characters that mean something by themselves.
+    let private isSymbol c = ",|():=->→".Contains(c: char)
+
+    let private tokens (text: string) : Token[] =
         let found = Collections.Generic.List<Token>()
-        let next at = if at + 1 < text.Length then text[at + 1] else ' '
+        let at i = if i < text.Length then text[i] else ' '
 
-        let rec wordEnd at = if at < text.Length && inWord text[at] then wordEnd (at + 1) else at
+        let rec run belongs i = if i < text.Length && belongs i then run belongs (i + 1) else i
 
-        let mutable at = 0
+        // A fraction is one token, so that it is refused as one number.
+        let isPart i = inWord text[i] || (text[i] = '.' && Char.IsDigit text[i - 1] && Char.IsDigit(at (i + 1)))
+        let isOther i = not (inWord text[i] || isSymbol text[i] || Char.IsWhiteSpace text[i])
+        let mutable next = 0
 
-        while at < text.Length do
-            let start, c = at, text[at]
-            let isWord = inWord c || (c = '-' && Char.IsDigit(next at))
-            at <- if isWord then wordEnd (at + 1) else at + (if c = '-' && next at = '>' then 2 else 1)
+        while next < text.Length do
+            let start, c = next, text[next]
+            let isWord = inWord c || (c = '-' && Char.IsDigit(at (next + 1)))
+
+            next <-
+                if isWord then run isPart (next + 1)
+                elif isOther next then run isOther (next + 1)
+                elif c = '-' && at (next + 1) = '>' then next + 2
+                else next + 1
 
             if not (Char.IsWhiteSpace c) then
-                found.Add { Position = start + 1; Text = text[start .. at - 1]; IsWord = isWord }
+                let token = if c = '→' then "->" else text[start .. next - 1]
+                found.Add { Position = start + 1; Text = token; IsWord = isWord }
 
-        List.ofSeq found
+        found.ToArray()
 
     /// The end is a token without text.
-    let private shown (token: Token) = if token.Text = "" then "the end of the text" else $"'{token.Text}'"
+    let private shown (token: Token) =
+        match token.Text with
+        | "" -> "the end of the text"
+        | text when text.Length > 40 -> $"'{text.Substring(0, 40)}…'"
+        | text -> $"'{text}'"
 
     let private unexpected (token: Token) expected = SpecError.Syntax(token.Position, shown token, expected)
 
     /// A part of the text: its tokens and the token that ends it.
-    type private Part = { Tokens: Token list; Finish: Token }
+    type private Part =
+        {
+            Tokens: ReadOnlyMemory<Token>
+            Finish: Token
+        }
+
+        member this.Length = this.Tokens.Length
+        member this.Item i = this.Tokens.Span[i]
+        member this.From i = { this with Tokens = this.Tokens.Slice i }
 
     /// What stands before the first such symbol, and what stands after it, if there is one.
     let private cut (symbol: string) (part: Part) : Part * Part option =
-        match part.Tokens |> List.tryFindIndex (fun token -> token.Text = symbol) with
-        | None -> part, None
-        | Some i -> { Tokens = List.take i part.Tokens; Finish = part.Tokens[i] }, Some { part with Tokens = List.skip (i + 1) part.Tokens }
+        let rec find i = if i < part.Length && part[i].Text <> symbol then find (i + 1) else i
 
-    let rec private splitAll (symbol: string) (part: Part) : Part list =
-        match cut symbol part with
-        | first, None -> [ first ]
-        | first, Some rest -> first :: splitAll symbol rest
+        match find 0 with
+        | i when i = part.Length -> part, None
+        | i -> { Tokens = part.Tokens.Slice(0, i); Finish = part[i] }, Some(part.From(i + 1))
+
+    let private splitAll (symbol: string) (part: Part) : Part list =
+        let rec split found part =
+            match cut symbol part with
+            | last, None -> List.rev (last :: found)
+            | first, Some rest -> split (first :: found) rest
+
+        split [] part
+
+    let private notAnAxis word = unexpected word "an axis, which begins with a letter"
 
     /// `a1bc` as a1, b, c.
     let private letters (word: Token) : Axis list * SpecError list =
-        if Char.IsLetter word.Text[0] then
+        if Axis.isName word.Text then
             let starts = [ 0 .. word.Text.Length - 1 ] |> List.filter (fun i -> Char.IsLetter word.Text[i])
 
             let ends = List.tail starts @ [ word.Text.Length ]
             List.map2 (fun first last -> Axis word.Text[first .. last - 1]) starts ends, []
         else
-            [], [ unexpected word "an axis, which begins with a letter" ]
+            [], [ notAnAxis word ]
 
     let private axesOf (part: Part) : Axis list * SpecError list =
-        let rec read inside tokens =
-            match tokens with
-            | [] -> [], (if inside then [ unexpected part.Finish "')'" ] else [])
-            | token :: rest when token.IsWord ->
-                let axes, errors = read inside rest
+        if part.Length = 1 && part[0].IsWord then
+            letters part[0]
+        else
+            let axes, errors = Collections.Generic.List(), Collections.Generic.List()
+            let mutable inside = false
 
-                if Axis.isName token.Text then
-                    Axis token.Text :: axes, errors
-                else
-                    axes, unexpected token "an axis, which begins with a letter" :: errors
-            | token :: rest when token.Text = "(" && not inside -> read true rest
-            | token :: rest when token.Text = ")" && inside -> read false rest
-            | token :: rest ->
-                let axes, errors = read inside rest
-                axes, unexpected token (if inside then "an axis or ')'" else $"an axis or {shown part.Finish}") :: errors
+            for i in 0 .. part.Length - 1 do
+                match part[i] with
+                | token when token.IsWord -> if Axis.isName token.Text then axes.Add(Axis token.Text) else errors.Add(notAnAxis token)
+                | token when token.Text = (if inside then ")" else "(") -> inside <- not inside
+                | token -> errors.Add(unexpected token (if inside then "an axis or ')'" else $"an axis or {shown part.Finish}"))
 
-        match part.Tokens with
-        | [ word ] when word.IsWord -> letters word
-        | tokens -> read false tokens
+            if inside then
+                errors.Add(unexpected part.Finish "')'")
+
+            List.ofSeq axes, List.ofSeq errors
 
     /// No axes where there is an error.
     let private sound (axes: Axis list, errors: SpecError list) = (if errors.IsEmpty then axes else []), errors
 
     let private coreOf (part: Part) : (string option * Axis list) * SpecError list =
-        match part.Tokens with
-        | name :: colon :: rest when name.IsWord && colon.Text = ":" ->
-            let axes, errors = sound (axesOf { part with Tokens = rest })
+        if part.Length >= 2 && part[0].IsWord && part[1].Text = ":" then
+            let axes, errors = sound (axesOf (part.From 2))
 
-            if Axis.isName name.Text then
-                (Some name.Text, axes), errors
+            if Axis.isName part[0].Text then
+                (Some part[0].Text, axes), errors
             else
-                (None, axes), unexpected name "the name of a core, which begins with a letter" :: errors
-        | _ ->
+                (None, axes), unexpected part[0] "the name of a core, which begins with a letter" :: errors
+        else
             let axes, errors = sound (axesOf part)
             (None, axes), errors
 
-    let rec private dimsOf (part: Part) : (Axis * int) list * SpecError list =
+    let private dimsOf (part: Part) : (Axis * int) list * SpecError list =
+        let dims, errors = Collections.Generic.List(), Collections.Generic.List()
+        let is text i = i < part.Length && part[i].Text = text
+
         // After an error reading goes on at the next name that an equals sign follows.
-        let rec resume tokens =
-            match tokens with
-            | name :: equals :: _ when name.IsWord && equals.Text = "=" -> tokens
-            | _ :: rest -> resume rest
-            | [] -> []
+        let rec resume i = if i >= part.Length || part[i].IsWord && is "=" (i + 1) then i else resume (i + 1)
 
-        let after error tokens =
-            let dims, errors = dimsOf { part with Tokens = resume tokens }
-            dims, error :: errors
+        let refuse token expected next =
+            errors.Add(unexpected token expected)
+            next
 
-        match part.Tokens with
-        | [] -> [], []
-        | comma :: rest when comma.Text = "," -> dimsOf { part with Tokens = rest }
-        | name :: rest when not (Axis.isName name.Text) -> after (unexpected name "the name of an axis") rest
-        | name :: equals :: number :: rest when equals.Text = "=" ->
-            match Int32.TryParse(number.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
-            | true, dim ->
-                let dims, errors = dimsOf { part with Tokens = rest }
-                (Axis name.Text, dim) :: dims, errors
-            | _ ->
-                // What stands for the number is passed over, unless it is the next name.
-                let isName = not rest.IsEmpty && rest.Head.Text = "="
-                let dims, errors = dimsOf { part with Tokens = (if isName then number :: rest else rest) }
-                dims, unexpected number $"a whole number up to {Int32.MaxValue}" :: errors
-        | [ _; equals ] when equals.Text = "=" -> [], [ unexpected part.Finish "a whole number" ]
-        | [ _ ] -> [], [ unexpected part.Finish "'='" ]
-        | _ :: other :: rest -> after (unexpected other "'='") (other :: rest)
+        let rec read i =
+            if i < part.Length then
+                read (
+                    if is "," i then
+                        i + 1
+                    elif not (Axis.isName part[i].Text) then
+                        refuse part[i] "the name of an axis" (resume (i + 1))
+                    elif i + 1 = part.Length then
+                        refuse part.Finish "'='" part.Length
+                    elif not (is "=" (i + 1)) then
+                        refuse part[i + 1] "'='" (resume (i + 1))
+                    elif i + 2 = part.Length then
+                        refuse part.Finish "a whole number" part.Length
+                    else
+                        match Int32.TryParse(part[i + 2].Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) with
+                        | true, dim ->
+                            dims.Add(Axis part[i].Text, dim)
+                            i + 3
+                        | _ ->
+                            // What stands for the number is passed over, unless it is the next name.
+                            refuse part[i + 2] $"a whole number up to {Int32.MaxValue}" (if is "=" (i + 3) then i + 2 else i + 3)
+                )
+
+        read 0
+        List.ofSeq dims, List.ofSeq errors
 
     /// Reads a text; every syntax error that does not follow from another.
     let parse (text: string) : Parsed =
-        let whole = { Tokens = tokens text; Finish = { Position = text.Length + 1; Text = ""; IsWord = false } }
+        ArgumentNullException.ThrowIfNull(text, nameof text)
+
+        let whole =
+            {
+                Tokens = ReadOnlyMemory(tokens text)
+                Finish = { Position = text.Length + 1; Text = ""; IsWord = false }
+            }
 
         let network, dims = cut "|" whole
         let head, output = cut "->" network

@@ -1,6 +1,8 @@
 /// Networks as text and as JSON, and back.
 module TextLaws
 
+open System
+open System.Threading
 open Expecto
 open TensorNets
 open Generators
@@ -49,6 +51,7 @@ let private accepted =
                     "(rank), (rank) -> | rank=2", [ "A", axes "rank"; "B", axes "rank" ], []
                     "G: a, B:, -> a | a=2", [ "G", axes "a"; "B", []; "C", [] ], axes "a"
                     "->", [ "A", [] ], []
+                    "sr,rt→st|s=2 r=3 t=4", [ "A", axes "s r"; "B", axes "r t" ], axes "s t"
                 ] do
                 testCase text (fun () ->
                     let spec = Spec.parse [] text |> specOk
@@ -66,12 +69,17 @@ let private refused =
                     "ab, bc", [ SpecError.Syntax(7, "the end of the text", "'->'") ]
                     "ab, b?c -> ac | a=2 b=3 c=4", [ SpecError.Syntax(6, "'?'", "an axis or '->'") ]
                     "ab, b' -> a | a=2 b=3", [ SpecError.Syntax(6, "'''", "an axis or '->'") ]
+                    "ab, …, yz -> az | a=2 b=2 y=2 z=2", [ SpecError.Syntax(5, "'…'", "an axis or ','") ]
+                    "ab, ..., yz -> az | a=2 b=2 y=2 z=2", [ SpecError.Syntax(5, "'...'", "an axis or ','") ]
+                    "ab, b😀 -> a | a=2 b=2", [ SpecError.Syntax(6, "'😀'", "an axis or '->'") ]
+                    "a -> a | a=2.5", [ SpecError.Syntax(12, "'2.5'", $"a whole number up to {Int32.MaxValue}") ]
+                    "a -> a | a=-2.5e3", [ SpecError.Syntax(12, "'-2.5e3'", $"a whole number up to {Int32.MaxValue}") ]
                     "ab, (bc -> ac", [ SpecError.Syntax(9, "'->'", "')'") ]
                     "2ab -> b", [ SpecError.Syntax(1, "'2ab'", "an axis, which begins with a letter") ]
                     "3: ab -> b", [ SpecError.Syntax(1, "'3'", "the name of a core, which begins with a letter") ]
                     "ab, bc -> ac | a=x b 3 c=4 c",
                     [
-                        SpecError.Syntax(18, "'x'", $"a whole number up to {System.Int32.MaxValue}")
+                        SpecError.Syntax(18, "'x'", $"a whole number up to {Int32.MaxValue}")
                         SpecError.Syntax(22, "'3'", "'='")
                         SpecError.Syntax(29, "the end of the text", "'='")
                     ]
@@ -120,13 +128,14 @@ let private json =
                     """{"version":2,"cores":7}""", [ SpecError.JsonVersion("2", "1") ]
                     """{"version":1,"dims":{"a":2.5,"b":"2"},"cores":[{"name":null,"axes":["a",3]},7]}""",
                     [
-                        SpecError.JsonType("$.dims.a", "2.5", $"a whole number up to {System.Int32.MaxValue}")
+                        SpecError.JsonType("$.dims.a", "2.5", $"a whole number up to {Int32.MaxValue}")
                         SpecError.JsonType("$.dims.b", "a string", "a whole number")
                         SpecError.JsonType("$.cores[0].name", "null", "a string")
                         SpecError.JsonType("$.cores[0].axes[1]", "3", "a string")
                         SpecError.JsonType("$.cores[1]", "7", "an object")
                         SpecError.JsonType("$.output", "nothing", "an array")
                     ]
+                    """{"version":1,"version":1}""", [ SpecError.JsonType("$.version", "given more than once", "a whole number") ]
                     """{"version":1,"dims":{"a":2},"cores":[{"name":"A","axes":["a","a"]}],"output":["b"]}""",
                     [ SpecError.RepeatedAxis("A", "a"); SpecError.OutputAxisWithoutCore "b" ]
                     """{"version":1,"dims":{"a":2,"a":2},"cores":[{"name":"A","axes":["a"]}],"output":[]}""",
@@ -150,4 +159,89 @@ let private json =
                     | other -> failtestf "%A" other)
         ]
 
-let all = testList "forms" [ text; accepted; refused; json ]
+/// The call in a thread with a small stack, within the time that a reader may take.
+let private inSmallStack (call: unit -> 'T) : 'T =
+    let mutable result = None
+
+    let thread = Thread((fun () -> result <- Some(call ())), 256 * 1024)
+    thread.IsBackground <- true
+    thread.Start()
+    Expect.isTrue (thread.Join(TimeSpan.FromSeconds 5.0)) "5 seconds"
+    result.Value
+
+let private long =
+    let n = 100_000
+    let times (part: string) = String.replicate n part
+    let numbered f = String.Join("", Seq.init n f)
+
+    testList
+        "long texts are read or refused, with little stack and in time that grows with their length"
+        [
+            for what, text in
+                [
+                    "commas", times "," + "->"
+                    "commas without an arrow", times ","
+                    "axes", numbered (fun i -> $"a{i} ") + "-> | " + numbered (fun i -> $"a{i}=2 ")
+                    "axes in the output", "a b -> " + numbered (fun i -> $"a{i} ")
+                    "one word of axes", numbered (fun i -> $"a{i}") + "->"
+                    "cores of one axis", numbered (fun i -> $"a{i}, ") + "->"
+                    "one axis in each core", times "a, " + "a -> | a=2"
+                    "the same axis", times "a " + "->"
+                    "opening parentheses", times "("
+                    "closing parentheses", times ")"
+                    "pairs of parentheses", times "()" + "->"
+                    "arrows", times "->"
+                    "bars", times "|"
+                    "dimensions", "a -> a | " + times "a=2 "
+                    "dimensions without numbers", "a -> a | " + times "a="
+                    "dimensions without equals signs", "a -> a | " + times "a "
+                    "equals signs", "a -> a | " + times "="
+                    "names of cores", times "A: a, " + "->"
+                    "colons", times ":"
+                    "other characters", times "?"
+                    "other characters apart", times "? "
+                    "digits", "a -> a | a=" + times "9"
+                    "halves of characters", String(char 0xD800, n)
+                ] do
+                testCase what (fun () ->
+                    match inSmallStack (fun () -> Spec.parse [] text) with
+                    | Ok spec -> Expect.isNonEmpty spec.Cores "cores"
+                    | Error errors -> Expect.isNonEmpty errors "errors")
+            for what, text in
+                [
+                    "brackets", times "["
+                    "cores",
+                    """{"version":1,"dims":{},"cores":["""
+                    + numbered (fun i -> $"""{{"name":"A{i}","axes":[]}},""")
+                    + "7]}"
+                    "axes",
+                    """{"version":1,"dims":{"""
+                    + numbered (fun i -> $"\"a{i}\":2,")
+                    + "\"z\":1},\"cores\":[{\"name\":\"A\",\"axes\":["
+                    + numbered (fun i -> $"\"a{i}\",")
+                    + "\"z\"]}],\"output\":[]}"
+                    "the same key", "{" + times "\"version\":1," + "\"version\":1}"
+                ] do
+                testCase $"JSON: {what}" (fun () ->
+                    match inSmallStack (fun () -> SpecJson.read text) with
+                    | Ok spec -> Expect.isNonEmpty spec.Cores "cores"
+                    | Error errors -> Expect.isNonEmpty errors "errors")
+        ]
+
+let private halves =
+    testList
+        "half of a character is refused wherever it stands"
+        [
+            lawOver namedNetworks "in JSON, as it is and as an escape" (fun case ->
+                let json = SpecJson.write case.Spec
+
+                for half in [ String(char 0xD800, 1); String(char 0xDC00, 1); "\\ud800"; "\\udc00" ] do
+                    let place = Random(case.Network.Seed).Next(json.Length + 1)
+                    Expect.isError (SpecJson.read (json.Insert(place, half))) $"{half} at {place} of {json}")
+            lawOver namedNetworks "in text" (fun case ->
+                let text = Spec.print case.Spec
+                let place = Random(case.Network.Seed).Next(text.Length + 1)
+                Expect.isError (Spec.parse [] (text.Insert(place, String(char 0xD800, 1)))) $"at {place} of {text}")
+        ]
+
+let all = testList "forms" [ text; accepted; refused; json; long; halves ]
