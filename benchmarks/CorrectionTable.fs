@@ -142,7 +142,7 @@ let private row (kernels: (string * torch.Tensor) list) (shared: string) (file: 
 
 /// Prints the table.
 let run () =
-    match SafeTensors.shared with
+    match SharedKernels.shared with
     | None -> KernelTable.absent ()
     | Some shared ->
         torch.set_num_threads 1

@@ -171,7 +171,7 @@ let private normalised (weight: torch.Tensor) =
 
 /// The kernels by name, in float64 and of norm 1.
 let kernels (shared: string) =
-    SafeTensors.read (Path.Combine(shared, "data", "face-resnet-kernels.safetensors"))
+    SharedKernels.read (Path.Combine(shared, "data", "face-resnet-kernels.safetensors"))
     |> fst
     |> List.map (fun (name, weight) -> name.Replace(".weight", ""), normalised weight)
 
@@ -184,7 +184,7 @@ type Given = { Kernel: string; Rank: int; Target: torch.Tensor; Start: Network; 
 
 /// The network in a file. The caller disposes it.
 let given (kernels: (string * torch.Tensor) list) (path: string) : Given =
-    let cores, meta = SafeTensors.read path
+    let cores, meta = SharedKernels.read path
     let kernel = meta["kernel"].Replace(".weight", "")
     let k = kernels |> List.find (fst >> (=) kernel) |> snd
     let rank = int meta["rank"]
@@ -232,7 +232,7 @@ let private limit (kernels: (string * torch.Tensor) list) (path: string) =
 
 /// Prints where the correction ends from given CP networks.
 let limits () =
-    match SafeTensors.shared with
+    match SharedKernels.shared with
     | None -> absent ()
     | Some shared ->
         torch.set_num_threads 1
@@ -245,7 +245,7 @@ let limits () =
 
 /// Prints the table of the kernels, and of the formats, whose names contain a text.
 let run (filter: string) (format: string) =
-    match SafeTensors.shared with
+    match SharedKernels.shared with
     | None -> absent ()
     | Some shared ->
         torch.set_num_threads 1

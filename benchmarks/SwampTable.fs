@@ -87,7 +87,7 @@ let run () =
     for cosine in [ 0.5; 0.9; 0.95; 0.99 ] do
         row $"CP 5 of 20×20×20, cosines {cosine}" (swamp cosine) (Format.CP 5) (if cosine < 0.9 then 40 else 1000)
 
-    match SafeTensors.shared with
+    match SharedKernels.shared with
     | None -> KernelTable.absent ()
     | Some shared ->
         let kernels = KernelTable.kernels shared

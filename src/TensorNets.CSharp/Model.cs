@@ -73,8 +73,8 @@ public static class Model
             FuncConvert.FromFunc<string, Module, FSharpOption<Format>?>((path, module) => Results.Option(choose(path, module))),
             model);
 
-    /// <summary>Writes a factorised layer to a file that <see cref="Load"/> reads with no knowledge of the original.</summary>
-    public static void Save(FactorizedLayer layer, string path) => LayerFile.save(path, layer);
+    /// <summary>Writes a factorised layer to a file (safetensors) that <see cref="Load"/> reads with no knowledge of the original. The file holds its old content or the new one whole, whatever happens meanwhile.</summary>
+    public static void Save(FactorizedLayer layer, string path) => LayerFile.save(path, layer).OrThrow();
 
     /// <summary>The factorised layer in a file.</summary>
     public static FactorizedLayer Load(string path) => LayerFile.load(path).OrThrow();
@@ -84,6 +84,9 @@ public static class Model
 
     /// <summary>The same from a file that TorchSharp's save has written.</summary>
     public static void LoadState(Module model, string path) => StateDict.loadFile(path, model).OrThrow();
+
+    /// <summary>Writes the parameters and buffers of a module as TorchSharp's save does, but the file holds its old content or the new one whole, whatever happens meanwhile.</summary>
+    public static void SaveState(Module model, string path) => StateDict.saveFile(path, model).OrThrow();
 
     /// <summary>Σ, the mean of x xᵀ over the inputs of the layer at a path while batches run through the model in evaluation mode; for <see cref="Norms.Weighted(Tensor, int)"/>.</summary>
     public static Tensor Covariance(Module<Tensor, Tensor> model, string path, IEnumerable<Tensor> batches) =>

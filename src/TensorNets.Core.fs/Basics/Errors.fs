@@ -134,6 +134,7 @@ type TensorNetError =
     | UnknownKey of key: string * known: string list
     | KeyShape of key: string * found: int64 list * expected: int64 list
     | BadFile of path: string * reason: string
+    | UnwrittenFile of path: string * reason: string
 
     /// The error in words: what was found and what was expected.
     member this.Message =
@@ -170,6 +171,7 @@ type TensorNetError =
         | UnknownKey(key, known) -> $"The state has '{key}', which the layer has not; the layer has {quoted known}."
         | KeyShape(key, found, expected) -> $"'{key}' of the state has shape {shape found}; expected {shape expected}."
         | BadFile(path, reason) -> $"'{path}' cannot be read: {reason}."
+        | UnwrittenFile(path, reason) -> $"'{path}' cannot be written: {reason}."
 
 /// <summary>The one exception of this library: it lists every error found.</summary>
 type TensorNetException(errors: IReadOnlyList<TensorNetError>) =

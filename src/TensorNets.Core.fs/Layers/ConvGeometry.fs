@@ -93,6 +93,8 @@ module ConvGeometry =
         let n = g.Kernel.Length
         let bad option found supported = TensorNetError.Unsupported(option, found, supported)
         let lists = [ "stride", g.Stride; "dilation", g.Dilation; "output_padding", g.OutputPadding ]
+        let most = int64 System.Int32.MaxValue
+        let product values = values |> List.fold (fun n (value: int64) -> n * bigint value) 1I
 
         [
             if n > 3 then
@@ -117,6 +119,13 @@ module ConvGeometry =
                 ] do
                 if values |> List.exists (fun value -> value < least) then
                     bad option $"%A{values}" $"at least {least}"
+                elif values |> List.exists (fun value -> value > most) then
+                    bad option $"%A{values}" $"at most {most}"
+            // Positions are counted in 32 bits, entries of a weight in 64.
+            if product g.Kernel > bigint most then
+                bad "kernel_size" $"%A{g.Kernel}" $"at most {most} positions"
+            elif product (g.InChannels :: g.OutChannels :: g.Kernel) > bigint System.Int64.MaxValue then
+                bad "the dense weight" $"%A{g.InChannels :: g.OutChannels :: g.Kernel}" $"at most {System.Int64.MaxValue} entries"
             if g.Groups > 1L && (g.InChannels % g.Groups <> 0L || g.OutChannels % g.Groups <> 0L) then
                 bad "groups" (string g.Groups) $"a divisor of both {g.InChannels} and {g.OutChannels} channels"
             if g.Transposed && g.PaddingMode <> PaddingModes.Zeros then

@@ -218,7 +218,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         let own = this.state_dict().Keys
         struct (left own source.Keys, left source.Keys own)
 
-    /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a path or a stream comes here.</summary>
+    /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a stream comes here. The reader may go on
+    /// behind the state.</summary>
     /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the state cannot be read (<c>BadFile</c>).</exception>
     override this.load
         (
@@ -228,7 +229,26 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
         ) : torch.nn.Module =
         use _ = torch.NewDisposeScope()
-        let state = StateDict.read "The state" reader |> TensorNetError.raiseErrors
+        let state = StateDict.read false "The state" reader.BaseStream |> TensorNetError.raiseErrors
+        this.LoadRead(state, strict, skip, loadedParameters)
+
+    /// <summary>As TorchSharp's own, for a file that <c>save</c> has written, with nothing behind the state, but all or nothing, as <c>load_state_dict</c>.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the file cannot be read (<c>BadFile</c>).</exception>
+    override this.load
+        (
+            location: string,
+            [<Optional; DefaultParameterValue(true)>] strict: bool,
+            [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null,
+            [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
+        ) : torch.nn.Module =
+        use _ = torch.NewDisposeScope()
+        let state = StateDict.readFile location |> TensorNetError.raiseErrors
+        this.LoadRead(state, strict, skip, loadedParameters)
+
+    /// Loads what was read and notes which keys were loaded.
+    member private this.LoadRead
+        (state: Dictionary<string, Tensor>, strict: bool, skip: IList<string> | null, loadedParameters: Dictionary<string, bool> | null)
+        : torch.nn.Module =
         let struct (missing, extra) = this.load_state_dict (state, strict, skip)
 
         match loadedParameters with

@@ -1,22 +1,46 @@
 namespace TensorNets
 
 open System
+open System.Collections.Generic
 open System.IO
 open System.Text
+open System.Text.Encodings.Web
 open System.Text.Json
 open TorchSharp
 
-/// <summary>Factorised layers in files that need no knowledge of the original: geometry, lowering, dtype and spec as JSON, then the numbers.</summary>
-/// <remarks>The file: the text <c>TensorNets layer</c>, the JSON (version 1) as a string with its length in front, and the state dict as TorchSharp's
-/// <c>save</c> writes it, under the keys A, B, C, … (names of the cores) and <c>bias</c>.</remarks>
+/// What a layer is but for its numbers.
+type private LayerDescription =
+    {
+        Spec: Spec
+        Geometry: ConvGeometry
+        Lowering: Lowering
+        /// The modes of a weighted norm.
+        Modes: int list option
+        /// Whether each parameter is trained.
+        Flags: (string * bool) list
+    }
+
+/// <summary>Factorised layers in files that need no knowledge of the original.</summary>
+/// <remarks>A safetensors file: the parameters under their keys in a state dict (A, B, C, …, <c>bias</c>), the Σ of a weighted norm as
+/// <c>norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>layer</c> the rest in JSON: spec, geometry, lowering, modes of the norm,
+/// and for each parameter whether it is trained.</remarks>
 [<RequireQualifiedAccess>]
 module LayerFile =
-    let private magic = "TensorNets layer"
-    let private version = 1
+    let private version = "1"
+    let private versionKey, private layerKey = "tensornets", "layer"
+
+    /// No parameter can be called so: names of cores have no dot.
+    let private covarianceKey = "norm.covariance"
+
+    let private lowerings =
+        [ Lowering.Staged; Lowering.Windowed; Lowering.Dense; Lowering.Cheapest; Lowering.Measured ]
 
     let private describe (layer: FactorizedLayer) : string =
         use stream = new MemoryStream()
-        use json = new Utf8JsonWriter(stream)
+
+        use json =
+            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
+
         let g = layer.Geometry
 
         let numbers (name: string) (values: int64 list) =
@@ -28,7 +52,7 @@ module LayerFile =
             json.WriteEndArray()
 
         json.WriteStartObject()
-        json.WriteNumber("version", version)
+        json.WriteString("spec", Spec.print layer.Spec)
         json.WriteNumber("in", g.InChannels)
         json.WriteNumber("out", g.OutChannels)
         json.WriteNumber("groups", g.Groups)
@@ -41,102 +65,222 @@ module LayerFile =
         numbers "after" (g.Padding |> List.map (fun (struct (_, b)) -> b))
         numbers "outputPadding" g.OutputPadding
         json.WriteString("lowering", string layer.Lowering)
-        json.WriteString("dtype", string layer.Factors[0].dtype)
-        json.WriteBoolean("bias", not (isNull layer.Bias))
-        json.WriteBoolean("trainable", layer.Factors[0].requires_grad)
-        json.WritePropertyName "spec"
-        json.WriteRawValue(SpecJson.write layer.Spec)
+
+        match layer.Norm with
+        | Norm.Weighted(modes, _) -> numbers "norm" (modes |> List.map int64)
+        | Norm.Frobenius -> ()
+
+        json.WriteStartObject "trained"
+
+        for struct (name, parameter) in layer.named_parameters () do
+            json.WriteBoolean(name, parameter.requires_grad)
+
+        json.WriteEndObject()
         json.WriteEndObject()
         json.Flush()
         Encoding.UTF8.GetString(stream.ToArray())
 
-    let private lowering text =
-        [ Lowering.Staged; Lowering.Windowed; Lowering.Dense; Lowering.Cheapest; Lowering.Measured ]
-        |> List.find (fun lowering -> string lowering = text)
+    let private one (choices: (string * 'T) list) fallback path (element: JsonElement) =
+        match Json.text path element with
+        | _, (_ :: _ as errors) -> fallback, errors
+        | text, [] ->
+            match choices |> List.tryFind (fun (name, _) -> name = text) with
+            | Some(_, choice) -> choice, []
+            | None ->
+                let names = String.Join(", ", List.map fst choices)
+                fallback, [ SpecError.JsonType(path, SafeTensorHeader.shown text, $"one of {names}") ]
 
-    /// The layer that JSON describes, its numbers zero.
-    let private ofJson (text: string) : Result<FactorizedLayer, TensorNetError list> =
-        use document = JsonDocument.Parse text
-        let root = document.RootElement
-        let at (name: string) = root.GetProperty name
-        let numbers name = [ for item in (at name).EnumerateArray() -> item.GetInt64() ]
-        let words name = nonNull ((at name).GetString())
+    let private sizes path element =
+        let values, errors = Json.array Json.number path element
+        List.map int64 values, errors
 
-        if (at "version").GetInt32() <> version then
-            Error [ TensorNetError.Spec(SpecError.JsonVersion((at "version").GetRawText(), string version)) ]
-        else
-            let geometry =
-                {
-                    InChannels = (at "in").GetInt64()
-                    OutChannels = (at "out").GetInt64()
-                    Kernel = numbers "kernel"
-                    Stride = numbers "stride"
-                    Dilation = numbers "dilation"
-                    Padding = List.map2 (fun a b -> struct (a, b)) (numbers "before") (numbers "after")
-                    PaddingMode = Enum.Parse<PaddingModes>(words "mode")
-                    Groups = (at "groups").GetInt64()
-                    Transposed = (at "transposed").GetBoolean()
-                    OutputPadding = numbers "outputPadding"
-                }
+    /// The geometry that JSON says, with what is wrong with it.
+    let private geometry (root: JsonElement) : ConvGeometry * SpecError list =
+        let errors = ResizeArray()
 
-            SpecJson.read ((at "spec").GetRawText())
-            |> Result.mapError (List.map TensorNetError.Spec)
-            |> Result.bind (fun spec ->
-                use _ = torch.NewDisposeScope()
-                let dtype = Enum.Parse<torch.ScalarType>(words "dtype")
-                let zeros (shape: int64 list) = Fresh.zeros dtype (List.toArray shape)
-                let network = new Network(spec, [| for core in spec.Cores -> zeros (Spec.coreShape core spec) |])
-                let bias = if (at "bias").GetBoolean() then Some(zeros [ geometry.OutChannels ]) else None
-                Layers.ofNetwork (Some(lowering (words "lowering"))) geometry bias network)
-            |> Result.map (fun layer ->
-                if not ((at "trainable").GetBoolean()) then
-                    for struct (_, parameter) in layer.named_parameters () do
-                        parameter.requires_grad <- false
+        let get name read expected fallback : 'T =
+            let value, found = Json.property name read expected fallback "$" root
+            errors.AddRange(found: SpecError list)
+            value
 
-                layer)
+        let number name = int64 (get name Json.number "a whole number" 0)
+        let list name = get name sizes "an array" []
+        let modes = [ for mode in Enum.GetValues<PaddingModes>() -> string mode, mode ]
+        let before, after = list "before", list "after"
 
-    /// <summary>Writes a layer to a stream, its numbers as they are on the CPU.</summary>
-    let write (stream: Stream) (layer: FactorizedLayer) : unit =
-        use writer = new BinaryWriter(stream, Encoding.UTF8, leaveOpen = true)
-        writer.Write magic
-        writer.Write(describe layer)
-        layer.save writer |> ignore
+        if before.Length <> after.Length then
+            errors.Add(SpecError.JsonType("$.after", $"{after.Length} numbers", $"{before.Length}, as in $.before"))
 
-    let private broken name reason = Error [ TensorNetError.BadFile(name, reason) ]
+        let padding = List.zip (List.truncate after.Length before) (List.truncate before.Length after)
 
-    /// <summary>The layer that <c>write</c> has written. Errors: <c>BadFile</c>, with the reason; those of <c>Layers.ofNetwork</c>.</summary>
-    let read (name: string) (stream: Stream) : Result<FactorizedLayer, TensorNetError list> =
-        try
-            use reader = new BinaryReader(stream, Encoding.UTF8, leaveOpen = true)
+        {
+            InChannels = number "in"
+            OutChannels = number "out"
+            Kernel = list "kernel"
+            Stride = list "stride"
+            Dilation = list "dilation"
+            Padding = padding |> List.map (fun (a, b) -> struct (a, b))
+            PaddingMode = get "mode" (one modes PaddingModes.Zeros) "a string" PaddingModes.Zeros
+            Groups = number "groups"
+            Transposed = get "transposed" Json.flag "true or false" false
+            OutputPadding = list "outputPadding"
+        },
+        List.ofSeq errors
 
-            if reader.ReadString() <> magic then
-                broken name $"it does not begin with '{magic}'"
+    let private described (root: JsonElement) : Result<LayerDescription, SpecError list> =
+        let geometry, errors = geometry root
+        let text, specErrors = Json.property "spec" Json.text "a string" "" "$" root
+        let choices = lowerings |> List.map (fun lowering -> string lowering, lowering)
+
+        let lowering, loweringErrors =
+            Json.property "lowering" (one choices Lowering.Cheapest) "a string" Lowering.Cheapest "$" root
+
+        let flags, flagErrors = Json.property "trained" (Json.members Json.flag) "an object" [] "$" root
+
+        let modes, modeErrors =
+            if root.ValueKind = JsonValueKind.Object && fst (root.TryGetProperty "norm") then
+                let modes, errors = Json.property "norm" (Json.array Json.number) "an array" [] "$" root
+                Some modes, errors
             else
-                ofJson (reader.ReadString())
-                |> Result.bind (fun layer ->
-                    try
-                        layer.load (reader, true) |> ignore
-                        Ok layer
-                    with problem ->
-                        layer.Dispose()
-                        broken name (problem.Message.TrimEnd '.'))
-        with
-        | :? EndOfStreamException -> broken name "it ends too early"
-        | :? JsonException
-        | :? ArgumentException
-        | :? InvalidOperationException
-        | :? FormatException
-        | :? Collections.Generic.KeyNotFoundException as problem -> broken name (problem.Message.TrimEnd '.')
+                None, []
 
-    /// <summary>Writes a layer to a file. Equivalent to: <c>load</c> of the file gives the same layer to the bit.</summary>
-    let save (path: string) (layer: FactorizedLayer) : unit =
-        use file = File.Create path
-        write file layer
+        match errors @ specErrors @ loweringErrors @ flagErrors @ modeErrors with
+        | [] ->
+            Spec.parse [] text
+            |> Result.map (fun spec -> { Spec = spec; Geometry = geometry; Lowering = lowering; Modes = modes; Flags = flags })
+        | errors -> Error errors
 
-    /// <summary>The layer in a file. Errors: <c>BadFile</c>, with the reason.</summary>
-    let load (path: string) : Result<FactorizedLayer, TensorNetError list> =
-        if File.Exists path then
-            use file = File.OpenRead path
-            read path file
+    let private options = JsonDocumentOptions(MaxDepth = 4, AllowDuplicateProperties = false)
+
+    let private bad name reasons = Error(reasons |> List.map (fun reason -> TensorNetError.BadFile(name, reason)))
+
+    let private description (name: string) (file: SafeTensorReader) : Result<LayerDescription, TensorNetError list> =
+        match file.Metadata.TryGetValue versionKey, file.Metadata.TryGetValue layerKey with
+        | (true, found), _ when found <> version ->
+            bad name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {version}" ]
+        | (true, _), (true, text) ->
+            Json.ofText options described text
+            |> Result.mapError (List.map (fun error -> TensorNetError.BadFile(name, "its layer: " + error.Message.TrimEnd '.')))
+        | _ -> bad name [ $"its metadata has no '{versionKey}' and '{layerKey}'; expected a layer" ]
+
+    /// What the tensors that a file lists have that the layer has not, and the reverse.
+    let private mismatches (layer: LayerDescription) (entries: IReadOnlyList<SafeTensorEntry>) : string list =
+        let known = Dictionary(dict [ for entry in entries -> entry.Name, entry ])
+        let floating = [ torch.float64; torch.float32; torch.float16; torch.bfloat16 ]
+        let has = HashSet(List.map fst layer.Flags)
+
+        let wanted =
+            [
+                for core in layer.Spec.Cores do
+                    core.Name, Some(Spec.coreShape core layer.Spec)
+                if has.Contains "bias" then
+                    "bias", Some [ layer.Geometry.OutChannels ]
+                if layer.Modes.IsSome then
+                    covarianceKey, None
+            ]
+
+        let names = HashSet(List.map fst wanted)
+        let shown (shape: int64 list) = "[" + String.Join(", ", shape) + "]"
+        let first = layer.Spec.Cores.Head.Name
+
+        [
+            for name, shape in wanted do
+                match known.TryGetValue name, shape with
+                | (false, _), _ -> $"it has no tensor '{name}'"
+                | (true, entry), Some shape when entry.Shape <> shape -> $"'{name}' has shape {shown entry.Shape}; expected {shown shape}"
+                | (true, entry), _ when not (List.contains entry.DType floating) ->
+                    $"'{name}' has dtype {entry.DType}; expected one of F64, F32, F16, BF16"
+                | (true, entry), Some _ when known.ContainsKey first && entry.DType <> known[first].DType ->
+                    $"'{name}' has dtype {entry.DType}; expected {known[first].DType}, as '{first}'"
+                | _ -> ()
+
+                if shape.IsSome && not (has.Contains name) then
+                    $"its layer does not say whether '{name}' is trained"
+            for entry in entries do
+                if not (names.Contains entry.Name) then
+                    $"it has the tensor {SafeTensorHeader.shown entry.Name}, which is none of the layer's"
+            for name in has do
+                if not (names.Contains name && name <> covarianceKey) then
+                    $"its layer says whether {SafeTensorHeader.shown name} is trained, which is none of its parameters"
+        ]
+
+    /// The layer of tensors that have been held against its description.
+    let private layerOf (layer: LayerDescription) (tensors: (string * Tensor) list) : Result<FactorizedLayer, TensorNetError list> =
+        let tensors = dict tensors
+        let network = new Network(layer.Spec, [| for core in layer.Spec.Cores -> tensors[core.Name] |])
+
+        let bias =
+            match tensors.TryGetValue "bias" with
+            | true, bias -> Some bias
+            | _ -> None
+
+        Layers.ofNetwork (Some layer.Lowering) layer.Geometry bias network
+        |> Result.bind (fun made ->
+            for name, trained in layer.Flags do
+                (nonNull (made.get_parameter name)).requires_grad <- trained
+
+            match layer.Modes with
+            | None -> Ok made
+            | Some modes ->
+                made.TrySetNorm(Norm.Weighted(modes, tensors[covarianceKey]))
+                |> Result.map (fun () -> made)
+                |> Result.mapError (fun errors ->
+                    made.Dispose()
+                    errors))
+
+    let private ofFile (name: string) (file: SafeTensorReader) : Result<FactorizedLayer, TensorNetError list> =
+        description name file
+        |> Result.bind (fun layer ->
+            match mismatches layer file.Entries with
+            | [] ->
+                use _ = torch.NewDisposeScope()
+                file.ReadAll() |> Result.bind (layerOf layer)
+            | reasons -> bad name reasons)
+
+    /// The tensors of a layer; none of one that is disposed.
+    let private contents (layer: FactorizedLayer) =
+        [
+            for struct (name, parameter) in layer.named_parameters () do
+                name, (parameter :> Tensor)
+            match layer.Norm with
+            | Norm.Weighted(_, covariance) -> covarianceKey, covariance
+            | Norm.Frobenius -> ()
+        ]
+
+    let private written
+        (layer: FactorizedLayer)
+        (write: (string * string) list -> (string * Tensor) list -> Result<unit, TensorNetError list>)
+        =
+        ArgumentNullException.ThrowIfNull(layer, nameof layer)
+        let tensors = contents layer
+
+        match tensors |> List.collect (fun (name, tensor) -> TensorBytes.errors $"'{name}'" tensor) with
+        | [] when tensors.IsEmpty -> Error [ TensorNetError.Unsupported("The layer", "disposed", "a layer that is alive") ]
+        | [] -> write [ versionKey, version; layerKey, describe layer ] tensors
+        | errors -> Error errors
+
+    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written.</summary>
+    let write (stream: Stream) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
+        written layer (fun metadata tensors -> SafeTensors.write metadata tensors stream)
+
+    /// <summary>The layer that <c>write</c> has written, from the position of a stream to its end. Nothing is allocated that the stream does not hold. Errors:
+    /// <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
+    let read (name: string) (stream: Stream) : Result<FactorizedLayer, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(stream, nameof stream)
+
+        if stream.CanSeek then
+            SafeTensors.ofStream name stream |> Result.bind (ofFile name)
         else
-            broken path "there is no such file"
+            use memory = new MemoryStream()
+            stream.CopyTo memory
+            memory.Position <- 0L
+            SafeTensors.ofStream name memory |> Result.bind (ofFile name)
+
+    /// <summary>Writes a layer to a file, which holds its old content or the new one whole, whatever happens meanwhile. Equivalent to: <c>load</c> of the file gives the same
+    /// layer to the bit. Errors: those of <c>write</c>; <c>UnwrittenFile</c>, with the reason.</summary>
+    let save (path: string) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+        written layer (SafeTensors.save path)
+
+    /// <summary>The layer in a file. Errors: <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
+    let load (path: string) : Result<FactorizedLayer, TensorNetError list> = SafeTensors.read path (ofFile path)

@@ -1,8 +1,8 @@
 namespace TensorNets
 
+open System
 open System.Collections.Generic
 open System.IO
-open System.Text
 open TorchSharp
 
 /// <summary>States, tensors by key, loaded into a module whole or not at all.</summary>
@@ -60,43 +60,28 @@ module StateDict =
     let load (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         loadBy true null state model
 
-    /// A number in groups of seven bits, the lowest first, as TorchSharp writes counts.
-    let private count (reader: BinaryReader) =
-        let mutable value, shift, go = 0L, 0, true
-
-        while go do
-            let part = reader.ReadByte()
-            value <- value ||| ((int64 part &&& 0x7FL) <<< shift)
-            shift <- shift + 7
-            go <- part >= 128uy && shift < 63
-
-        value
+    let private ofList (tensors: (string * Tensor) list) = Dictionary<string, Tensor>(dict tensors)
 
     /// What TorchSharp's `save` has written. The caller's scope owns the tensors. Errors: BadFile, with the reason.
-    let internal read (name: string) (reader: BinaryReader) : Result<Dictionary<string, Tensor>, TensorNetError list> =
-        use scope = torch.NewDisposeScope()
+    let internal read (toEnd: bool) (name: string) (stream: Stream) : Result<Dictionary<string, Tensor>, TensorNetError list> =
+        TorchState.read toEnd name stream |> Result.map ofList
 
-        try
-            let state = Dictionary<string, Tensor>()
+    /// As `read`, of a file with nothing behind the state.
+    let internal readFile (path: string) : Result<Dictionary<string, Tensor>, TensorNetError list> = AtomicFile.read path (read true path)
 
-            for _ in 1L .. count reader do
-                let key = reader.ReadString()
-                state[key] <- TensorExtensionMethods.Load(reader, false)
-
-            for tensor in state.Values do
-                scope.MoveToOuter tensor |> ignore
-
-            Ok state
-        with
-        | :? EndOfStreamException -> Error [ TensorNetError.BadFile(name, "it ends too early") ]
-        | problem -> Error [ TensorNetError.BadFile(name, problem.Message.TrimEnd '.') ]
-
-    /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written. Errors: <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
+    /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written. All of the file is checked before any of it is used. Errors:
+    /// <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
     let loadFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
-        if File.Exists path then
-            use _ = torch.NewDisposeScope()
-            use file = File.OpenRead path
-            use reader = new BinaryReader(file, Encoding.UTF8)
-            read path reader |> Result.bind (fun state -> load state model)
-        else
-            Error [ TensorNetError.BadFile(path, "there is no such file") ]
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+        use _ = torch.NewDisposeScope()
+        readFile path |> Result.bind (fun state -> load state model)
+
+    /// <summary>Writes the parameters and buffers of a module as TorchSharp's <c>save</c> does, but the file holds its old content or the new one whole, whatever
+    /// happens meanwhile. Equivalent to: <c>loadFile</c> of the file changes nothing. Errors: <c>DType</c>, <c>Unsupported</c>, <c>UnwrittenFile</c>.</summary>
+    let saveFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+        let state = [ for KeyValue(key, tensor) in model.state_dict () -> key, tensor ]
+
+        match TorchState.errors state with
+        | [] -> AtomicFile.write path (TorchState.write state)
+        | errors -> Error errors

@@ -99,7 +99,7 @@ let private fileWork () : torch.Tensor list =
         use dense = conv 3L
         use layer = Layers.fresh None KernelAxes.Fused 3UL 1.0 (Format.CP 8) dense |> ok
         use stream = new MemoryStream()
-        LayerFile.write stream layer
+        LayerFile.write stream layer |> ok
         stream.Position <- 0L
         use back = LayerFile.read "a layer" stream |> ok
         yield! back.Factors |> Seq.map (fun p -> p.detach().clone())
@@ -137,8 +137,7 @@ let private results =
                 [
                     "layers", layerWork, device :: dtypes
                     "networks and fits", networkWork, device :: dtypes
-                    // TorchSharp reads files into tensors of the default device.
-                    "layer files", fileWork, dtypes
+                    "layer files", fileWork, device :: dtypes
                 ] do
                 onOneThread what (fun () ->
                     let expected = work ()

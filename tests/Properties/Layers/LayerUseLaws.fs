@@ -93,7 +93,7 @@ let private files =
             overKinds "a saved layer loads with no knowledge of the original, to the bit" (fun dense shape ->
                 use layer = factorized dense
                 use stream = new MemoryStream()
-                LayerFile.write stream layer
+                LayerFile.write stream layer |> ok
                 stream.Position <- 0L
                 use loaded = LayerFile.read "memory" stream |> ok
                 Expect.equal (loaded.GetType()) (layer.GetType()) "kind"
@@ -112,15 +112,12 @@ let private files =
                 use conv = torch.nn.Conv2d(4L, 4L, 3L)
                 use layer = factorized conv
                 use stream = new MemoryStream()
-                LayerFile.write stream layer
+                LayerFile.write stream layer |> ok
                 let whole = stream.ToArray()
-                Expect.stringContains (reason whole[..20]) "ends too early" "JSON"
-                Expect.isNotEmpty (reason whole[.. whole.Length - 40]) "numbers"
-                Expect.stringContains (reason (Array.append [| 3uy |] "abc"B)) "does not begin with" "magic"
-
-                match LayerFile.load "no/such/file" with
-                | Error [ TensorNetError.BadFile(_, reason) ] -> Expect.stringContains reason "no such file" "path"
-                | other -> failtestf "%A" other)
+                Expect.stringContains (reason whole[..6]) "ends too early" "length of the header"
+                Expect.stringContains (reason whole[..20]) "its header is said to have" "header"
+                Expect.stringContains (reason whole[.. whole.Length - 40]) "bytes; expected" "numbers"
+                Expect.stringContains (reason (Array.create 9 0uy)) "does not begin with" "none")
             testCase "a state with missing, extra and misshapen keys names them all and changes nothing" (fun () ->
                 use _ = torch.NewDisposeScope()
                 use conv = torch.nn.Conv2d(4L, 4L, 3L)
@@ -252,7 +249,7 @@ let private states =
                     File.WriteAllBytes(path, whole[.. whole.Length - 9])
 
                     match errorsOf (fun () -> other.load path |> ignore) with
-                    | [ TensorNetError.BadFile(_, "it ends too early") ] -> ()
+                    | [ TensorNetError.BadFile(_, "it ends too early for the entries of 'bias'") ] -> ()
                     | found -> failtestf "%A" found
 
                     Expect.isTrue (identical (other.call x) (layer.call x)) "a file cut off changes nothing"

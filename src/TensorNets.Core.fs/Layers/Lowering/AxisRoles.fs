@@ -36,6 +36,10 @@ module internal Roles =
         let n = rest.Length
         let wanted = g.Kernel.Length
 
+        // Without wrapping round.
+        let multiplyTo (size: int64) (axes: Axis list) =
+            (axes |> List.fold (fun n axis -> n * bigint (Spec.dim axis spec)) 1I) = bigint size
+
         if g.Groups > 1L && group.IsEmpty then
             None
         else
@@ -44,12 +48,7 @@ module internal Roles =
                     for j in i..n do
                         let inputs, kernel, outputs = rest[.. i - 1], rest[i .. j - 1], rest[j..]
 
-                        if
-                            Spec.size inputs spec = s
-                            && Spec.size kernel spec = k
-                            && Spec.size outputs spec = t
-                            && (wanted > 0 || kernel.IsEmpty)
-                        then
+                        if multiplyTo s inputs && multiplyTo k kernel && multiplyTo t outputs && (wanted > 0 || kernel.IsEmpty) then
                             match spatial g spec kernel with
                             | Some kernel -> { Group = group; Inputs = inputs; Kernel = kernel; Outputs = outputs }
                             | None -> ()

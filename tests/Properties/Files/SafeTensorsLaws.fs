@@ -1,0 +1,135 @@
+/// The safetensors reader and writer.
+module SafeTensorsLaws
+
+open System
+open System.Buffers.Binary
+open System.IO
+open System.IO.MemoryMappedFiles
+open Expecto
+open TorchSharp
+open TensorNets
+open Generators
+open FileCases
+
+let private one (entry: string) = """{"a":""" + entry + "}"
+
+let private hostileHeaders: (string * string * int * string) list =
+    let a first last = $"""{{"dtype":"U8","shape":[{last - first}],"data_offsets":[{first},{last}]}}"""
+
+    [
+        "no JSON", "[", 0, "does not begin with '{'"
+        "half of an object", "{", 0, "Malformed JSON"
+        "a key twice", "{\"a\":" + a 0 4 + ",\"a\":" + a 4 8 + "}", 8, "Malformed JSON"
+        "deep nesting", one (String('[', 1000) + String(']', 1000)), 0, "Malformed JSON"
+        "half of a character", """{"\ud800":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}""", 0, "half of a character"
+        "an entry that is none", one "7", 0, "expected an object"
+        "a dtype of none", one """{"dtype":null,"shape":[1],"data_offsets":[0,1]}""", 1, "expected one of F64"
+        "a dtype by number", one """{"dtype":6,"shape":[1],"data_offsets":[0,1]}""", 1, "expected one of F64"
+        "an unknown dtype", one """{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}""", 1, "expected one of F64"
+        "no shape", one """{"dtype":"U8","data_offsets":[0,1]}""", 1, "has no shape"
+        "a property too many", one """{"dtype":"U8","shape":[1],"data_offsets":[0,1],"x":1}""", 1, "4 properties"
+        "a negative dimension", one """{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}""", 1, "the shape of 'a'"
+        "a broken dimension", one """{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}""", 1, "the shape of 'a'"
+        "a dimension of 80 bits", one """{"dtype":"U8","shape":[1208925819614629174706176],"data_offsets":[0,1]}""", 1, "the shape of 'a'"
+        "a product that wraps round",
+        one """{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,0]}""",
+        0,
+        "more than can be counted"
+        "a product that wraps round beside 0",
+        one """{"dtype":"U8","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}""",
+        0,
+        "more than can be counted"
+        "four gigabytes",
+        one """{"dtype":"F32","shape":[1000000000],"data_offsets":[0,4000000000]}""",
+        4,
+        "expected 4, which is what follows"
+        "65 dimensions", one $"""{{"dtype":"U8","shape":[{String.Join(",", Array.create 65 1)}],"data_offsets":[0,1]}}""", 1, "at most 64"
+        "three offsets", one """{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}""", 1, "the offsets of 'a'"
+        "offsets backwards", one """{"dtype":"U8","shape":[1],"data_offsets":[1,0]}""", 1, "the offsets of 'a'"
+        "a size that is not that of the shape", one """{"dtype":"U8","shape":[3],"data_offsets":[0,4]}""", 4, "takes 4 bytes; expected 3"
+        "a hole", "{\"a\":" + a 0 4 + ",\"b\":" + a 5 8 + "}", 8, "begin at 5; expected 4"
+        "an overlap", "{\"a\":" + a 0 4 + ",\"b\":" + a 3 8 + "}", 8, "begin at 3; expected 4"
+        "a thousand bytes behind", one (a 0 4), 1004, "expected 1004"
+        "metadata that is none", """{"__metadata__":7}""", 0, "the metadata is no object"
+        "metadata that is no text", """{"__metadata__":{"a":7}}""", 0, "no text"
+    ]
+
+let private safetensors =
+    testList
+        "safetensors"
+        [
+            lawOver namedTensors "what is written is read back to the bit, by name, of a file, of memory and of a mapped file" (fun case ->
+                let tensors = made plainDTypes case
+                let metadata = [ "who", "we — \"quoted\""; "", "\u0001" ]
+                use stream = written metadata tensors
+                let reader = SafeTensors.ofStream "memory" stream |> ok
+                expectSame "memory" [ for entry in reader.Entries -> entry.Name, reader.Read entry.Name |> ok ] tensors
+                Expect.equal [ for KeyValue(key, value) in reader.Metadata -> key, value ] metadata "metadata"
+
+                for entry in reader.Entries do
+                    Expect.equal
+                        (entry.Offset % (TensorBytes.entrySize entry.DType).Value)
+                        0L
+                        "each begins where its entries can be read in place"
+
+                inFolder (fun folder ->
+                    let path = Path.Combine(folder, "tensors")
+                    SafeTensors.save path metadata tensors |> ok
+                    expectSame "file" (SafeTensors.load path |> ok) tensors
+                    use map = MemoryMappedFile.CreateFromFile(path, FileMode.Open)
+                    use view = map.CreateViewStream(0L, FileInfo(path).Length, MemoryMappedFileAccess.Read)
+                    let mapped = SafeTensors.ofStream "view" view |> ok
+                    expectSame "view" [ for name, _ in List.rev tensors -> name, mapped.Read name |> ok ] tensors))
+            testCase "the bytes are those of the format" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use stream = written [ "k", "v" ] [ "a", torch.tensor [| 1.0f; -2.0f |] ]
+
+                let header =
+                    """{"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""".PadRight 80
+
+                Expect.equal header.Length 80 "a multiple of 8"
+                Expect.equal (stream.ToArray()) (fileOf header [| 0uy; 0uy; 128uy; 63uy; 0uy; 0uy; 0uy; 192uy |]) "bytes")
+            for what, header, size, expected in hostileHeaders do
+                testCase $"refused: {what}" (fun () -> refusedAs expected (fileOf header (Array.zeroCreate size)))
+            testCase "refused: a header longer than the file, and than any header" (fun () ->
+                for length in [ UInt64.MaxValue; 1UL <<< 63; 100_000_001UL; 3UL ] do
+                    let bytes = Array.zeroCreate<byte> 10
+                    BinaryPrimitives.WriteUInt64LittleEndian(Span bytes, length)
+                    refusedAs $"said to have {length} bytes; expected at most 2" bytes
+
+                refusedAs "ends too early" [| 1uy; 2uy |])
+            testCase "refused: a header that is no UTF-8" (fun () ->
+                let prefix = Array.zeroCreate<byte> 8
+                prefix[0] <- 4uy
+                refusedAs "half of a character" (Array.append prefix [| 123uy; 255uy; 34uy; 125uy |]))
+            testCase "truth values are 0 or 1" (fun () ->
+                let bytes = fileOf (one """{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}""") [| 1uy; 2uy |]
+                use stream = new MemoryStream(bytes)
+                let reader = SafeTensors.ofStream "it" stream |> ok
+                Expect.stringContains (reasons (reader.Read "a")).Head "truth values" "reason")
+            testCase "what cannot be written is refused before the first byte" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let fine = torch.ones 2L
+                let gone = torch.ones 2L
+                gone.Dispose()
+
+                for tensors in
+                    [
+                        [ "a", fine; "a", fine ]
+                        [ "__metadata__", fine ]
+                        [ halves[0], fine ]
+                        [ "a", fine; "b", torch.ones (2L, dtype = torch.complex64) ]
+                        [ "a", fine; "b", torch.ones (2L, device = torch.META) ]
+                        [ "a", fine; "b", gone ]
+                        [ "a", fine; "b", torch.ones([| 2L; 2L |]).to_sparse() ]
+                    ] do
+                    use stream = new MemoryStream()
+                    Expect.isError (SafeTensors.write [] tensors stream) "tensors"
+                    Expect.equal stream.Length 0L "nothing written"
+
+                use stream = new MemoryStream()
+                Expect.isError (SafeTensors.write [ "a", "1"; "a", "2" ] [] stream) "metadata twice"
+                Expect.isError (SafeTensors.write [ "a", halves[1] ] [] stream) "half of a character")
+        ]
+
+let all = safetensors
