@@ -1,13 +1,5 @@
 namespace TensorNets
 
-/// <summary>A dimension tree: how the modes of a tensor are split into groups, and those again, down to single modes.</summary>
-[<RequireQualifiedAccess>]
-type DimTree =
-    /// One mode, counted from 0.
-    | Mode of mode: int
-    /// Two or more groups, each with the rank of the bond that joins it to this node.
-    | Split of children: (int * DimTree) list
-
 /// <summary>The named networks, with their ranks. Each is a smart constructor of <c>Spec</c>; no format has code of its own beyond that.</summary>
 /// <remarks>For a convolution kernel the modes are (s, d, t), input channels, kernel positions, output channels, or (s, h, w, t) with the kernel's
 /// axes kept apart.</remarks>
@@ -31,9 +23,6 @@ type Format =
     /// then all column factors.
     | TensorTrainMatrix of rows: int list * columns: int list * ranks: int list
 
-/// What a format says about a shape: the network, or what is wrong with its arguments.
-type private Layout = { Modes: (Axis * int) list; Bonds: (Axis * int) list; Cores: Axis list list }
-
 [<RequireQualifiedAccess>]
 module Format =
     /// The format's name.
@@ -48,18 +37,8 @@ module Format =
         | Format.BlockTerm _ -> "Block-term"
         | Format.TensorTrainMatrix _ -> "TT-matrix"
 
-    let private modeNames = [ "s"; "d"; "t"; "u"; "v"; "w"; "y"; "z" ]
-
-    let private modes (shape: int list) =
-        shape
-        |> List.mapi (fun i n -> Axis(if shape.Length <= modeNames.Length then modeNames[i] else $"m{i}"), n)
-
-    // Letters that no mode and no hyperedge has.
-    let private bondNames = "abcefghijklnopq"
-
-    let private bond i = Axis(if i < bondNames.Length then string bondNames[i] else $"b{i}")
-
-    let private bonds (ranks: int list) = ranks |> List.mapi (fun i rank -> bond i, rank)
+    let private modes, private bond, private bonds =
+        FormatLayout.modes, FormatLayout.bond, FormatLayout.bonds
 
     let private order name (expected: string) fits (shape: int list) =
         [
@@ -115,19 +94,12 @@ module Format =
 
     let private train ranks (shape: int list) =
         let modes, bonds = modes shape, bonds ranks
-        let axes, links = List.map fst modes, List.map fst bonds
+        let ends = FormatLayout.neighbours (List.map fst bonds)
 
         {
             Modes = modes
             Bonds = bonds
-            Cores =
-                axes
-                |> List.mapi (fun i axis ->
-                    [
-                        yield! links |> List.skip (max 0 (i - 1)) |> List.truncate (min 1 i)
-                        axis
-                        yield! links |> List.skip i |> List.truncate 1
-                    ])
+            Cores = List.map2 (fun (axis, _) (before, after) -> before @ [ axis ] @ after) modes ends
         }
 
     let private chain ranks (shape: int list) =
@@ -139,21 +111,6 @@ module Format =
             Bonds = bonds
             Cores = modes |> List.mapi (fun i (axis, _) -> [ bond i; axis; bond ((i + 1) % n) ])
         }
-
-    let rec private treeModes tree =
-        match tree with
-        | DimTree.Mode mode -> [ mode ]
-        | DimTree.Split children -> children |> List.collect (snd >> treeModes)
-
-    let rec private treeRanks tree =
-        match tree with
-        | DimTree.Mode _ -> []
-        | DimTree.Split children -> children |> List.collect (fun (rank, child) -> rank :: treeRanks child)
-
-    let rec private narrow tree =
-        match tree with
-        | DimTree.Mode _ -> false
-        | DimTree.Split children -> children.Length < 2 || children |> List.exists (snd >> narrow)
 
     let private hierarchical tree (shape: int list) =
         let modes = modes shape
@@ -193,20 +150,12 @@ module Format =
         let rowModes = rows |> List.mapi (fun i n -> Axis $"m{i}", n)
         let columnModes = columns |> List.mapi (fun i n -> Axis $"n{i}", n)
         let bonds = bonds ranks
-        let links = List.map fst bonds
+        let ends = FormatLayout.neighbours (List.map fst bonds)
 
         {
             Modes = rowModes @ columnModes
             Bonds = bonds
-            Cores =
-                List.map2 (fun (m, _) (n, _) -> m, n) rowModes columnModes
-                |> List.mapi (fun i (m, n) ->
-                    [
-                        yield! links |> List.skip (max 0 (i - 1)) |> List.truncate (min 1 i)
-                        m
-                        n
-                        yield! links |> List.skip i |> List.truncate 1
-                    ])
+            Cores = List.map3 (fun (m, _) (n, _) (before, after) -> before @ [ m; n ] @ after) rowModes columnModes ends
         }
 
     /// What must hold before there is a network: numbers of modes and ranks.
@@ -229,11 +178,11 @@ module Format =
         | Format.HierarchicalTucker tree ->
             [
                 yield! atLeast 2
-                if List.sort (treeModes tree) <> [ 0 .. n - 1 ] then
-                    FormatError.BadTree(List.sort (treeModes tree), n)
-                if narrow tree then
+                if List.sort (DimTree.modes tree) <> [ 0 .. n - 1 ] then
+                    FormatError.BadTree(List.sort (DimTree.modes tree), n)
+                if DimTree.isNarrow tree then
                     FormatError.NarrowTree
-                yield! positive name "rank" (treeRanks tree)
+                yield! positive name "rank" (DimTree.ranks tree)
             ]
         | Format.TensorTrainMatrix(rows, columns, ranks) ->
             let product dims = List.fold (fun p k -> p * int64 k) 1L dims
@@ -261,39 +210,6 @@ module Format =
         | Format.BlockTerm(blocks, ranks) -> blockTerm blocks ranks shape
         | Format.TensorTrainMatrix(rows, columns, ranks) -> trainMatrix rows columns ranks
 
-    let private product (dims: int64 list) =
-        // Beyond the largest int no rank is refused.
-        dims |> List.fold (fun p n -> min (p * n) (int64 System.Int32.MaxValue)) 1L |> int
-
-    /// The largest rank of a bond, and why: an ordinary bond cannot exceed what either of its cores can span by its other axes; a hyperedge of a sum of
-    /// rank-one terms, the product of all dimensions but the largest.
-    let private largest (layout: Layout) (axis: Axis) : int * string =
-        let dims = Map.ofList (layout.Modes @ layout.Bonds)
-        let carriers = layout.Cores |> List.filter (List.contains axis)
-
-        match carriers with
-        | [ first; second ] ->
-            let span (core: Axis list) (other: Axis list) =
-                core
-                |> List.filter (fun a -> a <> axis && not (List.contains a other))
-                |> List.map (fun a -> int64 dims[a])
-                |> product
-
-            min (span first second) (span second first), "the product of the other dimensions at either end of the bond"
-        | _ ->
-            let sizes = layout.Modes |> List.map (snd >> int64) |> List.sort
-            product (sizes |> List.truncate (sizes.Length - 1)), "the product of all dimensions but the largest"
-
-    let private admissible name (layout: Layout) =
-        [
-            for i, (axis, rank) in List.indexed layout.Bonds do
-                let most, reason = largest layout axis
-
-                if rank > most then
-                    let what = if layout.Bonds.Length = 1 then "rank" else $"rank {i + 1} (bond {axis})"
-                    FormatError.RankOutOfRange(name, what, rank, most, reason)
-        ]
-
     /// <summary>The network of a format over a tensor of the given shape; ranks outside what is admissible are named with their bound.</summary>
     let spec (shape: int list) (format: Format) : Result<Spec, FormatError list> =
         let bad =
@@ -307,7 +223,7 @@ module Format =
         | [] ->
             let layout = layout shape format
 
-            match admissible (name format) layout with
+            match FormatLayout.refused (name format) layout with
             | [] ->
                 let cores = layout.Cores |> List.mapi (fun i axes -> { Name = Spec.positionName i; Axes = axes })
 

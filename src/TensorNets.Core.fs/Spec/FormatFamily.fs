@@ -1,13 +1,5 @@
 namespace TensorNets
 
-/// <summary>The shape of a dimension tree, without ranks: how the modes of a tensor are split into groups, down to single modes.</summary>
-[<RequireQualifiedAccess>]
-type ModeTree =
-    /// One mode, counted from 0.
-    | Mode of mode: int
-    /// Two or more groups.
-    | Split of children: ModeTree list
-
 /// <summary>A named network without its ranks, for which a bound on the error finds them (<c>Factorize.toBound</c>).</summary>
 [<RequireQualifiedAccess>]
 type FormatFamily =
@@ -26,11 +18,6 @@ type FormatFamily =
 
 [<RequireQualifiedAccess>]
 module FormatFamily =
-    let rec private lowestTree tree =
-        match tree with
-        | ModeTree.Mode mode -> DimTree.Mode mode
-        | ModeTree.Split children -> DimTree.Split(children |> List.map (fun child -> 1, lowestTree child))
-
     /// <summary>The family's format over a tensor of that many modes with every rank 1.</summary>
     let lowest (modes: int) (family: FormatFamily) : Format =
         let ones n = List.replicate n 1
@@ -41,7 +28,7 @@ module FormatFamily =
         | FormatFamily.Tucker2 -> Format.Tucker2(1, 1)
         | FormatFamily.TensorTrain -> Format.TensorTrain(ones (max 0 (modes - 1)))
         | FormatFamily.TensorChain -> Format.TensorChain(ones modes)
-        | FormatFamily.HierarchicalTucker tree -> Format.HierarchicalTucker(lowestTree tree)
+        | FormatFamily.HierarchicalTucker tree -> Format.HierarchicalTucker(DimTree.lowest tree)
 
     /// The network with every rank 1, or why the family does not fit the shape.
     let internal spec (shape: int list) (family: FormatFamily) : Result<Spec, FormatError list> =
