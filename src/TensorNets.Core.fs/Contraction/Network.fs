@@ -75,9 +75,20 @@ module Network =
         else
             Error errors
 
+    /// Throws where a network cannot be of a dtype.
+    let private hold (dtype: torch.ScalarType) =
+        match Check.floating "The network" dtype with
+        | [] -> ()
+        | errors -> raise (TensorNetException(List.toArray errors))
+
     /// <summary>A network of white noise from a seed, scaled so that the entries of its tensor have variance 1.</summary>
     /// <remarks>The variance of an entry of T is the number of terms it sums times the product of the cores' variances.</remarks>
+    /// <exception cref="T:TensorNets.TensorNetException">The dtype is none of real numbers (<c>DType</c>).</exception>
+    /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
+    /// <param name="seed">The seed of the noise.</param>
+    /// <param name="spec">The network.</param>
     let random (dtype: torch.ScalarType) (seed: uint64) (spec: Spec) : Network =
+        hold dtype
         use scope = torch.NewDisposeScope()
         use generator = new torch.Generator(seed)
 
@@ -97,7 +108,11 @@ module Network =
         new Network(spec, tensors)
 
     /// <summary>A copy of a network, detached, in the given dtype. Nothing is shared with the original.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">The dtype is none of real numbers (<c>DType</c>).</exception>
+    /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
+    /// <param name="network">The network.</param>
     let copyAs (dtype: torch.ScalarType) (network: Network) : Network =
+        hold dtype
         use scope = torch.NewDisposeScope()
 
         let copies =

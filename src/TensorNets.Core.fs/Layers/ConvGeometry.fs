@@ -63,6 +63,7 @@ module ConvGeometry =
 
     /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
     let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
 
         let kernel =
@@ -71,16 +72,17 @@ module ConvGeometry =
             else
                 weight.reshape(g.Groups, t, s, k).permute(0L, 2L, 3L, 1L)
 
-        kernel.reshape [| for n in kernelShape g -> int64 n |]
+        kernel.reshape [| for n in kernelShape g -> int64 n |] |> scope.MoveToOuter
 
     /// <summary>The dense weight of a kernel tensor, as TorchSharp's own layers hold it: the inverse of <c>kernelOfWeight</c>. Differentiable.</summary>
     let weightOfKernel (g: ConvGeometry) (kernel: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
         let kernel = kernel.reshape (g.Groups, s, k, t)
 
         let ordered = if g.Transposed then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
 
-        ordered.reshape(List.toArray (weightShape g)).contiguous()
+        ordered.reshape(List.toArray (weightShape g)).contiguous() |> scope.MoveToOuter
 
     /// The kind of layer, as TorchSharp names it.
     let name (g: ConvGeometry) =

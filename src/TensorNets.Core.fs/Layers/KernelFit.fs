@@ -55,6 +55,68 @@ module internal KernelFit =
         | [] -> Ok(results |> List.choose Result.toOption)
         | errors -> Error errors
 
+    /// ‖K − T‖ in a norm, in float64.
+    let private distance (norm: Norm) (kernel: Tensor) (tensor: Tensor) : float =
+        use _ = torch.NewDisposeScope()
+        let difference = (Check.double kernel).minus(Check.double tensor)
+
+        match norm with
+        | Norm.Frobenius -> difference.norm().number()
+        | Norm.Weighted(modes, covariance) ->
+            let others = [ 0 .. int (difference.dim ()) - 1 ] |> List.except modes
+            let moved = difference.permute [| for mode in others @ modes -> int64 mode |]
+            let rows = moved.reshape (-1L, covariance.shape[0])
+            sqrt (max 0.0 ((rows.matmul (Check.double covariance)).mul(rows).sum().number()))
+
+    /// The error of a fit once its cores are rounded to a dtype, and how far rounding moves T.
+    let private rounded (dtype: torch.ScalarType) (norm: Norm) (kernel: Tensor) (network: Network) : struct (float * float) =
+        use _ = torch.NewDisposeScope()
+
+        let tensor (network: Network) = (Contraction.reconstruct (Network.copyAs torch.float64 network)).reshape kernel.shape
+
+        let after = tensor (Network.copyAs dtype network)
+        struct (distance norm kernel after, distance norm (tensor network) after)
+
+    /// A bound is met up to this share of it, as everywhere; and room for rounding, which another fit meets differently.
+    let private counted, private room = 1e-9, 1.5
+
+    /// A fit whose cores are rounded to 16 bits afterwards and meet the bound then: again, to a bound that leaves room for the rounding, where the first one does
+    /// not. Of any other dtype, the fit. Errors: <c>Unreachable</c> where the dtype does not meet the bound.
+    let withinRounded
+        (dtype: torch.ScalarType)
+        (norm: Norm)
+        (fit: ErrorBound option -> Tensor -> Result<Fit, TensorNetError list>)
+        (bound: ErrorBound option)
+        (kernel: Tensor)
+        : Result<Fit, TensorNetError list> =
+        /// Errors of rounding are seldom along that of the fit: their squares are left room for first, then, if that was too little, they themselves.
+        let rec settled tries (delta: float) (found: Fit) =
+            let struct (error, moved) =
+                if found.MeetsBound then rounded dtype norm kernel found.Network else struct (0.0, 0.0)
+
+            if error <= delta * (1.0 + counted) then
+                Ok found
+            else
+                let lost = room * (error * error - found.Error * found.Error)
+                let aim = if tries = 0 then sqrt (delta * delta - lost) else delta - room * moved
+                Fit.dispose found
+
+                if tries < 2 && aim > 0.0 then
+                    fit (Some(ErrorBound.Absolute aim)) kernel |> Result.bind (settled (tries + 1) delta)
+                else
+                    Error [ TensorNetError.Unreachable(delta, error) ]
+
+        match bound with
+        | Some bound when HalfPrecision.is dtype ->
+            // What is wrong with kernel, norm or bound is said by the fit.
+            fit (Some bound) kernel
+            |> Result.bind (fun found ->
+                use nothing = torch.zeros_like kernel
+
+                ErrorBound.resolve bound (distance norm kernel nothing)
+                |> Result.bind (fun delta -> settled 0 delta found))
+        | _ -> fit bound kernel
+
     /// A fit of every group of a kernel tensor, side by side as one network. The scope around owns it.
     let fitted
         (g: ConvGeometry)

@@ -75,11 +75,12 @@ module Layers =
                     ]
 
                 let kernel = (ConvGeometry.kernelOfWeight g (weight.detach ())).reshape(List.toArray shape)
-                KernelFit.fitted g bound fit kernel)
+                KernelFit.fitted g bound (fit weight.dtype) (HalfPrecision.widened kernel))
             |> Result.bind (ofDense None dense))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
-    /// <remarks>The layer's sensitivity is measured in the norm of the options. With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
+    /// <remarks>The layer's sensitivity is measured in the norm of the options. A layer of 16 bits is factorised in float64 like the others, and the bound is that of the cores
+    /// rounded to them: one that they cannot meet is <c>Unreachable</c>. With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
     /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>; <c>Cancelled</c> before the bound was met.</remarks>
     /// <param name="options">The factorisation.</param>
     /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
@@ -93,18 +94,21 @@ module Layers =
         (format: Format)
         (dense: torch.nn.Module)
         : Result<FactorizedLayer, TensorNetError list> =
-        factorizedBy axes bound (fun bound kernel -> Factorize.stable options bound format kernel) dense
-        |> Result.bind (normed options.Sweeps.Norm)
+        let fit dtype =
+            KernelFit.withinRounded dtype options.Sweeps.Norm (fun bound kernel -> Factorize.stable options bound format kernel)
+
+        factorizedBy axes bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
     let factorizeSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (dense: torch.nn.Module) =
-        let fit bound (kernel: Tensor) =
+        let fit dtype bound (kernel: Tensor) =
             let shape = Spec.shape spec
 
             if List.fold (*) 1L shape <> kernel.numel () then
                 Error [ TensorNetError.Shape("The spec", shape, $"the entries of %A{Check.shapeOf kernel}") ]
             else
-                Factorize.stableSpec options bound spec (kernel.reshape (List.toArray shape))
+                let stable bound kernel = Factorize.stableSpec options bound spec kernel
+                KernelFit.withinRounded dtype options.Sweeps.Norm stable bound (kernel.reshape (List.toArray shape))
 
         factorizedBy KernelAxes.Fused bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
@@ -119,8 +123,15 @@ module Layers =
                         TensorNetError.Unsupported("kernel_size", $"%A{g.Kernel}", "1 in each dimension: the kernel is then a matrix")
                     ]
             else
-                let fit (bound: ErrorBound option) (kernel: Tensor) =
-                    Matrix.leastSensitive rank bound.Value (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
+                let matrix (bound: ErrorBound option) (kernel: Tensor) = Matrix.leastSensitive rank bound.Value kernel
+
+                let fit dtype bound (kernel: Tensor) =
+                    KernelFit.withinRounded
+                        dtype
+                        Norm.Frobenius
+                        matrix
+                        bound
+                        (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
 
                 factorizedBy KernelAxes.Fused (Some bound) fit dense)
 
@@ -134,7 +145,7 @@ module Layers =
     /// <param name="lowering">How to apply it; None: Cheapest.</param>
     /// <param name="seed">The seed of the numbers.</param>
     /// <param name="gain">By how much the standard deviation is scaled.</param>
-    /// <param name="dtype">Float32 or Float64.</param>
+    /// <param name="dtype">Float64, Float32, BFloat16 or Float16; another one is the error <c>DType</c>.</param>
     /// <param name="bias">Whether there is a bias.</param>
     /// <param name="geometry">Everything but the numbers.</param>
     /// <param name="spec">The kernel network; with groups, over (g, s, d, t).</param>
@@ -150,9 +161,10 @@ module Layers =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
-        match LayerMaking.planned lowering geometry spec with
-        | Error errors -> Error errors
-        | Ok plan ->
+        match LayerMaking.planned lowering geometry spec, Check.floating "The layer" dtype with
+        | Error errors, wrong -> Error(errors @ wrong)
+        | Ok _, (_ :: _ as wrong) -> Error wrong
+        | Ok plan, [] ->
             use generator = new torch.Generator(seed + 1UL)
             let white = Network.random torch.float64 seed spec
             let s, k = float (geometry.InChannels / geometry.Groups), float (ConvGeometry.positions geometry)

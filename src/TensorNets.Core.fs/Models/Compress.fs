@@ -33,6 +33,18 @@ module Compress =
             |> scope.MoveToOuter
             |> Ok
 
+    /// An error of a layer as one of the layer at a path: what is the target there is its weight.
+    let private atPath (path: string) (error: TensorNetError) =
+        let target = "The target"
+        let weight = $"The weight of '{path}'"
+
+        match error with
+        | TensorNetError.ModuleType("", found, expected) -> TensorNetError.ModuleType(path, found, expected)
+        | TensorNetError.DType(what, found, expected) when what = target -> TensorNetError.DType(weight, found, expected)
+        | TensorNetError.NotFinite(what, count) when what = target -> TensorNetError.NotFinite(weight, count)
+        | TensorNetError.ZeroTensor what when what = target -> TensorNetError.ZeroTensor weight
+        | error -> error
+
     /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, in place, and returns the new layer, which belongs to the model; the dense
     /// layer is disposed.</summary>
     /// <remarks>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and <c>Surgery.replace</c>.</remarks>
@@ -51,13 +63,7 @@ module Compress =
         (model: torch.nn.Module)
         : Result<FactorizedLayer, TensorNetError list> =
         Surgery.find path model
-        |> Result.bind (fun found ->
-            Layers.factorize options axes bound format found
-            |> Result.mapError (
-                List.map (function
-                    | TensorNetError.ModuleType("", type', expected) -> TensorNetError.ModuleType(path, type', expected)
-                    | error -> error)
-            ))
+        |> Result.bind (fun found -> Layers.factorize options axes bound format found |> Result.mapError (List.map (atPath path)))
         |> Result.bind (fun layer ->
             match Surgery.replace path layer model with
             | Ok() -> Ok layer

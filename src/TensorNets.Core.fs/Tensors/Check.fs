@@ -8,6 +8,13 @@ module internal Check =
 
     let isReal (tensor: Tensor) = tensor.dtype = torch.float32 || tensor.dtype = torch.float64
 
+    /// What is wrong with a dtype in which numbers are to be made or held.
+    let floating (what: string) (dtype: torch.ScalarType) : TensorNetError list =
+        if dtype = torch.float64 || dtype = torch.float32 || HalfPrecision.is dtype then
+            []
+        else
+            [ TensorNetError.DType(what, string dtype, "Float64, Float32, BFloat16 or Float16") ]
+
     /// What is wrong with a tensor of numbers: a dtype that is not real, entries that are NaN or infinite.
     let finite (what: string) (tensor: Tensor) : TensorNetError list =
         if not (isReal tensor) then

@@ -57,12 +57,18 @@ type internal ConvPlan =
 module Convolution =
     /// <summary>The kernel tensor K[s, d, t] of a dense convolution weight [t, s, height, width] (any number of dimensions, no groups).</summary>
     let kernelOfWeight (weight: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
         let positions = weight.shape[2..] |> Array.fold (*) 1L
+
         weight.reshape(weight.shape[0], weight.shape[1], positions).permute(1L, 2L, 0L).contiguous()
+        |> scope.MoveToOuter
 
     /// <summary>The dense weight [t, s, height, width] of a kernel tensor K[s, d, t].</summary>
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+
         kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()
+        |> scope.MoveToOuter
 
     /// The dense weight, contiguous. Differentiable.
     let internal weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
