@@ -9,6 +9,13 @@ module private ErrorText =
 
     let shape (dims: int64 list) = "[" + String.Join(", ", dims |> List.map string) + "]"
 
+    /// The most errors that a message says in words.
+    let private mostLines = 100
+
+    let lines (messages: string seq) (count: int) =
+        let rest = if count > mostLines then [ $"And {count - mostLines} more." ] else []
+        String.Join(Environment.NewLine, Seq.append (Seq.truncate mostLines messages) rest)
+
     let quoted (items: string list) = items |> List.map (fun item -> $"'{item}'") |> list
 
 /// <summary>Why a list of cores, dimensions and output axes is not a tensor network.</summary>
@@ -173,9 +180,9 @@ type TensorNetError =
         | BadFile(path, reason) -> $"'{path}' cannot be read: {reason}."
         | UnwrittenFile(path, reason) -> $"'{path}' cannot be written: {reason}."
 
-/// <summary>The one exception of this library: it lists every error found.</summary>
+/// <summary>The one exception of this library: <c>Errors</c> lists every error found, the message the first hundred.</summary>
 type TensorNetException(errors: IReadOnlyList<TensorNetError>) =
-    inherit Exception(String.Join(Environment.NewLine, errors |> Seq.map _.Message))
+    inherit Exception(ErrorText.lines (errors |> Seq.map _.Message) errors.Count)
 
     /// Every error found, in the order in which it was found.
     member _.Errors = errors

@@ -152,15 +152,28 @@ module LayerFile =
 
     let private options = JsonDocumentOptions(MaxDepth = 4, AllowDuplicateProperties = false)
 
-    let private bad name reasons = Error(reasons |> List.map (fun reason -> TensorNetError.BadFile(name, reason)))
+    /// The most reasons that are listed for one file.
+    let private mostReasons = 20
+
+    let private bad name reasons =
+        Error(
+            reasons
+            |> List.truncate mostReasons
+            |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
+        )
 
     let private description (name: string) (file: SafeTensorReader) : Result<LayerDescription, TensorNetError list> =
         match file.Metadata.TryGetValue versionKey, file.Metadata.TryGetValue layerKey with
         | (true, found), _ when found <> version ->
             bad name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {version}" ]
         | (true, _), (true, text) ->
-            Json.ofText options described text
-            |> Result.mapError (List.map (fun error -> TensorNetError.BadFile(name, "its layer: " + error.Message.TrimEnd '.')))
+            match Json.ofText options described text with
+            | Ok layer -> Ok layer
+            | Error errors ->
+                errors
+                |> List.truncate mostReasons
+                |> List.map (fun error -> "its layer: " + error.Message.TrimEnd '.')
+                |> bad name
         | _ -> bad name [ $"its metadata has no '{versionKey}' and '{layerKey}'; expected a layer" ]
 
     /// What the tensors that a file lists have that the layer has not, and the reverse.
