@@ -16,6 +16,9 @@ module Correction =
     /// A δ/‖K‖ below this is the rounding of a double and counts as this.
     let private rounding = 1e-12
 
+    /// The share of T up to which directions of bonds are cut where sweeps have ended.
+    let private spent = 1e-10
+
     /// The most rounds of the way to a bound, and the factor by which one must lower the error for another.
     let private mostRounds, private roundGain = 16, 0.95
 
@@ -30,7 +33,7 @@ module Correction =
             use scope = torch.NewDisposeScope()
             use best = new Best(cores)
             // A bond that cannot be balanced is left as it is.
-            Gauge.cycles Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
+            Gauge.lenient Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
             let found = Newton.approach land (bound * (1.0 - feasibility)) goOn (Point.ofCores cores)
 
             Point.put scope cores.Length cores found
@@ -55,8 +58,8 @@ module Correction =
         rounds 1 (error ())
 
     /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the S of every step. `given` holds
-    /// the cores before they were balanced, from where other valleys are reached.
-    let private alongFibre (options: SweepOptions) (work: Derivatives) norm bound n (given: Tensor) (s: float) (cores: Tensor[]) =
+    /// cores as they were before they were balanced, from where other valleys are reached.
+    let private alongFibre (options: SweepOptions) (work: Derivatives) norm bound n (given: Tensor list) (s: float) (cores: Tensor[]) =
         if bound >= Sweeping.jointBelow * norm || options.Cancellation.IsCancellationRequested then
             []
         else
@@ -75,7 +78,7 @@ module Correction =
                     options.MaxSweeps
                     options.Tolerance
                     listen
-                    [ Point.ofCores cores; given ]
+                    (Point.ofCores cores :: given)
 
             if not trace.IsEmpty then
                 Point.put scope cores.Length cores point
@@ -83,7 +86,92 @@ module Correction =
             // Where the best path began above the S of the sweeps, the trace does not.
             trace |> List.map (min s)
 
-    let private frobenius (bound: ErrorBound) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+    /// The bonds of cores without directions that are noise of the target, in place, where the error stays within a limit.
+    let private withoutNoise (noise: float) (limit: float) (target: Tensor) (spec: Spec) (cores: Tensor[]) : Spec =
+        use _ = torch.NewDisposeScope()
+
+        let tensor spec cores =
+            Contraction.runMany [ Plan.make Order.Auto spec ] target.dtype target.device (Fit.lookup spec cores)
+            |> List.head
+
+        let before: Tensor = tensor spec cores
+        let most = noise * target.norm().number()
+
+        let accepts spec cores =
+            use _ = torch.NewDisposeScope()
+            let after: Tensor = tensor spec cores
+            target.minus(after).norm().number() <= limit && before.minus(after).norm().number() <= most
+
+        let exact =
+            use best = new Best(cores)
+            let smaller = Truncation.truncate spec cores
+
+            if smaller = spec || accepts smaller cores then
+                smaller
+            else
+                best.Restore()
+                spec
+
+        Redundancy.cut noise accepts exact cores
+
+    /// Balanced in place, unless rounding at a bond without weight raises S by it: S.
+    let private balanced (spec: Spec) (cores: Tensor[]) : float =
+        use best = new Best(cores)
+        let plan = Sensitivity.plan spec
+        use before = Sensitivity.totalOf plan torch.float64 cores[0].device (Fit.lookup spec cores)
+        let s, _ = Gauge.lenient Gauge.maxCycles (Bonds.ofSpec spec) plan cores
+
+        // Written so that NaN counts as a failure.
+        if s <= before.number () then
+            s
+        else
+            best.Restore()
+            before.number ()
+
+    /// Sweeps from cores that meet the bound, and where blocks crawl or the bound is all but zero all cores together: the spec of what is left, and how that went.
+    let private improved (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm (cores: Tensor[]) : Spec * Course =
+        use given = Point.ofCores cores
+        let s = balanced spec cores
+        let smaller, n, stop, trace = Sweeping.run options spec k bound norm s cores
+        let crawls = stop <> Stop.Converged || bound < Sweeping.jointBelow * norm
+
+        let finite =
+            Double.IsFinite(Fit.explicitError (Plan.make Order.Auto smaller) k (Fit.lookup smaller cores))
+
+        let together =
+            if crawls && finite && Sweeping.hasAllFree smaller && Spec.parameters smaller <= Joint.limit then
+                let tensors = Derivatives(smaller, k)
+                let given = if smaller = spec then [ given ] else []
+
+                let fibre =
+                    Linalg.guarded (fun () -> alongFibre options tensors norm bound n given (List.last trace) cores)
+                    |> Option.defaultValue []
+
+                let s = List.last (trace @ fibre)
+                let report i error s = SweepOptions.report options (n + fibre.Length + i) (error / norm) s
+
+                fibre
+                @ (Linalg.guarded (fun () -> Joint.run options report tensors bound feasibility s cores)
+                   |> Option.defaultValue [])
+            else
+                []
+
+        let stop = if crawls && options.Cancellation.IsCancellationRequested then Stop.Cancelled else stop
+        // Sweeps that were broken off leave directions without weight, along which cores may be of any size.
+        let limit = bound * (1.0 + feasibility)
+        let cut = if finite then withoutNoise spent limit k smaller cores else smaller
+        cut, Course.make (n + together.Length) stop (trace @ together)
+
+    /// `noise`: the share of the target's norm that is rounding of the numbers it came in. `slack`: by which share of its norm the error may exceed the bound for
+    /// directions that are noise.
+    let private frobenius
+        noise
+        slack
+        (bound: ErrorBound)
+        (options: SweepOptions)
+        (target: Tensor)
+        (start: Network)
+        : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
         use _ = torch.no_grad ()
         let spec = start.Spec
@@ -121,8 +209,7 @@ module Correction =
                             else
                                 way, approach options spec k delta cores
 
-                    use given = Point.ofCores cores
-                    let made course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
+                    let made spec course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
                     if not (meets reached) then
                         let stop =
@@ -130,30 +217,15 @@ module Correction =
                             elif Double.IsFinite reached then way.Stop
                             else Stop.Rounding
 
-                        Ok(made { way with Stop = stop; Missed = Some asked })
+                        Ok(made spec { way with Stop = stop; Missed = Some asked })
                     else
-                        Gauge.cycles Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores
-                        |> Result.map (fun (s, _) ->
-                            let bound = max delta reached
-                            let n, stop, trace = Sweeping.run options spec k bound norm s cores
+                        let limit = max delta reached + slack * norm
+                        let cut = withoutNoise noise limit k spec cores
 
-                            // Where blocks crawl or the bound is all but zero, all cores may still move together.
-                            let crawls = stop <> Stop.Converged || bound < Sweeping.jointBelow * norm
-                            let finite = Double.IsFinite(error ())
+                        let bound =
+                            max (max delta reached) (Fit.explicitError (Plan.make Order.Auto cut) k (Fit.lookup cut cores))
 
-                            let together =
-                                if crawls && finite && Sweeping.hasAllFree spec && Spec.parameters spec <= Joint.limit then
-                                    let tensors = Derivatives(spec, k)
-                                    let fibre = alongFibre options tensors norm bound n given (List.last trace) cores
-                                    let s = List.last (trace @ fibre)
-                                    let report i error s = SweepOptions.report options (n + fibre.Length + i) (error / norm) s
-                                    fibre @ Joint.run options report tensors bound feasibility s cores
-                                else
-                                    []
-
-                            let stop = if crawls && options.Cancellation.IsCancellationRequested then Stop.Cancelled else stop
-
-                            made (Course.make (n + together.Length) stop (trace @ together)))
+                        Ok(improved options cut k bound norm cores ||> made)
                 finally
                     for core in cores do
                         core.Dispose()
@@ -161,7 +233,12 @@ module Correction =
 
     /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
     let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        Weighted.from (frobenius bound) options target start
+        Weighted.from (frobenius (Redundancy.noise target) 0.0 bound) options target start
+
+    /// As <c>nearest</c> at the error of a network of least squares, which bonds of noise may raise by that noise.
+    let internal atError (options: SweepOptions) (error: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        let noise = Redundancy.noise target
+        Weighted.from (frobenius noise noise (ErrorBound.Absolute error)) options target start
 
     /// As <c>epc</c>; an error wherever the bound is not met, also where cancellation is why.
     let internal within (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =

@@ -26,6 +26,8 @@ type internal Sweeping =
         Cache: IntermediateCache
         /// Sweeps that the last attempt took.
         mutable Taken: int
+        /// Whether a bond had directions without weight after the last sweep.
+        mutable Deficient: bool
     }
 
     interface IDisposable with
@@ -57,6 +59,7 @@ module internal Sweeping =
             Reaches = Array.zeroCreate cores.Length
             Cache = Environment.keeping blocks
             Taken = 0
+            Deficient = false
         }
 
     /// One sweep in place: every block, then one cycle of the gauge. The error and S after it; NaN where a block is not finite.
@@ -102,11 +105,8 @@ module internal Sweeping =
 
                 work.Cache.Forget block.Core.Name)
 
-        // A bond that has become rank deficient on the way is left as the blocks made it.
-        let s =
-            match Gauge.cycles 1 work.Gauge work.Sensitivity work.Cores with
-            | Ok(s, _) -> s
-            | Error _ -> (Sensitivity.totalOf work.Sensitivity work.Target.dtype work.Target.device work.Lookup).number()
+        let s, deficient = Gauge.lenient 1 work.Gauge work.Sensitivity work.Cores
+        work.Deficient <- deficient
 
         let error =
             match after with
@@ -131,15 +131,22 @@ module internal Sweeping =
     /// How many sweeps are combined into an extrapolated point.
     let private accelerationDepth = 8
 
-    /// Sweeps of blocks in place from a feasible, balanced start; ends with the last iterate that kept the bound and did not raise S.
-    let run (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
-        use work = make spec target bound norm cores
+    /// Whether S and the error of a sweep are better than S before, within the bound. Written so that NaN counts as a failure, and an S below zero, which is
+    /// rounding alone.
+    let private isBetter bound s (error, next) = error <= bound * (1.0 + feasibility) && next >= 0.0 && next <= s * (1.0 + 1e-12)
+
+    /// Sweeps of blocks in place from a feasible, balanced start, of which n0 have been before; ends with the last iterate that kept the bound and did not raise S,
+    /// or, if `heeds`, where a bond has directions without weight, which is said too.
+    let private runOn (options: SweepOptions) (heeds: bool) (n0: int) (s0: float) (work: Sweeping) =
+        let spec, target, bound, norm, cores =
+            work.Full.Spec, work.Target, work.Bound, sqrt work.Norm2, work.Cores
+
         let blocks, lambdas = work.Blocks, work.Lambdas
 
         use point = new Extrapolated(accelerationDepth, blocks.Length, cores, ignore)
 
         /// Sweeps from the current point, which may be an extrapolated one, until the bound is met, at most so many: kept where that does not raise S, undone
-        /// otherwise; then the next extrapolated point. Written so that NaN counts as a failure, and an S below zero, which is rounding alone.
+        /// otherwise; then the next extrapolated point.
         let attempt most s =
             point.Attempt(fun () ->
                 let rec land count before =
@@ -147,14 +154,14 @@ module internal Sweeping =
                     work.Taken <- count
 
                     if error <= bound * (1.0 + feasibility) then
-                        if next >= 0.0 && next <= s * (1.0 + 1e-12) then Some(error, next) else None
+                        if isBetter bound s (error, next) then Some(error, next) else None
                     // At the pace of the last sweep the bound must be within reach.
                     elif error - bound < float (most - count) * (before - error) then
                         land (count + 1) error
                     else
                         None
 
-                land 1 infinity)
+                Linalg.guarded (fun () -> land 1 infinity) |> Option.flatten)
 
         let land = lazy Landscape.make spec target bound
 
@@ -194,7 +201,7 @@ module internal Sweeping =
             (if result.IsSome then steps + work.Taken else steps), result
 
         /// When to search next: the sweep, S at the last search.
-        let mutable nextSearch, searchedAt = searchAfter, infinity
+        let mutable nextSearch, searchedAt = n0 + searchAfter, infinity
 
         let rec loop n s plain trace =
             match SweepOptions.ending options n with
@@ -208,7 +215,10 @@ module internal Sweeping =
 
                     let crawls = s - next > crawl * s && next < (1.0 - worthAnother) * searchedAt
 
-                    let goesOn = n + 2 < options.MaxSweeps && not options.Cancellation.IsCancellationRequested
+                    let goesOn =
+                        not (heeds && work.Deficient)
+                        && n + 2 < options.MaxSweeps
+                        && not options.Cancellation.IsCancellationRequested
 
                     if searchable && n + 1 >= nextSearch && crawls && goesOn then
                         let steps, result = search (n + 1) (searchedAt < infinity) next
@@ -220,6 +230,8 @@ module internal Sweeping =
                         |> Option.iter (fun (error, s) -> SweepOptions.report options (n + 1 + steps) (error / norm) s)
 
                         loop (n + 1 + steps) found true (List.replicate steps found @ next :: trace)
+                    elif heeds && work.Deficient then
+                        n + 1, Stop.Rounding, next :: trace
                     elif plain && s - next <= options.Tolerance * s then
                         n + 1, Stop.Converged, next :: trace
                     else
@@ -231,6 +243,71 @@ module internal Sweeping =
 
                         loop (n + 1) next (small || point.IsPlain) (next :: trace)
 
-        let n, stop, trace = loop 0 s0 true [ s0 ]
+        let n, stop, trace = loop n0 s0 true []
         point.Undo()
         n, stop, List.rev trace
+
+    /// Shares of T up to which directions of bonds are tried to do without, the largest first; and the sweeps that each gets to meet the bound again.
+    let private redundant, private recovery = [ 1e-5; 1e-8; 1e-12 ], 3
+
+    /// The cores, in place, without directions of bonds that they do not need, within the bound and at no larger S: the spec, the error and S. None where there is none
+    /// such; then the cores are as they were.
+    let private pruned (spec: Spec) (target: Tensor) bound norm s (cores: Tensor[]) : (Spec * float * float) option =
+        let before = [| for core in cores -> core.clone().DetachFromDisposeScope() |]
+
+        let tryShare share =
+            let smaller = Redundancy.cut share (fun _ _ -> true) spec cores
+
+            let result =
+                if smaller = spec then
+                    None
+                else
+                    use work = make smaller target bound norm cores
+                    Gauge.lenient Gauge.maxCycles work.Gauge work.Sensitivity cores |> ignore
+
+                    let rec land count =
+                        let found = once work
+
+                        if isBetter bound s found then Some(smaller, fst found, snd found)
+                        elif count < recovery then land (count + 1)
+                        else None
+
+                    Linalg.guarded (fun () -> land 1) |> Option.flatten
+
+            if result.IsNone && smaller <> spec then
+                for i in 0 .. cores.Length - 1 do
+                    cores[i].Dispose()
+                    cores[i] <- before[i].clone().DetachFromDisposeScope()
+
+            result
+
+        try
+            redundant |> List.tryPick tryShare
+        finally
+            for core in before do
+                core.Dispose()
+
+    /// Sweeps of blocks in place from a feasible, balanced start until they end and no bond has a direction that can be spared: the spec of what is left, the sweeps,
+    /// why they ended, and S at the start and after each.
+    let run (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
+        let rec goOn heeds (spec: Spec) n s trace =
+            use work = make spec target bound norm cores
+            let n, stop, more = runOn options heeds n s work
+            let trace = trace @ more
+            let s = List.last (s :: more)
+
+            if stop <> Stop.Rounding && stop <> Stop.Converged then
+                spec, n, stop, trace
+            else
+                match pruned spec target bound norm s cores with
+                | Some(smaller, error, s) ->
+                    SweepOptions.report options (n + 1) (error / norm) s
+
+                    if n + 1 < options.MaxSweeps then
+                        goOn true smaller (n + 1) s (trace @ [ s ])
+                    else
+                        smaller, n + 1, Stop.MaxSweeps, trace @ [ s ]
+                | None when heeds && work.Deficient -> goOn false spec n s trace
+                | None -> spec, n, stop, trace
+
+        goOn true spec 0 s0 [ s0 ]

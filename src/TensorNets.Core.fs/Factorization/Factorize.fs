@@ -37,14 +37,14 @@ module Factorize =
     let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options -> Starts.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
 
-    /// Correction of what least squares left, with bonds cut to their rank.
-    let private correct (options: FactorizeOptions) (bound: ErrorBound) (target: Tensor) (start: Network) =
-        use exact = Gauge.truncate start
-        Correction.nearest options.Sweeps bound target exact
+    /// Correction of a fit, which meets the bound where there is one. Where it is cancelled before it meets the bound again, the fit itself; it is disposed else.
+    let private correctFit (options: FactorizeOptions) (bound: ErrorBound option) (target: Tensor) (fit: Fit) =
+        let corrected =
+            match bound with
+            | Some bound -> Correction.nearest options.Sweeps bound target fit.Network
+            | None -> Correction.atError options.Sweeps fit.Error target fit.Network
 
-    /// Correction of a fit that meets the bound. Where it is cancelled before it has made up for the bonds it cut, the fit itself; it is disposed else.
-    let private correctFit (options: FactorizeOptions) (bound: ErrorBound) (target: Tensor) (fit: Fit) =
-        match correct options bound target fit.Network with
+        match corrected with
         | Ok cut when cut.Stop = Stop.Cancelled && not cut.MeetsBound ->
             Fit.dispose cut
             Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
@@ -74,10 +74,7 @@ module Factorize =
                 runSpec options spec target
                 |> Result.bind (fun fit ->
                     // Cancelled before anything of the target was found: no bound to correct within.
-                    if fit.RelativeError >= 1.0 then
-                        Ok fit
-                    else
-                        correctFit options (ErrorBound.Absolute fit.Error) target fit)
+                    if fit.RelativeError >= 1.0 then Ok fit else correctFit options None target fit)
             | Some bound ->
                 Starts.leastSensitive options.Sweeps options.Starts (fun i ->
                     if i > 0 then
@@ -86,7 +83,7 @@ module Factorize =
                         leastSquares options spec target i
                         |> Result.bind (fun fit ->
                             use fit = fit
-                            correct options bound target fit.Network)))
+                            Correction.nearest options.Sweeps bound target fit.Network)))
 
     /// <summary>The least sensitive network within an error bound, from given networks and from noise: of all that meet the bound, the one of least S
     /// after correction.</summary>
@@ -111,7 +108,7 @@ module Factorize =
 
                 Starts.leastSensitive options.Sweeps count (fun i ->
                     if i < starts.Length then
-                        correct options bound target starts[i]
+                        Correction.nearest options.Sweeps bound target starts[i]
                     else
                         correctNoise options bound first.Spec target i))
 
@@ -203,4 +200,5 @@ module Factorize =
         (family: FormatFamily)
         (target: Tensor)
         : Result<Fit, TensorNetError list> =
-        toBound options bound family target |> Result.bind (correctFit (listening options) bound target)
+        toBound options bound family target
+        |> Result.bind (correctFit (listening options) (Some bound) target)

@@ -82,7 +82,7 @@ module internal Bonds =
     let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
     /// A core as (along, everything else, bonds), with what leads back.
-    let private unfolded (spec: Spec) (link: Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
+    let unfolded (spec: Spec) (link: Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
         let front, back = List.map (axisIndex spec i) link.Along, List.map (axisIndex spec i) link.Bonds
         let middle = [ 0L .. core.dim () - 1L ] |> List.except (front @ back)
         let order = front @ middle @ back
@@ -90,7 +90,10 @@ module internal Bonds =
         let size (dims: int64 list) = dims |> List.fold (fun n d -> n * core.shape[int d]) 1L
         let inverse = order |> List.indexed |> List.sortBy snd |> List.map (fst >> int64) |> List.toArray
         let matrix = permuted.reshape (size front, size middle, size back)
-        matrix, (fun (m: Tensor) -> (m.reshape permuted.shape).permute(inverse).contiguous())
+        let shape = permuted.shape
+        // What comes back may have another number of columns, where there is one bond.
+        let shapeOf (m: Tensor) = if link.Bonds.Length = 1 then Array.append shape[.. shape.Length - 2] [| m.shape[2] |] else shape
+        matrix, (fun (m: Tensor) -> (m.reshape (shapeOf m)).permute(inverse).contiguous())
 
     /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not its square.
     let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
@@ -202,3 +205,45 @@ module internal Bonds =
 
             let after (term: Tensor) = torch.where(usable, mean.exp().mul c.Head, term).sum().number()
             Ok { Gain = gains.sum().number(); Terms = List.map2 (fun i term -> i, after term) carriers c }
+
+    /// What is added to the Grams of a bond that has directions without weight, as a share of their mean.
+    let private ridge = 1e-10
+
+    /// A step at a bond that `step` refuses: as if directions without weight had a little, where that lowers S.
+    let lenientStep (spec: Spec) (cores: Tensor[]) (kept: IntermediateCache) (run: Plan list -> Tensor list) (link: Link) : Step =
+        use scope = torch.NewDisposeScope()
+        let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
+        let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
+        let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
+        let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
+        let trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
+        let eye = torch.eye (width, dtype = p.dtype, device = p.device)
+        let raised (x: Tensor) = x.plus (eye.mul ((trace x).mul(Num.tensor (ridge / float (width * batch)))))
+        let before = (trace p).plus(trace q).number()
+
+        let found =
+            if before > 0.0 && System.Double.IsFinite before then
+                Linalg.guarded (fun () -> MatrixPair.root (raised p) (raised q))
+            else
+                None
+
+        let terms =
+            match found with
+            | Some(Ok root) ->
+                let m, n = root.M, root.InverseT
+                (trace (n.mT.matmul(p).matmul n)).number(), (trace (m.mT.matmul(q).matmul m)).number()
+            | _ -> nan, nan
+
+        match found with
+        | Some(Ok root) when fst terms + snd terms < before ->
+            [ link.I, root.After; link.J, root.InverseTAfter ]
+            |> List.iter (fun (i, turned) ->
+                let x, fold = unfolded spec link i cores[i]
+                let old = cores[i]
+                cores[i] <- scope.Detach(fold (turned x))
+                old.Dispose()
+                kept.Forget spec.Cores[i].Name)
+        | _ -> ()
+
+        // A refused step may have changed the cores already: how much S fell must be asked.
+        { Gain = nan; Terms = [ link.I, fst terms; link.J, snd terms ] }

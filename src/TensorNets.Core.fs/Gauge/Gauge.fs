@@ -54,8 +54,15 @@ module Gauge =
         else
             0.0
 
-    /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
-    let internal cycles
+    /// As `cycles`; `deficient` makes what a step makes of a bond that has directions without weight.
+    let private cyclesBy
+        (deficient:
+            Tensor[]
+                -> IntermediateCache
+                -> (Plan list -> Tensor list)
+                -> Bonds.Bond
+                -> TensorNetError
+                -> Result<Bonds.Step, TensorNetError>)
         (limit: int)
         (all: Bonds.Bond list)
         (plan: SensitivityPlan)
@@ -97,7 +104,9 @@ module Gauge =
 
                 Ok(gain + more)
             | bond :: others ->
-                Bonds.step turns spec cores kept run bond
+                match Bonds.step turns spec cores kept run bond with
+                | Error error -> deficient cores kept run bond error
+                | step -> step
                 |> Result.bind (fun step ->
                     // No later step at bonds of other cores changes them.
                     for i, term in step.Terms do
@@ -131,6 +140,29 @@ module Gauge =
         else
             // One cycle compares with nothing.
             loop 0 (if limit = 1 then infinity else sensitivity ()) 0.0 1.0 false
+
+    /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
+    let internal cycles limit all plan cores : Result<float * int, TensorNetError list> =
+        cyclesBy (fun _ _ _ _ error -> Error error) limit all plan cores
+
+    /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly as they are. S, and
+    /// whether there was such a bond.
+    let internal lenient (limit: int) (all: Bonds.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * bool =
+        let mutable found = false
+
+        let deficient cores kept run bond error =
+            found <- true
+
+            match bond with
+            | Bonds.Matrix link -> Ok(Bonds.lenientStep plan.Spec cores kept run link)
+            | Bonds.Scaling _ -> Error error
+
+        match Linalg.guarded (fun () -> cyclesBy deficient limit all plan cores) with
+        | Some(Ok(s, _)) -> s, found
+        | _ ->
+            let lookup name = cores[plan.Spec.Cores |> List.findIndex (fun core -> core.Name = Spec.original name)]
+            use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
+            total.number (), true
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.

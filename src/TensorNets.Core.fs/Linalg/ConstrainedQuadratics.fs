@@ -6,6 +6,13 @@ open TorchSharp
 /// <summary>The small solvers that factorisation and correction are made of.</summary>
 [<RequireQualifiedAccess>]
 module Linalg =
+    /// The result, or None where a decomposition of libtorch's did not converge.
+    let internal guarded (run: unit -> 'T) : 'T option =
+        try
+            Some(run ())
+        with :? System.Runtime.InteropServices.ExternalException ->
+            None
+
     let internal toArray (tensor: Tensor) : float[] =
         use flat = tensor.detach().cpu().``to``(torch.float64).contiguous()
         flat.data<float>().ToArray()

@@ -252,6 +252,15 @@ let costlyLaw name (check: 'a -> unit) =
         use _ = torch.NewDisposeScope()
         check case)
 
+/// As `lawOver`, for laws that cost more: a fifth of the cases.
+let costlyLawOver (cases: Arbitrary<'a>) name (check: 'a -> unit) =
+    testPropertyWithConfig
+        { config with maxTest = max 20 (config.maxTest / 5) }
+        name
+        (Prop.forAll cases (fun case ->
+            use _ = torch.NewDisposeScope()
+            check case))
+
 /// After all parallel tests, with one thread: the same bits are claimed for that only.
 let onOneThread name (check: unit -> unit) =
     testSequenced (
