@@ -52,13 +52,13 @@ public static class Model
         Module like, Format format, ulong seed = 0, double gain = 1.0, KernelAxes? axes = null, Lowering? lowering = null) =>
         Layers.fresh(Results.Option(lowering), axes ?? KernelAxes.Fused, seed, gain, format, like).OrThrow();
 
-    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer; the dense one is disposed.</summary>
+    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, on which its forward hooks run from then on. An optimizer made before does not know the new parameters, its next step throws a KeyNotFoundException or leaves them out: <see cref="Follow(optim.Optimizer, Module)"/> gives them to it. Another thread may be in a forward pass meanwhile: the dense layer is left to the garbage collector.</summary>
     /// <returns>The new layer, which belongs to the model.</returns>
     public static FactorizedLayer Compress(
         Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         TensorNets.Compress.layerBy(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model).OrThrow();
 
-    /// <summary>Replaces every linear layer and convolution that a predicate on path and module names; the report lists what was skipped and why.</summary>
+    /// <summary>Replaces every linear layer and convolution that a predicate on path and module names; the report lists what was skipped and why. An optimizer made before needs <see cref="Follow(optim.Optimizer, Module)"/>.</summary>
     public static ReplaceReport ReplaceAll(
         Module model, Func<string, Module, bool> predicate, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         ReplaceAll(model, (path, module) => predicate(path, module) ? format : null, bound, options, axes);
@@ -72,6 +72,19 @@ public static class Model
             Results.Option(bound),
             FuncConvert.FromFunc<string, Module, FSharpOption<Format>?>((path, module) => Results.Option(choose(path, module))),
             model);
+
+    /// <summary>After <see cref="Compress"/> or ReplaceAll: puts the cores and biases of a model's factorised layers into the groups of an optimizer in the place of the dense parameters, with a fresh state. Groups and schedules of the learning rate stay as they are.</summary>
+    /// <returns>How many parameters have entered.</returns>
+    /// <exception cref="TensorNetException">The optimizer's parameters are fixed (LBFGS).</exception>
+    public static int Follow(optim.Optimizer optimizer, Module model) => Optimizers.follow(model, optimizer).OrThrow();
+
+    /// <summary>The same for any replaced module, which must not be disposed (<see cref="Exchange"/>): parameters take the place of those of their name, all others that of the first.</summary>
+    /// <returns>How many parameters have entered.</returns>
+    /// <exception cref="TensorNetException">The optimizer's parameters are fixed (LBFGS), or a module is disposed.</exception>
+    public static int Follow(optim.Optimizer optimizer, Module old, Module replacement) => Optimizers.exchange(old, replacement, optimizer).OrThrow();
+
+    /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training. Hooks stay behind.</summary>
+    public static FactorizedLayer Copy(FactorizedLayer layer) => Layers.copy(layer);
 
     /// <summary>Writes a factorised layer to a file (safetensors) that <see cref="Load"/> reads with no knowledge of the original. The file holds its old content or the new one whole, whatever happens meanwhile.</summary>
     public static void Save(FactorizedLayer layer, string path) => LayerFile.save(path, layer).OrThrow();
@@ -102,7 +115,7 @@ public static class Model
             ? typed
             : throw new TensorNetException([TensorNetError.NewModuleType(path, found.GetType().Name, typeof(T).Name)]);
 
-    /// <summary>Replaces the submodule at a path; the old one is disposed.</summary>
+    /// <summary>Replaces the submodule at a path; the old one is disposed, with its hooks. While another thread may be running the model, or an optimizer holds the old parameters, <see cref="Exchange"/> is the one to take.</summary>
     public static void Replace(Module model, string path, Module<Tensor, Tensor> replacement) =>
         Surgery.replace(path, replacement, model).OrThrow();
 

@@ -18,6 +18,8 @@ module private ErrorText =
 
     let quoted (items: string list) = items |> List.map (fun item -> $"'{item}'") |> list
 
+    let joined (items: string list) = items |> List.map (fun item -> $"'{item}'") |> String.concat " and "
+
 /// <summary>Why a list of cores, dimensions and output axes is not a tensor network.</summary>
 [<RequireQualifiedAccess>]
 type SpecError =
@@ -123,6 +125,8 @@ type TensorNetError =
     | CoreDType of core: string * found: string * expected: string
     | CoreDevice of core: string * found: string * expected: string
     | DType of what: string * found: string * expected: string
+    | Unreadable of what: string * found: string
+    | Disposed of what: string
     | Shape of what: string * found: int64 list * expected: string
     | NotFinite of what: string * count: int64
     | ZeroTensor of what: string
@@ -135,10 +139,11 @@ type TensorNetError =
     | Unsupported of option: string * found: string * supported: string
     | PathNotFound of path: string * nearest: string list
     | ModuleType of path: string * found: string * expected: string
+    | Compressed of paths: string list * kind: string
     | SealedField of path: string * owner: string * field: string * declared: string * replacement: string
     | UnreachableField of path: string * owner: string * reason: string
     | MissingKey of key: string
-    | UnknownKey of key: string * known: string list
+    | UnknownKey of key: string * nearest: string list
     | KeyShape of key: string * found: int64 list * expected: int64 list
     | BadFile of path: string * reason: string
     | UnwrittenFile of path: string * reason: string
@@ -154,6 +159,8 @@ type TensorNetError =
         | CoreDType(core, found, expected) -> $"Core '{core}' has dtype {found}; expected {expected}."
         | CoreDevice(core, found, expected) -> $"Core '{core}' is on device {found}; expected {expected}."
         | DType(what, found, expected) -> $"{what} has dtype {found}; expected {expected}."
+        | Unreadable(what, found) -> $"{what} is {found}; expected a dense tensor whose numbers can be read."
+        | Disposed what -> $"{what} has been disposed; expected one that has not."
         | Shape(what, found, expected) -> $"{what} has shape {shape found}; expected {expected}."
         | NotFinite(what, count) -> $"{what} has {count} entries that are NaN or infinite; expected finite numbers."
         | ZeroTensor what -> $"{what} is zero everywhere; expected at least one entry that is not."
@@ -169,13 +176,16 @@ type TensorNetError =
         | PathNotFound(path, nearest) ->
             let near = if nearest.IsEmpty then "the module has no submodules" else $"nearest: {quoted nearest}"
             $"There is no submodule '{path}'; {near}."
+        | ModuleType("", found, expected) -> $"The module is a {found}; expected {expected}."
         | ModuleType(path, found, expected) -> $"The module at '{path}' is a {found}; expected {expected}."
+        | Compressed(paths, kind) -> $"The layer at {joined paths} is compressed already: it is a {kind}."
         | SealedField(path, owner, field, declared, replacement) ->
             $"'{path}' is held by field '{field}' of {owner}, declared as {declared}, which cannot hold a {replacement}; "
             + $"declare the field as Module<Tensor, Tensor>."
         | UnreachableField(path, owner, reason) -> $"'{path}' of {owner} cannot be replaced: {reason}."
         | MissingKey key -> $"The state has no '{key}'."
-        | UnknownKey(key, known) -> $"The state has '{key}', which the layer has not; the layer has {quoted known}."
+        | UnknownKey(key, []) -> $"The state has '{key}', which the module has not."
+        | UnknownKey(key, nearest) -> $"The state has '{key}', which the module has not; nearest: {quoted nearest}."
         | KeyShape(key, found, expected) -> $"'{key}' of the state has shape {shape found}; expected {shape expected}."
         | BadFile(path, reason) -> $"'{path}' cannot be read: {reason}."
         | UnwrittenFile(path, reason) -> $"'{path}' cannot be written: {reason}."
@@ -192,8 +202,16 @@ module TensorNetError =
     /// The error in words.
     let message (error: TensorNetError) = error.Message
 
+    /// A list of numbers as messages show it: [1, 2, 3].
+    let internal shapeText (numbers: int64 list) = shape numbers
+
     /// The value of a result, or a TensorNetException that lists every error. For C# and for constructors, which cannot return a result.
     let raiseErrors (result: Result<'T, TensorNetError list>) : 'T =
         match result with
         | Ok value -> value
         | Error errors -> raise (TensorNetException(List.toArray errors))
+
+    /// Throws a TensorNetException if there are errors.
+    let internal raiseAny (errors: TensorNetError list) : unit =
+        if not errors.IsEmpty then
+            raise (TensorNetException(List.toArray errors))

@@ -11,7 +11,7 @@ open TorchSharp
 /// in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: images × channels × spatial dimensions, or without
 /// the images; for a linear layer any axes, then features. Made by <c>Layers</c>.</remarks>
 [<AbstractClass>]
-type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor list, bias': Tensor option, trainable: bool) as this =
+type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor list, bias': Tensor option, trained: string -> bool) as this =
     inherit torch.nn.Module<Tensor, Tensor>(name')
 
     // A move of dtype or device looks for fields by the names of the parameters. Fields of this class end in a prime, which no core's name can.
@@ -24,6 +24,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let names' = [| for core in spec'.Cores -> core.Name |]
     let first' = names'[0]
     let lookup' (name: string) : Tensor = nonNull (this.get_parameter (Spec.original name))
+    let mutable replaced': (string * WeakReference<Modules.Parameter>) list = []
     let mutable norm' = Norm.Frobenius
     let mutable whitening': (Whitening * SensitivityPlan) option = None
 
@@ -40,7 +41,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     do
         // The module owns its parameters: no dispose scope around its making may take them along.
         let own name (tensor: Tensor) =
-            let parameter = new Modules.Parameter(tensor, trainable)
+            let parameter = new Modules.Parameter(tensor, trained name)
             parameter.DetachFromDisposeScope() |> ignore
             this.register_parameter (name, parameter)
 
@@ -59,6 +60,19 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         torch.is_grad_enabled () && names' |> Array.exists (fun name -> (this.Parameter name).requires_grad)
 
     member internal _.Plan = plan'
+
+    /// Keeps in mind whose place the layer has taken, without keeping it alive: an optimizer that holds those parameters can be given these.
+    member internal _.Replaces(dense: torch.nn.Module) =
+        replaced' <- [ for struct (name, p) in dense.named_parameters () -> name, WeakReference<Modules.Parameter> p ]
+
+    /// The parameters whose place the layer has taken, by name, as far as anything still holds them.
+    member internal _.Replaced() : (string * Modules.Parameter) list =
+        [
+            for name, weak in replaced' do
+                match weak.TryGetTarget() with
+                | true, p -> name, p
+                | _ -> ()
+        ]
 
     /// The network without numbers.
     member _.Spec = spec'
@@ -104,6 +118,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     /// <summary>Sets the norm in which <c>Sensitivity</c> is measured; Σ is copied. Modes count the open axes of the spec from 0.</summary>
     /// <remarks>Errors: modes that the spec has not, a Σ that does not fit them or is no covariance; then nothing is changed.</remarks>
     member _.TrySetNorm(norm: Norm) : Result<unit, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
 
@@ -146,13 +161,16 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     /// <summary>A copy of the network with its numbers. The caller disposes it.</summary>
     member this.Network() : Network =
+        use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
 
         new Network(spec', [| for p in this.Factors -> p.detach().clone() |> scope.MoveToOuter |])
 
-    /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them.</summary>
-    /// <returns>Every core whose shape or dtype differs; then nothing is changed.</returns>
+    /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them. They may be the cores themselves, in any order.</summary>
+    /// <returns>Every core whose shape or dtype differs or whose numbers cannot be read; then nothing is changed.</returns>
     member this.TrySetFactors(factors: IReadOnlyList<Tensor>) : Result<unit, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(factors, nameof factors)
+
         let wrongCount =
             [
                 if factors.Count < spec'.Cores.Length then
@@ -162,29 +180,33 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
                     TensorNetError.UnknownCore(Spec.positionName i, spec'.Cores |> List.map _.Name)
             ]
 
+        let misfits (core: Core) (factor: Tensor) (parameter: Tensor) =
+            let expected = Spec.coreShape core spec'
+
+            [
+                if Check.shapeOf factor <> expected then
+                    TensorNetError.CoreShape(core.Name, Check.shapeOf factor, expected)
+
+                if factor.dtype <> parameter.dtype then
+                    TensorNetError.CoreDType(core.Name, string factor.dtype, string parameter.dtype)
+
+                yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType)
+            ]
+
         let errors =
             wrongCount
             @ [
                 for core, factor in Seq.zip spec'.Cores factors do
-                    let parameter = this.Parameter core.Name
-                    let expected = Spec.coreShape core spec'
-
-                    if Check.shapeOf factor <> expected then
-                        TensorNetError.CoreShape(core.Name, Check.shapeOf factor, expected)
-
-                    if factor.dtype <> parameter.dtype then
-                        TensorNetError.CoreDType(core.Name, string factor.dtype, string parameter.dtype)
-
-                    yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType)
+                    match Check.readable $"Core '{core.Name}'" factor with
+                    | [] -> yield! misfits core factor (this.Parameter core.Name)
+                    | errors -> yield! errors
             ]
 
         if errors.IsEmpty then
-            use _ = torch.no_grad ()
-
-            for core, factor in Seq.zip spec'.Cores factors do
-                (this.Parameter core.Name).copy_ factor |> ignore
-
-            Ok()
+            StateDict.overwrite
+                [
+                    for core, factor in Seq.zip spec'.Cores factors -> $"Core '{core.Name}'", this.Parameter core.Name :> Tensor, factor
+                ]
         else
             Error errors
 
@@ -192,7 +214,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member this.SetFactors(factors: IReadOnlyList<Tensor>) : unit = this.TrySetFactors factors |> TensorNetError.raiseErrors
 
     /// <summary>Copies a state dict into the parameters, or says everything that does not fit it and changes nothing.</summary>
-    /// <remarks>Errors: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>, all at once.</remarks>
+    /// <remarks>Errors: those of <c>StateDict.load</c>, all at once.</remarks>
     member this.TryLoadState(state: IReadOnlyDictionary<string, Tensor>) : Result<unit, TensorNetError list> = StateDict.load state this
 
     /// <summary>As <c>TryLoadState</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
@@ -261,18 +283,24 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         this
 
     /// <summary>A dense layer with the weight that the network contracts to, the same geometry and a copy of the bias: TorchSharp's own Linear or convolution.</summary>
-    /// <remarks>A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
+    /// <remarks>The weight is trained if any core is, the bias if the bias is. A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
     /// <exception cref="T:TensorNets.TensorNetException">TorchSharp has no layer of this geometry (<c>Unsupported</c>).</exception>
     member this.ToDense() : torch.nn.Module<Tensor, Tensor> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
         let dense = DenseLayer.make geometry' hasBias' first.dtype first.device
-        (nonNull (dense.get_parameter "weight")).copy_(this.Kernel()) |> ignore
+        let weight = nonNull (dense.get_parameter "weight")
+        weight.copy_ (this.Kernel()) |> ignore
+        weight.requires_grad <- this.Factors |> Seq.exists _.requires_grad
 
         match this.Bias with
         | null -> ()
-        | values -> (nonNull (dense.get_parameter "bias")).copy_ values |> ignore
+        | values ->
+            let bias = nonNull (dense.get_parameter "bias")
+            bias.copy_ values |> ignore
+            bias.requires_grad <- values.requires_grad
 
         dense.train this.training
         dense

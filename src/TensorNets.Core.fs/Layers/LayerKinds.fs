@@ -4,24 +4,24 @@ open TorchSharp
 
 /// <summary>A linear layer whose weight is a tensor network.</summary>
 [<Sealed>]
-type FactorizedLinear internal (plan', cores, bias', trainable) =
-    inherit FactorizedLayer("FactorizedLinear", plan', cores, bias', trainable)
+type FactorizedLinear internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedLinear", plan', cores, bias', trained)
 
     /// <summary>The dense layer with the same weight.</summary>
     member this.ToLinear() = this.ToDense() :?> Modules.Linear
 
 /// <summary>A one-dimensional convolution whose kernel is a tensor network.</summary>
 [<Sealed>]
-type FactorizedConv1d internal (plan', cores, bias', trainable) =
-    inherit FactorizedLayer("FactorizedConv1d", plan', cores, bias', trainable)
+type FactorizedConv1d internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedConv1d", plan', cores, bias', trained)
 
     /// <summary>The dense layer with the same kernel.</summary>
     member this.ToConv1d() = this.ToDense() :?> Modules.Conv1d
 
 /// <summary>A two-dimensional convolution whose kernel is a tensor network.</summary>
 [<Sealed>]
-type FactorizedConv2d internal (plan', cores, bias', trainable) =
-    inherit FactorizedLayer("FactorizedConv2d", plan', cores, bias', trainable)
+type FactorizedConv2d internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedConv2d", plan', cores, bias', trained)
 
     /// <summary>The dense layer with the same kernel.</summary>
     member this.ToConv2d() = this.ToDense() :?> Modules.Conv2d
@@ -31,24 +31,24 @@ type FactorizedConv2d internal (plan', cores, bias', trainable) =
 
 /// <summary>A three-dimensional convolution whose kernel is a tensor network.</summary>
 [<Sealed>]
-type FactorizedConv3d internal (plan', cores, bias', trainable) =
-    inherit FactorizedLayer("FactorizedConv3d", plan', cores, bias', trainable)
+type FactorizedConv3d internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedConv3d", plan', cores, bias', trained)
 
     /// <summary>The dense layer with the same kernel.</summary>
     member this.ToConv3d() = this.ToDense() :?> Modules.Conv3d
 
 /// <summary>A transposed one-dimensional convolution whose kernel is a tensor network.</summary>
 [<Sealed>]
-type FactorizedConvTranspose1d internal (plan', cores, bias', trainable) =
-    inherit FactorizedLayer("FactorizedConvTranspose1d", plan', cores, bias', trainable)
+type FactorizedConvTranspose1d internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedConvTranspose1d", plan', cores, bias', trained)
 
     /// <summary>The dense layer with the same kernel.</summary>
     member this.ToConvTranspose1d() = this.ToDense() :?> Modules.ConvTranspose1d
 
 /// <summary>A transposed two-dimensional convolution whose kernel is a tensor network.</summary>
 [<Sealed>]
-type FactorizedConvTranspose2d internal (plan', cores, bias', trainable) =
-    inherit FactorizedLayer("FactorizedConvTranspose2d", plan', cores, bias', trainable)
+type FactorizedConvTranspose2d internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedConvTranspose2d", plan', cores, bias', trained)
 
     /// <summary>The dense layer with the same kernel.</summary>
     member this.ToConvTranspose2d() = this.ToDense() :?> Modules.ConvTranspose2d

@@ -28,11 +28,12 @@ module Layers =
             ]
 
         match LayerMaking.planned lowering geometry network.Spec with
-        | Ok plan when wrong.IsEmpty -> Ok(LayerMaking.made plan network.DType network.Device network bias true)
+        | Ok plan when wrong.IsEmpty -> Ok(LayerMaking.made plan network.DType network.Device network bias LayerMaking.trained)
         | Ok _ -> Error wrong
         | Error errors -> Error(errors @ wrong)
 
     /// <summary>The layer with the geometry and a copy of the bias of a dense one, and the kernel of a given network.</summary>
+    /// <remarks>The cores are trained if the dense weight is, the bias if the dense bias is. Errors: those of <c>ofNetwork</c>.</remarks>
     /// <param name="lowering">How to apply it; None: Cheapest.</param>
     /// <param name="dense">The dense layer; it is not changed and not disposed.</param>
     /// <param name="network">The kernel network, copied into the dtype and device of the dense layer.</param>
@@ -41,7 +42,8 @@ module Layers =
         |> Result.bind (fun (geometry, weight, bias) ->
             LayerMaking.planned lowering geometry network.Spec
             |> Result.map (fun plan ->
-                let layer = LayerMaking.made plan weight.dtype weight.device network bias weight.requires_grad
+                let trained name = if name = "bias" then bias |> Option.exists _.requires_grad else weight.requires_grad
+                let layer = LayerMaking.made plan weight.dtype weight.device network bias trained
                 layer.train dense.training
                 layer))
 
@@ -60,6 +62,7 @@ module Layers =
             errors)
 
     let private factorizedBy axes bound fit (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
@@ -158,6 +161,7 @@ module Layers =
         (geometry: ConvGeometry)
         (spec: Spec)
         : Result<FactorizedLayer, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
@@ -183,7 +187,7 @@ module Layers =
                 else
                     None
 
-            Ok(LayerMaking.made plan dtype torch.CPU scaled bias true)
+            Ok(LayerMaking.made plan dtype torch.CPU scaled bias LayerMaking.trained)
 
     /// The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).
     let spec (axes: KernelAxes) (geometry: ConvGeometry) (format: Format) : Result<Spec, TensorNetError list> =
@@ -196,7 +200,7 @@ module Layers =
                 |> Result.map (fun one -> if geometry.Groups > 1L then GroupNetworks.spec (int geometry.Groups) one else one))
         | errors -> Error errors
 
-    /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, and a random network of a format as kernel (<c>random</c>).</summary>
+    /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, each trained or not as there, and a random network of a format as kernel (<c>random</c>).</summary>
     let fresh
         (lowering: Lowering option)
         (axes: KernelAxes)
@@ -211,8 +215,34 @@ module Layers =
             |> Result.bind (random lowering seed gain weight.dtype bias.IsSome geometry)
             |> Result.map (fun layer ->
                 layer.``to`` weight.device |> ignore
+
+                for factor in layer.Factors do
+                    factor.requires_grad <- weight.requires_grad
+
+                match layer.Bias, bias with
+                | null, _
+                | _, None -> ()
+                | own, Some like -> own.requires_grad <- like.requires_grad
+
                 layer.train like.training
                 layer))
+
+    /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training, each parameter trained or not as there. Hooks stay behind.</summary>
+    let copy (layer: FactorizedLayer) : FactorizedLayer =
+        ArgumentNullException.ThrowIfNull(layer, nameof layer)
+        Check.alive "The layer" layer |> TensorNetError.raiseAny
+        use network = layer.Network()
+
+        let bias =
+            match layer.Bias with
+            | null -> None
+            | values -> Some(values :> Tensor)
+
+        let trained (name: string) = (nonNull (layer.get_parameter name)).requires_grad
+        let fresh = LayerMaking.made layer.Plan network.DType network.Device network bias trained
+        fresh.SetNorm layer.Norm
+        fresh.train layer.training
+        fresh
 
     let private typed<'T when 'T :> FactorizedLayer> (result: Result<FactorizedLayer, TensorNetError list>) =
         result |> Result.map (fun layer -> layer :> obj :?> 'T)

@@ -13,6 +13,27 @@ module StateDict =
         | null -> false
         | keys -> keys.Contains key
 
+    /// As many near keys as a message can carry.
+    let private nearestShown = 3
+
+    /// The keys most like one that is not there, the nearest first.
+    let private nearest (known: string seq) (key: string) =
+        known |> Seq.sortBy (EditDistance.between key) |> Seq.truncate nearestShown |> List.ofSeq
+
+    /// What of one tensor of a state does not fit the one that is to hold its numbers.
+    let private misfits (key: string) (found: Tensor) (own: Tensor) : TensorNetError list =
+        let what = $"'{key}' of the state"
+
+        match Check.readable what found, Check.readable $"'{key}' of the module" own with
+        | [], [] ->
+            [
+                if found.shape <> own.shape then
+                    TensorNetError.KeyShape(key, Check.shapeOf found, Check.shapeOf own)
+                if found.is_complex () && not (own.is_complex ()) then
+                    TensorNetError.DType(what, string found.dtype, $"a real one, as the module's {own.dtype}")
+            ]
+        | found, own -> found @ own
+
     /// What of a state does not fit a module's own; unless it is to be strict, missing and extra keys do.
     let internal errors
         (strict: bool)
@@ -20,43 +41,77 @@ module StateDict =
         (state: IReadOnlyDictionary<string, Tensor>)
         (own: Dictionary<string, Tensor>)
         =
-        let known = List.ofSeq own.Keys
-
         [
             for KeyValue(key, tensor) in own do
                 if not (skipped skip key) then
                     match state.TryGetValue key with
-                    | true, found when found.shape <> tensor.shape ->
-                        TensorNetError.KeyShape(key, Check.shapeOf found, Check.shapeOf tensor)
-                    | true, _ -> ()
+                    | true, found -> yield! misfits key found tensor
                     | _ when strict -> TensorNetError.MissingKey key
                     | _ -> ()
             if strict then
                 for key in state.Keys do
                     if not (own.ContainsKey key || skipped skip key) then
-                        TensorNetError.UnknownKey(key, known)
+                        TensorNetError.UnknownKey(key, nearest own.Keys key)
         ]
 
-    /// As `load`, with the options of TorchSharp's own.
-    let internal loadBy (strict: bool) (skip: IList<string> | null) (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) =
-        let own = model.state_dict ()
+    /// The numbers as the tensor that is to hold them has them, in memory of their own, so that it does not matter which of several is written first.
+    /// The tensor is given the numbers that it has: what forbids to write shows before anything has changed.
+    let private prepared (what: string, own: Tensor, found: Tensor) : Result<Tensor, TensorNetError> =
+        try
+            let kept = own.detach().clone()
+            own.copy_ kept |> ignore
+            kept.Dispose()
+            Ok(found.detach().``to``(own.dtype, own.device, copy = true))
+        with problem ->
+            let first = problem.Message.Split('\n')[0]
+            Error(TensorNetError.Unreadable(what, $"not to be written into the module's tensor ({first.TrimEnd '.'})"))
 
-        match errors strict skip state own with
+    /// Writes tensors into others, each under a name for messages, or says what forbids it and changes nothing.
+    let internal overwrite (pairs: (string * Tensor * Tensor) list) : Result<unit, TensorNetError list> =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        let all = pairs |> List.map prepared
+
+        match
+            all
+            |> List.choose (function
+                | Error error -> Some error
+                | Ok _ -> None)
+        with
         | [] ->
-            use _ = torch.no_grad ()
-
-            for KeyValue(key, tensor) in own do
-                match state.TryGetValue key with
-                | true, found when not (skipped skip key) -> tensor.copy_ found |> ignore
-                | _ -> ()
+            for (_, own, _), fresh in List.zip pairs all do
+                own.copy_ (TensorNetError.raiseErrors (Result.mapError List.singleton fresh)) |> ignore
 
             Ok()
         | errors -> Error errors
 
+    /// As `load`, with the options of TorchSharp's own.
+    let internal loadBy (strict: bool) (skip: IList<string> | null) (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) =
+        ArgumentNullException.ThrowIfNull(state, nameof state)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+
+        match Check.alive "The module" model with
+        | [] ->
+            let own = model.state_dict ()
+
+            match errors strict skip state own with
+            | [] ->
+                overwrite
+                    [
+                        for KeyValue(key, tensor) in own do
+                            match state.TryGetValue key with
+                            | true, found when not (skipped skip key) -> $"'{key}' of the state", tensor, found
+                            | _ -> ()
+                    ]
+            | errors -> Error errors
+        | errors -> Error errors
+
     /// <summary>Copies a state into the parameters and buffers of a module, in place, or says everything that does not fit and changes nothing. dtype and
     /// device remain the module's.</summary>
-    /// <remarks>For a model with factorised layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers. Errors:
-    /// <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>, all at once.</remarks>
+    /// <remarks>For a model with factorised layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers. The state may hold
+    /// the module's own tensors, in any order. Errors, all at once: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>; <c>DType</c> for complex numbers where the
+    /// module has real ones; <c>Unreadable</c> for quantized, sparse and meta tensors; <c>Disposed</c>.</remarks>
     let load (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         loadBy true null state model
 

@@ -1,5 +1,6 @@
 namespace TensorNets
 
+open System
 open TorchSharp
 
 /// <summary>Replacing the layers of a model by tensor networks, and their sensitivity as a penalty.</summary>
@@ -7,12 +8,8 @@ open TorchSharp
 module Compress =
     /// The factorised layers of a model with their paths; the model itself, at the empty path, if it is one.
     let factorised (model: torch.nn.Module) : (string * FactorizedLayer) list =
-        ("", model) :: Surgery.paths model
-        |> List.choose (fun (path, m) ->
-            match m with
-            | :? FactorizedLayer as layer -> Some(path, layer)
-            | _ -> None)
-        |> List.distinctBy (fun (_, layer) -> LanguagePrimitives.PhysicalHash layer)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+        FactorizedLayers.all model
 
     /// <summary>The sum of the sensitivities of a model's factorised layers: a differentiable scalar, to be added to a loss.</summary>
     /// <remarks>Errors: <c>ModuleType</c> where the model has no factorised layer, since a penalty that is always zero is a mistake. The layers must
@@ -45,9 +42,43 @@ module Compress =
         | TensorNetError.ZeroTensor what when what = target -> TensorNetError.ZeroTensor weight
         | error -> error
 
-    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, in place, and returns the new layer, which belongs to the model; the dense
-    /// layer is disposed.</summary>
-    /// <remarks>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and <c>Surgery.replace</c>.</remarks>
+    /// The module at a path, if it can be compressed there: what forbids it is said before it is factorised, which may take long.
+    let private dense path model (found: torch.nn.Module) : Result<torch.nn.Module, TensorNetError list> =
+        match found with
+        | :? FactorizedLayer ->
+            let paths = Surgery.paths model |> List.filter (fun (_, m) -> Holders.same m found) |> List.map fst
+            Error [ TensorNetError.Compressed(path :: List.except [ path ] paths, ModulePath.typeOf found) ]
+        | _ ->
+            match Surgery.refusal path model with
+            | [] -> Ok found
+            | errors -> Error errors
+
+    /// Puts a layer in the place of a dense one, whose hooks it takes over.
+    let private put path model (dense: torch.nn.Module) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
+        let hooked =
+            match dense with
+            | :? torch.nn.Module<Tensor, Tensor> as from -> Holders.shareHooks from layer |> Result.mapError List.singleton
+            | _ -> Ok()
+
+        match hooked |> Result.bind (fun () -> Surgery.retire path layer model) with
+        | Ok old ->
+            layer.Replaces old
+            // Disposing it could take the weight from under a pass on another thread. What no pass uses any more goes with the next collection,
+            // which knows nothing of native memory and would come late.
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, false)
+            Ok layer
+        | Error errors ->
+            layer.Dispose()
+            Error errors
+
+    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, in place, and returns the new layer, which belongs to the model.</summary>
+    /// <remarks><para>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and <c>Surgery.exchange</c>. Forward hooks of the dense layer
+    /// run on the new one, and what removes them does so there.</para>
+    /// <para>An optimizer made before does not know the new parameters: its next step throws a KeyNotFoundException or leaves them out, until <c>Optimizers.follow</c> has
+    /// given them to it, or it is made anew.</para>
+    /// <para>The dense layer is not disposed, since another thread may be in a forward pass through it: that pass ends with the dense layer, later ones take the new
+    /// one. Its memory is given back by the garbage collector once nothing refers to it.</para>
+    /// <para>Errors: <c>Compressed</c> for a layer that is factorised already, under this path or another; those of <c>Layers.factorize</c> and <c>Surgery.replace</c>.</para></remarks>
     /// <param name="options">The factorisation.</param>
     /// <param name="axes">How the format sees the kernel of a convolution.</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
@@ -63,13 +94,11 @@ module Compress =
         (model: torch.nn.Module)
         : Result<FactorizedLayer, TensorNetError list> =
         Surgery.find path model
-        |> Result.bind (fun found -> Layers.factorize options axes bound format found |> Result.mapError (List.map (atPath path)))
-        |> Result.bind (fun layer ->
-            match Surgery.replace path layer model with
-            | Ok() -> Ok layer
-            | Error errors ->
-                layer.Dispose()
-                Error errors)
+        |> Result.bind (dense path model)
+        |> Result.bind (fun found ->
+            Layers.factorize options axes bound format found
+            |> Result.mapError (List.map (atPath path))
+            |> Result.bind (put path model found))
 
     /// <summary>As <c>layerBy</c>, the kernel of a convolution over (s, d, t).</summary>
     let layer options bound format path model = layerBy options KernelAxes.Fused bound format path model

@@ -12,19 +12,6 @@ module internal ModulePath =
     /// All submodules with their paths, in TorchSharp's order. A shared layer stands under each of its paths; the root is not listed.
     let all (root: nn.Module) : (string * nn.Module) list = [ for struct (path, m) in root.named_modules () -> path, m ]
 
-    /// Levenshtein's distance: insertions, deletions and substitutions of single letters.
-    let private distance (a: string) (b: string) =
-        let next (row: int[]) (i: int) =
-            let fresh = Array.create row.Length (i + 1)
-
-            for j in 1 .. b.Length do
-                let substituted = row[j - 1] + (if a[i] = b[j - 1] then 0 else 1)
-                fresh[j] <- Math.Min(substituted, 1 + Math.Min(row[j], fresh[j - 1]))
-
-            fresh
-
-        Array.last (Seq.fold next [| 0 .. b.Length |] (seq { 0 .. a.Length - 1 }))
-
     /// As many near names as a message can carry.
     let private nearestShown = 5
 
@@ -33,7 +20,7 @@ module internal ModulePath =
             all root
             |> List.map fst
             |> List.distinct
-            |> List.sortBy (distance path)
+            |> List.sortBy (EditDistance.between path)
             |> List.truncate nearestShown
 
         TensorNetError.PathNotFound(path, nearest)
@@ -43,14 +30,21 @@ module internal ModulePath =
         [
             for struct (name, child) in m.named_children () do
                 if name = path then
-                    child, ""
+                    name, child, ""
                 elif path.StartsWith(name + ".", StringComparison.Ordinal) then
-                    child, path.Substring(name.Length + 1)
+                    name, child, path.Substring(name.Length + 1)
         ]
 
-    let rec private tryFind (path: string) (m: nn.Module) : nn.Module option =
+    /// Every module on the way, with the name under which the one before has registered it.
+    let rec private trySteps (path: string) (m: nn.Module) : (string * nn.Module) list option =
         towards path m
-        |> List.tryPick (fun (child, rest) -> if rest = "" then Some child else tryFind rest child)
+        |> List.tryPick (fun (name, child, rest) ->
+            let step = name, child
+
+            if rest = "" then
+                Some [ step ]
+            else
+                trySteps rest child |> Option.map (fun further -> step :: further))
 
     /// The owner and field of a module that stands in a field under the sought name but is not registered.
     let rec private tryUnregistered (path: string) (m: nn.Module) : (nn.Module * string * nn.Module) option =
@@ -65,20 +59,23 @@ module internal ModulePath =
             | _ -> None)
         |> Option.orElseWith (fun () ->
             towards path m
-            |> List.tryPick (fun (child, rest) -> if rest = "" then None else tryUnregistered rest child))
+            |> List.tryPick (fun (_, child, rest) -> if rest = "" then None else tryUnregistered rest child))
 
-    /// The submodule at a path, or why there is none.
-    let find (path: string) (root: nn.Module) : Result<nn.Module, TensorNetError list> =
+    /// The modules from below the root to the submodule at a path, each with the name under which the one before has registered it; or why there is none.
+    let steps (path: string) (root: nn.Module) : Result<(string * nn.Module) list, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
         ArgumentNullException.ThrowIfNull(root, nameof root)
+        let gone = Check.alive "The model" root
 
-        if path = "" then
+        if not gone.IsEmpty then
+            Error gone
+        elif path = "" then
             Error
                 [
                     TensorNetError.Unsupported("path", "'' (the root itself)", "the path of a submodule below the root")
                 ]
         else
-            match tryFind path root, tryUnregistered path root with
+            match trySteps path root, tryUnregistered path root with
             | Some found, _ -> Ok found
             | None, Some(owner, field, held) ->
                 let reason =
@@ -87,3 +84,6 @@ module internal ModulePath =
 
                 Error [ TensorNetError.UnreachableField(path, typeOf owner, reason) ]
             | None, None -> Error [ notFound path root ]
+
+    /// The submodule at a path, or why there is none.
+    let find (path: string) (root: nn.Module) : Result<nn.Module, TensorNetError list> = steps path root |> Result.map (List.last >> snd)

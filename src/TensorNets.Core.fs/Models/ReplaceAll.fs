@@ -1,5 +1,6 @@
 namespace TensorNets
 
+open System
 open System.Collections.Generic
 open TorchSharp
 
@@ -35,9 +36,10 @@ module ReplaceAll =
         | :? Modules.Linear -> true
         | _ -> false
 
-    /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorised layer, in place; the dense layers are disposed.</summary>
+    /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorised layer, in place.</summary>
     /// <remarks>A layer that cannot be factorised or replaced stays as it is and stands in the report with every reason; so does one for which no format
-    /// is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer.</remarks>
+    /// is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer:
+    /// an optimizer made before needs <c>Optimizers.follow</c>, and passes on other threads may go on meanwhile.</remarks>
     /// <param name="options">The factorisation.</param>
     /// <param name="axes">How formats see the kernels of convolutions.</param>
     /// <param name="bound">How far each kernel may be from the dense one; None: the error that alternating least squares reach.</param>
@@ -50,6 +52,7 @@ module ReplaceAll =
         (choose: string -> torch.nn.Module -> Format option)
         (model: torch.nn.Module)
         : ReplaceReport =
+        ArgumentNullException.ThrowIfNull(model, nameof model)
         let seen = HashSet<torch.nn.Module>(HashIdentity.Reference)
         let dense = Surgery.paths model |> List.filter (fun (_, m) -> isDense m && seen.Add m)
 

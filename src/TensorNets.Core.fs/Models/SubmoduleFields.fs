@@ -5,6 +5,7 @@ open System.Collections
 open System.Collections.Generic
 open System.Reflection
 open System.Runtime.CompilerServices
+open System.Runtime.InteropServices
 open TorchSharp.Utils
 open type TorchSharp.torch
 
@@ -72,6 +73,26 @@ module internal Holders =
         |> Option.map _.GetGenericArguments()
         |> Option.defaultValue (Array.create (definition.GetGenericArguments().Length) typeof<obj>)
 
+    /// The getter and the setter of what a weak reference or a handle of the garbage collector refers to.
+    let private referred (value: obj) : ((unit -> obj | null) * (obj -> unit)) option =
+        let kind = value.GetType()
+
+        match value with
+        | :? WeakReference as weak -> Some((fun () -> weak.Target), (fun item -> weak.Target <- item))
+        | :? GCHandle as handle when handle.IsAllocated ->
+            Some((fun () -> handle.Target), (fun item -> let mutable h = handle in h.Target <- item))
+        | _ when kind.IsGenericType && kind.GetGenericTypeDefinition() = typedefof<WeakReference<_>> ->
+            let invoke (method: string) (arguments: (obj | null)[]) = (nonNull (kind.GetMethod method)).Invoke(value, arguments) |> ignore
+
+            Some(
+                (fun () ->
+                    let target: (obj | null)[] = [| null |]
+                    invoke "TryGetTarget" target
+                    target[0]),
+                (fun item -> invoke "SetTarget" [| item |])
+            )
+        | _ -> None
+
     let private rankOne (value: obj) =
         match value with
         | :? Array as array -> array.Rank = 1
@@ -133,7 +154,15 @@ module internal Holders =
                                     | rebuilt -> cell.Put rebuilt
                         }
                 ]
-        | _ -> None
+        | _ ->
+            referred value
+            |> Option.map (fun (get, put) ->
+                let declared =
+                    match value.GetType().GetGenericArguments() with
+                    | [| one |] -> one
+                    | _ -> typeof<obj>
+
+                [ { Field = $"{cell.Field}.Target"; Declared = declared; Get = get; Put = put } ])
 
     /// Whether a function or an object has kept the module: a closure, an F# option or list, a record, a lazy value.
     let rec private keeps (depth: int) (sought: nn.Module) (value: obj | null) : bool =
@@ -155,6 +184,7 @@ module internal Holders =
 
             match found with
             | _ when not (mayHold kind) -> false
+            | _ when (referred found).IsSome -> keeps (depth - 1) sought (fst (referred found).Value ())
             | :? IEnumerable as items when counted ->
                 let arguments =
                     match kind.GetElementType() with
@@ -204,6 +234,37 @@ module internal Holders =
                     Put = fun value -> field.SetValue(owner, value)
                 })
 
+    /// Whether a base type's automatic property, whose field this is, is overridden by the one of the type that declares the other field.
+    let private isOverridden (field: FieldInfo) (by: FieldInfo) =
+        match field.DeclaringType, by.DeclaringType with
+        | null, _
+        | _, null -> false
+        | above, below ->
+            let getter (t: Type) =
+                match t.GetProperty(sourceName field.Name, instance ||| BindingFlags.DeclaredOnly) with
+                | null -> None
+                | property -> Option.ofObj (property.GetGetMethod true)
+
+            match getter above, getter below with
+            | Some theirs, Some own -> below.IsSubclassOf above && own.GetBaseDefinition() = theirs.GetBaseDefinition()
+            | _ -> false
+
+    /// The field of the very name under which a child is registered that holds another module: one that was assigned after registering, or that a base type hides.
+    let rival (name: string) (child: nn.Module) (owner: nn.Module) : FieldInfo option =
+        let componentName (field: FieldInfo) =
+            match field.GetCustomAttribute<ComponentNameAttribute>() with
+            | null -> field.Name
+            | attribute -> attribute.Name
+
+        let named = fields (owner.GetType()) |> List.filter (fun field -> componentName field = name)
+        let held = named |> List.filter (fun field -> same (field.GetValue owner) child)
+
+        named
+        |> List.tryFind (fun field ->
+            match field.GetValue owner with
+            | :? nn.Module as other -> not (same other child || held |> List.exists (isOverridden field))
+            | _ -> false)
+
     let private missing (name: string) =
         let found = typeof<nn.Module>.Assembly.GetName().Version
         TensorNetError.Unsupported("TorchSharp", $"{found}, whose nn.Module has no '{name}' of the kind needed", "TorchSharp 0.107")
@@ -222,3 +283,18 @@ module internal Holders =
         match typeof<nn.Module>.GetMethod(method, instance, Type.EmptyTypes) with
         | null -> Error(missing method)
         | info -> Ok(fun () -> info.Invoke(owner, null) |> ignore)
+
+    let private hookTables = [ "pre_hooks"; "post_hooks"; "module_pre_hooks"; "module_post_hooks" ]
+
+    /// Gives a module the tables of forward hooks of another: what is registered there runs here, and what removes it there removes it here.
+    let shareHooks (from: nn.Module<Tensor, Tensor>) (into: nn.Module<Tensor, Tensor>) : Result<unit, TensorNetError> =
+        let all = fields typeof<nn.Module<Tensor, Tensor>>
+
+        match hookTables |> List.tryFind (fun name -> all |> List.forall (fun field -> field.Name <> name)) with
+        | Some name -> Error(missing name)
+        | None ->
+            for field in all do
+                if List.contains field.Name hookTables then
+                    field.SetValue(into, field.GetValue from)
+
+            Ok()

@@ -12,8 +12,8 @@ open type TorchSharp.torch
 /// type of it.</para>
 /// <para>A layer that occurs at several places of the tree is replaced at all of them, so it stays shared and the old one is nowhere left in
 /// the tree. On any error nothing is changed.</para>
-/// <para>Hooks stay with the layer on which they were registered. An optimizer made before holds the old parameters: make a new one. The
-/// replacement must have the dtype and device of the model, which it joins as it is.</para>
+/// <para>Hooks stay with the layer on which they were registered. An optimizer made before holds the old parameters: <c>Optimizers.exchange</c> puts the new
+/// ones in their place. The replacement must have the dtype and device of the model, which it joins as it is.</para>
 /// </remarks>
 [<RequireQualifiedAccess>]
 module Surgery =
@@ -72,6 +72,36 @@ module Surgery =
                 with :? ObjectDisposedException ->
                     unsupported $"a {typeOf replacement} that has been disposed"
 
+    /// What makes a registered module on the way to a path another one than that which the code holds: it is in no field of its owner or of a module above,
+    /// or the field of its name holds another.
+    let private stale (path: string) (root: nn.Module) (steps: (string * nn.Module) list) : TensorNetError list =
+        let owners = root :: (steps |> List.map snd)
+
+        let declare =
+            "give every field its module before RegisterComponents() is called, once, and no second module of that name to a derived class"
+
+        [
+            for i, (name, child) in List.indexed steps do
+                let owner = owners[i]
+                let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, $"{reason}; {declare}")
+
+                match Holders.rival name child owner with
+                | Some field ->
+                    let where =
+                        if isNull field.DeclaringType then typeOf owner else Holders.typeName (nonNull field.DeclaringType)
+
+                    unreachable (
+                        $"the {typeOf child} registered as '{name}' is not the module that field '{Holders.sourceName field.Name}' of {where} holds"
+                    )
+                | None when
+                    i < steps.Length - 1
+                    && owners |> List.truncate (i + 1) |> List.forall (Holders.find child >> _.IsEmpty)
+                    ->
+                    unreachable
+                        $"'{name}' is registered as a child but no field holds that {typeOf child}, so the forward pass cannot be seen to use it"
+                | None -> ()
+        ]
+
     /// What keeps the holders of a module from being given the replacement.
     let private obstacles path (replacement: nn.Module) old (owner: nn.Module) (holders: Holder list) =
         let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, reason)
@@ -91,7 +121,7 @@ module Surgery =
             if holders.IsEmpty && isChild old owner then
                 unreachable (
                     "it is registered as a child but no field holds it, so the forward pass cannot be seen to use it; "
-                    + "hold it in a field of type Module<Tensor, Tensor> that the forward pass reads"
+                    + "hold it in a field of type Module<Tensor, Tensor> that the forward pass reads, and assign it before RegisterComponents()"
                 )
         ]
 
@@ -160,9 +190,15 @@ module Surgery =
 
         let misfits = unfit path replacement old rest root
 
+        let unheld =
+            match ModulePath.steps path root |> Result.map (stale path root) with
+            | Ok [] -> List.collect (fun (owner, held) -> obstacles path replacement old owner held) holders
+            | Ok errors
+            | Error errors -> errors
+
         let errors =
             misfits
-            @ List.collect (fun (owner, held) -> obstacles path replacement old owner held) holders
+            @ unheld
             @ errorsOf tables
             @ errorsOf [ registration ]
             @ (if released && misfits.IsEmpty then stillUsed path old replacement rest else [])
@@ -194,7 +230,11 @@ module Surgery =
                 act (fun () ->
                     for parent in parents do
                         if isChild old parent then
-                            raise (InvalidOperationException $"a {typeOf parent} still lists the old layer among its children"))
+                            raise (InvalidOperationException $"a {typeOf parent} still lists the old layer among its children")
+
+                    for owner, held in holders do
+                        if not (held.IsEmpty || (Holders.find old owner).IsEmpty) then
+                            raise (InvalidOperationException $"a {typeOf owner} still holds the old layer"))
             ]
 
         if errors.IsEmpty then allOrNothing path (typeOf parents.Head) changes else Error errors
@@ -207,6 +247,22 @@ module Surgery =
             match found with
             | :? nn.Module<Tensor, Tensor> as old -> swap released path replacement old root |> Result.map (fun () -> old)
             | other -> Error [ TensorNetError.ModuleType(path, typeOf other, "Module<Tensor, Tensor>") ])
+
+    /// What forbids any module to be put at a path, before there is one to put there.
+    let internal refusal (path: string) (root: nn.Module) : TensorNetError list =
+        match ModulePath.steps path root with
+        | Error errors -> errors
+        | Ok steps ->
+            let old = snd (List.last steps)
+
+            match stale path root steps with
+            | [] ->
+                reached (Some old) root
+                |> List.collect (fun owner -> obstacles path old old owner (Holders.find old owner))
+            | errors -> errors
+
+    /// As `replace`, but the old layer is returned and not disposed: another thread may be using it.
+    let internal retire path replacement root = take true path replacement root
 
     /// <summary>Puts a module in the place of the submodule at a path and returns the one taken out, unharmed; it is now the caller's to
     /// put back or to dispose. The replacement belongs to the tree from then on.</summary>
@@ -227,7 +283,8 @@ module Surgery =
 
     /// <summary>Puts a module in the place of the submodule at a path and disposes the one taken out with its parameters and buffers.
     /// The replacement belongs to the tree from then on.</summary>
-    /// <remarks>Equivalent to <c>exchange</c> and <c>Dispose</c> of the module that it returns. Errors: those of <c>exchange</c>, and
+    /// <remarks>Equivalent to <c>exchange</c> and <c>Dispose</c> of the module that it returns: while another thread may be running the model, or an optimizer holds the
+    /// old parameters, <c>exchange</c> is the one to take. The hooks of the old layer go with it. Errors: those of <c>exchange</c>, and
     /// <c>UnreachableField</c> if the replacement or another layer uses the old layer, a submodule of it or one of its tensors.</remarks>
     let replace (path: string) (replacement: nn.Module<Tensor, Tensor>) (root: nn.Module) : Result<unit, TensorNetError list> =
         take true path replacement root |> Result.map _.Dispose()

@@ -15,9 +15,40 @@ module internal Check =
         else
             [ TensorNetError.DType(what, string dtype, "Float64, Float32, BFloat16 or Float16") ]
 
-    /// What is wrong with a tensor of numbers: a dtype that is not real, entries that are NaN or infinite.
+    /// Why the numbers of a tensor cannot be read: there is no tensor, it is disposed, on the meta device, quantized or sparse, or its dtype is raw bits.
+    let readable (what: string) (tensor: Tensor) : TensorNetError list =
+        let unreadable found = [ TensorNetError.Unreadable(what, found) ]
+
+        if isNull (box tensor) then
+            unreadable "null"
+        elif tensor.IsInvalid then
+            [ TensorNetError.Disposed what ]
+        elif tensor.device_type = DeviceType.META then
+            unreadable "on the meta device, which holds no numbers"
+        elif tensor.is_quantized () then
+            unreadable $"quantized ({tensor.dtype})"
+        elif tensor.is_sparse then
+            unreadable "sparse"
+        elif tensor.dtype > torch.bfloat16 then
+            unreadable $"of dtype {int tensor.dtype}, which TorchSharp does not know"
+        else
+            []
+
+    /// Errors of a module that has been disposed.
+    let alive (what: string) (m: torch.nn.Module) : TensorNetError list =
+        try
+            m.training |> ignore
+            []
+        with :? System.ObjectDisposedException ->
+            [ TensorNetError.Disposed what ]
+
+    /// What is wrong with a tensor of numbers: it cannot be read, a dtype that is not real, entries that are NaN or infinite.
     let finite (what: string) (tensor: Tensor) : TensorNetError list =
-        if not (isReal tensor) then
+        let errors = readable what tensor
+
+        if not errors.IsEmpty then
+            errors
+        elif not (isReal tensor) then
             [ TensorNetError.DType(what, string tensor.dtype, "Float32 or Float64") ]
         else
             use _ = torch.NewDisposeScope()
@@ -46,10 +77,10 @@ module internal Check =
     /// Errors of a target for a network's spec: shape, dtype, NaN, zero.
     let forSpec (spec: Spec) (tensor: Tensor) : TensorNetError list =
         [
-            if shapeOf tensor <> Spec.shape spec then
-                TensorNetError.Shape("The target", shapeOf tensor, $"%A{Spec.shape spec}, the output of {spec}")
+            if (readable "The target" tensor).IsEmpty && shapeOf tensor <> Spec.shape spec then
+                TensorNetError.Shape("The target", shapeOf tensor, $"{TensorNetError.shapeText (Spec.shape spec)}, the output of {spec}")
             yield! target "The target" tensor
         ]
 
-    /// The tensor in float64, detached; a fresh handle that the caller's dispose scope owns.
-    let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64).contiguous()
+    /// A copy of the tensor in float64, detached, that the caller's dispose scope owns. A view of a tensor made in inference mode could take part in no gradient.
+    let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64, copy = true).contiguous()

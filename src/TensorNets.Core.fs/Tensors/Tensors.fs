@@ -18,6 +18,25 @@ module internal Num =
     /// A number as a tensor without axes, in the dtype of another, which keeps its own when they meet.
     let like (other: Tensor) (x: float) : Tensor = torch.tensor (x, dtype = other.dtype, device = torch.CPU)
 
+/// Autograd's modes of the thread.
+[<RequireQualifiedAccess>]
+module internal Mode =
+    /// Leaves inference mode until disposed: what is made there can never have a gradient. Gradients stay off where they were.
+    let left () : System.IDisposable =
+        if torch.is_inference_mode_enabled () then
+            let outside = torch.inference_mode false
+            let quiet = torch.no_grad ()
+
+            { new System.IDisposable with
+                member _.Dispose() =
+                    quiet.Dispose()
+                    outside.Dispose()
+            }
+        else
+            { new System.IDisposable with
+                member _.Dispose() = ()
+            }
+
 /// Sums, differences, squares and entries that make no Scalar.
 [<AutoOpen>]
 module internal Arithmetic =
