@@ -80,8 +80,8 @@ module internal KernelFit =
     /// A bound is met up to this share of it, as everywhere; and room for rounding, which another fit meets differently.
     let private counted, private room = 1e-9, 1.5
 
-    /// A fit whose cores are rounded to 16 bits afterwards and meet the bound then: again, to a bound that leaves room for the rounding, where the first one does
-    /// not. Of any other dtype, the fit. Errors: <c>Unreachable</c> where the dtype does not meet the bound.
+    /// A fit whose cores are rounded to 16 bits afterwards and meet the bound then: again, to a bound that leaves room for the rounding, where
+    /// the first one does not. Of any other dtype, the fit. Errors: <c>Unreachable</c> where the dtype does not meet the bound.
     let withinRounded
         (dtype: torch.ScalarType)
         (norm: Norm)
@@ -89,7 +89,8 @@ module internal KernelFit =
         (bound: ErrorBound option)
         (kernel: Tensor)
         : Result<Fit, TensorNetError list> =
-        /// Errors of rounding are seldom along that of the fit: their squares are left room for first, then, if that was too little, they themselves.
+        /// Errors of rounding are seldom along that of the fit: their squares are left room for first, then, if that was too little, they
+        /// themselves.
         let rec settled tries (delta: float) (found: Fit) =
             let struct (error, moved) =
                 if found.MeetsBound then rounded dtype norm kernel found.Network else struct (0.0, 0.0)

@@ -2,8 +2,8 @@ namespace TensorNets
 
 open TorchSharp
 
-/// New tensors, whose dtype and device are always said: without them torch takes its defaults, which a program may set, and code of ours would write float32 into
-/// memory of another size.
+/// New tensors, whose dtype and device are always said: without them torch takes its defaults, which a program may set, and code of ours
+/// would write float32 into memory of another size.
 [<RequireQualifiedAccess>]
 module internal Fresh =
     /// Memory on the CPU; what it holds is not told.

@@ -2,8 +2,8 @@ namespace TensorNets
 
 open TorchSharp
 
-/// Numbers of 16 bits: what is made of them is made in float32 and rounded once, since sums and products of steps lose the few digits that they have, and squares
-/// leave the range of float16.
+/// Numbers of 16 bits: what is made of them is made in float32 and rounded once, since sums and products of steps lose the few digits that
+/// they have, and squares leave the range of float16.
 [<RequireQualifiedAccess>]
 module internal HalfPrecision =
     let is (dtype: torch.ScalarType) = dtype = torch.float16 || dtype = torch.bfloat16

@@ -16,7 +16,8 @@ let unit (dtype: torch.ScalarType) =
     | torch.ScalarType.Float16 -> 4.9e-4
     | _ -> 3.9e-3
 
-/// Float32 products of small cores that cancel lose a few digits; results of 16 bits are made in float32 and rounded once or, as a term of S, twice.
+/// Float32 products of small cores that cancel lose a few digits; results of 16 bits are made in float32 and rounded once or, as a term of
+/// S, twice.
 let private tolerance dtype =
     if dtype = torch.float64 || dtype = torch.float32 then
         1000.0 * unit dtype

@@ -251,9 +251,9 @@ module Convolution =
              (run (x.unsqueeze 0L) (Array.append [| 1L |] shape)).squeeze 0L)
         |> scope.MoveToOuter
 
-    /// The layer, of an input of the shape given. A cache is given where no core needs a gradient. Numbers of 16 bits on the CPU are computed with in float32 and
-    /// the result rounded once: libtorch's convolutions of bfloat16 read what nobody wrote where channels do not fill their blocks, those of float16 take a hundred
-    /// times as long, and each stage would round.
+    /// The layer, of an input of the shape given. A cache is given where no core needs a gradient. Numbers of 16 bits on the CPU are computed
+    /// with in float32 and the result rounded once: libtorch's convolutions of bfloat16 read what nobody wrote where channels do not fill
+    /// their blocks, those of float16 take a hundred times as long, and each stage would round.
     let internal apply
         (plan: ConvPlan)
         (cache: WeightCache option)

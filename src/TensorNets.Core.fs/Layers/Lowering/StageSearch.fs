@@ -115,7 +115,9 @@ module internal Stages =
         let kernel = dims |> List.fold (fun p i -> p * float g.Kernel[i]) 1.0
         let inside, outside = positions q (finished q before), positions q (finished q after)
         let applied = if g.Transposed then inside else outside
-        let maker = Engine.maker q.Setting.Single g dims q.Images (int64 kept) (int64 summed) (int64 fresh) q.Input
+
+        let maker =
+            Engine.maker q.Setting.Single g dims q.Images (int64 kept) (int64 summed) (int64 fresh) q.Input
 
         2.0 * applied * kept * summed * fresh * kernel,
         Cost.convolution maker kept summed fresh kernel inside outside applied + part.Seconds
