@@ -89,6 +89,7 @@ module Network =
     /// <param name="spec">The network.</param>
     let random (dtype: torch.ScalarType) (seed: uint64) (spec: Spec) : Network =
         hold dtype
+        use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
         use generator = new torch.Generator(seed)
 
@@ -113,6 +114,7 @@ module Network =
     /// <param name="network">The network.</param>
     let copyAs (dtype: torch.ScalarType) (network: Network) : Network =
         hold dtype
+        use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
 
         let copies =

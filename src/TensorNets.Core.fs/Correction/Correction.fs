@@ -173,6 +173,7 @@ module Correction =
         (start: Network)
         : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         let spec = start.Spec
 

@@ -149,6 +149,7 @@ module Mirror =
         | Error _ -> None
 
     let private frobenius (s: float) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
 
         let errors =

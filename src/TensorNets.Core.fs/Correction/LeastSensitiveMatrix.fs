@@ -39,6 +39,7 @@ module Matrix =
     /// that vanish are left out, so that the rank may be less. Computed in float64 by one singular value decomposition. Errors: those of a target; a rank
     /// outside 1 … min(m, n); a bound that is negative, at least ‖K‖, or below the best error of that rank (<c>Unreachable</c>, naming it).</remarks>
     let leastSensitive (rank: int) (bound: ErrorBound) (target: Tensor) : Result<Fit, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
 
         let shapeErrors =

@@ -117,6 +117,7 @@ module Front =
         fits, errors
 
     let private frobenius (bounds: float list) (options: SweepOptions) (target: Tensor) (start: Network) (back: Fit -> Fit) =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
 
         match Check.forSpec start.Spec target @ check bounds with

@@ -222,6 +222,7 @@ module internal Selection =
 
     /// As <c>Factorize.toBound</c>, for options that have been checked.
     let run (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 

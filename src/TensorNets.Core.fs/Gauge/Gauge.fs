@@ -169,6 +169,7 @@ module Gauge =
     /// Idempotent, and from any random gauge of the same network the same S, unless 200 cycles do not suffice: seldom, where the least S is only approached.
     /// Errors: a bond whose environment is rank deficient, for which the least S is not attained: <c>truncate</c> it first.</remarks>
     let balance (network: Network) : Result<Network, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         let spec = network.Spec
 
@@ -196,6 +197,7 @@ module Gauge =
     /// <summary>The network of least sensitivity in a norm (<c>Sensitivity.totalIn</c>) among those that differ from the given one by a gauge.</summary>
     /// <remarks>As <c>balance</c>; in the Frobenius norm the same. Errors: those of <c>balance</c> and of a norm.</remarks>
     let balanceIn (norm: Norm) (network: Network) : Result<Network, TensorNetError list> =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
 
@@ -221,6 +223,7 @@ module Gauge =
     /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays; <c>balance</c>
     /// refuses that by name. The spec of the result has the smaller dimensions. A network whose cores are not all finite comes back as it is.</remarks>
     let truncate (network: Network) : Network =
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
         use start = Network.copyAs torch.float64 network

@@ -192,6 +192,7 @@ module Als =
 
     let private frobenius (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = Remaining.listening options
+        use _ = Mode.left ()
         use _ = torch.no_grad ()
 
         match SweepOptions.check options @ Check.forSpec start.Spec target with

@@ -79,6 +79,7 @@ module Svd =
 
     /// <summary>A start of white noise from a seed, in float64, of the norm of the target.</summary>
     let noise (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        use _ = Mode.left ()
         match Check.forSpec spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
@@ -107,6 +108,7 @@ module Svd =
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
     let startBy (options: SvdOptions) (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        use _ = Mode.left ()
         let from (cores: torch.Generator -> Tensor -> Tensor list) =
             match SvdOptions.check options @ Check.forSpec spec target with
             | [] ->

@@ -75,6 +75,7 @@ module Calibration =
         Surgery.find path model
         |> Result.bind (channelAxis path)
         |> Result.bind (fun (layer, fromEnd) ->
+            use _ = Mode.left ()
             use _ = torch.no_grad ()
             let before = modes model
             use sum = new Sum($"The input of '{path}'", fromEnd)

@@ -57,6 +57,7 @@ module Norm =
     /// <param name="share">ρ, 0 ≤ ρ ≤ 1.</param>
     /// <param name="covariance">Σ, n × n.</param>
     let shrunk (share: float) (covariance: Tensor) : Result<Tensor, TensorNetError list> =
+        use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
 
         if not (share >= 0.0 && share <= 1.0) then
