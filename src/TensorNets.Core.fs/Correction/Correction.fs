@@ -232,9 +232,58 @@ module Correction =
                         core.Dispose()
         | errors -> Error errors
 
+    /// The part of the target's norm, as a multiple of the dtype's spacing, that a bound leaves to the rounding of the result; the share of the bound that this may be
+    /// at first; and how often the bound is lowered for a result that rounding has taken above it.
+    let private castShare, private mostOfBound, private mostRetries = 0.5, 0.25, 5
+
+    /// A correction by `run`, whose result has been rounded to a dtype, at a bound that leaves room for that. `MeetsBound` tells of the network that is returned.
+    let private roundedWithin (dtype: torch.ScalarType) (bound: ErrorBound) run (start: Network) : Result<Fit, TensorNetError list> =
+        let normOf (fit: Fit) = fit.Error / fit.RelativeError
+
+        let less room norm =
+            match bound with
+            | ErrorBound.Relative epsilon -> ErrorBound.Relative(epsilon - room)
+            | ErrorBound.Absolute delta -> ErrorBound.Absolute(delta - room * norm)
+
+        let share norm =
+            match bound with
+            | ErrorBound.Relative epsilon -> epsilon
+            | ErrorBound.Absolute delta -> delta / norm
+
+        let rec attempt retries (room: float) norm (from: Network) : Result<Fit, TensorNetError list> =
+            run (less room norm) from
+            |> Result.bind (fun (fit: Fit) ->
+                let norm = normOf fit
+                let asked = share norm
+                let missed = { fit.Course with Missed = Some(asked * norm) }
+                let next = max (2.0 * room) (room + 2.0 * (fit.RelativeError - asked))
+
+                if fit.RelativeError <= asked * (1.0 + feasibility) then
+                    Ok(fit.After { fit.Course with Missed = None })
+                elif fit.Stop = Stop.Cancelled || not (Double.IsFinite fit.Error) then
+                    Ok(fit.After missed)
+                elif fit.MeetsBound && retries > 0 && next < asked then
+                    use fit = fit
+                    attempt (retries - 1) next norm fit.Network
+                elif not fit.MeetsBound && room > 0.0 then
+                    Fit.dispose fit
+                    attempt 0 0.0 norm from
+                else
+                    Ok(fit.After missed))
+
+        // An absolute bound has no room before the norm is known.
+        let first =
+            match bound with
+            | ErrorBound.Relative epsilon when epsilon > 0.0 -> min (mostOfBound * epsilon) (castShare * Redundancy.spacing dtype)
+            | _ -> 0.0
+
+        attempt mostRetries first 1.0 start
+
     /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
     let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        Weighted.from (frobenius (Redundancy.noise target) 0.0 bound) options target start
+        let noise = Redundancy.noise target
+        let run bound start = Weighted.from (frobenius noise 0.0 bound) options target start
+        if target.dtype = torch.float64 then run bound start else roundedWithin target.dtype bound run start
 
     /// As <c>nearest</c> at the error of a network of least squares, which bonds of noise may raise by that noise.
     let internal atError (options: SweepOptions) (error: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
@@ -249,7 +298,8 @@ module Correction =
     /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the
     /// options. From one that does not, least squares first
     /// bring the error down. Cancelled: the best so far; before the bound is met, the network of least error, whose <c>MeetsBound</c> is false; later,
-    /// one within the bound. Computed in float64, returned in the dtype of the target; the given network is not changed. Cost per sweep: an ALS sweep
+    /// one within the bound. Computed in float64, returned in the dtype of the target, whose rounding
+    /// the bound leaves room for; the given network is not changed. Ranks that T does not need are cut. Cost per sweep: an ALS sweep
     /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
     /// <param name="options">Sweeps, tolerance on the relative change of S, norm, progress, cancellation.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>

@@ -50,6 +50,19 @@ let private specOf shape format =
     | Ok spec -> spec
     | Error errors -> failtestf "%A" errors
 
+/// Formats that hold any tensor over a shape, a bound and a seed.
+let private rounded =
+    Arb.fromGen (
+        gen {
+            let! format =
+                Gen.elements [ Format.TensorTrain [ 6; 8 ]; Format.Tucker2(6, 8); Format.Tucker [ 6; 9; 8 ] ]
+
+            let! bound = Gen.elements [ 1e-8; 1e-7; 1e-6; 1e-5; 1e-4; 1e-3; 1e-2; 0.1; 0.5; 0.9 ]
+            let! seed = Gen.choose (1, 100000)
+            return format, bound, seed
+        }
+    )
+
 let private target (case: Case) =
     let clean = Contraction.reconstruct (randomNetwork case.Seed (specOf case.Pair.Shape case.Pair.Low))
 
@@ -102,4 +115,23 @@ let all =
                         Correction.epc sweeps.Sweeps (ErrorBound.Absolute delta) k fit.Network
                         |> ok
                         |> meetsEverything k delta start)
+            costlyLawOver
+                rounded
+                "a float32 result that says that it meets its bound does, measured in float64, and an error says that float32 cannot"
+                (fun (format, bound, seed) ->
+                    let k = (noise seed [ 6L; 9L; 8L ]).``to`` torch.float32
+                    let wide = k.``to`` torch.float64
+                    let delta = bound * wide.norm().number()
+
+                    match Factorize.stable sweeps (Some(ErrorBound.Relative bound)) format k with
+                    | Ok fit ->
+                        Expect.isTrue fit.MeetsBound "meets the bound"
+                        use found = Network.copyAs torch.float64 fit.Network
+                        let error = wide.minus(Contraction.reconstruct found).norm().number()
+                        Expect.isLessThanOrEqual error (delta * (1.0 + 1e-9)) "the error"
+                    | Error [ TensorNetError.Unreachable(asked, reached) ] ->
+                        near 1e-6 delta asked "the bound that the error names"
+                        Expect.isGreaterThan reached delta "the error that it names"
+                        Expect.isLessThan bound 1e-6 "only what rounding forbids is refused"
+                    | Error errors -> failtestf "%A" errors)
         ]
