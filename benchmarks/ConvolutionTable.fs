@@ -5,7 +5,7 @@ module TensorNets.Benchmarks.ConvolutionTable
 open TensorNets
 open TorchSharp
 
-/// Images, channels, height and width, columns of the kernel.
+/// Images, channels, height and width.
 let private cases =
     [
         for images in [ 1L; 8L ] do
@@ -22,21 +22,19 @@ let private cases =
                     256L, 7L
                     512L, 7L
                 ] do
-                images, channels, size, 3L
-        for channels, size in [ 32L, 14L; 64L, 14L; 64L, 28L ] do
-            1L, channels, size, 5L
+                images, channels, size
     ]
 
-let private row threads (images: int64, channels: int64, size: int64, columns: int64) =
+let private row threads (images: int64, channels: int64, size: int64) =
     use _ = torch.NewDisposeScope()
     torch.set_num_threads threads
     use generator = new torch.Generator(1UL)
     let random (shape: int64[]) = torch.randn(shape, generator = generator).requires_grad_ true
-    let kernel, x = random [| channels; channels; 3L; columns |], random [| images; channels; size; size |]
-    let window = PlaneWindow.Of(x.shape, 3, int columns, 1, int columns / 2)
-    let padding, ones = [| 1L; columns / 2L |], [| 1L; 1L |]
-    let theirs () = torch.nn.functional.conv2d (x, kernel, null, ones, padding, ones)
-    let own () = SpatialProduct.Of(window, kernel, null, x)
+    let kernel, x = random [| channels; channels; 3L; 3L |], random [| images; channels; size; size |]
+    let window = ConvWindow.Of(x.shape, 3, 3, 1, 1)
+    let ones = [| 1L; 1L |]
+    let theirs () = torch.nn.functional.conv2d (x, kernel, null, ones, ones, ones)
+    let own () = DenseConvolution.Of(window, kernel, null, x)
     let slope = torch.ones_like x
 
     let forward (f: unit -> torch.Tensor) () =
@@ -53,14 +51,14 @@ let private row threads (images: int64, channels: int64, size: int64, columns: i
     let times = Measure.repeated 5 15 [ forward theirs; forward own; step theirs; step own ] |> List.map snd
 
     [
-        $"{channels}→{channels}, 3×{columns}, {size}×{size}"
+        $"{channels}→{channels}, 3×3, {size}×{size}"
         string images
         string threads
         $"{times[0]:F3}"
         $"{times[1] / times[0]:F2}"
         $"{times[2]:F3}"
         $"{times[3] / times[2]:F2}"
-        (if SpatialProduct.Fits(images, channels, channels, window) then "yes" else "no")
+        (if Kernels.pays (ConvCall.Dense(images, channels, channels, window)) then "yes" else "no")
     ]
 
 /// Prints the table.

@@ -20,6 +20,7 @@ let private tables =
         "layers", (fun () -> LayerTable.run 0L 0L)
         "factorise", FactoriseTable.run
         "kernels", (fun () -> KernelTable.run "" "")
+        "handwritten", (fun () -> HandwrittenTable.run "")
         "limits", KernelTable.limits
         "correction", CorrectionTable.run
         "swamps", SwampTable.run
@@ -34,6 +35,7 @@ let main argv =
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
     | [ "kernels"; kernel ] -> KernelTable.run kernel ""
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
+    | [ "handwritten"; kernel ] -> HandwrittenTable.run kernel
     | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore

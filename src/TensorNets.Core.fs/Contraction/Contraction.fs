@@ -86,7 +86,7 @@ module Contraction =
             result
         | StepOperation.Matrices(left, right, shape, swapped), [ a; b ] ->
             let a, b = if swapped then b, a else a, b
-            let product = both left right a b (fun x y -> MatrixProduct.Of(x, y))
+            let product = both left right a b (fun x y -> Kernels.matmul (x, y))
 
             match shape with
             | Some shape ->

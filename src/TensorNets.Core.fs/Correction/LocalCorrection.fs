@@ -85,7 +85,7 @@ module internal CorrectionBlock =
 
         let y0 =
             match start with
-            | Some x -> x |> transform (fun p -> MatrixProduct.Of(p.M, p.V))
+            | Some x -> x |> transform (fun p -> Kernels.matmul (p.M, p.V))
             | None -> torch.zeros_like d
 
         let entries (a: Tensor) = Linalg.toArray (a.reshape -1L)
@@ -170,8 +170,8 @@ module internal CorrectionBlock =
         (current: Lazy<float>)
         (reach: float)
         lambda
-        grams
-        weights
+        (grams: Tensor list)
+        (weights: Tensor list)
         : BlockOutcome =
         use scope = torch.NewDisposeScope()
         let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current.Value < sqrt norm2
@@ -190,8 +190,7 @@ module internal CorrectionBlock =
 
         let system =
             match grams, weights with
-            | [ gram ], [ weight ] when Product.takesEither gram && gram.shape[0] = 1L && gram.shape[2] >= wide ->
-                tridiagonal gram weight c start rho2
+            | [ gram ], [ weight ] when gram.shape[0] = 1L && gram.shape[2] >= wide -> tridiagonal gram weight c start rho2
             | _ -> None
             |> Option.defaultWith (fun () -> spectral grams weights c start rho2)
 

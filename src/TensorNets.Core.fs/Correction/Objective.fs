@@ -251,7 +251,7 @@ module internal Landscape =
             let half = torch.linalg.solve_triangular (factor, matrix, upper = false)
             factor.Dispose()
             matrix.Dispose()
-            MatrixProduct.Of(half.mT, half).mul_ scale |> scope.MoveToOuter
+            Kernels.matmul(half.mT, half).mul_ scale |> scope.MoveToOuter
 
         // Half, for the 2 of the curvature; once over the lone axes in and out again.
         let solver (keep: Tensor -> Tensor) (block: Block) (grams: Tensor list) (weights: Tensor list) =

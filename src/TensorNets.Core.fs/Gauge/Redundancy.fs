@@ -38,7 +38,7 @@ module internal Redundancy =
         let mine = Linalg.toArray (values.maximum(Num.tensor 0.0).sum([| 0L |]))
 
         let its =
-            Linalg.toArray ((vectors.mul (MatrixProduct.Of(other, vectors))).sum([| 1L |]).maximum(Num.tensor 0.0).sum([| 0L |]))
+            Linalg.toArray ((vectors.mul (Kernels.matmul (other, vectors))).sum([| 1L |]).maximum(Num.tensor 0.0).sum([| 0L |]))
 
         let all = sqrt (Array.sum mine) * sqrt (Array.sum its)
         let tails = Array.map2 (fun a b -> sqrt a * sqrt b) (Array.scan (+) 0.0 mine) (Array.scan (+) 0.0 its)

@@ -8,123 +8,145 @@ open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// K[t, s, d] = Σ_r C[t, r] A[s, r] B[d, r] and its gradients, a panel of 32 values of r at a time: the matrix of all A[s, r] B[d, r], many times the size of
-/// the factors, is made again for the gradients where it would be read from far away.
+/// The factors C (t × r), A (s × r), B (d × r) in memory, or their gradients.
+[<NoEquality; NoComparison>]
+type private CpFactors =
+    {
+        T: int
+        S: int
+        D: int
+        R: int
+        C: Floats
+        A: Floats
+        B: Floats
+    }
+
+    static member Of(c: Tensor, a: Tensor, b: Tensor) : CpFactors =
+        {
+            T = int c.shape[0]
+            S = int a.shape[0]
+            D = int b.shape[0]
+            R = int c.shape[1]
+            C = Gemm.floats c
+            A = Gemm.floats a
+            B = Gemm.floats b
+        }
+
+    /// Of the kernel, and of each half of its gradients.
+    member f.Operations = 2.0 * float f.T * float f.S * float f.D * float f.R
+
+/// K[t, s, d] = Σ_r C[t, r] A[s, r] B[d, r] and its gradients, those a panel of 32 values of r at a time: the matrix of all A[s, r] B[d, r], many times the size of the
+/// factors, is made again for the gradients where it would be read from far away.
 [<RequireQualifiedAccess>]
-module private RankOnes =
+module private CpLoops =
     let panel = 32
 
-    /// So many entries stay in the second cache of a core.
+    /// Entries that stay in the second cache of a core.
     let near = 28_000
 
     let inline private load (p: Floats) (i: int) = Vector512.Load(NativePtr.add p i)
 
-    /// A[s, r] B[d, r] as r × (s d), with room for one vector behind it. Each store may reach over what the next ones write.
-    let private spread (s: int) (d: int) (r: int) (a: Floats) (b: Floats) (into: Floats) : unit =
-        let padded = (d + 15) / 16 * 16
+    /// A[s, r] B[d, r] of `count` values of s from `first` on, as r × (s d). Each store may reach over what the next ones write, the last one vector behind the end.
+    let private spread (f: CpFactors) (first: int) (count: int) (into: Floats) : unit =
+        let padded = (f.D + 15) / 16 * 16
         use zeros = Scratch<float32>.Zeros padded
         let row = zeros.Start
 
-        for k in 0 .. r - 1 do
-            for j in 0 .. d - 1 do
-                NativePtr.set row j (NativePtr.get b (j * r + k))
+        for k in 0 .. f.R - 1 do
+            for j in 0 .. f.D - 1 do
+                NativePtr.set row j (NativePtr.get f.B (j * f.R + k))
 
-            for i in 0 .. s - 1 do
-                let x = Vector512.Create(NativePtr.get a (i * r + k))
-                let out = NativePtr.add into ((k * s + i) * d)
+            for i in 0 .. count - 1 do
+                let x = Vector512.Create(NativePtr.get f.A ((first + i) * f.R + k))
+                let out = NativePtr.add into ((k * count + i) * f.D)
                 let mutable j = 0
 
-                while j < d do
+                while j < f.D do
                     Vector512.Store(x * load row j, NativePtr.add out j)
                     j <- j + 16
 
-    /// So many entries of A, from one on, times all of B and C.
-    let terms (t: int) (whole: int) (d: int) (r: int) (first: int) (s: int) (c: Floats) (a: Floats) (b: Floats) (k: Floats) : unit =
-        use room = new Scratch<float32>(s * d * r + 16)
-        let scratch = room.Start
-        spread s d r (NativePtr.add a (first * r)) b scratch
-        let matrix start columns = { Start = start; Matrix = 0; Row = columns; Column = 1 }
-        Product.alone t (s * d) r (matrix c r) (matrix scratch (s * d)) (matrix (NativePtr.add k (first * d)) (whole * d))
+    /// The kernel for `count` values of s from `first` on.
+    let kernel (f: CpFactors) (first: int) (count: int) (k: Floats) : unit =
+        let columns = count * f.D
+        use products = new Scratch<float32>(columns * f.R + 16)
+        spread f first count products.Start
 
-    /// The gradients of the factors for the values of r from `left` on.
-    let gradients
-        (t: int)
-        (s: int)
-        (d: int)
-        (r: int)
-        (left: int)
-        (k: Floats)
-        (c: Floats)
-        (a: Floats)
-        (b: Floats)
-        (dc: Floats)
-        (da: Floats)
-        (db: Floats)
-        =
-        let rows = s * d
-        use room = new Scratch<float32>(panel * rows)
-        use zeros = Scratch<float32>.Zeros(panel * d)
-        let scratch, sums = room.Start, zeros.Start
-        let at (p: Floats) i = NativePtr.add p (i * r + left)
+        Gemm.single
+            {
+                M = f.T
+                K = f.R
+                N = columns
+                A = Gemm.byRows f.C f.R
+                B = Gemm.byRows products.Start columns
+                C = Gemm.byRows (NativePtr.add k (first * f.D)) (f.S * f.D)
+                RowValues = Gemm.none
+            }
 
-        for i in 0 .. s - 1 do
-            let x, x' = load (at a i) 0, load (at a i) 16
+    /// The gradients of the factors for a panel of values of r, from that of the kernel.
+    let gradients (f: CpFactors) (result: CpFactors) (left: int) (k: Floats) : unit =
+        let rows = f.S * f.D
+        use productsBuffer = new Scratch<float32>(panel * rows)
+        use sumsBuffer = Scratch<float32>.Zeros(panel * f.D)
+        let products, sums = productsBuffer.Start, sumsBuffer.Start
+        let at (p: Floats) i = NativePtr.add p (i * f.R + left)
 
-            for j in 0 .. d - 1 do
-                let out = NativePtr.add scratch (panel * (i * d + j))
-                Vector512.Store(x * load (at b j) 0, out)
-                Vector512.Store(x' * load (at b j) 16, NativePtr.add out 16)
+        for i in 0 .. f.S - 1 do
+            let x, x' = load (at f.A i) 0, load (at f.A i) 16
 
-        let matrix start row column = { Start = start; Matrix = 0; Row = row; Column = column }
-        Product.alone t panel rows (matrix k rows 1) (matrix scratch panel 1) (matrix (at dc 0) r 1)
-        Product.alone rows panel t (matrix k 1 rows) (matrix (at c 0) r 1) (matrix scratch panel 1)
+            for j in 0 .. f.D - 1 do
+                let out = NativePtr.add products (panel * (i * f.D + j))
+                Vector512.Store(x * load (at f.B j) 0, out)
+                Vector512.Store(x' * load (at f.B j) 16, NativePtr.add out 16)
 
-        for i in 0 .. s - 1 do
-            let x, x' = load (at a i) 0, load (at a i) 16
+        let multiply m k n a b c = Gemm.single { M = m; K = k; N = n; A = a; B = b; C = c; RowValues = Gemm.none }
+        let kernel = Gemm.byRows k rows
+        multiply f.T rows panel kernel (Gemm.byRows products panel) (Gemm.byRows (at result.C 0) f.R)
+        multiply rows f.T panel kernel.Transposed (Gemm.byRows (at f.C 0) f.R) (Gemm.byRows products panel)
+
+        for i in 0 .. f.S - 1 do
+            let x, x' = load (at f.A i) 0, load (at f.A i) 16
             let mutable y, y' = Vector512<float32>.Zero, Vector512<float32>.Zero
 
-            for j in 0 .. d - 1 do
-                let g = NativePtr.add scratch (panel * (i * d + j))
+            for j in 0 .. f.D - 1 do
+                let g = NativePtr.add products (panel * (i * f.D + j))
                 let sum = NativePtr.add sums (panel * j)
-                y <- Vector512.FusedMultiplyAdd(load g 0, load (at b j) 0, y)
-                y' <- Vector512.FusedMultiplyAdd(load g 16, load (at b j) 16, y')
+                y <- Vector512.FusedMultiplyAdd(load g 0, load (at f.B j) 0, y)
+                y' <- Vector512.FusedMultiplyAdd(load g 16, load (at f.B j) 16, y')
                 Vector512.Store(Vector512.FusedMultiplyAdd(load g 0, x, load sum 0), sum)
                 Vector512.Store(Vector512.FusedMultiplyAdd(load g 16, x', load sum 16), NativePtr.add sum 16)
 
-            Vector512.Store(y, at da i)
-            Vector512.Store(y', NativePtr.add (at da i) 16)
+            Vector512.Store(y, at result.A i)
+            Vector512.Store(y', NativePtr.add (at result.A i) 16)
 
-        for j in 0 .. d - 1 do
-            Vector512.Store(load sums (panel * j), at db j)
-            Vector512.Store(load sums (panel * j + 16), NativePtr.add (at db j) 16)
+        for j in 0 .. f.D - 1 do
+            Vector512.Store(load sums (panel * j), at result.B j)
+            Vector512.Store(load sums (panel * j + 16), NativePtr.add (at result.B j) 16)
 
 /// A sum of terms of rank one as a kernel, with its gradients.
 [<Sealed>]
-type internal KhatriRao() =
-    inherit torch.autograd.SingleTensorFunction<KhatriRao>()
+type internal CpKernel() =
+    inherit torch.autograd.SingleTensorFunction<CpKernel>()
 
     static let plain (c: Tensor) (a: Tensor) (b: Tensor) : Tensor =
-        let t, s, d, r = int c.shape[0], int a.shape[0], int b.shape[0], int c.shape[1]
-        let k = Fresh.floats [| int64 t; int64 s; int64 d |]
-        let start = Product.start
-        let c', a', b', k' = start c, start a, start b, start k
+        let f = CpFactors.Of(c, a, b)
+        let k = Fresh.floats [| int64 f.T; int64 f.S; int64 f.D |]
+        let k' = Gemm.floats k
+
         // Pieces whose terms stay near, and enough for all threads, but of 16 columns at least.
-        let operations = 2.0 * float t * float s * float d * float r
-
         let pieces =
-            max 1 (min (max (s * d * r / RankOnes.near) (Team.partsFor operations)) (s / ((15 + d) / d)))
+            max 1 (min (max (f.S * f.D * f.R / CpLoops.near) (ParallelFor.partsFor f.Operations)) (f.S / ((15 + f.D) / f.D)))
 
-        Team.ranges operations pieces (fun low high ->
+        ParallelFor.ranges f.Operations pieces (fun low high ->
             for i in low .. high - 1 do
-                let first = i * s / pieces
-                RankOnes.terms t s d r first ((i + 1) * s / pieces - first) c' a' b' k')
+                let first = i * f.S / pieces
+                CpLoops.kernel f first ((i + 1) * f.S / pieces - first) k')
 
-        GC.KeepAlive c
-        GC.KeepAlive a
-        GC.KeepAlive b
+        for tensor in [ c; a; b ] do
+            GC.KeepAlive tensor
+
         k
 
-    override _.Name = "TensorNets.KhatriRao"
+    override _.Name = "TensorNets.CpKernel"
 
     override _.forward(context: torch.autograd.AutogradContext, [<ParamArray>] operands: obj[]) : Tensor =
         let c, a, b = operands[0] :?> Tensor, operands[1] :?> Tensor, operands[2] :?> Tensor
@@ -134,53 +156,49 @@ type internal KhatriRao() =
     override _.backward(context: torch.autograd.AutogradContext, gradient: Tensor) : List<Tensor> =
         let saved = context.get_saved_variables ()
         let c, a, b = saved[0], saved[1], saved[2]
-        let t, s, d, r = int c.shape[0], int a.shape[0], int b.shape[0], int c.shape[1]
 
         if torch.is_grad_enabled () then
             // Gradients of gradients: by libtorch's own operations.
+            let s, d, r = a.shape[0], b.shape[0], c.shape[1]
             let wide = a.unsqueeze 1L
-            let flat = gradient.reshape (int64 t, int64 (s * d))
-            let all = flat.t().matmul(c).view(int64 s, int64 d, int64 r)
-            List [ flat.matmul (wide.mul(b).view(int64 (s * d), int64 r)); all.mul(b).sum 1L; all.mul(wide).sum 0L ]
+            let flat = gradient.reshape (c.shape[0], s * d)
+            let all = flat.t().matmul(c).view(s, d, r)
+            List [ flat.matmul (wide.mul(b).view(s * d, r)); all.mul(b).sum 1L; all.mul(wide).sum 0L ]
         else
             use k = gradient.contiguous ()
             let dc, da, db = torch.empty_like c, torch.empty_like a, torch.empty_like b
-            let start = Product.start
-            let k', c', a', b', dc', da', db' = start k, start c, start a, start b, start dc, start da, start db
+            let f, result, k' = CpFactors.Of(c, a, b), CpFactors.Of(dc, da, db), Gemm.floats k
+            let panel left = CpLoops.gradients f result left k'
 
-            let panel left = RankOnes.gradients t s d r left k' c' a' b' dc' da' db'
-            let operations = 4.0 * float t * float s * float d * float r
-
-            Team.ranges operations (r / RankOnes.panel) (fun low high ->
+            ParallelFor.ranges (2.0 * f.Operations) (f.R / CpLoops.panel) (fun low high ->
                 for i in low .. high - 1 do
-                    panel (i * RankOnes.panel))
+                    panel (i * CpLoops.panel))
 
             // The last panel overlaps the one before: what is computed twice is the same, but not at the same time.
-            if r % RankOnes.panel <> 0 then
-                panel (r - RankOnes.panel)
+            if f.R % CpLoops.panel <> 0 then
+                panel (f.R - CpLoops.panel)
 
             for tensor in [ k; c; a; b; dc; da; db ] do
                 GC.KeepAlive tensor
 
             List [ dc; da; db ]
 
-    /// Whether factors of such sizes are multiplied here.
-    static member Fits(c: Tensor, a: Tensor, b: Tensor) =
-        Product.takes c
-        && Product.takes a
-        && Product.takes b
-        && Product.isWorth (2.0 * float (c.numel ()) * float (a.shape[0] * b.shape[0]))
-        && c.shape[1] >= int64 RankOnes.panel
-        && c.shape[0] >= 16L
-        && a.shape[0] * b.shape[0] >= 16L
-        && c.shape[1] * a.shape[0] * b.shape[0] < int64 Int32.MaxValue / 2L
-        && c.shape[0] * a.shape[0] * b.shape[0] < int64 Int32.MaxValue
+    /// Whether float32 factors of such sizes are multiplied here.
+    static member Pays(c: Tensor, a: Tensor, b: Tensor) =
+        let columns = a.shape[0] * b.shape[0]
 
-    /// K[t, s, d] = Σ_r C[t, r] A[s, r] B[d, r], of factors that fit. Differentiable.
+        Gemm.pays (2.0 * float (c.numel ()) * float columns)
+        && c.shape[1] >= int64 CpLoops.panel
+        && c.shape[0] >= Tuning.measured.LeastGemmSize
+        && columns >= Tuning.measured.LeastGemmSize
+        && c.shape[1] * columns < int64 Int32.MaxValue / 2L
+        && c.shape[0] * columns < int64 Int32.MaxValue
+
+    /// K[t, s, d] = Σ_r C[t, r] A[s, r] B[d, r], of factors for which that pays. Differentiable.
     static member Of(c: Tensor, a: Tensor, b: Tensor) : Tensor =
         let c, a, b = c.contiguous (), a.contiguous (), b.contiguous ()
 
         if torch.is_grad_enabled () && (c.requires_grad || a.requires_grad || b.requires_grad) then
-            KhatriRao.apply (c, a, b)
+            CpKernel.apply (c, a, b)
         else
             plain c a b

@@ -4,34 +4,16 @@ open System
 open System.Collections.Generic
 open TorchSharp
 
-/// A convolution of all channels with all, of kernels of several positions, in float32, with its gradients: stride and dilation 1, no groups.
+/// A convolution of all channels with all in float32, with its gradients: stride and dilation 1, no groups.
 [<Sealed>]
-type internal SpatialProduct() =
-    inherit torch.autograd.SingleTensorFunction<SpatialProduct>()
+type internal DenseConvolution() =
+    inherit torch.autograd.SingleTensorFunction<DenseConvolution>()
 
     static let windowOf (kernel: Tensor) (x: Tensor) above left =
         let taps = kernel.shape
-        PlaneWindow.Of(x.shape, int taps[2], int taps[3], above, left)
+        ConvWindow.Of(x.shape, int taps[2], int taps[3], above, left)
 
-    /// By minimal filtering, or by shifted products.
-    static let isTiled (w: PlaneWindow) (kernel: Tensor) = WinogradProduct.takes kernel.shape[1] kernel.shape[0] w
-
-    static let convolve (w: PlaneWindow) (kernel: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
-        if isTiled w kernel then
-            WinogradProduct.convolve w kernel bias x
-        else
-            ShiftedProduct.convolve w kernel bias x
-
-    static let back (w: PlaneWindow) (kernel: Tensor) (gradient: Tensor) : Tensor =
-        if isTiled w kernel then
-            WinogradProduct.back w kernel gradient
-        else
-            ShiftedProduct.back w kernel gradient
-
-    static let gather (w: PlaneWindow) (kernel: Tensor) (gradient: Tensor) (x: Tensor) : Tensor =
-        if isTiled w kernel then WinogradProduct.gather w gradient x else ShiftedProduct.gather w gradient x
-
-    override _.Name = "TensorNets.SpatialProduct"
+    override _.Name = "TensorNets.DenseConvolution"
 
     override _.forward(context: torch.autograd.AutogradContext, [<ParamArray>] operands: obj[]) : Tensor =
         let kernel, x = operands[0] :?> Tensor, operands[1] :?> Tensor
@@ -41,7 +23,7 @@ type internal SpatialProduct() =
         context.save_data ("above", above)
         context.save_data ("left", left)
         context.save_data ("bias", not (isNull bias))
-        convolve (windowOf kernel x above left) kernel bias x
+        WinogradConvolution.convolve (windowOf kernel x above left) kernel bias x
 
     override _.backward(context: torch.autograd.AutogradContext, gradient: Tensor) : List<Tensor> =
         let saved = context.get_saved_variables ()
@@ -54,10 +36,10 @@ type internal SpatialProduct() =
                 // Gradients of gradients: by libtorch's own operations.
                 let padding = [| int64 above; int64 left |]
                 let ones = [| 1L; 1L |]
-                let across (tensor: Tensor) = tensor.transpose (0L, 1L)
+                let swapped (tensor: Tensor) = tensor.transpose (0L, 1L)
 
                 [
-                    across (torch.nn.functional.conv2d (across x, across gradient, null, ones, padding, ones))
+                    swapped (torch.nn.functional.conv2d (swapped x, swapped gradient, null, ones, padding, ones))
                     torch.nn.functional.conv_transpose2d (gradient, kernel, null, ones, padding, [| 0L; 0L |], ones)
                 ]
             else
@@ -65,8 +47,8 @@ type internal SpatialProduct() =
                 let w = windowOf kernel x above left
 
                 [
-                    if kernel.requires_grad then gather w kernel lying x else none
-                    if x.requires_grad then back w kernel lying else none
+                    if kernel.requires_grad then WinogradConvolution.gather w lying x else none
+                    if x.requires_grad then WinogradConvolution.back w kernel lying else none
                 ]
 
         List(
@@ -79,28 +61,16 @@ type internal SpatialProduct() =
             ]
         )
 
-    /// Whether such channels and sizes are convolved here, were they float32.
-    static member Fits(images: int64, s: int64, t: int64, w: PlaneWindow) =
-        SpatialProduct.Tiles(images, s, t, w).IsSome
-        || Product.isHere
-           && w.IsRegular
-           && not (WinogradProduct.takes s t w)
-           && ShiftedProduct.fits images s t w
+    /// The window of images and a kernel t × s × rows × columns, both of float32, that are convolved here.
+    static member TryWindow(above: int, left: int, kernel: Tensor, x: Tensor) : ConvWindow voption =
+        let w = windowOf kernel x above left
 
-    /// The tiles that such images are cut into, where they are convolved by minimal filtering.
-    static member Tiles(images: int64, s: int64, t: int64, w: PlaneWindow) : int64 voption =
-        if Product.isHere && w.IsRegular then WinogradProduct.tiles images s t w else ValueNone
+        match WinogradConvolution.tiles x.shape[0] kernel.shape[1] kernel.shape[0] w with
+        | ValueSome _ -> ValueSome w
+        | ValueNone -> ValueNone
 
-    /// The window of images and a kernel t × s × rows × columns that are convolved here.
-    static member Window(above: int, left: int, kernel: Tensor, x: Tensor) : PlaneWindow voption =
-        if Product.takes x && x.is_contiguous () then
-            let w = windowOf kernel x above left
-            if SpatialProduct.Fits(x.shape[0], x.shape[1], kernel.shape[0], w) then ValueSome w else ValueNone
-        else
-            ValueNone
-
-    /// Images by a kernel t × s × rows × columns and a bias or none. For sizes that fit.
-    static member Of(w: PlaneWindow, kernel: Tensor, bias: Tensor | null, x: Tensor) : Tensor =
+    /// Images by a kernel t × s × rows × columns and a bias or none. For sizes for which that pays.
+    static member Of(w: ConvWindow, kernel: Tensor, bias: Tensor | null, x: Tensor) : Tensor =
         let kernel, x = kernel.contiguous (), x.contiguous ()
         let bias = bias |> Option.ofObj |> Option.map _.contiguous() |> Option.toObj
 
@@ -113,8 +83,8 @@ type internal SpatialProduct() =
                     | bias -> bias.requires_grad))
 
         if not records then
-            convolve w kernel bias x
+            WinogradConvolution.convolve w kernel bias x
         else
             match bias with
-            | null -> SpatialProduct.apply (kernel, x, w.Above, w.Left)
-            | bias -> SpatialProduct.apply (kernel, x, w.Above, w.Left, bias)
+            | null -> DenseConvolution.apply (kernel, x, w.Above, w.Left)
+            | bias -> DenseConvolution.apply (kernel, x, w.Above, w.Left, bias)

@@ -8,176 +8,191 @@ open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// Matrices in memory: the first entry and the steps between matrices, rows and columns.
+/// C = A B of an m×k and a k×n matrix, or of stacks of them: m at least 8, n at least a vector. The columns of B and C lie side by side.
 [<Struct; NoEquality; NoComparison>]
-type internal Strided<'T when 'T: unmanaged> = { Start: nativeptr<'T>; Matrix: int; Row: int; Column: int }
+type internal GemmCall<'T when 'T: unmanaged> =
+    {
+        M: int
+        K: int
+        N: int
+        A: Strided<'T>
+        B: Strided<'T>
+        C: Strided<'T>
+        /// What the rows of C start from, or null: zero.
+        RowValues: nativeptr<'T>
+    }
 
-/// Products of float32 or float64 matrices by blocks that fit the registers, for processors with 512-bit vectors.
-/// Measured on one processor of AMD, one thread: 200 to 230 GFLOP/s in float32 where libtorch's matrix products reach 90. Other processors were not.
+    /// The matrices at a place of their stacks.
+    member this.At(matrix: int) : GemmCall<'T> =
+        {
+            M = this.M
+            K = this.K
+            N = this.N
+            A = this.A.From(matrix * this.A.NextMatrix)
+            B = this.B.From(matrix * this.B.NextMatrix)
+            C = this.C.From(matrix * this.C.NextMatrix)
+            RowValues = this.RowValues
+        }
+
+/// Places from the first to before the last.
+[<Struct>]
+type internal Places = { First: int; End: int }
+
+/// Products of float32 or float64 matrices by blocks that fit the registers, for processors with 512-bit vectors. Measured on one thread of the machine of `Tuning`:
+/// 200 to 230 GFLOP/s in float32 where libtorch's matrix products reach 90.
 [<RequireQualifiedAccess>]
-module internal Product =
-    /// So many operations are left to libtorch where it has several threads that cannot be had for ours.
-    let private most = 2.2e7
-
+module internal Gemm =
     /// The entries of a tensor that is contiguous. The caller keeps it alive.
     let entries<'T when 'T: unmanaged> (tensor: Tensor) : nativeptr<'T> =
         NativePtr.ofVoidPtr (Unsafe.AsPointer(&MemoryMarshal.GetReference tensor.bytes))
 
     /// The entries of a float32 tensor that is contiguous.
-    let start (tensor: Tensor) : Floats = entries tensor
+    let floats (tensor: Tensor) : Floats = entries tensor
 
-    /// Whether so many operations are made here, were they float32.
-    let isWorth (operations: float) = operations <= most || torch.get_num_threads () = 1 || Team.isHere ()
+    /// No row values.
+    let none<'T when 'T: unmanaged> : nativeptr<'T> = NativePtr.ofNativeInt 0n
 
-    /// Whether the processor has what products are made of here.
-    let isHere = Vector512.IsHardwareAccelerated
+    /// One matrix by rows of a length.
+    let byRows (start: nativeptr<'T>) (length: int) : Strided<'T> = { Start = start; NextMatrix = 0; NextRow = length; NextColumn = 1 }
 
-    /// Whether tensors of a dtype on a device are multiplied here.
-    let takes (tensor: Tensor) = isHere && tensor.dtype = torch.float32 && tensor.device_type = DeviceType.CPU
+    /// Whether a number of operations is faster here than by libtorch's threads.
+    let pays (operations: float) =
+        operations <= Tuning.measured.MostUnshared
+        || torch.get_num_threads () = 1
+        || ParallelFor.isSupported ()
 
-    /// Whether tensors of a dtype on a device are multiplied here, where both widths are.
-    let takesEither (tensor: Tensor) = takes tensor || isHere && tensor.dtype = torch.float64 && tensor.device_type = DeviceType.CPU
+    /// Panels of columns, of two vectors; at the end one that overlaps the one before, or narrower ones.
+    let private panelsOf<'T when 'T: unmanaged> (n: int) =
+        let wide = 2 * Vector512<'T>.Count
+        let rest = n % wide
 
-    /// The same matrices read transposed.
-    let across (s: Strided<'T>) = { s with Row = s.Column; Column = s.Row }
-
-    let private from (entries: int) (s: Strided<'T>) = { s with Start = NativePtr.add s.Start entries }
-
-    /// So many columns and rows are summed over at a time, of so many bytes of A: what a panel of B takes stays in the first cache, a block of A in the second.
-    let private depth, private near = 256, 262_144
-
-    /// Panels of columns: of two vectors; at the end one that overlaps the one before, or narrow ones.
-    let private panels<'T when 'T: unmanaged> (n: int) =
-        let broad = 2 * Vector512<'T>.Count
-        let rest = n % broad
-
-        n / broad
+        n / wide
         + (if rest = 0 then 0
-           elif rest > broad / 2 && n < broad then 2
+           elif rest > wide / 2 && n < wide then 2
            else 1)
 
-    /// Strips of rows.
-    let private strips (m: int) = (m + Tile.Rows - 1) / Tile.Rows
+    /// Strips of eight rows; the last may overlap the one before.
+    let private stripsOf (m: int) = (m + GemmMicrokernel.Rows - 1) / GemmMicrokernel.Rows
 
-    /// Some strips of some panels of C = first + A B, or of the sum over so many pairs. What overlaps is computed over all that is summed, last: twice the same.
-    let private part<'T when 'T: unmanaged>
-        (struct (fromPanel, toPanel))
-        (struct (fromStrip, toStrip))
-        (count: int)
-        (m: int)
-        (n: int)
-        (k: int)
-        (a: Strided<'T>)
-        (b: Strided<'T>)
-        (c: Strided<'T>)
-        (first: nativeptr<'T>)
-        : unit =
+    /// The first column of a panel, and whether it has two vectors.
+    let private columnsOf<'T when 'T: unmanaged> (n: int) (panels: int) (panel: int) : struct (int * bool) =
         let lanes = Vector512<'T>.Count
-        let broad = 2 * lanes
-        let whole, rest = n / broad, n % broad
-        let panels = panels<'T> n
-        let start = if NativePtr.isNullPtr first then Onto.Zero else Onto.Rows
-        let parts = if count > 1 then 1 else max 1 ((k + depth / 2) / depth)
-        let step = (k + parts - 1) / parts
-        let height = max 1 (near / (step * sizeof<'T> * Tile.Rows)) * Tile.Rows
-        let low, high = fromStrip * Tile.Rows, min m (toStrip * Tile.Rows)
+        let wide = 2 * lanes
+        let whole, rest = n / wide, n % wide
+        let isWide = panel < whole || rest > lanes && n >= wide
+
+        let left =
+            if panel < whole then wide * panel
+            elif isWide then n - wide
+            elif panel = panels - 1 then n - lanes
+            else 0
+
+        struct (left, isWide)
+
+    /// Some panels of some strips of a product, or of the sum of the products of `pairs` matrices. What is summed over is taken in parts, but where blocks overlap: those are
+    /// computed over all of it, last, so that numbers computed twice are twice the same.
+    let private part<'T when 'T: unmanaged> (pairs: int) (call: GemmCall<'T>) (panelSpan: Places) (stripSpan: Places) : unit =
+        let lanes = Vector512<'T>.Count
+        let panels, rest = panelsOf<'T> call.N, call.N % (2 * lanes)
+        let start = if NativePtr.isNullPtr call.RowValues then Accumulate.Zero else Accumulate.RowValues
+        let depth = Tuning.measured.GemmDepth
+        let parts = if pairs > 1 then 1 else max 1 ((call.K + depth / 2) / depth)
+        let step = (call.K + parts - 1) / parts
+
+        let height =
+            max 1 (Tuning.measured.GemmBlockBytes / (step * sizeof<'T> * GemmMicrokernel.Rows))
+            * GemmMicrokernel.Rows
+
+        let low, high =
+            stripSpan.First * GemmMicrokernel.Rows, min call.M (stripSpan.End * GemmMicrokernel.Rows)
 
         for part in 0 .. parts - 1 do
-            let from, upTo = part * step, min k ((part + 1) * step)
+            let from, upTo = part * step, min call.K ((part + 1) * step)
             let mutable block = low
 
             while block < high do
                 let bottom = min high (block + height)
 
-                for panel in fromPanel .. toPanel - 1 do
-                    let isBroad = panel < whole || rest > lanes && n >= broad
-
-                    let left =
-                        if panel < whole then broad * panel
-                        elif isBroad then n - broad
-                        elif panel = panels - 1 then n - lanes
-                        else 0
-
+                for panel in panelSpan.First .. panelSpan.End - 1 do
+                    let struct (left, isWide) = columnsOf<'T> call.N panels panel
                     let overlaps = panel = panels - 1 && rest > 0 && rest <> lanes
                     let mutable row = block
 
                     while row < bottom do
-                        let isRim = overlaps || row + Tile.Rows > m
-                        let top = min row (m - Tile.Rows)
+                        let isRim = overlaps || row + GemmMicrokernel.Rows > call.M
+                        let top = min row (call.M - GemmMicrokernel.Rows)
 
                         if not isRim || part = parts - 1 then
                             let from = if isRim then 0 else from
-                            let onto = if from = 0 then start else Onto.Result
-                            let first = if NativePtr.isNullPtr first then first else NativePtr.add first top
-                            let rows = NativePtr.add a.Start (top * a.Row + from * a.Column)
-                            let columns = NativePtr.add b.Start (from * b.Row + left)
-                            let out = NativePtr.add c.Start (top * c.Row + left)
-                            let k = upTo - from
 
-                            if isBroad then
-                                Tile.Broad(count, k, rows, a.Matrix, a.Row, a.Column, columns, b.Matrix, b.Row, out, c.Row, onto, first)
-                            else
-                                Tile.Narrow(count, k, rows, a.Matrix, a.Row, a.Column, columns, b.Matrix, b.Row, out, c.Row, onto, first)
+                            let block: GemmBlock<'T> =
+                                {
+                                    Pairs = pairs
+                                    Depth = upTo - from
+                                    A = call.A.From(top * call.A.NextRow + from * call.A.NextColumn)
+                                    B = call.B.From(from * call.B.NextRow + left)
+                                    C = call.C.From(top * call.C.NextRow + left)
+                                    Start = if from = 0 then start else Accumulate.Result
+                                    RowValues =
+                                        if NativePtr.isNullPtr call.RowValues then call.RowValues else NativePtr.add call.RowValues top
+                                }
 
-                        row <- row + Tile.Rows
+                            if isWide then GemmMicrokernel.TwoVectors &block else GemmMicrokernel.OneVector &block
+
+                        row <- row + GemmMicrokernel.Rows
 
                 block <- block + height
 
-    /// A product, or a sum of products of so many pairs, for each of so many images.
-    let private run<'T when 'T: unmanaged>
-        (images: int)
-        (count: int)
-        (m: int)
-        (n: int)
-        (k: int)
-        (a: Strided<'T>)
-        (b: Strided<'T>)
-        (c: Strided<'T>)
-        (first: nativeptr<'T>)
-        : unit =
-        let panels, strips = panels<'T> n, strips m
-        let operations = 2.0 * float images * float count * float m * float n * float k
-        let wanted = (Team.partsFor operations + images - 1) / images
+    /// A product, or a sum of products of `pairs` matrices, for each of `images`, shared between threads by whichever side has more blocks.
+    let private run<'T when 'T: unmanaged> (images: int) (pairs: int) (call: GemmCall<'T>) : unit =
+        let panels, strips = panelsOf<'T> call.N, stripsOf call.M
+        let operations = 2.0 * float images * float pairs * float call.M * float call.N * float call.K
+        let wanted = (ParallelFor.partsFor operations + images - 1) / images
         // Two strips or panels at least: one that overlaps another is made by whoever made the other.
-        let ofRows = strips >= panels
-        let slices = max 1 (min wanted ((if ofRows then strips else panels) / 2))
+        let byRows = strips >= panels
+        let slices = max 1 (min wanted ((if byRows then strips else panels) / 2))
+        let range i all = { First = i * all / slices; End = (i + 1) * all / slices }
+        let whole all = { First = 0; End = all }
 
         let slice i =
-            let image, i = i / slices, i % slices
-            let a, b, c = from (image * a.Matrix) a, from (image * b.Matrix) b, from (image * c.Matrix) c
-            let range all = struct (i * all / slices, (i + 1) * all / slices)
+            let call, i = call.At(i / slices), i % slices
 
-            if ofRows then
-                part struct (0, panels) (range strips) count m n k a b c first
+            if byRows then
+                part pairs call (whole panels) (range i strips)
             else
-                part (range panels) struct (0, strips) count m n k a b c first
+                part pairs call (range i panels) (whole strips)
 
-        Team.ranges operations (images * slices) (fun low high ->
+        ParallelFor.ranges operations (images * slices) (fun low high ->
             for i in low .. high - 1 do
                 slice i)
 
-    /// C = first + A B for each of so many pairs of an m×k and a k×n matrix, m at least 8, n at least a vector; the columns of B and C lie side by side. `first`: a value
-    /// for each row, or null.
-    let multiply count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) (first: nativeptr<'T>) : unit =
-        run count 1 m n k a b c first
-
-    /// The sum of these products.
-    let sum count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 count m n k a b c (NativePtr.ofNativeInt 0n)
-
-    /// The sum of so many products, or what it adds to C: of whole blocks, m a multiple of 8, n of a vector, on the calling thread.
-    let blocks (onto: Onto) count m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) (first: nativeptr<'T>) : unit =
-        let broad = 2 * Vector512<'T>.Count
-
-        for column in 0..broad .. n - 1 do
-            for row in 0 .. Tile.Rows .. m - Tile.Rows do
-                let rows, columns = from (row * a.Row) a, from column b
-                let out = NativePtr.add c.Start (row * c.Row + column)
-                let first = if NativePtr.isNullPtr first then first else NativePtr.add first row
-
-                if n - column >= broad then
-                    Tile.Broad(count, k, rows.Start, a.Matrix, a.Row, a.Column, columns.Start, b.Matrix, b.Row, out, c.Row, onto, first)
-                else
-                    Tile.Narrow(count, k, rows.Start, a.Matrix, a.Row, a.Column, columns.Start, b.Matrix, b.Row, out, c.Row, onto, first)
-
     /// One product.
-    let alone m n k (a: Strided<'T>) (b: Strided<'T>) (c: Strided<'T>) : unit = run 1 1 m n k a b c (NativePtr.ofNativeInt 0n)
+    let single (call: GemmCall<'T>) : unit = run 1 1 call
+
+    /// The product of each of `count` pairs.
+    let batched (count: int) (call: GemmCall<'T>) : unit = run count 1 call
+
+    /// The sum of the products of `count` pairs.
+    let summed (count: int) (call: GemmCall<'T>) : unit = run 1 count call
+
+    /// One product, or what it adds to C, on the calling thread: m a multiple of 8, n of a vector.
+    let wholeBlocks (start: Accumulate) (call: GemmCall<'T>) : unit =
+        let wide = 2 * Vector512<'T>.Count
+
+        for column in 0..wide .. call.N - 1 do
+            for row in 0 .. GemmMicrokernel.Rows .. call.M - GemmMicrokernel.Rows do
+                let block: GemmBlock<'T> =
+                    {
+                        Pairs = 1
+                        Depth = call.K
+                        A = call.A.From(row * call.A.NextRow)
+                        B = call.B.From column
+                        C = call.C.From(row * call.C.NextRow + column)
+                        Start = start
+                        RowValues = none
+                    }
+
+                if call.N - column >= wide then
+                    GemmMicrokernel.TwoVectors &block
+                else
+                    GemmMicrokernel.OneVector &block

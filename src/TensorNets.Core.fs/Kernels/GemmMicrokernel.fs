@@ -9,19 +9,59 @@ open Microsoft.FSharp.NativeInterop
 
 type internal Floats = nativeptr<float32>
 
-/// What a block of a product starts from.
+/// Matrices in memory: the first entry, and the distances between matrices, rows and columns.
+[<Struct; NoEquality; NoComparison>]
+type internal Strided<'T when 'T: unmanaged> =
+    {
+        Start: nativeptr<'T>
+        NextMatrix: int
+        NextRow: int
+        NextColumn: int
+    }
+
+    member this.From(entries: int) : Strided<'T> =
+        {
+            Start = NativePtr.add this.Start entries
+            NextMatrix = this.NextMatrix
+            NextRow = this.NextRow
+            NextColumn = this.NextColumn
+        }
+
+    member this.Transposed: Strided<'T> =
+        {
+            Start = this.Start
+            NextMatrix = this.NextMatrix
+            NextRow = this.NextColumn
+            NextColumn = this.NextRow
+        }
+
+/// What products are added to.
 [<Struct; RequireQualifiedAccess>]
-type internal Onto =
+type internal Accumulate =
     | Zero
     /// A value for each row.
-    | Rows
-    /// What is there.
+    | RowValues
+    /// What the result holds.
     | Result
 
-/// Small blocks of products of matrices, held in registers, of float32 or float64. What they read is not copied first: the matrix library is asked for packing at
-/// every call, and on processors of AMD it runs at half the width.
+/// A block of C = start + Σ A B over pairs of matrices: eight rows, one or two vectors of columns. The columns of B and C lie side by side.
+[<Struct; NoEquality; NoComparison>]
+type internal GemmBlock<'T when 'T: unmanaged> =
+    {
+        Pairs: int
+        /// Columns of A that are summed over.
+        Depth: int
+        A: Strided<'T>
+        B: Strided<'T>
+        C: Strided<'T>
+        Start: Accumulate
+        RowValues: nativeptr<'T>
+    }
+
+/// Blocks of products of matrices of float32 or float64, held in registers. Operands are read as they lie: libtorch's matrix library packs them at every call, and on
+/// processors of AMD it runs at half the width.
 [<AbstractClass; Sealed>]
-type internal Tile private () =
+type internal GemmMicrokernel private () =
     /// Rows of a block.
     static member Rows = 8
 
@@ -33,31 +73,21 @@ type internal Tile private () =
         else
             Vector512.FusedMultiplyAdd(x.AsDouble(), y.AsDouble(), z.AsDouble()).As<float, 'T>()
 
-    /// C = start + Σ A B over so many pairs, for eight rows and the columns of two vectors: A by strides of its rows and columns, B and C by those of their rows.
+    /// Of the columns of two vectors.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member Broad<'T when 'T: unmanaged>
-        (
-            count: int,
-            k: int,
-            a: nativeptr<'T>,
-            nextA: int,
-            rows: int,
-            columns: int,
-            b: nativeptr<'T>,
-            nextB: int,
-            wide: int,
-            c: nativeptr<'T>,
-            out: int,
-            onto: Onto,
-            first: nativeptr<'T>
-        ) : unit =
-        let inline start i half =
-            match onto with
-            | Onto.Zero -> Vector512<'T>.Zero
-            | Onto.Rows -> Vector512.Create(NativePtr.get first i)
-            | Onto.Result -> Vector512.Load(NativePtr.add c (i * out + half * Vector512<'T>.Count))
+    static member TwoVectors<'T when 'T: unmanaged>(block: inref<GemmBlock<'T>>) : unit =
+        let pairs, depth, accumulate, rowValues = block.Pairs, block.Depth, block.Start, block.RowValues
+        let a, nextA, rows, columns = block.A.Start, block.A.NextMatrix, block.A.NextRow, block.A.NextColumn
+        let b, nextB, nextRow = block.B.Start, block.B.NextMatrix, block.B.NextRow
+        let c, nextOut = block.C.Start, block.C.NextRow
 
-        let inline add x y z = Tile.Add<'T>(x, y, z)
+        let inline start i half =
+            match accumulate with
+            | Accumulate.Zero -> Vector512<'T>.Zero
+            | Accumulate.RowValues -> Vector512.Create(NativePtr.get rowValues i)
+            | Accumulate.Result -> Vector512.Load(NativePtr.add c (i * nextOut + half * Vector512<'T>.Count))
+
+        let inline add x y z = GemmMicrokernel.Add<'T>(x, y, z)
         let inline spread (p: nativeptr<'T>) (i: int) = Vector512.Create(NativePtr.get p i)
         let mutable a = a
         let mutable a' = NativePtr.add a (4 * rows)
@@ -80,8 +110,8 @@ type internal Tile private () =
         let mutable r6 = start 6 1
         let mutable r7 = start 7 1
 
-        for _ in 1..count do
-            for _ in 1..k do
+        for _ in 1..pairs do
+            for _ in 1..depth do
                 let l = Vector512.Load b
                 let r = Vector512.Load(NativePtr.add b Vector512<'T>.Count)
                 let x = spread a 0
@@ -110,14 +140,14 @@ type internal Tile private () =
                 r7 <- add x r r7
                 a <- NativePtr.add a columns
                 a' <- NativePtr.add a' columns
-                b <- NativePtr.add b wide
+                b <- NativePtr.add b nextRow
 
-            a <- NativePtr.add a (nextA - k * columns)
-            a' <- NativePtr.add a' (nextA - k * columns)
-            b <- NativePtr.add b (nextB - k * wide)
+            a <- NativePtr.add a (nextA - depth * columns)
+            a' <- NativePtr.add a' (nextA - depth * columns)
+            b <- NativePtr.add b (nextB - depth * nextRow)
 
         let inline put i (l: Vector512<'T>) (r: Vector512<'T>) =
-            let c = NativePtr.add c (i * out)
+            let c = NativePtr.add c (i * nextOut)
             Vector512.Store(l, c)
             Vector512.Store(r, NativePtr.add c Vector512<'T>.Count)
 
@@ -130,31 +160,21 @@ type internal Tile private () =
         put 6 l6 r6
         put 7 l7 r7
 
-    /// The same for one vector of columns.
+    /// Of the columns of one vector.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member Narrow<'T when 'T: unmanaged>
-        (
-            count: int,
-            k: int,
-            a: nativeptr<'T>,
-            nextA: int,
-            rows: int,
-            columns: int,
-            b: nativeptr<'T>,
-            nextB: int,
-            wide: int,
-            c: nativeptr<'T>,
-            out: int,
-            onto: Onto,
-            first: nativeptr<'T>
-        ) : unit =
-        let inline start i =
-            match onto with
-            | Onto.Zero -> Vector512<'T>.Zero
-            | Onto.Rows -> Vector512.Create(NativePtr.get first i)
-            | Onto.Result -> Vector512.Load(NativePtr.add c (i * out))
+    static member OneVector<'T when 'T: unmanaged>(block: inref<GemmBlock<'T>>) : unit =
+        let pairs, depth, accumulate, rowValues = block.Pairs, block.Depth, block.Start, block.RowValues
+        let a, nextA, rows, columns = block.A.Start, block.A.NextMatrix, block.A.NextRow, block.A.NextColumn
+        let b, nextB, nextRow = block.B.Start, block.B.NextMatrix, block.B.NextRow
+        let c, nextOut = block.C.Start, block.C.NextRow
 
-        let inline add (p: nativeptr<'T>) (i: int) y z = Tile.Add<'T>(Vector512.Create(NativePtr.get p i), y, z)
+        let inline start i =
+            match accumulate with
+            | Accumulate.Zero -> Vector512<'T>.Zero
+            | Accumulate.RowValues -> Vector512.Create(NativePtr.get rowValues i)
+            | Accumulate.Result -> Vector512.Load(NativePtr.add c (i * nextOut))
+
+        let inline add (p: nativeptr<'T>) (i: int) y z = GemmMicrokernel.Add<'T>(Vector512.Create(NativePtr.get p i), y, z)
         let mutable a = a
         let mutable a' = NativePtr.add a (4 * rows)
         let mutable b = b
@@ -168,8 +188,8 @@ type internal Tile private () =
         let mutable l6 = start 6
         let mutable l7 = start 7
 
-        for _ in 1..count do
-            for _ in 1..k do
+        for _ in 1..pairs do
+            for _ in 1..depth do
                 let l = Vector512.Load b
                 l0 <- add a 0 l l0
                 l1 <- add a rows l l1
@@ -181,13 +201,13 @@ type internal Tile private () =
                 l7 <- add a' thrice l l7
                 a <- NativePtr.add a columns
                 a' <- NativePtr.add a' columns
-                b <- NativePtr.add b wide
+                b <- NativePtr.add b nextRow
 
-            a <- NativePtr.add a (nextA - k * columns)
-            a' <- NativePtr.add a' (nextA - k * columns)
-            b <- NativePtr.add b (nextB - k * wide)
+            a <- NativePtr.add a (nextA - depth * columns)
+            a' <- NativePtr.add a' (nextA - depth * columns)
+            b <- NativePtr.add b (nextB - depth * nextRow)
 
-        let inline put i (l: Vector512<'T>) = Vector512.Store(l, NativePtr.add c (i * out))
+        let inline put i (l: Vector512<'T>) = Vector512.Store(l, NativePtr.add c (i * nextOut))
         put 0 l0
         put 1 l1
         put 2 l2

@@ -7,22 +7,22 @@ open System.Runtime.InteropServices
 open System.Threading
 open TorchSharp
 
-/// What a part of a job is done by.
+/// `void fn(void *data)`
 [<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
-type private Work = delegate of nativeint -> unit
+type private ParallelBody = delegate of nativeint -> unit
 
 /// `void GOMP_parallel(void (*fn)(void *), void *data, unsigned threads, unsigned flags)`
 [<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
-type private Fork = delegate of nativeint * nativeint * uint32 * uint32 -> unit
+type private GompParallel = delegate of nativeint * nativeint * uint32 * uint32 -> unit
 
 /// `int omp_get_thread_num(void)`
 [<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
-type private Number = delegate of unit -> int
+type private ThreadNumber = delegate of unit -> int
 
-/// Parts of a job. Each thread takes its own range of them first, the same in every job of that many parts, whose numbers may still be in its cache; then what
-/// others have left.
+/// Parts of a loop. Each thread takes its own range of them first, the same in every loop of that many parts, whose numbers its cache may still hold; then what others
+/// have left.
 [<Sealed>]
-type private Job(parts: int, threads: int, act: int -> unit) =
+type private SharedLoop(parts: int, threads: int, act: int -> unit) =
     let next = [| for i in 0 .. threads - 1 -> i * parts / threads - 1 |]
     let mutable failure: exn option = None
 
@@ -42,12 +42,12 @@ type private Job(parts: int, threads: int, act: int -> unit) =
 
                 part <- Interlocked.Increment &next[range]
 
-/// Loops shared between the threads of libtorch's own OpenMP, which spin for milliseconds after each operation: whatever else ran beside them would have to share
-/// the processor with them. Where there is no such runtime, as where libtorch was built with another, or one thread, the caller does it all.
+/// Loops shared between the threads of libtorch's own OpenMP runtime (GNU libgomp). Those threads spin for milliseconds after each operation of libtorch: a thread pool of
+/// ours would have to share the processor with them. Without that runtime, or with one thread, the caller does all parts itself.
 [<RequireQualifiedAccess>]
-module internal Team =
+module internal ParallelFor =
     /// The runtime that libtorch has loaded: one of the same name from elsewhere would bring threads of its own.
-    let private runtime: Lazy<(Fork * Number) option> =
+    let private runtime: Lazy<(GompParallel * ThreadNumber) option> =
         lazy
             (try
                 // Loads libtorch.
@@ -75,57 +75,55 @@ module internal Team =
                 |> Option.map (fun file ->
                     let library = NativeLibrary.Load file
 
-                    Marshal.GetDelegateForFunctionPointer<Fork>(NativeLibrary.GetExport(library, "GOMP_parallel")),
-                    Marshal.GetDelegateForFunctionPointer<Number>(NativeLibrary.GetExport(library, "omp_get_thread_num")))
+                    Marshal.GetDelegateForFunctionPointer<GompParallel>(NativeLibrary.GetExport(library, "GOMP_parallel")),
+                    Marshal.GetDelegateForFunctionPointer<ThreadNumber>(NativeLibrary.GetExport(library, "omp_get_thread_num")))
              with _ ->
                  // Whatever is missing: then loops are not shared.
                  None)
 
-    let private work =
-        Work(fun data ->
+    let private body =
+        ParallelBody(fun data ->
             match GCHandle.FromIntPtr(data).Target, runtime.Value with
-            | (:? Job as job), Some(_, number) -> job.Run(number.Invoke())
+            | (:? SharedLoop as loop), Some(_, number) -> loop.Run(number.Invoke())
             | _ -> ())
 
-    let private workPointer = lazy Marshal.GetFunctionPointerForDelegate work
+    let private bodyPointer = lazy Marshal.GetFunctionPointerForDelegate body
 
     /// Whether loops can be shared.
-    let isHere () = runtime.Value.IsSome
+    let isSupported () = runtime.Value.IsSome
 
-    /// Fewer operations than this take longer shared than alone.
-    let private least = 6e6
+    /// The threads that share a loop of a number of operations.
+    let threadsFor (operations: float) =
+        if operations < Tuning.measured.LeastShared || not (isSupported ()) then
+            1
+        else
+            torch.get_num_threads ()
 
-    /// Parts for each thread, so that one that is held up does fewer.
-    let private partsOfOne = 2
-
-    /// The threads that share so many operations.
-    let threadsFor (operations: float) = if operations < least || not (isHere ()) then 1 else torch.get_num_threads ()
-
-    /// How many parts to make of so many operations.
+    /// How many parts to cut a loop of a number of operations into.
     let partsFor (operations: float) =
         match threadsFor operations with
         | 1 -> 1
-        | threads -> partsOfOne * threads
+        | threads -> Tuning.measured.PartsOfThread * threads
 
-    /// Each of so many parts once, in any order, on several threads.
+    /// Calls `act` with every part from 0 on, each once, in any order, on several threads.
     let run (parts: int) (act: int -> unit) : unit =
         match runtime.Value with
         | Some(fork, _) when parts > 1 && torch.get_num_threads () > 1 ->
             let threads = min parts (torch.get_num_threads ())
-            let job = Job(parts, threads, act)
-            let handle = GCHandle.Alloc job
+            let loop = SharedLoop(parts, threads, act)
+            let handle = GCHandle.Alloc loop
 
             try
-                fork.Invoke(workPointer.Value, GCHandle.ToIntPtr handle, uint32 threads, 0u)
+                fork.Invoke(bodyPointer.Value, GCHandle.ToIntPtr handle, uint32 threads, 0u)
             finally
                 handle.Free()
 
-            job.Failure |> Option.iter (ExceptionDispatchInfo.Throw)
+            loop.Failure |> Option.iter (ExceptionDispatchInfo.Throw)
         | _ ->
             for part in 0 .. parts - 1 do
                 act part
 
-    /// So many places in ranges, each from the first to before the last, for so many operations in all.
+    /// Cuts 0 .. total − 1 into ranges and calls `act` with the first of each and the one behind its last. `operations`: those of all together.
     let ranges (operations: float) (total: int) (act: int -> int -> unit) : unit =
         let parts = max 1 (min total (partsFor operations))
         run parts (fun i -> act (i * total / parts) ((i + 1) * total / parts))

@@ -6,7 +6,7 @@ open System
 open System.Runtime.InteropServices
 open Microsoft.FSharp.NativeInterop
 
-/// So many numbers of native memory for the time of a computation, in whole cache lines of its own; what they are at first is not told.
+/// `numbers` values in native memory for the time of a computation, in whole cache lines of its own; what they are at first is not told.
 [<Sealed>]
 type internal Scratch<'T when 'T: unmanaged>(numbers: int) =
     let bytes = unativeint (max 1 numbers) * unativeint sizeof<'T>
@@ -14,7 +14,7 @@ type internal Scratch<'T when 'T: unmanaged>(numbers: int) =
 
     member _.Start: nativeptr<'T> = NativePtr.ofVoidPtr memory
 
-    /// So many zeros.
+    /// The same, all zero.
     static member Zeros(numbers: int) : Scratch<'T> =
         let scratch = new Scratch<'T>(numbers)
         NativeMemory.Clear(NativePtr.toVoidPtr scratch.Start, unativeint numbers * unativeint sizeof<'T>)

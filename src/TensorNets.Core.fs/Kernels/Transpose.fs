@@ -9,10 +9,10 @@ open System.Runtime.Intrinsics.X86
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// Transposes of stacks of float32 or float64 matrices, eight by eight numbers at a time. libtorch's copy walks along one row of the result after the other and fetches what
-/// it reads for every one of them: 64×3136 numbers of eight images took 1.4 ms, as long as the product that they were for.
+/// Transposes of stacks of float32 or float64 matrices, eight by eight numbers at a time. libtorch's copy writes one row of the result after the other and fetches what
+/// it reads for every one of them: 64×3136 numbers take it four times as long.
 [<AbstractClass; Sealed>]
-type internal Turn private () =
+type internal Transpose private () =
     /// Eight rows and columns of float32.
     [<MethodImpl(MethodImplOptions.AggressiveInlining)>]
     static member private Singles(from: Floats, wide: int, into: Floats, out: int) : unit =
@@ -59,19 +59,16 @@ type internal Turn private () =
                     NativePtr.set into (j * out + i) (NativePtr.get from (i * wide + j))
         elif sizeof<'T> = 4 then
             let single (p: nativeptr<'T>) : Floats = NativePtr.ofNativeInt (NativePtr.toNativeInt p)
-            Turn.Singles(single from, wide, single into, out)
+            Transpose.Singles(single from, wide, single into, out)
         else
             let double (p: nativeptr<'T>) : nativeptr<float> = NativePtr.ofNativeInt (NativePtr.toNativeInt p)
             let from, into = double from, double into
 
             for i in 0..4..4 do
                 for j in 0..4..4 do
-                    Turn.Doubles(NativePtr.add from (i * wide + j), wide, NativePtr.add into (j * out + i), out)
+                    Transpose.Doubles(NativePtr.add from (i * wide + j), wide, NativePtr.add into (j * out + i), out)
 
-    /// So many rows at a time fill whole lines of the result.
-    static member private Together = 16
-
-    /// So many rows from one on, of a matrix of eight rows and columns at least, by the steps between rows of either. Blocks at the rims overlap.
+    /// Some rows, from row i on, of a matrix of eight rows and columns at least. `wide`, `out`: the distances between rows of either side. Blocks at the rims overlap.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
     static member private Strip<'T when 'T: unmanaged>
         (i: int, rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
@@ -81,14 +78,14 @@ type internal Turn private () =
         while j < columns do
             let left = min j (columns - 8)
 
-            for top in i..8 .. min (i + 8) (rows - 1) do
+            for top in i..8 .. min (i + Tuning.measured.TransposedRows - 8) (rows - 1) do
                 let top = min top (rows - 8)
-                Turn.Block(NativePtr.add from (top * wide + left), wide, NativePtr.add into (left * out + top), out)
+                Transpose.Block(NativePtr.add from (top * wide + left), wide, NativePtr.add into (left * out + top), out)
 
             j <- j + 8
 
-    /// The transpose of one matrix, by the steps between rows of either; one of fewer than eight rows or columns number by number.
-    static member One<'T when 'T: unmanaged>
+    /// The transpose of one matrix. One of fewer than eight rows or columns goes number by number.
+    static member Matrix<'T when 'T: unmanaged>
         (rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
         : unit =
         if rows < 8 || columns < 8 then
@@ -96,32 +93,32 @@ type internal Turn private () =
                 for j in 0 .. columns - 1 do
                     NativePtr.set into (j * out + i) (NativePtr.get from (i * wide + j))
         else
-            for i in 0 .. Turn.Together .. rows - 1 do
-                Turn.Strip(i, rows, columns, from, wide, into, out)
+            for i in 0 .. Tuning.measured.TransposedRows .. rows - 1 do
+                Transpose.Strip(i, rows, columns, from, wide, into, out)
 
-    static member private All<'T when 'T: unmanaged>(count: int, rows: int, columns: int, tensor: Tensor, result: Tensor) : unit =
-        let from, into = Product.entries<'T> tensor, Product.entries<'T> result
-        let strips = (rows + Turn.Together - 1) / Turn.Together
+    static member private Stack<'T when 'T: unmanaged>(count: int, rows: int, columns: int, tensor: Tensor, result: Tensor) : unit =
+        let from, into = Gemm.entries<'T> tensor, Gemm.entries<'T> result
+        let strips = (rows + Tuning.measured.TransposedRows - 1) / Tuning.measured.TransposedRows
 
         // A number is moved about as fast as two are multiplied eight times.
-        Team.ranges (8.0 * float count * float rows * float columns) (count * strips) (fun low high ->
+        ParallelFor.ranges (8.0 * float count * float rows * float columns) (count * strips) (fun low high ->
             for i in low .. high - 1 do
                 let at p = NativePtr.add p (i / strips * rows * columns)
-                Turn.Strip(i % strips * Turn.Together, rows, columns, at from, columns, at into, rows))
+                Transpose.Strip(i % strips * Tuning.measured.TransposedRows, rows, columns, at from, columns, at into, rows))
 
         GC.KeepAlive tensor
 
-    /// The transposes of so many matrices that lie by rows one after the other, without gradients: a new tensor of matrices × columns × rows.
+    /// The transposes of `count` matrices that lie by rows one after the other, without gradients: a new tensor of matrices × columns × rows.
     static member Of(count: int, rows: int, columns: int, tensor: Tensor) : Tensor =
         let result = Fresh.empty tensor.dtype [| int64 count; int64 columns; int64 rows |]
 
         if rows < 8 || columns < 8 then
             use flat = tensor.view (int64 count, int64 rows, int64 columns)
-            use turned = flat.transpose (1L, 2L)
-            result.copy_ turned |> ignore
+            use transposed = flat.transpose (1L, 2L)
+            result.copy_ transposed |> ignore
         elif tensor.dtype = torch.float32 then
-            Turn.All<float32>(count, rows, columns, tensor, result)
+            Transpose.Stack<float32>(count, rows, columns, tensor, result)
         else
-            Turn.All<float>(count, rows, columns, tensor, result)
+            Transpose.Stack<float>(count, rows, columns, tensor, result)
 
         result

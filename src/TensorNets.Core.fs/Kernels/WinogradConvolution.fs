@@ -6,179 +6,198 @@ open System
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// A convolution of planes by kernels of 3×3 in float32, stride and dilation 1, no groups, by minimal filtering: 16 of 36 multiplications are left.
+/// A convolution of all channels with all by 3×3 in float32, stride and dilation 1, by minimal filtering: 16 of 36 multiplications are left.
 [<RequireQualifiedAccess>]
-module internal WinogradProduct =
-    let private nothing: Floats = NativePtr.ofNativeInt 0n
+module internal WinogradConvolution =
+    /// Channels of the group that one thread takes are a multiple of this.
+    let private groupSize = 32
 
-    /// Whether kernels of such channels are made here at all: of 3×3, channels of whole vectors.
-    let takes (s: int64) (t: int64) (w: PlaneWindow) = w.Rows = 3 && w.Columns = 3 && s % 16L = 0L && t % 16L = 0L
+    let private tilesOf (w: ConvWindow) (images: int) (s: int) (t: int) : WinogradTiles =
+        { Window = w; Images = images; From = s; Into = t }
 
-    let private tilesOf (w: PlaneWindow) (images: int) (s: int) (t: int) = { Window = w; Images = images; From = s; Into = t }
+    let private operations (z: WinogradTiles) = 2.0 * float z.From * float z.Into * float WinogradTransforms.Numbers * float z.Count
 
-    let private operations (z: Tiles) = 2.0 * float z.From * float z.Into * float Winograd.Numbers * float z.Count
-
-    /// Numbers that are transformed cost as much as so many operations.
-    let private transformed = 8.0
-
-    /// G g Gᵀ of kernels whose taps lie at a distance, so many matrices of so many numbers each: sixteen of all, one after the other.
-    let private filters (kernels: Tensor) (matrices: int) (count: int) (first: int) (tap: int) : Tensor =
+    /// G g Gᵀ of the kernels of pairs of channels, as sixteen matrices. Tap k of matrix i lies at `taps`, from its NextMatrix and NextColumn on.
+    let private filters (taps: Strided<float32>) (matrices: int) (count: int) : Tensor =
         let all = matrices * count
-        let filters = Fresh.floats [| int64 Winograd.Numbers; int64 all |]
-        let from, into = NativePtr.add (Product.start kernels) (first * abs tap), Product.start filters
+        let filters = Fresh.floats [| int64 WinogradTransforms.Numbers; int64 all |]
+        let into = Gemm.floats filters
+        let cost = Tuning.measured.TransformOperations * float (WinogradTransforms.Numbers * all)
 
-        Team.ranges (transformed * float (Winograd.Numbers * all)) matrices (fun low high ->
+        ParallelFor.ranges cost matrices (fun low high ->
             for i in low .. high - 1 do
-                Winograd.Kernel(count, NativePtr.add from (i * Winograd.Taps * abs tap), tap, NativePtr.add into (i * count), all))
+                let taps = taps.From(i * taps.NextMatrix)
+                WinogradTransforms.Kernel(count, taps.Start, taps.NextColumn, NativePtr.add into (i * count), all))
 
-        GC.KeepAlive kernels
         filters
 
-    /// So few tiles are shared between threads by the channels that come out, more by their rows: each thread then reads kernels of its own, and rows of small planes lie too
-    /// near to each other for several threads.
-    let private few = 128L
+    /// In how many groups threads share the channels that come out.
+    let private groupsFor (z: WinogradTiles) (threads: int) = max 1 (min threads ((z.Into + groupSize - 1) / groupSize))
 
-    /// Groups of the channels that come out, for so many threads.
-    let private groupsFor (z: Tiles) (threads: int) = max 1 (min threads ((z.Into + 31) / 32))
+    let private groupOf (channels: int) (groups: int) (group: int) : ChannelGroup =
+        let blocks = (channels + groupSize - 1) / groupSize
+        let first = group * blocks / groups * groupSize
+        { First = first; Count = min channels ((group + 1) * blocks / groups * groupSize) - first }
 
-    /// The first channel of a group, and how many.
-    let private channelsOf (into: int) (groups: int) (group: int) =
-        let blocks = (into + 31) / 32
-        let first = group * blocks / groups * 32
-        struct (first, min into ((group + 1) * blocks / groups * 32) - first)
+    /// The sixteen products of two stacks of matrices.
+    let private multiply (start: Accumulate) (call: GemmCall<float32>) : unit =
+        for i in 0 .. WinogradTransforms.Numbers - 1 do
+            Gemm.wholeBlocks start (call.At i)
 
-    /// The sixteen products of m × k and k × n matrices, by the distances between them.
-    let private multiply onto m n k (a: Strided<float32>) (b: Strided<float32>) (c: Strided<float32>) : unit =
-        let at (matrices: Strided<float32>) i = { matrices with Start = NativePtr.add matrices.Start (i * matrices.Matrix) }
-
-        for i in 0 .. Winograd.Numbers - 1 do
-            Product.blocks onto 1 m n k (at a i) (at b i) (at c i) nothing
+    let private stack (start: Floats) (next: int) (columns: int) : Strided<float32> = { Gemm.byRows start columns with NextMatrix = next }
 
     /// Images by filters, sixteen matrices from × into.
-    let private correlate (w: PlaneWindow) (into: int) (filters: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
+    let private correlate (w: ConvWindow) (into: int) (filters: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         let images, from = int x.shape[0], int x.shape[1]
         let z = tilesOf w images from into
         let y = Fresh.floats [| int64 images; int64 into; int64 w.OutHeight; int64 w.OutWidth |]
-        let x', y', u' = Product.start x, Product.start y, Product.start filters
+        let x', y', filters' = Gemm.floats x, Gemm.floats y, Gemm.floats filters
 
-        let first =
+        let bias' =
             match bias with
-            | null -> nothing
-            | bias -> Product.start bias
+            | null -> Gemm.none
+            | bias -> Gemm.floats bias
 
         let all = operations z
-        let groups = if z.Count > few then 1 else groupsFor z (Team.threadsFor all)
-        let parts = z.Parts(z.Rows, (if groups > 1 then 1 else Team.partsFor all))
 
-        Team.ranges all (groups * parts) (fun low high ->
-            use tiles = z.Room from
-            use products = z.Room into
-            use desk = z.Desk
+        // Few tiles are shared by channels: rows of small planes lie too near to each other for several threads.
+        let groups = if z.Count > Tuning.measured.FewTiles then 1 else groupsFor z (ParallelFor.threadsFor all)
+
+        let parts = z.Parts(z.TileRows, (if groups > 1 then 1 else ParallelFor.partsFor all))
+
+        ParallelFor.ranges all (groups * parts) (fun low high ->
+            use tiles = z.TileBuffer from
+            use products = z.TileBuffer into
+            use workspace = z.Workspace
 
             for i in low .. high - 1 do
-                let group, part = i / parts, i % parts
-                let struct (channel, channels) = channelsOf into groups group
-                let top, bottom = part * z.Rows / parts, (part + 1) * z.Rows / parts
-                z.Input(x', top, bottom, desk.Start, tiles.Start)
+                let group, part = groupOf into groups (i / parts), i % parts
+                let rows: TileRows = { Low = part * z.TileRows / parts; High = (part + 1) * z.TileRows / parts }
+                z.Input(x', rows, workspace.Start, tiles.Start)
 
                 multiply
-                    Onto.Zero
-                    (Tiles.Whole((bottom - top) * z.Across))
-                    channels
-                    from
-                    { Start = tiles.Start; Matrix = z.Next from; Row = from; Column = 1 }
-                    { Start = NativePtr.add u' channel; Matrix = from * into; Row = into; Column = 1 }
-                    { Start = products.Start; Matrix = z.Next channels; Row = channels; Column = 1 }
+                    Accumulate.Zero
+                    {
+                        M = WinogradTiles.Whole((rows.High - rows.Low) * z.TileColumns)
+                        K = from
+                        N = group.Count
+                        A = stack tiles.Start (z.Next from) from
+                        B = stack (NativePtr.add filters' group.First) (from * into) into
+                        C = stack products.Start (z.Next group.Count) group.Count
+                        RowValues = Gemm.none
+                    }
 
-                z.Output(products.Start, top, bottom, channel, channels, first, desk.Start, y'))
+                z.Output(products.Start, rows, group, bias', workspace.Start, y'))
 
         GC.KeepAlive x
         GC.KeepAlive filters
         GC.KeepAlive bias
         y
 
-    let convolve (w: PlaneWindow) (kernel: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
+    let convolve (w: ConvWindow) (kernel: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         let t, s = int kernel.shape[0], int kernel.shape[1]
-        use turned = Turn.Of(1, t, s * Winograd.Taps, kernel)
-        use filters = filters turned s t 0 t
+        use byTaps = Transpose.Of(1, t, s * WinogradTransforms.Taps, kernel)
+
+        let taps =
+            {
+                Start = Gemm.floats byTaps
+                NextMatrix = WinogradTransforms.Taps * t
+                NextRow = 0
+                NextColumn = t
+            }
+
+        use filters = filters taps s t
+        GC.KeepAlive byTaps
         correlate w t filters bias x
 
-    /// The gradient of the images: the taps from the last to the first, the other way.
-    let back (w: PlaneWindow) (kernel: Tensor) (gradient: Tensor) : Tensor =
+    /// The gradient of the images: the taps from the last to the first, the channels the other way.
+    let back (w: ConvWindow) (kernel: Tensor) (gradient: Tensor) : Tensor =
         let t, s = int kernel.shape[0], int kernel.shape[1]
-        use turned = Turn.Of(t, s, Winograd.Taps, kernel)
-        use filters = filters turned t s (Winograd.Taps - 1) -s
+        use byTaps = Transpose.Of(t, s, WinogradTransforms.Taps, kernel)
+        let last = NativePtr.add (Gemm.floats byTaps) ((WinogradTransforms.Taps - 1) * s)
+        let taps = { Start = last; NextMatrix = WinogradTransforms.Taps * s; NextRow = 0; NextColumn = -s }
+        use filters = filters taps t s
+        GC.KeepAlive byTaps
         correlate w.Back s filters null gradient
 
+    /// What some rows of tiles of all images add to sixteen matrices of gradients of the kernel, into × from, of a group of channels.
+    let private gatherRows (z: WinogradTiles) (x: Floats) (gradient: Floats) (rows: TileRows) (group: ChannelGroup) (sums: Floats) : unit =
+        let s = z.From
+        use tiles = z.TileBuffer s
+        use gradients = z.TileBuffer group.Count
+        use workspace = z.Workspace
+        let count = rows.High - rows.Low
+        let parts = z.Parts(count, 1)
+
+        for part in 0 .. parts - 1 do
+            let rows: TileRows =
+                { Low = rows.Low + part * count / parts; High = rows.Low + (part + 1) * count / parts }
+
+            z.Input(x, rows, workspace.Start, tiles.Start)
+            z.OutputBack(gradient, rows, group, workspace.Start, gradients.Start)
+
+            multiply
+                (if part = 0 then Accumulate.Zero else Accumulate.Result)
+                {
+                    M = group.Count
+                    K = (rows.High - rows.Low) * z.TileColumns
+                    N = s
+                    A = (stack gradients.Start (z.Next group.Count) group.Count).Transposed
+                    B = stack tiles.Start (z.Next s) s
+                    C = stack (NativePtr.add sums (group.First * s)) (z.Into * s) s
+                    RowValues = Gemm.none
+                }
+
     /// The gradient of the kernel.
-    let gather (w: PlaneWindow) (gradient: Tensor) (x: Tensor) : Tensor =
+    let gather (w: ConvWindow) (gradient: Tensor) (x: Tensor) : Tensor =
         let images, s, t = int x.shape[0], int x.shape[1], int gradient.shape[1]
         let z = tilesOf w images s t
         let kernel = Fresh.floats [| int64 t; int64 s; int64 w.Rows; int64 w.Columns |]
-        let x', g', k' = Product.start x, Product.start gradient, Product.start kernel
+        let x', gradient' = Gemm.floats x, Gemm.floats gradient
         // The same sums whatever threads there are.
-        let halves = if z.Count > few then min 2 z.Rows else 1
-        let groups = groupsFor z (Team.threadsFor (operations z) / halves)
-        let size = Winograd.Numbers * s * t
+        let halves = if z.Count > Tuning.measured.FewTiles then min 2 z.TileRows else 1
+        let groups = groupsFor z (ParallelFor.threadsFor (operations z) / halves)
+        let size = WinogradTransforms.Numbers * s * t
         use sums = new Scratch<float32>(halves * size)
 
-        let sum i =
-            let half, group = i / groups, i % groups
-            let struct (channel, channels) = channelsOf t groups group
-            use tiles = z.Room s
-            use gradients = z.Room channels
-            use desk = z.Desk
-            let low, rows = half * z.Rows / halves, (half + 1) * z.Rows / halves - half * z.Rows / halves
-            let parts = z.Parts(rows, 1)
-
-            for part in 0 .. parts - 1 do
-                let top, bottom = low + part * rows / parts, low + (part + 1) * rows / parts
-                z.Input(x', top, bottom, desk.Start, tiles.Start)
-                z.OutputBack(g', top, bottom, channel, channels, desk.Start, gradients.Start)
-
-                multiply
-                    (if part = 0 then Onto.Zero else Onto.Result)
-                    channels
-                    s
-                    ((bottom - top) * z.Across)
-                    { Start = gradients.Start; Matrix = z.Next channels; Row = 1; Column = channels }
-                    { Start = tiles.Start; Matrix = z.Next s; Row = s; Column = 1 }
-                    {
-                        Start = NativePtr.add sums.Start (half * size + channel * s)
-                        Matrix = t * s
-                        Row = s
-                        Column = 1
-                    }
-
-        Team.ranges (operations z) (halves * groups) (fun low high ->
+        ParallelFor.ranges (operations z) (halves * groups) (fun low high ->
             for i in low .. high - 1 do
-                sum i)
+                let half = i / groups
+                let rows: TileRows = { Low = half * z.TileRows / halves; High = (half + 1) * z.TileRows / halves }
+                gatherRows z x' gradient' rows (groupOf t groups (i % groups)) (NativePtr.add sums.Start (half * size)))
 
         for half in 1 .. halves - 1 do
-            Winograd.Add(size, NativePtr.add sums.Start (half * size), sums.Start)
+            WinogradTransforms.Add(size, NativePtr.add sums.Start (half * size), sums.Start)
 
-        use taps = new Scratch<float32>(Winograd.Taps * s * t)
-        Winograd.KernelBack(s * t, sums.Start, s * t, taps.Start, s * t)
-        Turn.One(Winograd.Taps, s * t, taps.Start, s * t, k', Winograd.Taps)
+        use taps = new Scratch<float32>(WinogradTransforms.Taps * s * t)
+        WinogradTransforms.KernelBack(s * t, sums.Start, s * t, taps.Start, s * t)
+        Transpose.Matrix(WinogradTransforms.Taps, s * t, taps.Start, s * t, Gemm.floats kernel, WinogradTransforms.Taps)
         GC.KeepAlive gradient
         GC.KeepAlive x
         kernel
 
-    /// So many tiles pay for the transform of a kernel of so many pairs of channels.
-    let private least (pairs: int64) =
-        if torch.get_num_threads () = 1 then (if pairs <= 65_536L then 1L else 100L)
-        elif pairs <= 9_216L then 1L
-        elif pairs <= 16_384L then 40L
-        else 200L
-
-    /// The tiles of such channels and sizes where they are convolved here: where libtorch was measured to take longer (benchmarks, mode <c>convolutions</c>).
-    let tiles (images: int64) (s: int64) (t: int64) (w: PlaneWindow) : int64 voption =
+    /// The tiles of images of a size where this pays: kernels of 3×3, channels of whole vectors, and enough tiles for the transform of the kernel.
+    let tiles (images: int64) (s: int64) (t: int64) (w: ConvWindow) : int64 voption =
         let largest =
             images * max (s * int64 w.Height * int64 w.Width) (t * int64 w.OutHeight * int64 w.OutWidth)
-            |> max (int64 Winograd.Numbers * s * t)
+            |> max (int64 WinogradTransforms.Numbers * s * t)
 
-        if takes s t w && largest < int64 Int32.MaxValue then
+        if
+            w.Rows = 3
+            && w.Columns = 3
+            && w.IsRegular
+            && s % 16L = 0L
+            && t % 16L = 0L
+            && largest < int64 Int32.MaxValue
+        then
             let z = tilesOf w (int images) (int s) (int t)
-            if z.Count >= least (s * t) && Product.isWorth (operations z) then ValueSome z.Count else ValueNone
+
+            let least =
+                if torch.get_num_threads () = 1 then
+                    Tuning.measured.LeastTiles
+                else
+                    Tuning.measured.LeastTilesShared
+
+            if z.Count >= least (s * t) && Gemm.pays (operations z) then ValueSome z.Count else ValueNone
         else
             ValueNone

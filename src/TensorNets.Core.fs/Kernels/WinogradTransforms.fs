@@ -8,9 +8,10 @@ open Microsoft.FSharp.NativeInterop
 
 /// Minimal filtering F(2×2, 3×3): four neighbours of a correlation with nine taps by sixteen multiplications, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A
 /// (Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, arXiv 1509.09308). Each of the transforms, and those of the gradients, for many channels at a
-/// time: the numbers of a position lie side by side, counts are multiples of sixteen. `next`: the distance between the sixteen numbers of a tile.
+/// time: the numbers of a position lie side by side. `count`: channels, a multiple of sixteen; `next`: the distance between two of the sixteen numbers of a tile. The
+/// formulas are written out, so that all numbers of a tile stay in registers.
 [<AbstractClass; Sealed>]
-type internal Winograd private () =
+type internal WinogradTransforms private () =
     /// Numbers of a tile after the transform.
     static member Numbers = 16
 
@@ -85,9 +86,9 @@ type internal Winograd private () =
             put 2 a2 b2 c2 d2
             i <- i + Vector512<float32>.Count
 
-    /// Bᵀ d B, of 4×4 positions at the distances given.
+    /// Bᵀ d B, of 4×4 positions.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member Input(count: int, from: Floats, row: int, column: int, into: Floats, next: int) : unit =
+    static member Input(count: int, positions: Strided<float32>, into: Floats, next: int) : unit =
         let inline differ (a: Vector512<float32>) (b: Vector512<float32>) (c: Vector512<float32>) (d: Vector512<float32>) =
             struct (a - c, b + c, c - b, b - d)
 
@@ -95,8 +96,8 @@ type internal Winograd private () =
 
         while i < count do
             let inline line y =
-                let from = NativePtr.add from (y * row + i)
-                let inline at x = Vector512.Load(NativePtr.add from (x * column))
+                let from = NativePtr.add positions.Start (y * positions.NextRow + i)
+                let inline at x = Vector512.Load(NativePtr.add from (x * positions.NextColumn))
                 differ (at 0) (at 1) (at 2) (at 3)
 
             let struct (a0, a1, a2, a3) = line 0
@@ -118,10 +119,10 @@ type internal Winograd private () =
             put 3 a3 b3 c3 d3
             i <- i + Vector512<float32>.Count
 
-    /// Aᵀ m A and a value for each channel, or null, to 2×2 positions at the distances given.
+    /// Aᵀ m A and the bias, or null, to 2×2 positions.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member Output(count: int, from: Floats, next: int, first: Floats, into: Floats, row: int, column: int) : unit =
-        let isBiased = not (NativePtr.isNullPtr first)
+    static member Output(count: int, from: Floats, next: int, bias: Floats, positions: Strided<float32>) : unit =
+        let isBiased = not (NativePtr.isNullPtr bias)
 
         let inline join (a: Vector512<float32>) (b: Vector512<float32>) (c: Vector512<float32>) (d: Vector512<float32>) =
             struct (a + b + c, b - c - d)
@@ -130,32 +131,34 @@ type internal Winograd private () =
 
         while i < count do
             let inline number k = Vector512.Load(NativePtr.add from (k * next + i))
-            let inline column' k = join (number k) (number (k + 4)) (number (k + 8)) (number (k + 12))
-            let struct (a0, a1) = column' 0
-            let struct (b0, b1) = column' 1
-            let struct (c0, c1) = column' 2
-            let struct (d0, d1) = column' 3
+            let inline joined k = join (number k) (number (k + 4)) (number (k + 8)) (number (k + 12))
+            let struct (a0, a1) = joined 0
+            let struct (b0, b1) = joined 1
+            let struct (c0, c1) = joined 2
+            let struct (d0, d1) = joined 3
 
-            let bias = if isBiased then Vector512.Load(NativePtr.add first i) else Vector512<float32>.Zero
+            let values = if isBiased then Vector512.Load(NativePtr.add bias i) else Vector512<float32>.Zero
 
             let inline put y a b c d =
                 let struct (left, right) = join a b c d
-                let into = NativePtr.add into (y * row + i)
-                Vector512.Store(left + bias, into)
-                Vector512.Store(right + bias, NativePtr.add into column)
+                let into = NativePtr.add positions.Start (y * positions.NextRow + i)
+                Vector512.Store(left + values, into)
+                Vector512.Store(right + values, NativePtr.add into positions.NextColumn)
 
             put 0 a0 b0 c0 d0
             put 1 a1 b1 c1 d1
             i <- i + Vector512<float32>.Count
 
-    /// A y Aᵀ, of 2×2 positions at the distances given.
+    /// A y Aᵀ, of 2×2 positions.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member OutputBack(count: int, from: Floats, row: int, column: int, into: Floats, next: int) : unit =
+    static member OutputBack(count: int, positions: Strided<float32>, into: Floats, next: int) : unit =
         let inline spread (a: Vector512<float32>) (b: Vector512<float32>) = struct (a, a + b, a - b, -b)
         let mutable i = 0
 
         while i < count do
-            let inline at y x = Vector512.Load(NativePtr.add from (y * row + x * column + i))
+            let inline at y x =
+                Vector512.Load(NativePtr.add positions.Start (y * positions.NextRow + x * positions.NextColumn + i))
+
             let struct (a0, a1, a2, a3) = spread (at 0 0) (at 1 0)
             let struct (b0, b1, b2, b3) = spread (at 0 1) (at 1 1)
 

@@ -108,7 +108,10 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         use _ = torch.NewDisposeScope()
 
         let setting =
-            { Kept = not this.Records; Single = Product.takes (HalfPrecision.widened (this.Parameter first')) }
+            {
+                Kept = not this.Records
+                ByKernels = Kernels.takes (HalfPrecision.widened (this.Parameter first'))
+            }
 
         (Convolution.choiceFor plan' setting shape None).Lowering
 

@@ -47,7 +47,7 @@ module Als =
 
             if isInverted then
                 let inverse = torch.linalg.solve_triangular (factor, eye.expand_as factor, upper = false)
-                times (MatrixProduct.Of(inverse.mT, inverse))
+                times (Kernels.matmul (inverse.mT, inverse))
             else
                 x.mT.cholesky_solve(factor).mT
 

@@ -11,7 +11,7 @@ module internal BlockAlgebra =
 
         let result =
             if x.dim () = 3L then
-                if matrix.dim () = 2L then x.mul (matrix.unsqueeze 1L) else MatrixProduct.Of(x, matrix)
+                if matrix.dim () = 2L then x.mul (matrix.unsqueeze 1L) else Kernels.matmul (x, matrix)
             elif matrix.dim () = 2L then
                 let shape = Array.create (int (x.dim ())) 1L
                 shape[i + 2] <- matrix.shape[1]
@@ -24,10 +24,10 @@ module internal BlockAlgebra =
 
                 if i + 3 = shape.Length then
                     let rows = x.reshape (size shape[.. i + 1], shape[i + 2])
-                    MatrixProduct.Of(rows, matrix[0L]).reshape shape
+                    Kernels.matmul(rows, matrix[0L]).reshape shape
                 else
                     let stack = x.reshape (size shape[.. i + 1], shape[i + 2], size shape[i + 3 ..])
-                    MatrixProduct.Of(matrix[0L].t(), stack).reshape shape
+                    Kernels.matmul(matrix[0L].t(), stack).reshape shape
 
         scope.MoveToOuter result
 

@@ -203,7 +203,13 @@ module internal Environment =
     let keeping (blocks: Block list) : IntermediateCache = new IntermediateCache(blocks |> List.collect plans)
 
     /// As `evaluate`, with what is kept from blocks before.
-    let evaluateKeeping (kept: IntermediateCache option) (block: Block) (lookup: string -> Tensor) (target: Tensor) (plans: Plan list) : Tensor list =
+    let evaluateKeeping
+        (kept: IntermediateCache option)
+        (block: Block)
+        (lookup: string -> Tensor)
+        (target: Tensor)
+        (plans: Plan list)
+        : Tensor list =
         use scope = torch.NewDisposeScope()
 
         let find (name: string) : Tensor =

@@ -24,10 +24,10 @@ type internal Congruence =
     }
 
     /// R X.
-    member this.Times(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else MatrixProduct.Of(this.Root, x)
+    member this.Times(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else Kernels.matmul (this.Root, x)
 
     /// Rᵀ X.
-    member this.Adjoint(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else MatrixProduct.Of(this.Root.mT, x)
+    member this.Adjoint(x: Tensor) : Tensor = if this.IsDiagonal then x.mul this.Root else Kernels.matmul (this.Root.mT, x)
 
 /// M with M Mᵀ = H, where H Q H = P for a pair of positive definite matrices, batch × p × p.
 [<NoEquality; NoComparison>]
@@ -43,10 +43,10 @@ type internal PairRoot =
     }
 
     /// X M.
-    member this.After(x: Tensor) : Tensor = if this.HasRows then x.mul this.M else MatrixProduct.Of(x, this.M)
+    member this.After(x: Tensor) : Tensor = if this.HasRows then x.mul this.M else Kernels.matmul (x, this.M)
 
     /// X M⁻ᵀ.
-    member this.InverseTAfter(x: Tensor) : Tensor = if this.HasRows then x.mul this.InverseT else MatrixProduct.Of(x, this.InverseT)
+    member this.InverseTAfter(x: Tensor) : Tensor = if this.HasRows then x.mul this.InverseT else Kernels.matmul (x, this.InverseT)
 
 /// Pairs of positive semidefinite matrices, of batches of them: what makes both simple at once.
 [<RequireQualifiedAccess>]
@@ -77,11 +77,7 @@ module internal MatrixPair =
     let private isDefinite (values: Tensor) = values.amin([| -1L |]).div(values.amax ([| -1L |])).min().number() > 1e-10
 
     let private congruent (gram: Tensor) (root: Tensor) : Congruence =
-        {
-            Reduced = MatrixProduct.Of(MatrixProduct.Of(root.mT, gram), root)
-            Root = root
-            IsDiagonal = false
-        }
+        { Reduced = Kernels.matmul (Kernels.matmul (root.mT, gram), root); Root = root; IsDiagonal = false }
 
     /// R with RᵀWR = 1 and RᵀGR, for well conditioned W, of a batch or of a batch of diagonals. The caller's scope owns them.
     let congruence (gram: Tensor) (weight: Tensor) : Congruence option =
@@ -193,7 +189,7 @@ module internal MatrixPair =
         else
             // P = F Fᵀ, FᵀQF = U k Uᵀ: H = F U k^-½ UᵀFᵀ, and F U k^-¼ is a square root of it.
             let f = vectors.mul (values.sqrt().unsqueeze -2L)
-            let struct (k, u) = Decompose.eigh (symmetric (MatrixProduct.Of(MatrixProduct.Of(f.mT, q), f)))
+            let struct (k, u) = Decompose.eigh (symmetric (Kernels.matmul (Kernels.matmul (f.mT, q), f)))
             let least, largest = extreme k
             // The smallest eigenvalue of Q is at least that of FᵀQF over the largest of P, its largest at most its trace.
             let trace = q.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L).unsqueeze -1L
@@ -207,19 +203,19 @@ module internal MatrixPair =
                 let made m inverseT = { M = m; InverseT = inverseT; HasRows = false; Trace = traceOf k half }
 
                 if isAbove wellShare low high then
-                    let turned = MatrixProduct.Of(vectors, u)
+                    let turned = Kernels.matmul (vectors, u)
                     let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
 
                     Ok(
                         made
-                            (MatrixProduct.Of(MatrixProduct.Of(f, u.div quarter), turned.mT))
-                            (MatrixProduct.Of(scaled, MatrixProduct.Of(u, (turned.mul quarter).mT)))
+                            (Kernels.matmul (Kernels.matmul (f, u.div quarter), turned.mT))
+                            (Kernels.matmul (scaled, Kernels.matmul (u, (turned.mul quarter).mT)))
                     )
                 else
                     // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
-                    let struct (a, s, _) = Decompose.svd false (MatrixProduct.Of(f, u).div quarter)
+                    let struct (a, s, _) = Decompose.svd false (Kernels.matmul(f, u).div quarter)
                     let s = s.unsqueeze -2L
-                    Ok(made (MatrixProduct.Of(a.mul s, a.mT)) (MatrixProduct.Of(a.div s, a.mT)))
+                    Ok(made (Kernels.matmul (a.mul s, a.mT)) (Kernels.matmul (a.div s, a.mT)))
 
     /// Off the diagonal of a correlation, what is left out below this costs tr(QH) less than rounding: its square.
     let private nearlyDiagonal = 1e-9
@@ -255,7 +251,7 @@ module internal MatrixPair =
         | None -> None
         | Some l ->
             // P = L Lᵀ, LᵀQL = U k Uᵀ: H = L U k^-½ UᵀLᵀ.
-            let struct (k, u) = Decompose.eigh (MatrixProduct.Of(MatrixProduct.Of(l.mT, q), l))
+            let struct (k, u) = Decompose.eigh (Kernels.matmul (Kernels.matmul (l.mT, q), l))
 
             if not (isWell k) then
                 None
@@ -266,7 +262,7 @@ module internal MatrixPair =
 
                 Some
                     {
-                        M = scope.MoveToOuter(MatrixProduct.Of(l, u.div quarter))
+                        M = scope.MoveToOuter(Kernels.matmul (l, u.div quarter))
                         InverseT = scope.MoveToOuter inverseT
                         HasRows = false
                         Trace = traceOf k half

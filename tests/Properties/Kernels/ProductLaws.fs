@@ -67,34 +67,34 @@ let private matrices =
             ]
 
         for m, k, n in sizes do
-            for aTurned in [ false; true ] do
-                for bTurned in [ false; true ] do
-                    let lay turned rows columns seed =
-                        if turned then
+            for aTransposed in [ false; true ] do
+                for bTransposed in [ false; true ] do
+                    let lay transposed rows columns seed =
+                        if transposed then
                             noise seed [| int64 columns; int64 rows |]
                         else
                             noise seed [| int64 rows; int64 columns |]
 
-                    let read turned (x: torch.Tensor) = if turned then x.t () else x
-                    let a, b = lay aTurned m k 1, lay bTurned k n 2
+                    let read transposed (x: torch.Tensor) = if transposed then x.t () else x
+                    let a, b = lay aTransposed m k 1, lay bTransposed k n 2
 
                     for dtype in [ torch.float32; torch.float64 ] do
                         agreeIn
                             dtype
-                            $"{m} {k} {n} {aTurned} {bTurned}"
-                            (fun ab -> MatrixProduct.Of(read aTurned ab[0], read bTurned ab[1]))
-                            (fun ab -> (read aTurned ab[0]).matmul(read bTurned ab[1]))
+                            $"{m} {k} {n} {aTransposed} {bTransposed}"
+                            (fun ab -> MatMul.Of(read aTransposed ab[0], read bTransposed ab[1]))
+                            (fun ab -> (read aTransposed ab[0]).matmul(read bTransposed ab[1]))
                             [ a; b ]
 
         // A stack of one matrix.
         agreeIn
             torch.float64
             "a stack of one"
-            (fun ab -> MatrixProduct.Of(ab[0].unsqueeze 0L, ab[1].unsqueeze 0L).squeeze 0L)
+            (fun ab -> MatMul.Of(ab[0].unsqueeze 0L, ab[1].unsqueeze 0L).squeeze 0L)
             (fun ab -> ab[0].matmul ab[1])
             [ noise 1 [| 40L; 50L |]; noise 2 [| 50L; 30L |] ]
 
-let private turned =
+let private transposes =
     testCase "matrices are transposed whatever their sizes"
     <| fun () ->
         for count, rows, columns in [ 1, 8, 8; 2, 9, 23; 3, 64, 40; 1, 17, 300; 2, 3, 20; 1, 31, 5 ] do
@@ -104,7 +104,7 @@ let private turned =
                 let x = (noise 1 [| int64 count; int64 rows; int64 columns |]).``to`` dtype
 
                 Expect.isTrue
-                    (identical (Turn.Of(count, rows, columns, x)) (x.transpose(1L, 2L).contiguous()))
+                    (identical (Transpose.Of(count, rows, columns, x)) (x.transpose(1L, 2L).contiguous()))
                     $"{count} {rows} {columns} {dtype}"
 
 let private pointwise =
@@ -128,7 +128,7 @@ let private pointwise =
                     let exact (all: torch.Tensor list) =
                         torch.nn.functional.conv2d (all[1], all[0].view(int64 t, int64 s, 1L, 1L), bias all)
 
-                    let mine (all: torch.Tensor list) = PointwiseProduct.Of(output, all[0], bias all, placed all[1])
+                    let mine (all: torch.Tensor list) = PointwiseConvolution.Of(output, all[0], bias all, placed all[1])
                     agree $"{images} {s} {t} {size} {isLast} {output} {biased}" mine exact inputs
 
 let private planes =
@@ -143,14 +143,14 @@ let private planes =
                 2, 3, 4, 20, 1, 5, 0, 4
                 1, 40, 2, 3, 2, 3, 1, 0
             ] do
-            let window: PlaneWindow =
+            let window: ConvWindow =
                 { Height = height; Width = width; Rows = rows; Columns = columns; Above = above; Left = left }
 
-            Expect.isTrue (PlaneProduct.Fits(images, channels, window)) "fits"
+            Expect.isTrue (DepthwiseConvolution.Pays(images, channels, window)) "fits"
 
             agree
                 $"{images} {channels} {window}"
-                (fun f -> PlaneProduct.Of(window, f[0], f[1]))
+                (fun f -> DepthwiseConvolution.Of(window, f[0], f[1]))
                 (fun f ->
                     let weight = f[0].view(int64 channels, 1L, int64 rows, int64 columns)
                     let padding = [| int64 above; int64 left |]
@@ -160,7 +160,7 @@ let private planes =
                     noise 2 [| int64 images; int64 channels; int64 height; int64 width |]
                 ]
 
-let private rankOnes =
+let private cpKernels =
     testCase "terms of rank one sum to the kernel"
     <| fun () ->
         for t, s, d, r in [ 16, 16, 1, 32; 64, 64, 9, 200; 17, 5, 4, 33; 20, 3, 17, 64; 16, 40, 25, 100 ] do
@@ -168,38 +168,14 @@ let private rankOnes =
 
             agree
                 $"{t} {s} {d} {r}"
-                (fun f -> KhatriRao.Of(f[0], f[1], f[2]))
+                (fun f -> CpKernel.Of(f[0], f[1], f[2]))
                 (fun f -> torch.einsum ("tr,sr,dr->tsd", f[0], f[1], f[2]))
                 [ factor 1 t; factor 2 s; factor 3 d ]
 
-let private between =
-    testCase "a core between two matrices is the kernel of Tucker-2"
-    <| fun () ->
-        for t, s, p, q, d in
-            [
-                16, 16, 16, 16, 8
-                64, 64, 64, 64, 9
-                40, 17, 20, 33, 25
-                16, 50, 48, 16, 9
-                // Two to four groups.
-                23, 144, 64, 18, 9
-                17, 128, 96, 20, 8
-                24, 256, 160, 16, 10
-            ] do
-            agree
-                $"{t} {s} {p} {q} {d}"
-                (fun f -> TuckerProduct.Of(f[0], f[1], f[2]))
-                (fun f -> torch.einsum ("tb,sa,abd->tsd", f[0], f[1], f[2]))
-                [
-                    noise 1 [| int64 t; int64 q |]
-                    noise 2 [| int64 s; int64 p |]
-                    noise 3 [| int64 p; int64 q; int64 d |]
-                ]
-
 /// A convolution of all channels with all, of stride and dilation 1.
 let private spatial above left (kernel: torch.Tensor) (bias: torch.Tensor | null) (x: torch.Tensor) =
-    let window = PlaneWindow.Of(x.shape, int kernel.shape[2], int kernel.shape[3], above, left)
-    SpatialProduct.Of(window, kernel, bias, x)
+    let window = ConvWindow.Of(x.shape, int kernel.shape[2], int kernel.shape[3], above, left)
+    DenseConvolution.Of(window, kernel, bias, x)
 
 let private libtorch above left (kernel: torch.Tensor) (bias: torch.Tensor | null) (x: torch.Tensor) =
     let ones = [| 1L; 1L |]
@@ -217,23 +193,6 @@ let private agreeSpatial (images, s, t, height, width, rows, columns, above, lef
         (fun f -> spatial above left f[0] f[2] f[1])
         (fun f -> libtorch above left f[0] f[2] f[1])
         [ kernel; x; noise 3 [| int64 t |] ]
-
-let private shifted =
-    testCase "a convolution as shifted products is libtorch's"
-    <| fun () ->
-        for case in
-            [
-                1, 32, 32, 14, 14, 3, 5, 1, 2
-                2, 64, 32, 7, 9, 3, 2, 1, 1
-                1, 32, 96, 28, 28, 5, 3, 1, 1
-                1, 32, 64, 20, 1, 3, 1, 1, 0
-                1, 64, 32, 1, 40, 1, 5, 0, 2
-                2, 32, 32, 9, 12, 5, 3, 0, 2
-                1, 96, 32, 33, 23, 2, 4, 1, 0
-                1, 32, 32, 1, 1, 5, 5, 2, 2
-                2, 32, 32, 2, 3, 3, 4, 2, 3
-            ] do
-            agreeSpatial case
 
 /// Images, channels in and out, height and width, zeros above and left.
 let private tiledSizes =
@@ -288,65 +247,53 @@ let private spatialSizes =
     testCase "what products of all channels cannot take is left to libtorch"
     <| fun () ->
         let fits images s t height width rows columns above left =
-            SpatialProduct.Fits(
-                images,
-                s,
-                t,
+            let window: ConvWindow =
                 { Height = height; Width = width; Rows = rows; Columns = columns; Above = above; Left = left }
-            )
 
-        if Product.isHere then
-            Expect.isTrue (fits 1L 32L 64L 14 14 3 5 1 1) "a small plane, shifted"
+            Kernels.pays (ConvCall.Dense(images, s, t, window))
+
+        if Kernels.isOn () then
             Expect.isTrue (fits 1L 16L 48L 14 14 3 3 1 1) "a small plane, tiled"
             Expect.isTrue (fits 8L 64L 64L 56 56 3 3 1 1) "many images, tiled"
 
         Expect.isFalse (fits 1L 32L 32L 1 1 1 3 0 1) "too few positions"
-        Expect.isFalse (fits 1L 48L 32L 14 14 3 5 1 1) "channels in no whole blocks, shifted"
-        Expect.isFalse (fits 1L 32L 48L 14 14 3 5 1 1) "channels that come out in no whole blocks, shifted"
         Expect.isFalse (fits 1L 40L 32L 14 14 3 3 1 1) "channels in no whole blocks, tiled"
         Expect.isFalse (fits 1L 32L 40L 14 14 3 3 1 1) "channels that come out in no whole blocks, tiled"
         Expect.isFalse (fits 1L 32L 32L 14 14 3 3 3 1) "padding beyond the kernel"
         Expect.isFalse (fits 1L 32L 32L 2 14 4 3 0 1) "a kernel beyond the plane"
-        Expect.isFalse (fits 8L 32L 32L 14 14 3 5 1 1) "many images, shifted"
         Expect.isFalse (fits 1L 512L 512L 7 7 3 3 1 1) "many channels of few tiles"
 
 let private threads =
     testCase "the same to the bit however many threads share the work"
     <| fun () ->
-        if not Product.isHere then
+        if not (Kernels.isOn ()) then
             skiptest "No 512-bit vectors: products are libtorch's, whose bits depend on the number of threads."
 
         let before = torch.get_num_threads ()
-        let window: PlaneWindow = { Height = 40; Width = 40; Rows = 3; Columns = 3; Above = 1; Left = 1 }
+        let window: ConvWindow = { Height = 40; Width = 40; Rows = 3; Columns = 3; Above = 1; Left = 1 }
 
         let cases: (string * torch.ScalarType * int64 list list * (torch.Tensor list -> torch.Tensor)) list =
             [
                 for dtype in [ torch.float32; torch.float64 ] do
-                    "wide", dtype, [ [ 40L; 700L ]; [ 700L; 517L ] ], (fun x -> MatrixProduct.Of(x[0], x[1]))
-                    "tall", dtype, [ [ 517L; 300L ]; [ 300L; 41L ] ], (fun x -> MatrixProduct.Of(x[0], x[1]))
-                "terms", torch.float32, [ [ 100L; 111L ]; [ 90L; 111L ]; [ 9L; 111L ] ], (fun x -> KhatriRao.Of(x[0], x[1], x[2]))
-                "between", torch.float32, [ [ 70L; 65L ]; [ 66L; 90L ]; [ 90L; 65L; 9L ] ], (fun x -> TuckerProduct.Of(x[0], x[1], x[2]))
-                "between, in groups",
-                torch.float32,
-                [ [ 71L; 64L ]; [ 128L; 96L ]; [ 96L; 64L; 9L ] ],
-                (fun x -> TuckerProduct.Of(x[0], x[1], x[2]))
+                    "wide", dtype, [ [ 40L; 700L ]; [ 700L; 517L ] ], (fun x -> MatMul.Of(x[0], x[1]))
+                    "tall", dtype, [ [ 517L; 300L ]; [ 300L; 41L ] ], (fun x -> MatMul.Of(x[0], x[1]))
+                "terms", torch.float32, [ [ 100L; 111L ]; [ 90L; 111L ]; [ 9L; 111L ] ], (fun x -> CpKernel.Of(x[0], x[1], x[2]))
                 for images in [ 1L; 5L ] do
                     for output in [ Channels.First; Channels.Last ] do
                         $"images {images}",
                         torch.float32,
                         [ [ 70L; 60L ]; [ images; 60L; 37L; 37L ] ],
-                        (fun x -> PointwiseProduct.Of(output, x[0], null, x[1]))
-                for columns in [ 3L; 5L ] do
-                    for height in [ 12L; 60L ] do
-                        $"all channels, {columns}, {height}",
-                        torch.float32,
-                        [ [ 96L; 64L; 3L; columns ]; [ 96L ]; [ 2L; 64L; height; 40L ] ],
-                        (fun x -> spatial 1 1 x[0] x[1] x[2])
+                        (fun x -> PointwiseConvolution.Of(output, x[0], null, x[1]))
+                for height in [ 12L; 60L ] do
+                    $"all channels, {height}",
+                    torch.float32,
+                    [ [ 96L; 64L; 3L; 3L ]; [ 96L ]; [ 2L; 64L; height; 40L ] ],
+                    (fun x -> spatial 1 1 x[0] x[1] x[2])
                 "few tiles",
                 torch.float32,
                 [ [ 160L; 128L; 3L; 3L ]; [ 160L ]; [ 2L; 128L; 14L; 14L ] ],
                 (fun x -> spatial 1 1 x[0] x[1] x[2])
-                "planes", torch.float32, [ [ 70L; 9L ]; [ 3L; 70L; 40L; 40L ] ], (fun x -> PlaneProduct.Of(window, x[0], x[1]))
+                "planes", torch.float32, [ [ 70L; 9L ]; [ 3L; 70L; 40L; 40L ] ], (fun x -> DepthwiseConvolution.Of(window, x[0], x[1]))
             ]
 
         try
@@ -376,23 +323,24 @@ let private shares =
             for count in [ 1; 2; 4 ] do
                 torch.set_num_threads count
                 let times = Array.zeroCreate<int> 100
-                Team.run 100 (fun i -> System.Threading.Interlocked.Increment(&times[i]) |> ignore)
+                ParallelFor.run 100 (fun i -> System.Threading.Interlocked.Increment(&times[i]) |> ignore)
                 Expect.allEqual times 1 "once"
 
-                Team.run 3 (fun i -> Team.run 5 (fun j -> System.Threading.Interlocked.Increment(&times[5 * i + j]) |> ignore))
+                ParallelFor.run 3 (fun i ->
+                    ParallelFor.run 5 (fun j -> System.Threading.Interlocked.Increment(&times[5 * i + j]) |> ignore))
 
                 Expect.allEqual times[..14] 2 "parts of parts"
 
                 Expect.throwsT<System.InvalidOperationException>
                     (fun () ->
-                        Team.run 4 (fun i ->
+                        ParallelFor.run 4 (fun i ->
                             if i = 2 then
                                 invalidOp "part"))
                     "an error"
 
                 let covered = Array.zeroCreate<int> 17
 
-                Team.ranges 1e9 17 (fun low high ->
+                ParallelFor.ranges 1e9 17 (fun low high ->
                     for i in low .. high - 1 do
                         covered[i] <- covered[i] + 1)
 
@@ -539,7 +487,7 @@ let private estimates =
         Expect.equal (List.last single) Lowering.Dense "many terms"
 
         // Kernels of 3×3 gain most.
-        if Product.isHere then
+        if Kernels.isOn () then
             Expect.isLessThan (staged single) (staged double) "ranks that are applied by stages"
         else
             Expect.equal single double "no products of its own"
@@ -554,26 +502,23 @@ let private leaks =
         let operands = [ 64; 40; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 32L |]))
         let shared = [ 128; 160; 9 ] |> List.mapi (fun i n -> leaf torch.float32 (noise i [| int64 n; 200L |]))
         let images = leaf torch.float32 (noise 4 [| 2L; 32L; 5L; 5L |])
-        let core = leaf torch.float32 (noise 6 [| 32L; 32L; 9L |])
         let taps = leaf torch.float32 (noise 5 [| 32L; 9L |])
 
-        let kernel columns = leaf torch.float32 (noise 7 [| 32L; 32L; 3L; columns |])
-        let tiled, shifted, bias = kernel 3L, kernel 5L, leaf torch.float32 (noise 8 [| 32L |])
+        let tiled, bias =
+            leaf torch.float32 (noise 7 [| 32L; 32L; 3L; 3L |]), leaf torch.float32 (noise 8 [| 32L |])
 
-        let window: PlaneWindow = { Height = 5; Width = 5; Rows = 3; Columns = 3; Above = 1; Left = 1 }
+        let window: ConvWindow = { Height = 5; Width = 5; Rows = 3; Columns = 3; Above = 1; Left = 1 }
 
         let once () =
-            act (fun () -> MatrixProduct.Of(operands[0], operands[1].t()))
-            act (fun () -> KhatriRao.Of(operands[0], operands[1], operands[2]))
+            act (fun () -> MatMul.Of(operands[0], operands[1].t()))
+            act (fun () -> CpKernel.Of(operands[0], operands[1], operands[2]))
             // Large enough to be shared between threads, if there are several.
-            act (fun () -> MatrixProduct.Of(shared[0], shared[1].t()))
-            act (fun () -> KhatriRao.Of(shared[0], shared[1], shared[2]))
-            act (fun () -> TuckerProduct.Of(operands[0], operands[1], core))
-            act (fun () -> PointwiseProduct.Of(Channels.First, operands[0], null, images))
-            act (fun () -> PointwiseProduct.Of(Channels.Last, operands[0], null, images))
-            act (fun () -> PlaneProduct.Of(window, taps, images))
+            act (fun () -> MatMul.Of(shared[0], shared[1].t()))
+            act (fun () -> CpKernel.Of(shared[0], shared[1], shared[2]))
+            act (fun () -> PointwiseConvolution.Of(Channels.First, operands[0], null, images))
+            act (fun () -> PointwiseConvolution.Of(Channels.Last, operands[0], null, images))
+            act (fun () -> DepthwiseConvolution.Of(window, taps, images))
             act (fun () -> spatial 1 1 tiled bias images)
-            act (fun () -> spatial 1 2 shifted bias images)
 
         once ()
         let before = settledCount ()
@@ -588,12 +533,10 @@ let all =
         "products"
         [
             matrices
-            turned
+            transposes
             pointwise
             planes
-            rankOnes
-            between
-            shifted
+            cpKernels
             tiled
             tiledErrors
             spatialSizes

@@ -104,13 +104,22 @@ module Convolution =
         let count (size: int64 list) = size |> List.fold (fun n k -> n * float k) (float images)
         let inside, outside = count size, count (ConvGeometry.outputSize g size)
 
-        let s, t, k =
-            float (g.InChannels / g.Groups), float (g.OutChannels / g.Groups), float (ConvGeometry.positions g)
+        let work =
+            {
+                Groups = float g.Groups
+                Summed = float (g.InChannels / g.Groups)
+                Fresh = float (g.OutChannels / g.Groups)
+                Kernel = float (ConvGeometry.positions g)
+                Inside = inside
+                Outside = outside
+                Applied = if g.Transposed then inside else outside
+            }
 
-        let applied = if g.Transposed then inside else outside
-
-        let maker =
-            Engine.maker setting.Single g [ 0 .. g.Kernel.Length - 1 ] images g.Groups (int64 s) (int64 t) size
+        let call =
+            if setting.ByKernels then
+                Engine.kernelCall g [ 0 .. g.Kernel.Length - 1 ] images work size
+            else
+                ValueNone
 
         let names = [| for core in plan.Spec.Cores -> core.Name |]
 
@@ -134,11 +143,10 @@ module Convolution =
                 (if setting.Kept then
                      Cost.comparison (float (Spec.parameters plan.Spec))
                  else
-                     Cost.contraction plan.Reconstruct.Plan + Cost.copy (float g.Groups * s * t * k))
-                + Cost.convolution maker (float g.Groups) s t k inside outside applied
-            Flops =
-                (if setting.Kept then 0.0 else plan.Reconstruct.Plan.Flops)
-                + 2.0 * applied * float g.Groups * s * t * k
+                     Cost.contraction plan.Reconstruct.Plan
+                     + Cost.copy (work.Groups * work.Summed * work.Fresh * work.Kernel))
+                + Cost.convolution call work
+            Flops = (if setting.Kept then 0.0 else plan.Reconstruct.Plan.Flops) + work.Flops
             Run = lazy (run ())
         }
 
@@ -165,7 +173,7 @@ module Convolution =
 
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
 
-            match made.Lowering, staged made { Kept = false; Single = true } 1L small with
+            match made.Lowering, staged made { Kept = false; ByKernels = Kernels.isOn () } 1L small with
             | Lowering.Staged, None ->
                 Error
                     [
@@ -213,7 +221,8 @@ module Convolution =
 
     /// Multiplications and additions for one image of the given spatial size, without bias.
     let internal flops (plan: ConvPlan) (size: int64 list) : float =
-        (choiceFor plan { Kept = false; Single = true } [| yield 1L; yield plan.Geometry.InChannels; yield! size |] None).Flops
+        (choiceFor plan { Kept = false; ByKernels = Kernels.isOn () } [| yield 1L; yield plan.Geometry.InChannels; yield! size |] None)
+            .Flops
 
     /// Whether a network can be applied stage by stage to a convolution of a geometry.
     let canStage (geometry: ConvGeometry) (spec: Spec) =
@@ -237,7 +246,7 @@ module Convolution =
 
         let run (input: Tensor) (shape: int64[]) =
             let measured = if plan.Lowering.IsMeasured then Some(measure cache lookup bias input) else None
-            (choiceFor plan { Kept = cache.IsSome; Single = Product.takes input } shape measured).Run.Value cache lookup bias input
+            (choiceFor plan { Kept = cache.IsSome; ByKernels = Kernels.takes input } shape measured).Run.Value cache lookup bias input
 
         // A linear layer takes any number of axes in front, a convolution one or none.
         (if lead = 1 then

@@ -2,15 +2,13 @@ namespace TensorNets
 
 open TorchSharp
 
-/// A network's kernel contracted at every step of training: by a plan, as a sum of terms of rank one, or as a core between two matrices.
+/// A network's kernel contracted at every step of training: by a plan, or as a sum of terms of rank one.
 [<NoEquality; NoComparison>]
 type internal Rebuild =
     {
         Plan: Plan
         /// Cores that carry one axis of the output each, in its order, and one axis that all share.
         Factors: string list option
-        /// Of Tucker-2, the matrix of the first axis of the output, that of the second, and the core: second bond, first bond, the other axes of the output.
-        Between: (string * string * string) option
     }
 
 [<RequireQualifiedAccess>]
@@ -25,27 +23,10 @@ module internal Rebuild =
             if found.Length = output.Length then Some(found |> List.map _.Name) else None
         | _ -> None
 
-    let private between (spec: Spec) (output: Axis list) : (string * string * string) option =
-        let withAxes axes = spec.Cores |> List.tryFind (fun core -> core.Axes = axes)
-
-        match output, spec.Cores.Length with
-        | t :: s :: rest, 3 when not rest.IsEmpty ->
-            spec.Cores
-            |> List.tryPick (fun core ->
-                match core.Axes with
-                | a :: b :: others when others = rest && a <> b ->
-                    Option.map2
-                        (fun (last: Core) (first: Core) -> last.Name, first.Name, core.Name)
-                        (withAxes [ t; b ])
-                        (withAxes [ s; a ])
-                | _ -> None)
-        | _ -> None
-
     let create (spec: Spec) (output: Axis list) : Rebuild =
         {
             Plan = Plan.straight Order.Auto (Spec.make spec.Dims spec.Cores output)
             Factors = if spec.Cores |> List.exists _.Axes.IsEmpty then None else factors spec output
-            Between = between spec output
         }
 
     /// Rows of a pair of factors by rows: (s d) × r.
@@ -55,12 +36,8 @@ module internal Rebuild =
     let run (rebuild: Rebuild) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
         let planned () = Contraction.runMany [ rebuild.Plan ] dtype device lookup |> List.exactlyOne
 
-        match rebuild.Factors, rebuild.Between with
-        | Some(t :: s :: rest), _ when dtype = torch.float32 ->
-            let t, s, d = lookup t, lookup s, rest |> List.map lookup |> List.reduce paired
-            if KhatriRao.Fits(t, s, d) then KhatriRao.Of(t, s, d) else planned ()
-        | _, Some(t, s, core) when dtype = torch.float32 ->
-            let t, s, core = lookup t, lookup s, lookup core
-            let flat = if core.dim () > 3L then core.flatten 2L else core
-            if TuckerProduct.Fits(t, s, flat) then TuckerProduct.Of(t, s, flat) else planned ()
+        match rebuild.Factors with
+        | Some(t :: s :: rest) when dtype = torch.float32 ->
+            Kernels.tryCpKernel (lookup t) (lookup s) (rest |> List.map lookup |> List.reduce paired)
+            |> ValueOption.defaultWith planned
         | _ -> planned ()

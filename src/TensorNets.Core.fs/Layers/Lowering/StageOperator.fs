@@ -17,11 +17,10 @@ type internal StageForm =
 /// The ways to apply a stage to images of a size.
 [<RequireQualifiedAccess>]
 module internal StageForm =
-    /// Up to so many multiplications, a matrix product that reads a core as it lies is faster than a convolution that copies it first: of one image, of more.
-    let private few, private fewer = 8_000_000L, 600_000L
-
-    /// Up to so many positions of one image, its windows are written side by side and multiplied, as the engine would do itself.
-    let private unfolded = 64L
+    /// Multiplications up to which a matrix product that reads a core as it lies is faster than a convolution that copies it first.
+    let private small (images: int64) =
+        let struct (one, several) = Kernels.tuning.SmallProduct
+        if images = 1L then one else several
 
     /// A stage as a convolution, its tensor repeated along axes that pass by.
     let convolved (g: ConvGeometry) (spec: Spec) (stage: Stage) (arrangement: Arrangement) apply : StageForm =
@@ -60,14 +59,14 @@ module internal StageForm =
         : StageForm option =
         let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
         let multiplications = images * summed * Engine.product before * fresh
-        let pointwise = stage.Dims.IsEmpty && multiplications <= (if images = 1L then few else fewer)
+        let pointwise = stage.Dims.IsEmpty && multiplications <= small images
 
         let windows =
             images = 1L
             && g.Kernel.Length = 2
             && stage.Dims = [ 0; 1 ]
             && not g.Transposed
-            && Engine.product before <= unfolded
+            && Engine.product before <= Kernels.tuning.UnfoldedPositions
 
         if Spec.size stage.Kept spec = 1L && (pointwise || windows) then
             let columns: Tensor -> Tensor =
@@ -97,7 +96,7 @@ module internal StageForm =
 
                 use y =
                     match bias with
-                    | null -> MatrixProduct.Of(matrix, columns)
+                    | null -> Kernels.matmul (matrix, columns)
                     | bias ->
                         use bias = bias.unsqueeze 1L
 
@@ -134,13 +133,13 @@ module internal StageForm =
         if
             Spec.size stage.Kept spec = 1L
             && stage.Dims.IsEmpty
-            && PointwiseProduct.Fits(images, summed, fresh, Engine.product before)
+            && Kernels.pays (ConvCall.Pointwise(images, summed, fresh, Engine.product before))
         then
             Some
                 {
                     Shaped = arrangement.Shaped [| fresh; summed |]
                     IsView = arrangement.IsMatrix fresh
-                    Apply = fun matrix bias x -> PointwiseProduct.Of(output, matrix, bias, x)
+                    Apply = fun matrix bias x -> Kernels.pointwise output matrix bias x
                 }
         else
             None
@@ -153,7 +152,7 @@ module internal StageForm =
         (padding: int64 list)
         (images: int64)
         (before: int64 list)
-        : PlaneWindow option =
+        : ConvWindow option =
         let isPlane =
             not stage.Dims.IsEmpty
             && stage.Kept |> List.forall stage.Carried
@@ -161,12 +160,12 @@ module internal StageForm =
 
         if isPlane then
             Some(Engine.window g stage.Dims padding before)
-            |> Option.filter (fun window -> PlaneProduct.Fits(images, Spec.size stage.Kept spec, window))
+            |> Option.filter (fun window -> Kernels.pays (ConvCall.Depthwise(images, Spec.size stage.Kept spec, window)))
         else
             None
 
     /// A stage of a kernel for each channel as products by planes.
-    let planes (spec: Spec) (stage: Stage) (arrangement: Arrangement) (window: PlaneWindow) : StageForm =
+    let planes (spec: Spec) (stage: Stage) (arrangement: Arrangement) (window: ConvWindow) : StageForm =
         let shaped = arrangement.Shaped [| Spec.size stage.Kept spec; int64 window.Taps |]
 
         {
@@ -178,8 +177,8 @@ module internal StageForm =
             Apply =
                 fun kernels bias x ->
                     match bias with
-                    | null -> PlaneProduct.Of(window, kernels, x)
+                    | null -> Kernels.depthwise window kernels x
                     | bias ->
-                        use y = PlaneProduct.Of(window, kernels, x)
+                        use y = Kernels.depthwise window kernels x
                         y.plus (bias.view (-1L, 1L, 1L))
         }

@@ -110,17 +110,22 @@ module internal Stages =
         let will = alive q after |> Set.ofList
         let kept, summed = has |> List.partition will.Contains
         let fresh = part.Axes |> List.filter (fun axis -> will.Contains axis && not (List.contains axis has))
-        let kept, summed, fresh = q.Size kept, q.Size summed, q.Size fresh
         let dims = part.Dims @ (if before = 0 then loose q else [])
-        let kernel = dims |> List.fold (fun p i -> p * float g.Kernel[i]) 1.0
         let inside, outside = positions q (finished q before), positions q (finished q after)
-        let applied = if g.Transposed then inside else outside
 
-        let maker =
-            Engine.maker q.Setting.Single g dims q.Images (int64 kept) (int64 summed) (int64 fresh) q.Input
+        let work =
+            {
+                Groups = q.Size kept
+                Summed = q.Size summed
+                Fresh = q.Size fresh
+                Kernel = dims |> List.fold (fun p i -> p * float g.Kernel[i]) 1.0
+                Inside = inside
+                Outside = outside
+                Applied = if g.Transposed then inside else outside
+            }
 
-        2.0 * applied * kept * summed * fresh * kernel,
-        Cost.convolution maker kept summed fresh kernel inside outside applied + part.Seconds
+        let call = if q.Setting.ByKernels then Engine.kernelCall g dims q.Images work q.Input else ValueNone
+        work.Flops, Cost.convolution call work + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
     let private search (q: Question) : (float * float * (int * Part) list) option =

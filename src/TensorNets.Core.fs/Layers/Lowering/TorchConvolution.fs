@@ -39,7 +39,7 @@ module internal Engine =
     let isPlane (g: ConvGeometry) (dims: int list) (s: int64) (t: int64) = g.Kernel.Length = 2 && s * t = 1L && isUnit g dims
 
     /// The planes of a convolution over some of two dimensions, of images of a size.
-    let window (g: ConvGeometry) (dims: int list) (padding: int64 list) (size: int64 list) : PlaneWindow =
+    let window (g: ConvGeometry) (dims: int list) (padding: int64 list) (size: int64 list) : ConvWindow =
         let along i none (values: int64 list) = if List.contains i dims then int values[i] else none
 
         {
@@ -51,37 +51,29 @@ module internal Engine =
             Left = along 1 0 padding
         }
 
-    /// What makes a convolution over some dimensions of images of a size, by its groups and the channels of one. `single`: of float32 on the CPU.
-    let maker
-        (single: bool)
-        (g: ConvGeometry)
-        (dims: int list)
-        (images: int64)
-        (groups: int64)
-        (s: int64)
-        (t: int64)
-        (size: int64 list)
-        : Maker =
-        if not single then
-            Maker.Libtorch
-        elif not (isSpatial g dims) || g.Kernel.Length < 2 then
-            Maker.Engine
-        elif isPlane g dims s t then
-            Maker.Planes
-        elif groups > 1L then
-            Maker.Engine
+    /// What a kernel may be asked for to make a convolution over some dimensions of float32 images of a size.
+    let kernelCall (g: ConvGeometry) (dims: int list) (images: int64) (work: ConvWork) (size: int64 list) : ConvCall voption =
+        let s, t = int64 work.Summed, int64 work.Fresh
+
+        if not (isSpatial g dims) || g.Kernel.Length < 2 then
+            if work.Groups = 1.0 && work.Kernel = 1.0 then
+                ValueSome(ConvCall.Pointwise(images, s, t, int64 work.Applied / images))
+            else
+                ValueNone
         else
             let pad, padding = padder g
-
             let padded = List.map2 (fun n (struct (a, b)) -> if pad.IsSome then n + a + b else n) size g.Padding
+            let window = window g dims padding padded
 
-            match SpatialProduct.Tiles(images, s, t, window g dims padding padded) with
-            | ValueSome tiles -> Maker.Tiles(float tiles)
-            | ValueNone -> Maker.Engine
+            if isPlane g dims s t then ValueSome(ConvCall.Depthwise(images, int64 work.Groups, window))
+            elif work.Groups > 1.0 then ValueNone
+            else ValueSome(ConvCall.Dense(images, s, t, window))
 
-    /// Up to so many multiplications a plain matrix product is faster than the convolution engine's start: of several images, and of one, for which the
-    /// vectorised code with a bias measures up to ten times slower.
-    let private small (images: int64) = if images = 1L then 8_000_000L else 4_000_000L
+    /// Multiplications up to which a plain matrix product is faster than the start of libtorch's convolution; of one image its vectorised code with a bias measures up to ten
+    /// times slower.
+    let private small (images: int64) =
+        let struct (one, several) = Kernels.tuning.SmallPointwise
+        if images = 1L then one else several
 
     /// The engine's blocks of channels.
     let private block = 16L
@@ -151,9 +143,8 @@ module internal Engine =
         let apply =
             if groups = 1L && isSpatial g dims then
                 fun w bias x ->
-                    match SpatialProduct.Window(int padding[0], int padding[1], w, x) with
-                    | ValueSome window -> SpatialProduct.Of(window, w, bias, x)
-                    | ValueNone -> apply w bias x
+                    Kernels.tryDense (int padding[0]) (int padding[1]) w bias x
+                    |> ValueOption.defaultWith (fun () -> apply w bias x)
             else
                 apply
 
