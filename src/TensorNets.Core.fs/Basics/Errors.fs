@@ -130,6 +130,8 @@ type TensorNetError =
     | Shape of what: string * found: int64 list * expected: string
     | NotFinite of what: string * count: int64
     | ZeroTensor of what: string
+    /// A number that its dtype cannot hold, by the logarithm of its size to the base ten.
+    | OutOfRange of what: string * log10: float * dtype: string
     | NotCovariance of found: string
     | ErrorBound of found: string * expected: string
     | Unreachable of bound: float * reached: float
@@ -164,6 +166,7 @@ type TensorNetError =
         | Shape(what, found, expected) -> $"{what} has shape {shape found}; expected {expected}."
         | NotFinite(what, count) -> $"{what} has {count} entries that are NaN or infinite; expected finite numbers."
         | ZeroTensor what -> $"{what} is zero everywhere; expected at least one entry that is not."
+        | OutOfRange(what, log10, dtype) -> $"{what} is about 10^{log10:F1}, outside the range of {dtype}."
         | NotCovariance found -> $"The covariance has {found}; expected a symmetric positive semidefinite matrix."
         | ErrorBound(found, expected) -> $"The error bound is {found}; expected {expected}."
         | Unreachable(bound, reached) ->

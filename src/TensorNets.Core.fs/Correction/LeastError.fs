@@ -148,6 +148,8 @@ module Mirror =
             None
         | Error _ -> None
 
+    let private noBound (s: float) = [ TensorNetError.Unsupported("The bound on S", string s, "a positive number") ]
+
     let private frobenius (s: float) (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -156,7 +158,7 @@ module Mirror =
             [
                 yield! Check.forSpec start.Spec target
                 if not (s > 0.0 && Double.IsFinite s) then
-                    TensorNetError.Unsupported("The bound on S", string s, "a positive number")
+                    yield! noBound s
             ]
 
         match errors with
@@ -197,4 +199,10 @@ module Mirror =
     let leastError (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         // A weighted problem is solved in float64 and rounded afterwards.
         let rounds = target.dtype <> torch.float64 && options.Norm <> Norm.Frobenius
-        Weighted.from (frobenius (if rounds then s * (1.0 - castShare) else s)) options target start
+        let s = if rounds then s * (1.0 - castShare) else s
+
+        if not (s > 0.0 && Double.IsFinite s) then
+            Error(noBound s @ Check.forSpec start.Spec target)
+        else
+            let run (units: TargetUnits) = Weighted.from (frobenius (TargetUnits.number -units.SensitivityExponent s))
+            TargetUnits.from true run options target start

@@ -56,14 +56,16 @@ module Matrix =
         match shapeErrors @ Check.target "The target" target with
         | [] ->
             use scope = torch.NewDisposeScope()
-            let k = Check.double target
             let m, n = float target.shape[0], float target.shape[1]
+            let units = TargetUnits.ofTarget (spec (int m) (int n) rank) target
+            let k = Check.double (TargetUnits.target units target)
             let struct (u, s, vh) = Decompose.svd false k
             let sigma = Linalg.toArray s
             let norm = sqrt (sigma |> Array.sumBy (fun x -> x * x))
             let best = sqrt (sigma[rank..] |> Array.sumBy (fun x -> x * x))
 
-            ErrorBound.resolve bound norm
+            ErrorBound.resolve bound (Check.norm target)
+            |> Result.bind (fun _ -> ErrorBound.resolve (TargetUnits.bound units bound) norm)
             |> Result.bind (fun delta ->
                 if delta < best * (1.0 - 1e-12) - 1e-15 * norm then
                     Error [ TensorNetError.Unreachable(delta, best) ]
@@ -78,5 +80,6 @@ module Matrix =
                     let a = u.narrow(1L, 0L, r).mul(values.mul(Num.tensor (sqrt (m / n))).sqrt())
                     let b = vh.narrow(0L, 0L, r).mul(values.mul(Num.tensor (sqrt (n / m))).sqrt().unsqueeze 1L)
                     let fit = Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k Course.direct
-                    Ok(Fit.toOuterScope fit))
+                    TargetUnits.back units false fit |> Result.map Fit.toOuterScope)
+            |> Result.mapError (TargetUnits.errors units)
         | errors -> Error errors

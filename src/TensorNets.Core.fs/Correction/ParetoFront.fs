@@ -160,6 +160,33 @@ module Front =
                 )
         | errors -> Error errors
 
+    /// The points in the units of the caller, or what of them leaves its range.
+    let private backInUnits (units: TargetUnits) (front: FrontResult) : Result<FrontResult, TensorNetError list> =
+        let results = [ for point in front.Points -> point.Bound, TargetUnits.back units true point.Fit ]
+
+        let failed =
+            results
+            |> List.collect (fun (_, result) ->
+                match result with
+                | Error errors -> errors
+                | Ok _ -> [])
+
+        let points =
+            [
+                for bound, result in results do
+                    match result with
+                    | Ok fit -> new FrontPoint(bound, Fit.toOuterScope fit)
+                    | Error _ -> ()
+            ]
+
+        let whole = new FrontResult(points, List.ofSeq front.Unreached)
+
+        if failed.IsEmpty then
+            Ok whole
+        else
+            (whole :> System.IDisposable).Dispose()
+            Error failed
+
     /// <summary>The front S over δ, by warm-started continuation from a network.</summary>
     /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>), in the norm of the options, from the start, from the point with the next tighter bound and, where
     /// least squares lead down, from that with the next looser one. Hence S never rises with the bound, and no point is worse than
@@ -172,4 +199,18 @@ module Front =
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<FrontResult, TensorNetError list> =
-        Weighted.fromMany (frobenius bounds) options target start
+        match Check.forSpec start.Spec target with
+        | [] ->
+            let units = TargetUnits.ofTarget start.Spec target
+            let run = Weighted.fromMany (frobenius bounds)
+
+            if TargetUnits.isNone units then
+                run options target start
+            else
+                use _ = torch.NewDisposeScope()
+                use start = TargetUnits.network units start
+
+                run (TargetUnits.listening units options) (TargetUnits.target units target) start
+                |> Result.mapError (TargetUnits.errors units)
+                |> Result.bind (backInUnits units)
+        | _ -> Weighted.fromMany (frobenius bounds) options target start

@@ -150,9 +150,9 @@ module Factorize =
     /// As <c>toBound</c> on the whitened target, with room in the bound for the rounding of the result.
     let private weightedToBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
         let onWhitened (sweeps: SweepOptions) (k: Tensor) =
-            ErrorBound.resolve bound (k.norm().number())
+            ErrorBound.resolve bound (Check.norm k)
             |> Result.bind (fun delta ->
-                let cast = if target.dtype = torch.float64 then 0.0 else Selection.castShare * k.norm().number()
+                let cast = if target.dtype = torch.float64 then 0.0 else Selection.castShare * Check.norm k
                 let inner = if delta > 2.0 * cast then delta - cast else delta
                 Selection.run { options with Sweeps = sweeps } (ErrorBound.Absolute inner) family k)
 

@@ -220,8 +220,7 @@ module internal Selection =
                 (kept :> IDisposable).Dispose()
                 Error [ TensorNetError.Unreachable(delta, reached) ])
 
-    /// As <c>Factorize.toBound</c>, for options that have been checked.
-    let run (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+    let private inUnits (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
@@ -244,3 +243,21 @@ module internal Selection =
                         use start = start
                         finished options.Sweeps delta target k start |> Result.map Fit.toOuterScope)))
         | errors -> Error errors
+
+    /// As <c>Factorize.toBound</c>, for options that have been checked.
+    let run (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+        let shape = target.shape |> Array.map int |> List.ofArray
+
+        match Check.target "The target" target, FormatFamily.spec shape family with
+        | [], Ok spec when not (TargetUnits.isNone (TargetUnits.ofTarget spec target)) ->
+            use _ = torch.NewDisposeScope()
+            let units = TargetUnits.ofTarget spec target
+            let options = { options with Sweeps = TargetUnits.listening units options.Sweeps }
+
+            ErrorBound.resolve bound (Check.norm target)
+            |> Result.bind (fun _ ->
+                inUnits options (TargetUnits.bound units bound) family (TargetUnits.target units target)
+                |> Result.mapError (TargetUnits.errors units))
+            |> Result.bind (TargetUnits.back units false)
+            |> Result.map Fit.toOuterScope
+        | _ -> inUnits options bound family target

@@ -229,4 +229,4 @@ module Als =
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        Weighted.from frobenius options target start
+        TargetUnits.from false (fun _ -> Weighted.from frobenius) options target start

@@ -155,6 +155,8 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
     /// True everywhere else, also where no bound was asked for.
     member _.MeetsBound = course.Missed.IsNone
     member internal _.Course = course
+    /// ‖K‖ in the norm asked for.
+    member internal _.TargetNorm = targetNorm
     /// The same network, with another account of how it was found.
     member internal _.After course = new Fit(network, error, targetNorm, sensitivity, course)
 

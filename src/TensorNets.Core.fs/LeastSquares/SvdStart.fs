@@ -84,10 +84,12 @@ module Svd =
         | [] ->
             use scope = torch.NewDisposeScope()
             use network = Network.random torch.float64 seed spec
-            let norm = (Check.double target).norm().number()
+            let units = TargetUnits.ofTarget spec target
+            let norm = (TargetUnits.target units (Check.double target)).norm().number()
             let ratio = norm / (Contraction.reconstruct network).norm().number()
             let share = Num.tensor (Math.Pow(ratio, 1.0 / float network.Cores.Count))
-            Ok(owned spec [ for core in network.Cores -> core.mul share ] scope)
+            let cores = [ for core in network.Cores -> core.mul share ]
+            Ok(owned spec (TargetUnits.cores units spec cores) scope)
         | errors -> Error errors
 
     /// <summary>A start from singular value decompositions, made as the options say: truncated at every bond of a tree (Tucker, Tucker-2, tensor train,
@@ -114,7 +116,9 @@ module Svd =
             | [] ->
                 use scope = torch.NewDisposeScope()
                 use generator = new torch.Generator(seed)
-                Ok(owned spec (cores generator (Check.double target)) scope)
+                let units = TargetUnits.ofTarget spec target
+                let k = TargetUnits.target units (Check.double target)
+                Ok(owned spec (TargetUnits.cores units spec (cores generator k)) scope)
             | errors -> Error errors
 
         let sketch = options.Sketch

@@ -56,23 +56,25 @@ module internal Check =
 
             if bad > 0L then [ TensorNetError.NotFinite(what, bad) ] else []
 
-    /// As `finite`, not zero everywhere, and of a squared norm that a double can hold: that is what errors are made of.
+    /// As `finite`, and not zero everywhere.
     let target (what: string) (tensor: Tensor) : TensorNetError list =
         match finite what tensor with
         | [] ->
             use _ = torch.NewDisposeScope()
-
-            if tensor.count_nonzero().integer() = 0L then
-                [ TensorNetError.ZeroTensor what ]
-            else
-                let square = tensor.detach().``to``(torch.float64).squared().sum().number()
-
-                if square > 0.0 && System.Double.IsFinite square then
-                    []
-                else
-                    let name = $"The squared norm of {what.Substring(0, 1).ToLowerInvariant()}{what.Substring 1}"
-                    [ TensorNetError.Unsupported(name, string square, "a positive double: scale it first") ]
+            if tensor.count_nonzero().integer() = 0L then [ TensorNetError.ZeroTensor what ] else []
         | errors -> errors
+
+    /// ‖K‖ of a tensor of finite entries, none of whose squares leaves the range of a double.
+    let norm (tensor: Tensor) : float =
+        use _ = torch.NewDisposeScope()
+        let double = tensor.detach().``to`` torch.float64
+        let largest = double.abs().max().number()
+
+        if largest > 0.0 && System.Double.IsFinite largest then
+            let e = System.Math.ILogB largest
+            System.Math.ScaleB((Num.shifted -e double).norm().number(), e)
+        else
+            largest
 
     /// Errors of a target for a network's spec: shape, dtype, NaN, zero.
     let forSpec (spec: Spec) (tensor: Tensor) : TensorNetError list =

@@ -18,6 +18,13 @@ module internal Num =
     /// A number as a tensor without axes, in the dtype of another, which keeps its own when they meet.
     let like (other: Tensor) (x: float) : Tensor = torch.tensor (x, dtype = other.dtype, device = torch.CPU)
 
+    /// x 2^e, also where 2^e is no number of the dtype.
+    let rec shifted (e: int) (x: Tensor) : Tensor =
+        // Factors that every dtype holds.
+        let step = max -100 (min 100 e)
+        let next = x.mul (like x (System.Math.ScaleB(1.0, step)))
+        if e = step then next else shifted (e - step) next
+
 /// Autograd's modes of the thread.
 [<RequireQualifiedAccess>]
 module internal Mode =

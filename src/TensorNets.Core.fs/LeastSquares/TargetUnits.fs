@@ -1,0 +1,172 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// Units in which a target of any size has a norm near one: the target in units of 2^(n q), each of the n cores that are not fixed in units of 2^q. Powers of two,
+/// so that nothing rounds on the way in and out.
+[<NoEquality; NoComparison>]
+type internal TargetUnits =
+    {
+        /// q.
+        Share: int
+        /// n.
+        Count: int
+    }
+
+    /// The exponent of the target, of errors and of bounds on them.
+    member this.Exponent = this.Share * this.Count
+
+    /// That of S: each of its terms has every core but one, twice.
+    member this.SensitivityExponent = 2 * this.Share * (this.Count - 1)
+
+[<RequireQualifiedAccess>]
+module internal TargetUnits =
+    /// Targets whose norm is within this power of two of one stay as they are: no square or product of squares of theirs leaves the range.
+    let private comfortable = 32.0
+
+    let private none = { Share = 0; Count = 1 }
+
+    /// x 2^e, also where 2^e is no double.
+    let number (e: int) (x: float) : float = Math.ScaleB(x, e)
+
+    /// The units for a network of a spec and a target that is finite and not zero.
+    let ofTarget (spec: Spec) (target: Tensor) : TargetUnits =
+        use _ = torch.NewDisposeScope()
+        let largest = target.detach().abs().max().number()
+        let count = max 1 (Spec.freeCores spec).Length
+
+        if not (largest > 0.0 && Double.IsFinite largest) then
+            none
+        else
+            let first = Math.ILogB largest
+            let scaled = (Num.shifted -first (target.detach().``to`` torch.float64)).norm().number()
+            let log = float first + Math.Log2 scaled
+
+            if abs log <= comfortable then none else { Share = int (round (log / float count)); Count = count }
+
+    let isNone (units: TargetUnits) = units.Share = 0
+
+    /// Cores that were made in these units in those of the caller.
+    let cores (units: TargetUnits) (spec: Spec) (own: Tensor list) : Tensor list =
+        if isNone units then
+            own
+        else
+            List.map2 (fun core (own: Tensor) -> if Spec.isFixed core spec then own else Num.shifted units.Share own) spec.Cores own
+
+    let private scaled (e: int) (network: Network) (spec: Spec) : Network =
+        use scope = torch.NewDisposeScope()
+
+        let core (core: Core) (given: Tensor) =
+            (if Spec.isFixed core spec then given.clone () else Num.shifted e given) |> scope.MoveToOuter
+
+        new Network(spec, Seq.map2 core spec.Cores network.Cores |> Seq.toArray)
+
+    /// A target in these units, in its dtype.
+    let target (units: TargetUnits) (given: Tensor) : Tensor = Num.shifted -units.Exponent (given.detach ())
+
+    /// A network in these units: copies.
+    let network (units: TargetUnits) (start: Network) : Network = scaled -units.Share start start.Spec
+
+    /// The listener hears of S as it is.
+    let listening (units: TargetUnits) (options: SweepOptions) : SweepOptions =
+        match options.Progress with
+        | None -> options
+        | Some progress ->
+            let inner =
+                { new IProgress<FitProgress> with
+                    member _.Report report =
+                        progress.Report { report with Sensitivity = number units.SensitivityExponent report.Sensitivity }
+                }
+
+            { options with Progress = Some inner }
+
+    let private log10Of (e: int) (x: float) = Math.Log10 x + float e * Math.Log10 2.0
+
+    /// What leaves the range of its dtype on the way back.
+    let private outOfRange (units: TargetUnits) (fit: Fit) (network: Network) : TensorNetError list =
+        use _ = torch.NewDisposeScope()
+
+        let isLost e (x: float) =
+            let back = number e x
+            x > 0.0 && Double.IsFinite x && (back = 0.0 || not (Double.IsFinite back))
+
+        [
+            for core, before, after in Seq.zip3 network.Spec.Cores fit.Network.Cores network.Cores do
+                let largest (tensor: Tensor) = tensor.abs().max().number()
+                let size = largest before
+
+                if size > 0.0 && Double.IsFinite size && (largest after = 0.0 || not (after.isfinite().all().truth())) then
+                    TensorNetError.OutOfRange($"Core '{core.Name}'", log10Of units.Share size, string after.dtype)
+
+            if isLost units.SensitivityExponent fit.Sensitivity then
+                TensorNetError.OutOfRange("The sensitivity", log10Of units.SensitivityExponent fit.Sensitivity, "Float64")
+
+            if isLost units.Exponent fit.TargetNorm then
+                TensorNetError.OutOfRange("The norm of the target", log10Of units.Exponent fit.TargetNorm, "Float64")
+        ]
+
+    /// The fit in the units of the caller; the given one is disposed. `isS`: its trace is of S.
+    let back (units: TargetUnits) (isS: bool) (fit: Fit) : Result<Fit, TensorNetError list> =
+        if isNone units then
+            Ok fit
+        else
+            use fit = fit
+            let network = scaled units.Share fit.Network fit.Network.Spec
+
+            match outOfRange units fit network with
+            | [] ->
+                let course = fit.Course
+                let ofTrace = if isS && course.Missed.IsNone then units.SensitivityExponent else 0
+
+                let course =
+                    { course with
+                        Trace = course.Trace |> List.map (number ofTrace)
+                        Missed = course.Missed |> Option.map (number units.Exponent)
+                    }
+
+                let s = number units.SensitivityExponent fit.Sensitivity
+                Ok(new Fit(network, number units.Exponent fit.Error, number units.Exponent fit.TargetNorm, s, course))
+            | errors ->
+                (network :> IDisposable).Dispose()
+                Error errors
+
+    /// Errors in the units of the caller.
+    let errors (units: TargetUnits) (found: TensorNetError list) : TensorNetError list =
+        let outside = number units.Exponent
+
+        found
+        |> List.map (function
+            | TensorNetError.Unreachable(bound, reached) -> TensorNetError.Unreachable(outside bound, outside reached)
+            | TensorNetError.Cancelled(bound, reached) -> TensorNetError.Cancelled(outside bound, outside reached)
+            | other -> other)
+
+    /// A bound in these units.
+    let bound (units: TargetUnits) (bound: ErrorBound) : ErrorBound =
+        match bound with
+        | ErrorBound.Absolute delta -> ErrorBound.Absolute(number -units.Exponent delta)
+        | relative -> relative
+
+    /// A method that takes options, target and start and gives one fit, in units of the target. The caller's scope owns the fit.
+    let from
+        (isS: bool)
+        (run: TargetUnits -> SweepOptions -> Tensor -> Network -> Result<Fit, TensorNetError list>)
+        (options: SweepOptions)
+        (given: Tensor)
+        (start: Network)
+        : Result<Fit, TensorNetError list> =
+        match Check.forSpec start.Spec given with
+        | [] ->
+            let units = ofTarget start.Spec given
+
+            if isNone units then
+                run units options given start
+            else
+                use _ = torch.NewDisposeScope()
+                use start = network units start
+
+                run units (listening units options) (target units given) start
+                |> Result.mapError (errors units)
+                |> Result.bind (back units isS)
+                |> Result.map Fit.toOuterScope
+        | found -> Error found

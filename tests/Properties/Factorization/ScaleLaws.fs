@@ -1,0 +1,138 @@
+/// Targets of any size: what is found does not depend on their units, or is said to leave its range.
+module ScaleLaws
+
+open System
+open Expecto
+open FsCheck.FSharp
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+let private few = { SweepOptions.defaults with MaxSweeps = 4 }
+let private options = { Factorize.defaults with Sweeps = few }
+
+/// A case, and the power of two of its units: those far enough from one to count are multiples of the number of cores, so that they part evenly.
+let private scaled =
+    Arb.fromGen (
+        gen {
+            let! case = formatCase
+            let! share = Gen.choose (20, 900)
+            let! sign = Gen.elements [ -1; 1 ]
+            let cores = case.Spec.Cores.Length
+            return case, sign * cores * max 1 (share / cores)
+        }
+    )
+
+let private fewCases cases name check =
+    testPropertyWithConfig
+        { config with maxTest = max 25 (Generators.cases / 4) }
+        name
+        (Prop.forAll cases (fun case ->
+            use _ = torch.NewDisposeScope()
+            check case))
+
+/// A fit of K 2^e is one of K but for the units, bit for bit where the way in is; or what leaves the range is named.
+let private agrees
+    (what: string)
+    (e: int)
+    (cores: int)
+    (plain: Result<Fit, TensorNetError list>)
+    (other: Result<Fit, TensorNetError list>)
+    =
+    match plain, other with
+    | Ok plain, Ok other ->
+        near 1e-6 other.RelativeError plain.RelativeError $"{what}: relative error"
+        near 1e-6 (Math.ScaleB(other.Error, -e)) plain.Error $"{what}: error"
+        let share = e / cores
+        // Least squares leave the size of the target in whichever core they began with.
+        if what <> "factorisation" then
+            near 1e-5 (Math.ScaleB(other.Sensitivity, -2 * (e - share))) plain.Sensitivity $"{what}: S"
+    | _, Error errors ->
+        for error in errors do
+            match error with
+            | TensorNetError.OutOfRange(_, log10, _) -> Expect.isGreaterThan (abs log10) 300.0 what
+            | TensorNetError.Unreachable _
+            | TensorNetError.RankDeficientBond _ -> Expect.isError plain what
+            | other -> failtest $"{what}: {other.Message}"
+    | Error _, Ok _ -> ()
+
+let private doors (case: FormatCase) (k: torch.Tensor) (start: Network) (exponentOfS: int) =
+    [
+        "least squares", Als.run few k start
+        "factorisation", Factorize.runSpec options case.Spec k
+        "correction", Correction.epc few (ErrorBound.Relative 0.5) k start
+        "stable", Factorize.stableSpec options (Some(ErrorBound.Relative 0.6)) case.Spec k
+        // A bound on S is a double.
+        if abs exponentOfS < 1000 then
+            "least error", Mirror.leastError few (Math.ScaleB(1.0, exponentOfS)) k start
+    ]
+
+let private inUnits (e: int) (network: Network) = new Network(network.Spec, [| for core in network.Cores -> Num.shifted e core |])
+
+let all =
+    testList
+        "targets of any size"
+        [
+            fewCases scaled "what is found does not depend on the units" (fun (case, e) ->
+                let cores = case.Spec.Cores.Length
+                let k = targetWith 0.3 case
+                let start = randomNetwork (case.Seed + 5) case.Spec
+                let other = doors case (Num.shifted e k) (inUnits (e / cores) start) (2 * (e - e / cores))
+
+                for (what, plain), (_, other) in Seq.zip (doors case k start 0) other do
+                    agrees what e cores plain other)
+            fewCases scaled "the front does not depend on the units" (fun (case, e) ->
+                let cores = case.Spec.Cores.Length
+                let k = targetWith 0.3 case
+                let start = randomNetwork (case.Seed + 5) case.Spec
+
+                match Front.trace few [ 0.9; 0.6 ] k start, Front.trace few [ 0.9; 0.6 ] (Num.shifted e k) (inUnits (e / cores) start) with
+                | Ok plain, Ok other ->
+                    Expect.equal (List.ofSeq other.Unreached) (List.ofSeq plain.Unreached) "bounds"
+
+                    for plain, other in Seq.zip plain.Points other.Points do
+                        agrees "point" e cores (Ok plain.Fit) (Ok other.Fit)
+                | _, Error errors -> Expect.isNonEmpty errors "typed"
+                | Error _, Ok _ -> failtest "the front")
+            for family in [ FormatFamily.CP; FormatFamily.Tucker; FormatFamily.TensorTrain; FormatFamily.TensorChain ] do
+                testCase $"the smallest network within a bound does not depend on the units: {family}" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    let k = noise 3 [ 4L; 3L; 5L ]
+                    let plain = Factorize.toBound options (ErrorBound.Relative 0.5) family k |> ok
+
+                    for e in [ -480; 480 ] do
+                        let other = Factorize.toBound options (ErrorBound.Relative 0.5) family (Num.shifted e k) |> ok
+                        Expect.equal other.Network.Spec plain.Network.Spec "ranks"
+                        near 1e-6 other.RelativeError plain.RelativeError "error")
+            testCase "float32 targets up to the ends of their range" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = noise 3 [ 6L; 9L; 8L ]
+                let k = k.div (k.abs().max())
+
+                for format in
+                    [
+                        Format.CP 3
+                        Format.Tucker [ 2; 2; 2 ]
+                        Format.TensorTrain [ 3; 3 ]
+                        Format.TensorChain [ 2; 2; 2 ]
+                    ] do
+                    for scale in [ 3e38; 1e30; 1e-30; 1e-36 ] do
+                        let k = k.mul(Num.tensor scale).``to`` torch.float32
+
+                        for bound in [ None; Some(ErrorBound.Relative 0.99) ] do
+                            let fit = Factorize.stable options bound format k |> ok
+
+                            for core in fit.Network.Cores do
+                                Expect.isTrue (core.isfinite().all().truth()) "finite"
+
+                            Expect.isLessThan fit.RelativeError 1.0 "something is found")
+            testCase "an S that no double holds is named with its logarithm" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let k = (noise 3 [ 4L; 3L; 5L ]).mul(Num.tensor 1e300)
+
+                match Factorize.run options (Format.CP 2) k with
+                | Error [ TensorNetError.OutOfRange("The sensitivity", log10, "Float64") ] ->
+                    Expect.isTrue (log10 > 390.0 && log10 < 410.0) $"{log10}"
+                | other -> failtestf "%A" other)
+        ]
