@@ -104,6 +104,7 @@ type FormatError =
         match this with
         | WrongOrder(format, found, expected) -> $"{format} needs a tensor of {expected} modes; found {found}."
         | WrongRankCount(format, found, expected) -> $"{format} needs {expected} ranks for this tensor; found {found}."
+        | RankOutOfRange(format, rank, found, Int32.MaxValue, _) -> $"{format}: {rank} is {found}; expected at least 1."
         | RankOutOfRange(format, rank, found, largest, bound) -> $"{format}: {rank} is {found}; expected 1 to {largest} ({bound})."
         | BadTree(found, modes) ->
             $"The dimension tree names the modes {list (List.map string found)}; expected each of 0 to {modes - 1} once."

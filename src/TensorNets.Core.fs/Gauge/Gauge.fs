@@ -235,3 +235,10 @@ module Gauge =
         finally
             for core in cores do
                 core.Dispose()
+
+    /// <summary>The network of least sensitivity with the same T, whatever its bonds: <c>truncate</c>, then <c>balance</c>.</summary>
+    /// <remarks>For networks that <c>balance</c> refuses because a bond is wider than its rank. The spec of the result has the smaller dimensions. Errors: a bond that
+    /// a loop makes deficient; cores that are not finite.</remarks>
+    let balanceTruncated (network: Network) : Result<Network, TensorNetError list> =
+        use cut = truncate network
+        balance cut

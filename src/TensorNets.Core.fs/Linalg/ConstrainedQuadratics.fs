@@ -14,6 +14,7 @@ module Linalg =
             None
 
     let internal toArray (tensor: Tensor) : float[] =
+        use _ = torch.NewDisposeScope()
         use flat = tensor.detach().cpu().``to``(torch.float64).contiguous()
         flat.data<float>().ToArray()
 

@@ -98,6 +98,14 @@ let all =
 
                     for term in terms do
                         near 1e-5 term (List.average terms) "every term of S is as large")
+            testCase "a network whose bonds are wider than their rank is cut and balanced by one call" (fun () ->
+                use _ = torch.NewDisposeScope()
+
+                for text in [ "ab, bc -> ac | a=2 b=3 c=2"; "ab, bcd, ce -> ade | a=2 b=5 c=7 d=2 e=3" ] do
+                    let network = randomNetwork 3 (Spec.parse [] text |> specOk)
+                    Expect.isError (Gauge.balance network) "refused"
+                    let balanced = Gauge.balanceTruncated network |> ok
+                    close 1e-11 (Contraction.reconstruct balanced) (Contraction.reconstruct network) "T")
             testCase "the steps of a cycle grow like the number of cores" (fun () ->
                 use _ = torch.NewDisposeScope()
 
