@@ -127,6 +127,9 @@ module LayerFile =
         },
         List.ofSeq errors
 
+    /// Cores of a layer in a file: its plans are made in the time that this leaves them.
+    let private mostCores = 500
+
     let private described (root: JsonElement) : Result<LayerDescription, SpecError list> =
         let geometry, errors = geometry root
         let text, specErrors = Json.property "spec" Json.text "a string" "" "$" root
@@ -147,6 +150,11 @@ module LayerFile =
         match errors @ specErrors @ loweringErrors @ flagErrors @ modeErrors with
         | [] ->
             Spec.parse [] text
+            |> Result.bind (fun spec ->
+                if spec.Cores.Length <= mostCores then
+                    Ok spec
+                else
+                    Error [ SpecError.JsonType("$.spec", $"a network of {spec.Cores.Length} cores", $"at most {mostCores}") ])
             |> Result.map (fun spec -> { Spec = spec; Geometry = geometry; Lowering = lowering; Modes = modes; Flags = flags })
         | errors -> Error errors
 

@@ -33,24 +33,27 @@ module internal Roles =
             | output -> [], output
 
         let s, k, t = g.InChannels / g.Groups, ConvGeometry.positions g, g.OutChannels / g.Groups
-        let n = rest.Length
         let wanted = g.Kernel.Length
+        let dims = rest |> List.map (fun axis -> bigint (Spec.dim axis spec)) |> List.toArray
+        let total = bigint s * bigint k * bigint t
 
-        // Without wrapping round.
-        let multiplyTo (size: int64) (axes: Axis list) =
-            (axes |> List.fold (fun n axis -> n * bigint (Spec.dim axis spec)) 1I) = bigint size
+        // Of the first axes, without wrapping round and no further than the whole kernel.
+        let products = (1I, dims) ||> Array.scan (fun n dim -> if n > total then n else n * dim)
 
-        if g.Groups > 1L && group.IsEmpty then
+        let ends (product: bigint) = [ for i in 0 .. dims.Length -> i ] |> List.filter (fun i -> products[i] = product)
+
+        if g.Groups > 1L && group.IsEmpty || products[dims.Length] <> total then
             None
         else
             [
-                for i in 0..n do
-                    for j in i..n do
-                        let inputs, kernel, outputs = rest[.. i - 1], rest[i .. j - 1], rest[j..]
+                for i in ends (bigint s) do
+                    for j in ends (bigint s * bigint k) do
+                        // More axes than spatial dimensions can be no kernel.
+                        if i <= j && j - i <= max 1 wanted && (wanted > 0 || i = j) then
+                            let kernel = rest |> List.skip i |> List.truncate (j - i)
 
-                        if multiplyTo s inputs && multiplyTo k kernel && multiplyTo t outputs && (wanted > 0 || kernel.IsEmpty) then
                             match spatial g spec kernel with
-                            | Some kernel -> { Group = group; Inputs = inputs; Kernel = kernel; Outputs = outputs }
+                            | Some kernel -> { Group = group; Inputs = List.truncate i rest; Kernel = kernel; Outputs = List.skip j rest }
                             | None -> ()
             ]
             // Where axes of dimension 1 leave a choice: no side empty, and kernel axes as they were most likely meant.
