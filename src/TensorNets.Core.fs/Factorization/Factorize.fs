@@ -11,8 +11,11 @@ module Factorize =
 
     /// What is wrong with the options; else the result.
     let private checkedBy (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
+        // What a listener throws leaves nothing behind.
+        use _ = torch.NewDisposeScope()
+
         match Starts.check options.Starts @ Start.check options.Start @ SweepOptions.check options.Sweeps with
-        | [] -> run (listening options)
+        | [] -> run (listening options) |> Result.map Fit.toOuterScope
         | errors -> Error errors
 
     /// The network of start i: the first one as the options say, the others noise.
@@ -200,5 +203,8 @@ module Factorize =
         (family: FormatFamily)
         (target: Tensor)
         : Result<Fit, TensorNetError list> =
+        use _ = torch.NewDisposeScope()
+
         toBound options bound family target
         |> Result.bind (correctFit (listening options) (Some bound) target)
+        |> Result.map Fit.toOuterScope

@@ -134,4 +134,46 @@ let all =
                         Expect.isGreaterThan reached delta "the error that it names"
                         Expect.isLessThan bound 1e-6 "only what rounding forbids is refused"
                     | Error errors -> failtestf "%A" errors)
+            testCase "a listener that throws leaves no tensor behind, whenever it does" (fun () ->
+                use scope = torch.NewDisposeScope()
+                let k = noise 3 [ 6L; 9L; 8L ]
+                let bound = ErrorBound.Relative 0.3
+                let before = scope.DisposablesCount
+
+                for last in 1..12 do
+                    let reports = ref 0
+
+                    let listener =
+                        { new System.IProgress<FitProgress> with
+                            member _.Report _ =
+                                reports.Value <- reports.Value + 1
+
+                                if reports.Value >= last then
+                                    raise (System.TimeoutException())
+                        }
+
+                    let options =
+                        { Factorize.defaults with
+                            Starts = 2
+                            Sweeps = { SweepOptions.defaults with Progress = Some listener; MaxSweeps = 5 }
+                        }
+
+                    let calls =
+                        [
+                            fun () -> Factorize.stableToBound options bound FormatFamily.TensorTrain k
+                            fun () -> Factorize.stable options (Some bound) (Format.TensorTrain [ 6; 8 ]) k
+                            fun () -> Factorize.run options (Format.CP 4) k
+                        ]
+
+                    for call in calls do
+                        reports.Value <- 0
+
+                        try
+                            match call () with
+                            | Ok fit -> (fit :> System.IDisposable).Dispose()
+                            | Error _ -> ()
+                        with :? System.TimeoutException ->
+                            ()
+
+                    Expect.equal scope.DisposablesCount before $"tensors of the caller after report {last}")
         ]
