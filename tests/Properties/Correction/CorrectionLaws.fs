@@ -156,11 +156,11 @@ let private badInput =
                     "error")
             for format, text in
                 [
-                    Format.CP 0, "CP: rank is 0; expected 1 to"
-                    Format.CP -3, "CP: rank is -3; expected 1 to"
+                    Format.CP 0, "CP: rank is 0; expected at least 1"
+                    Format.CP -3, "CP: rank is -3; expected at least 1"
                     Format.CP 13, "CP: rank is 13; expected 1 to 12"
                     Format.Tucker2(5, 2), "Tucker-2: rank 1 (bond a) is 5; expected 1 to 4"
-                    Format.Tucker2(2, 0), "Tucker-2: last rank is 0; expected 1 to"
+                    Format.Tucker2(2, 0), "Tucker-2: last rank is 0; expected at least 1"
                     Format.TensorChain [ 1; 1 ], "Tensor chain needs 3 ranks for this tensor; found 2"
                     Format.TensorChain [ 1; 5; 1 ], "Tensor chain: rank 2 (bond b) is 5; expected 1 to 3"
                 ] do
