@@ -197,12 +197,48 @@ module Contraction =
     let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
         runKeeping None plans dtype device lookup
 
+    /// What keeps tensors from being the cores of a plan: the products of libtorch that they would reach end the process where dtypes differ.
+    let private misfits (plan: Plan) (cores: Map<string, Tensor>) : TensorNetError list =
+        let first = Seq.tryHead cores |> Option.map _.Value
+
+        [
+            for core in plan.Spec.Cores |> List.distinctBy (fun core -> Spec.original core.Name) do
+                let name = Spec.original core.Name
+
+                match Map.tryFind name cores, first with
+                | Some tensor, Some first ->
+                    match Check.readable $"Core '{name}'" tensor @ Check.readable "The first core" first with
+                    | [] ->
+                        let expected = Spec.coreShape core plan.Spec
+
+                        if Check.shapeOf tensor <> expected then
+                            TensorNetError.CoreShape(name, Check.shapeOf tensor, expected)
+
+                        if not (tensor.is_floating_point ()) then
+                            TensorNetError.DType($"Core '{name}'", string tensor.dtype, "a floating-point one")
+                        elif tensor.dtype <> first.dtype then
+                            TensorNetError.CoreDType(name, string tensor.dtype, string first.dtype)
+
+                        if string tensor.device <> string first.device then
+                            TensorNetError.CoreDevice(name, string tensor.device, string first.device)
+                    | errors -> yield! errors
+                | _ -> TensorNetError.MissingCore name
+        ]
+
     /// <summary>The tensor of a plan's network. Differentiable in every core.</summary>
     /// <param name="plan">The order of contraction.</param>
     /// <param name="cores">The tensor of each core by name; a second copy, `A'`, reads the tensor of `A`.</param>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every core that is missing, or whose shape, dtype or device is another than that of the plan or of the first one.</exception>
     let run (plan: Plan) (cores: Map<string, Tensor>) : Tensor =
-        let first = (Seq.head cores).Value
-        runMany [ plan ] first.dtype first.device (fun name -> cores[Spec.original name]) |> List.head
+        match misfits plan cores with
+        | [] ->
+            let dtype, device =
+                match Seq.tryHead cores with
+                | Some first -> first.Value.dtype, first.Value.device
+                | None -> torch.float64, torch.CPU
+
+            runMany [ plan ] dtype device (fun name -> cores[Spec.original name]) |> List.head
+        | errors -> TensorNetError.raiseErrors (Error errors)
 
     let internal runOn (network: Network) (plans: Plan list) : Tensor list =
         runMany plans network.DType network.Device (Network.lookup network)

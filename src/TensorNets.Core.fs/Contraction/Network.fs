@@ -11,19 +11,33 @@ open TorchSharp
 type Network internal (spec: Spec, tensors: Tensor[]) =
     let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
 
+    let alive (tensor: Tensor) : Tensor =
+        if tensor.IsInvalid then
+            TensorNetError.raiseErrors (Error [ TensorNetError.Disposed "The network" ])
+
+        tensor
+
     /// The network without numbers.
     member _.Spec = spec
+
     /// The tensors of the cores, in the order of the spec.
-    member _.Cores: IReadOnlyList<Tensor> = tensors
+    member _.Cores: IReadOnlyList<Tensor> =
+        for tensor in tensors do
+            alive tensor |> ignore
+
+        tensors
 
     /// The tensor of the core of that name.
     member _.Item
-        with get (core: string) = tensors[index[core]]
+        with get (core: string) =
+            match index.TryGetValue core with
+            | true, i -> alive tensors[i]
+            | _ -> invalidArg (nameof core) (TensorNetError.UnknownCore(core, spec.Cores |> List.map _.Name)).Message
 
     /// The dtype of the cores.
-    member _.DType = tensors[0].dtype
+    member _.DType = (alive tensors[0]).dtype
     /// The device of the cores.
-    member _.Device = tensors[0].device
+    member _.Device = (alive tensors[0]).device
 
     interface IDisposable with
         member _.Dispose() =
@@ -51,19 +65,22 @@ module Network =
                 for core in spec.Cores do
                     match List.tryFind (fun (name, _) -> name = core.Name) given with
                     | None -> TensorNetError.MissingCore core.Name
+                    | Some(_, tensor) when not (Check.readable $"Core '{core.Name}'" tensor).IsEmpty ->
+                        yield! Check.readable $"Core '{core.Name}'" tensor
                     | Some(_, tensor) ->
                         let expected = Spec.coreShape core spec
 
                         if Check.shapeOf tensor <> expected then
                             TensorNetError.CoreShape(core.Name, Check.shapeOf tensor, expected)
 
-                        let first = snd given.Head
+                        match snd given.Head with
+                        | first when (Check.readable "The first core" first).IsEmpty ->
+                            if Check.isReal first && Check.isReal tensor && tensor.dtype <> first.dtype then
+                                TensorNetError.CoreDType(core.Name, string tensor.dtype, string first.dtype)
 
-                        if Check.isReal first && Check.isReal tensor && tensor.dtype <> first.dtype then
-                            TensorNetError.CoreDType(core.Name, string tensor.dtype, string first.dtype)
-
-                        if string tensor.device <> string first.device then
-                            TensorNetError.CoreDevice(core.Name, string tensor.device, string first.device)
+                            if string tensor.device <> string first.device then
+                                TensorNetError.CoreDevice(core.Name, string tensor.device, string first.device)
+                        | _ -> ()
 
                         yield! Check.finite $"Core '{core.Name}'" tensor
             ]

@@ -63,26 +63,30 @@ module NetworkRewrite =
     /// What is wrong with a gauge matrix for a bond of the given dimension.
     let private matrixErrors (at: GaugeInsertion) (dim: int) (matrix: Tensor) (original: Network) =
         let n = int64 dim
+        let unreadable = Check.readable $"Core '{at.Core}'" matrix
 
-        [
-            if Check.shapeOf matrix <> [ n; n ] then
-                TensorNetError.CoreShape(at.Core, Check.shapeOf matrix, [ n; n ])
+        let misfits () =
+            [
+                if Check.shapeOf matrix <> [ n; n ] then
+                    TensorNetError.CoreShape(at.Core, Check.shapeOf matrix, [ n; n ])
 
-            if Check.isReal matrix && matrix.dtype <> original.DType then
-                TensorNetError.CoreDType(at.Core, string matrix.dtype, string original.DType)
+                if Check.isReal matrix && matrix.dtype <> original.DType then
+                    TensorNetError.CoreDType(at.Core, string matrix.dtype, string original.DType)
 
-            if string matrix.device <> string original.Device then
-                TensorNetError.CoreDevice(at.Core, string matrix.device, string original.Device)
+                if string matrix.device <> string original.Device then
+                    TensorNetError.CoreDevice(at.Core, string matrix.device, string original.Device)
 
-            match Check.finite $"Core '{at.Core}'" matrix with
-            | [] when Check.shapeOf matrix = [ n; n ] ->
-                use _ = torch.NewDisposeScope()
-                let rank = int (torch.linalg.matrix_rank(Check.double matrix).integer())
+                match Check.finite $"Core '{at.Core}'" matrix with
+                | [] when Check.shapeOf matrix = [ n; n ] ->
+                    use _ = torch.NewDisposeScope()
+                    let rank = int (torch.linalg.matrix_rank(Check.double matrix).integer())
 
-                if rank < dim then
-                    TensorNetError.SingularMatrix($"Core '{at.Core}'", rank, dim)
-            | errors -> yield! errors
-        ]
+                    if rank < dim then
+                        TensorNetError.SingularMatrix($"Core '{at.Core}'", rank, dim)
+                | errors -> yield! errors
+            ]
+
+        if unreadable.IsEmpty then misfits () else unreadable
 
     /// <summary>As <c>Rewrite.insertGauge</c>: the new core is the matrix, and the second core of the bond takes up its inverse, so that T stays.</summary>
     /// <remarks>The inverse is applied in float64 and cast back. Errors, besides those of the rewrite: a matrix that is not square of the bond's

@@ -281,19 +281,22 @@ module Correction =
 
     /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
     let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        let checkedBound =
-            if options.Norm = Norm.Frobenius && (Check.forSpec start.Spec target).IsEmpty then
-                ErrorBound.resolve bound (Check.norm target)
-            else
-                Ok 0.0
+        match Check.readable "The target" target with
+        | [] ->
+            let checkedBound =
+                if options.Norm = Norm.Frobenius && (Check.forSpec start.Spec target).IsEmpty then
+                    ErrorBound.resolve bound (Check.norm target)
+                else
+                    Ok 0.0
 
-        let inUnits units (options: SweepOptions) (target: Tensor) start =
-            let bound = TargetUnits.bound units bound
-            let noise = Redundancy.noise target
-            let run bound start = Weighted.from (frobenius noise 0.0 bound) options target start
-            if target.dtype = torch.float64 then run bound start else roundedWithin target.dtype bound run start
+            let inUnits units (options: SweepOptions) (target: Tensor) start =
+                let bound = TargetUnits.bound units bound
+                let noise = Redundancy.noise target
+                let run bound start = Weighted.from (frobenius noise 0.0 bound) options target start
+                if target.dtype = torch.float64 then run bound start else roundedWithin target.dtype bound run start
 
-        checkedBound |> Result.bind (fun _ -> TargetUnits.from true inUnits options target start)
+            checkedBound |> Result.bind (fun _ -> TargetUnits.from true inUnits options target start)
+        | errors -> Error errors
 
     /// As <c>nearest</c> at the error of a network of least squares, which bonds of noise may raise by that noise.
     let internal atError (options: SweepOptions) (error: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =

@@ -45,11 +45,15 @@ type internal Derivatives(spec: Spec, target: Tensor) =
                     Environment.block spec core, Plan.make Order.Auto network
             ]
 
-    /// A network at several points at once: their number is an axis of every core and of the output.
+    /// A network at several points at once: their number is an axis of every core and of the output. One without cores, the term of S of a core that is alone, is the same
+    /// at every point.
     let together (count: int) (network: Spec) : Spec =
-        let points = Axis "points!"
-        let cores = network.Cores |> List.map (fun core -> { core with Axes = points :: core.Axes })
-        Spec.extended [ points, count ] cores (points :: network.Output) network
+        if network.Cores.IsEmpty then
+            network
+        else
+            let points = Axis "points!"
+            let cores = network.Cores |> List.map (fun core -> { core with Axes = points :: core.Axes })
+            Spec.extended [ points, count ] cores (points :: network.Output) network
 
     let plans = Dictionary<int, Plan * (float * Plan) list>()
 
@@ -102,7 +106,9 @@ type internal Derivatives(spec: Spec, target: Tensor) =
             | None -> s
             | Some y -> s.minus ((List.last results).reshape(count, -1L).matmul(y).sum())
 
-        lagrangian.backward ()
+        // S of a core that is alone is constant.
+        if lagrangian.requires_grad then
+            lagrangian.backward ()
 
         torch.cat (
             [|

@@ -198,11 +198,14 @@ module Mirror =
     /// <param name="start">The network to start from.</param>
     let leastError (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         // A weighted problem is solved in float64 and rounded afterwards.
-        let rounds = target.dtype <> torch.float64 && options.Norm <> Norm.Frobenius
-        let s = if rounds then s * (1.0 - castShare) else s
+        match Check.readable "The target" target with
+        | [] ->
+            let rounds = target.dtype <> torch.float64 && options.Norm <> Norm.Frobenius
+            let s = if rounds then s * (1.0 - castShare) else s
 
-        if not (s > 0.0 && Double.IsFinite s) then
-            Error(noBound s @ Check.forSpec start.Spec target)
-        else
-            let run (units: TargetUnits) = Weighted.from (frobenius (TargetUnits.number -units.SensitivityExponent s))
-            TargetUnits.from true run options target start
+            if not (s > 0.0 && Double.IsFinite s) then
+                Error(noBound s @ Check.forSpec start.Spec target)
+            else
+                let run (units: TargetUnits) = Weighted.from (frobenius (TargetUnits.number -units.SensitivityExponent s))
+                TargetUnits.from true run options target start
+        | errors -> Error errors

@@ -14,7 +14,7 @@ module Matrix =
             Spec.create [ s, rows; a, rank; t, columns ] [ { Name = "A"; Axes = [ s; a ] }; { Name = "B"; Axes = [ a; t ] } ] [ s; t ]
         with
         | Ok spec -> spec
-        | Error errors -> invalidOp (String.concat "; " (errors |> List.map _.Message))
+        | Error errors -> TensorNetError.raiseErrors (Error(errors |> List.map TensorNetError.Spec))
 
     /// The τ at which Σ_{i≤R} min(σ_i, τ)² + Σ_{i>R} σ_i² = δ²; singular values in falling order.
     let private threshold (sigma: float[]) (rank: int) (bound: float) =
@@ -43,7 +43,9 @@ module Matrix =
         use _ = torch.no_grad ()
 
         let shapeErrors =
-            if target.dim () <> 2L then
+            if not (Check.readable "The target" target).IsEmpty then
+                []
+            elif target.dim () <> 2L then
                 [ TensorNetError.Shape("The target", Check.shapeOf target, "a matrix") ]
             else
                 let largest = int (min target.shape[0] target.shape[1])

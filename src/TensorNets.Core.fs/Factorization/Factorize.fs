@@ -117,9 +117,12 @@ module Factorize =
 
     /// The spec of a format over a target, and the target in the shape of the spec's output: a TT-matrix splits the modes of its matrix.
     let private prepared (format: Format) (target: Tensor) : Result<Spec * Tensor, TensorNetError list> =
-        Format.spec (target.shape |> Array.map int |> List.ofArray) format
-        |> Result.mapError (List.map TensorNetError.Format)
-        |> Result.map (fun spec -> spec, target.reshape (List.toArray (Spec.shape spec)))
+        match Check.readable "The target" target with
+        | [] ->
+            Format.spec (target.shape |> Array.map int |> List.ofArray) format
+            |> Result.mapError (List.map TensorNetError.Format)
+            |> Result.map (fun spec -> spec, target.reshape (List.toArray (Spec.shape spec)))
+        | errors -> Error errors
 
     /// The norm over the modes of the spec's output: those of a TT-matrix are factors of the matrix's.
     let private splitNorm (format: Format) (options: FactorizeOptions) : FactorizeOptions =
@@ -191,9 +194,10 @@ module Factorize =
     /// <param name="target">K.</param>
     let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options ->
-            match options.Sweeps.Norm with
-            | Norm.Frobenius -> Selection.run options bound family target
-            | _ -> weightedToBound options bound family target)
+            match Check.readable "The target" target, options.Sweeps.Norm with
+            | [], Norm.Frobenius -> Selection.run options bound family target
+            | [], _ -> weightedToBound options bound family target
+            | errors, _ -> Error errors)
 
     /// <summary>As <c>toBound</c>, and then the least sensitive network of these ranks within the bound (<c>Correction.epc</c>).</summary>
     /// <remarks>S is what this size has at this error: a network with a rank to spare can be far less sensitive.</remarks>

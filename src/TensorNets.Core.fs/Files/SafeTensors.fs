@@ -38,7 +38,10 @@ module internal SafeTensorHeader =
     let dtypeNames = String.Join(", ", dtypes |> List.map fst)
 
     /// A text of another's making, in a message.
-    let shown (text: string) = if text.Length <= 60 then $"'{text}'" else $"'{text.Substring(0, 60)}…'"
+    let shown (text: string) =
+        if isNull (box text) then "null"
+        elif text.Length <= 60 then $"'{text}'"
+        else $"'{text.Substring(0, 60)}…'"
 
     let private whole (element: JsonElement) =
         match element.ValueKind with

@@ -42,7 +42,9 @@ module internal TensorBytes =
 
     /// Why a tensor has no bytes that can be written.
     let errors (what: string) (tensor: Tensor) : TensorNetError list =
-        if tensor.IsInvalid then
+        if isNull (box tensor) then
+            Check.readable what tensor
+        elif tensor.IsInvalid then
             [ TensorNetError.Unsupported(what, "a disposed tensor", "a tensor that is alive") ]
         elif tensor.device_type = DeviceType.META then
             [

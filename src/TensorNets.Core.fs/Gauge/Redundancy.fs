@@ -90,7 +90,7 @@ module internal Redundancy =
         if kept.Length = 0 || kept.Length = terms.Length then
             None
         else
-            let index = torch.tensor (kept, dtype = torch.int64)
+            let index = torch.tensor (kept, dtype = torch.int64, device = torch.CPU)
 
             Some
                 {

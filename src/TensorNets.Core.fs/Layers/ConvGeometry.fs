@@ -1,5 +1,6 @@
 namespace TensorNets
 
+open System
 open TorchSharp
 
 /// <summary>Everything about a linear layer or a convolution but its numbers. Lists have one entry for each spatial dimension: none for a linear layer, one
@@ -28,74 +29,12 @@ module ConvGeometry =
     /// The number of kernel positions, 1 for a linear layer.
     let internal positions (g: ConvGeometry) = List.fold (*) 1L g.Kernel
 
-    /// <summary>The shape of a kernel tensor: (s, t) for a linear layer, (s, d, t) for a convolution: input channels, kernel positions (row by row), output
-    /// channels. With groups a group axis stands in front, and s and t are the channels of one group: (g, s, d, t).</summary>
-    let kernelShape (g: ConvGeometry) : int list =
-        [
-            if g.Groups > 1L then
-                int g.Groups
-            int (g.InChannels / g.Groups)
-            if not g.Kernel.IsEmpty then
-                int (positions g)
-            int (g.OutChannels / g.Groups)
-        ]
-
-    /// The size of the output along one spatial dimension for that of the input.
-    let internal along (g: ConvGeometry) (i: int) (size: int64) =
-        let struct (before, after) = g.Padding[i]
-        let reach = g.Dilation[i] * (g.Kernel[i] - 1L)
-
-        if g.Transposed then
-            (size - 1L) * g.Stride[i] - before - after + reach + g.OutputPadding[i] + 1L
-        else
-            (size + before + after - reach - 1L) / g.Stride[i] + 1L
-
-    /// The spatial size of the output for that of the input.
-    let outputSize (g: ConvGeometry) (size: int64 list) : int64 list = size |> List.mapi (along g)
-
-    /// The shape of the weight that TorchSharp's own layer holds.
-    let internal weightShape (g: ConvGeometry) : int64 list =
-        (if g.Transposed then
-             [ g.InChannels; g.OutChannels / g.Groups ]
-         else
-             [ g.OutChannels; g.InChannels / g.Groups ])
-        @ g.Kernel
-
-    /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
-    let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
-        use scope = torch.NewDisposeScope()
-        let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
-
-        let kernel =
-            if g.Transposed then
-                weight.reshape(g.Groups, s, t, k).permute(0L, 1L, 3L, 2L)
-            else
-                weight.reshape(g.Groups, t, s, k).permute(0L, 2L, 3L, 1L)
-
-        kernel.reshape [| for n in kernelShape g -> int64 n |] |> scope.MoveToOuter
-
-    /// <summary>The dense weight of a kernel tensor, as TorchSharp's own layers hold it: the inverse of <c>kernelOfWeight</c>. Differentiable.</summary>
-    let weightOfKernel (g: ConvGeometry) (kernel: Tensor) : Tensor =
-        use scope = torch.NewDisposeScope()
-        let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
-        let kernel = kernel.reshape (g.Groups, s, k, t)
-
-        let ordered = if g.Transposed then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
-
-        ordered.reshape(List.toArray (weightShape g)).contiguous() |> scope.MoveToOuter
-
-    /// The kind of layer, as TorchSharp names it.
-    let name (g: ConvGeometry) =
-        match g.Kernel.Length with
-        | 0 -> "Linear"
-        | n -> if g.Transposed then $"ConvTranspose{n}d" else $"Conv{n}d"
-
     /// What a layer of numbers cannot be, all problems at once.
     let internal check (g: ConvGeometry) : TensorNetError list =
         let n = g.Kernel.Length
         let bad option found supported = TensorNetError.Unsupported(option, found, supported)
         let lists = [ "stride", g.Stride; "dilation", g.Dilation; "output_padding", g.OutputPadding ]
-        let most = int64 System.Int32.MaxValue
+        let most = int64 Int32.MaxValue
         let product values = values |> List.fold (fun n (value: int64) -> n * bigint value) 1I
 
         [
@@ -126,10 +65,12 @@ module ConvGeometry =
             // Positions are counted in 32 bits, entries of a weight in 64.
             if product g.Kernel > bigint most then
                 bad "kernel_size" $"%A{g.Kernel}" $"at most {most} positions"
-            elif product (g.InChannels :: g.OutChannels :: g.Kernel) > bigint System.Int64.MaxValue then
-                bad "the dense weight" $"%A{g.InChannels :: g.OutChannels :: g.Kernel}" $"at most {System.Int64.MaxValue} entries"
+            elif product (g.InChannels :: g.OutChannels :: g.Kernel) > bigint Int64.MaxValue then
+                bad "the dense weight" $"%A{g.InChannels :: g.OutChannels :: g.Kernel}" $"at most {Int64.MaxValue} entries"
             if g.Groups > 1L && (g.InChannels % g.Groups <> 0L || g.OutChannels % g.Groups <> 0L) then
                 bad "groups" (string g.Groups) $"a divisor of both {g.InChannels} and {g.OutChannels} channels"
+            if not (Enum.IsDefined g.PaddingMode) then
+                bad "padding_mode" (string g.PaddingMode) "Zeros, Reflect, Replicate or Circular"
             if g.Transposed && g.PaddingMode <> PaddingModes.Zeros then
                 bad "padding_mode of a transposed convolution" (string g.PaddingMode) "Zeros"
             if
@@ -144,9 +85,102 @@ module ConvGeometry =
                 bad "output_padding" $"%A{g.OutputPadding}" "0 unless the convolution is transposed"
         ]
 
+    /// Throws where a geometry cannot be.
+    let private sound (g: ConvGeometry) =
+        match check g with
+        | [] -> ()
+        | errors -> TensorNetError.raiseErrors (Error errors)
+
+    /// Throws where a tensor cannot be laid out as one of a shape, or of as many entries.
+    let private laid (what: string) (shape: int64 list) (tensor: Tensor) =
+        let errors = Check.readable what tensor
+
+        if not errors.IsEmpty then
+            TensorNetError.raiseErrors (Error errors)
+        elif tensor.numel () <> List.fold (*) 1L shape then
+            let expected = $"the entries of {TensorNetError.shapeText shape}"
+            TensorNetError.raiseErrors (Error [ TensorNetError.Shape(what, Check.shapeOf tensor, expected) ])
+
+    /// <summary>The shape of a kernel tensor: (s, t) for a linear layer, (s, d, t) for a convolution: input channels, kernel positions (row by row), output
+    /// channels. With groups a group axis stands in front, and s and t are the channels of one group: (g, s, d, t).</summary>
+    let kernelShape (g: ConvGeometry) : int list =
+        sound g
+
+        [
+            if g.Groups > 1L then
+                int g.Groups
+            int (g.InChannels / g.Groups)
+            if not g.Kernel.IsEmpty then
+                int (positions g)
+            int (g.OutChannels / g.Groups)
+        ]
+
+    /// The size of the output along one spatial dimension for that of the input.
+    let internal along (g: ConvGeometry) (i: int) (size: int64) =
+        let struct (before, after) = g.Padding[i]
+        let reach = g.Dilation[i] * (g.Kernel[i] - 1L)
+
+        if g.Transposed then
+            (size - 1L) * g.Stride[i] - before - after + reach + g.OutputPadding[i] + 1L
+        else
+            (size + before + after - reach - 1L) / g.Stride[i] + 1L
+
+    /// The spatial size of the output for that of the input.
+    let outputSize (g: ConvGeometry) (size: int64 list) : int64 list =
+        sound g
+
+        if size.Length <> g.Kernel.Length then
+            invalidArg (nameof size) $"{size.Length} sizes for {g.Kernel.Length} spatial dimensions"
+
+        size |> List.mapi (along g)
+
+    /// The shape of the weight that TorchSharp's own layer holds.
+    let internal weightShape (g: ConvGeometry) : int64 list =
+        (if g.Transposed then
+             [ g.InChannels; g.OutChannels / g.Groups ]
+         else
+             [ g.OutChannels; g.InChannels / g.Groups ])
+        @ g.Kernel
+
+    /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
+    let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
+        sound g
+        laid "The weight" (weightShape g) weight
+        use scope = torch.NewDisposeScope()
+        let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
+
+        let kernel =
+            if g.Transposed then
+                weight.reshape(g.Groups, s, t, k).permute(0L, 1L, 3L, 2L)
+            else
+                weight.reshape(g.Groups, t, s, k).permute(0L, 2L, 3L, 1L)
+
+        kernel.reshape [| for n in kernelShape g -> int64 n |] |> scope.MoveToOuter
+
+    /// <summary>The dense weight of a kernel tensor, as TorchSharp's own layers hold it: the inverse of <c>kernelOfWeight</c>. Differentiable.</summary>
+    let weightOfKernel (g: ConvGeometry) (kernel: Tensor) : Tensor =
+        sound g
+        laid "The kernel" (kernelShape g |> List.map int64) kernel
+        use scope = torch.NewDisposeScope()
+        let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, positions g
+        let kernel = kernel.reshape (g.Groups, s, k, t)
+
+        let ordered = if g.Transposed then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
+
+        ordered.reshape(List.toArray (weightShape g)).contiguous() |> scope.MoveToOuter
+
+    /// The kind of layer, as TorchSharp names it.
+    let name (g: ConvGeometry) =
+        match g.Kernel.Length with
+        | 0 -> "Linear"
+        | n -> if g.Transposed then $"ConvTranspose{n}d" else $"Conv{n}d"
+
     /// <summary>A convolution over n spatial dimensions, at stride 1, with a kernel of one position and no padding, to be changed with <c>with</c>; for n = 0
     /// a linear layer.</summary>
     let plain (n: int) (inChannels: int64) (outChannels: int64) : ConvGeometry =
+        if n < 0 || n > 3 then
+            invalidArg (nameof n) $"{n} spatial dimensions; expected 0 (Linear), 1, 2 or 3."
+
         let all value = List.replicate n value
 
         {
@@ -210,11 +244,18 @@ module ConvGeometry =
     /// <summary>The geometry, weight and bias of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear. Errors:
     /// <c>ModuleType</c> for any other module; <c>Unsupported</c>, naming each option.</summary>
     let internal ofDense (dense: torch.nn.Module) : Result<ConvGeometry * Tensor * Tensor option, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(dense, nameof dense)
         let optional (bias: Modules.Parameter | null) = if isNull bias then None else Some(nonNull bias :> Tensor)
 
+        let withNumbers geometry (weight: Tensor) bias =
+            match Check.readable "The weight" weight with
+            | [] -> geometry |> Result.map (fun g -> g, weight, optional bias)
+            | errors -> Error errors
+
         match dense with
-        | :? Modules.Convolution as conv -> ofConvolution conv |> Result.map (fun g -> g, (conv.weight :> Tensor), optional conv.bias)
-        | :? Modules.Linear as linear -> Ok(plain 0 linear.in_features linear.out_features, (linear.weight :> Tensor), optional linear.bias)
+        | gone when not (Check.alive "The layer" gone).IsEmpty -> Error(Check.alive "The layer" gone)
+        | :? Modules.Convolution as conv -> withNumbers (ofConvolution conv) conv.weight conv.bias
+        | :? Modules.Linear as linear -> withNumbers (Ok(plain 0 linear.in_features linear.out_features)) linear.weight linear.bias
         | other ->
             Error
                 [

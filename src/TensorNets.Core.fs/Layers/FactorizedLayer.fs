@@ -253,6 +253,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null,
             [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
         ) : torch.nn.Module =
+        ArgumentNullException.ThrowIfNull(reader, nameof reader)
         use _ = torch.NewDisposeScope()
         let state = StateDict.read false "The state" reader.BaseStream |> TensorNetError.raiseErrors
         this.LoadRead(state, strict, skip, loadedParameters)
@@ -266,6 +267,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null,
             [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
         ) : torch.nn.Module =
+        ArgumentNullException.ThrowIfNull(location, nameof location)
         use _ = torch.NewDisposeScope()
         let state = StateDict.readFile location |> TensorNetError.raiseErrors
         this.LoadRead(state, strict, skip, loadedParameters)
@@ -309,10 +311,16 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         dense
 
     override this.forward(x: Tensor) : Tensor =
-        let dtype = (this.Parameter first').dtype
-        let shape = x.shape
+        let first = this.Parameter first'
+        let isHere = not (isNull (box x) || x.IsInvalid)
+        let shape = if isHere then x.shape else [||]
 
-        if LayerInput.fits geometry' plan'.Least shape && x.dtype = dtype then
+        if
+            isHere
+            && LayerInput.fits geometry' plan'.Least shape
+            && x.dtype = first.dtype
+            && x.device_type = first.device_type
+        then
             let cache =
                 if this.Records then
                     weight'.Drop()
@@ -322,7 +330,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
             Convolution.apply plan' cache lookup' this.Bias x shape
         else
-            raise (TensorNetException(List.toArray (LayerInput.errors geometry' dtype x)))
+            raise (TensorNetException(List.toArray (LayerInput.errors geometry' first x)))
 
     /// As TorchSharp's own. In training mode no dense weight is kept.
     override _.train([<Optional; DefaultParameterValue(true)>] on: bool) =

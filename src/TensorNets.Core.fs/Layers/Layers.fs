@@ -22,6 +22,7 @@ module Layers =
         let wrong =
             [
                 match bias with
+                | Some bias when not (Check.readable "The bias" bias).IsEmpty -> yield! Check.readable "The bias" bias
                 | Some bias when Check.shapeOf bias <> [ geometry.OutChannels ] ->
                     TensorNetError.Shape("The bias", Check.shapeOf bias, $"[{geometry.OutChannels}]")
                 | _ -> ()

@@ -24,10 +24,10 @@ module Linalg =
     let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)
 
     let private matrix (what: string) (tensor: Tensor) =
-        if tensor.dim () <> 2L then
-            [ TensorNetError.Shape(what, Check.shapeOf tensor, "a matrix") ]
-        else
-            Check.finite what tensor
+        match Check.readable what tensor with
+        | [] when tensor.dim () <> 2L -> [ TensorNetError.Shape(what, Check.shapeOf tensor, "a matrix") ]
+        | [] -> Check.finite what tensor
+        | errors -> errors
 
     /// <summary>The X of least norm that meets a bound: min ‖X‖_F subject to ‖X A − B‖_F ≤ δ.</summary>
     /// <remarks>Unique. X = 0 where δ ≥ ‖B‖; the least-squares solution of least norm where δ is the least-squares residual. Computed by the SVD of A
@@ -37,11 +37,12 @@ module Linalg =
     /// <param name="b">B, m × n.</param>
     /// <returns>X, m × p.</returns>
     let leastNorm (bound: float) (a: Tensor) (b: Tensor) : Result<Tensor, TensorNetError list> =
+        let wrong = matrix "A" a @ matrix "B" b
+
         let errors =
-            matrix "A" a
-            @ matrix "B" b
+            wrong
             @ [
-                if a.dim () = 2L && b.dim () = 2L && a.shape[1] <> b.shape[1] then
+                if wrong.IsEmpty && a.shape[1] <> b.shape[1] then
                     TensorNetError.Shape("B", Check.shapeOf b, $"{a.shape[1]} columns, as A")
                 if not (bound >= 0.0) || Double.IsInfinity bound then
                     TensorNetError.ErrorBound(string bound, "a number of at least 0")
@@ -104,17 +105,21 @@ module Linalg =
     /// <param name="b">The linear part, n.</param>
     /// <returns>x, n.</returns>
     let sphereQuadratic (q: Tensor) (b: Tensor) : Result<Tensor, TensorNetError list> =
+        use scope = torch.NewDisposeScope()
+
         let vector what (tensor: Tensor) =
-            if tensor.dim () <> 1L || tensor.shape[0] < 1L then
+            match Check.readable what tensor with
+            | [] when tensor.dim () <> 1L || tensor.shape[0] < 1L ->
                 [ TensorNetError.Shape(what, Check.shapeOf tensor, "a vector of at least one entry") ]
-            else
-                Check.finite what tensor
+            | [] -> Check.finite what tensor
+            | errors -> errors
+
+        let wrong = vector "q" q @ vector "b" b
 
         let errors =
-            vector "q" q
-            @ vector "b" b
+            wrong
             @ [
-                if q.dim () = 1L && b.dim () = 1L && q.shape[0] <> b.shape[0] then
+                if wrong.IsEmpty && q.shape[0] <> b.shape[0] then
                     TensorNetError.Shape("b", Check.shapeOf b, $"{q.shape[0]} entries, as q")
             ]
 
@@ -158,5 +163,4 @@ module Linalg =
                     let length = sqrt (x |> Array.sumBy (fun v -> v * v))
                     x |> Array.map (fun v -> v / length)
 
-            use scope = torch.NewDisposeScope()
             Ok((ofArray q [| int64 n |] x).``to``(q.dtype) |> scope.MoveToOuter)

@@ -78,9 +78,10 @@ module internal RangeFinder =
     /// How many vectors a sketch takes for a rank; none where the Gram needs no more products than it.
     let internal width (sketch: Sketch option) (rank: int) (rows: int64) (columns: int64) : int option =
         sketch
-        |> Option.map (fun sketch -> rank + sketch.Oversampling, 2 * sketch.PowerIterations + 2)
-        |> Option.filter (fun (width, products) -> int64 width * int64 products <= min rows columns)
-        |> Option.map fst
+        |> Option.map (fun sketch -> int64 rank + int64 sketch.Oversampling, 2L * int64 sketch.PowerIterations + 2L)
+        // Of numbers below 2³² each, the product may leave 64 bits: the smaller one is compared as a quotient.
+        |> Option.filter (fun (width, products) -> width <= min rows columns / products)
+        |> Option.map (fst >> int)
 
     /// The leading left singular vectors of a matrix, n × rank; noise where there are fewer.
     let leading (sketch: Sketch option) (generator: torch.Generator) (rank: int) (unfolding: Tensor) : Tensor =

@@ -10,7 +10,9 @@ module internal ModulePath =
     let typeOf (m: nn.Module) = Holders.typeName (m.GetType())
 
     /// All submodules with their paths, in TorchSharp's order. A shared layer stands under each of its paths; the root is not listed.
-    let all (root: nn.Module) : (string * nn.Module) list = [ for struct (path, m) in root.named_modules () -> path, m ]
+    let all (root: nn.Module) : (string * nn.Module) list =
+        System.ArgumentNullException.ThrowIfNull(root, nameof root)
+        [ for struct (path, m) in root.named_modules () -> path, m ]
 
     /// As many near names as a message can carry.
     let private nearestShown = 5

@@ -20,10 +20,11 @@ module Norm =
     let internal nullShare (covariance: Tensor) = if covariance.dtype = torch.float64 then 1e-12 else 1e-6
 
     let private whole what (covariance: Tensor) =
-        if covariance.dim () <> 2L || covariance.shape[0] <> covariance.shape[1] then
+        match Check.readable what covariance with
+        | [] when covariance.dim () <> 2L || covariance.shape[0] <> covariance.shape[1] ->
             [ TensorNetError.Shape(what, Check.shapeOf covariance, "a square matrix") ]
-        else
-            Check.target what covariance
+        | [] -> Check.target what covariance
+        | errors -> errors
 
     /// Σ in float64, its eigenvalues in rising order and its eigenvectors; or what is wrong with it.
     let internal eigen (covariance: Tensor) : Result<Tensor * Tensor, TensorNetError list> =

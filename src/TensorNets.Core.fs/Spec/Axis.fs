@@ -26,6 +26,6 @@ module Axis =
 
     /// Whether a text is a name for an axis or a core: a letter, then letters, digits or underscores.
     let internal isName (name: string) =
-        name <> ""
+        not (String.IsNullOrEmpty name)
         && Char.IsLetter name[0]
         && name |> Seq.forall (fun c -> Char.IsLetterOrDigit c || c = '_')

@@ -20,6 +20,9 @@ type FormatFamily =
 module FormatFamily =
     /// <summary>The family's format over a tensor of that many modes with every rank 1.</summary>
     let lowest (modes: int) (family: FormatFamily) : Format =
+        if modes < 0 then
+            invalidArg (nameof modes) $"{modes} modes; expected 0 or more."
+
         let ones n = List.replicate n 1
 
         match family with

@@ -138,14 +138,19 @@ module Spec =
 
         SpecText.print cores spec.output + SpecText.printDims (Map.toList spec.dims)
 
-    /// The dimension of an axis.
-    let dim (axis: Axis) (spec: Spec) = spec.dims[axis]
+    /// The dimension of an axis, one of the network's.
+    let dim (axis: Axis) (spec: Spec) =
+        match Map.tryFind axis spec.dims with
+        | Some dimension -> dimension
+        | None ->
+            let known = [ for pair in spec.dims -> pair.Key.Name ]
+            invalidArg (nameof axis) (SpecError.UnknownAxis(axis.Name, known)).Message
 
     /// The shape of the network's tensor: the dimensions of the output axes.
     let shape (spec: Spec) = spec.output |> List.map (fun axis -> int64 spec.dims[axis])
 
-    /// The shape of one core's tensor.
-    let coreShape (core: Core) (spec: Spec) = core.Axes |> List.map (fun axis -> int64 spec.dims[axis])
+    /// The shape of one core's tensor; its axes are of the network's.
+    let coreShape (core: Core) (spec: Spec) = core.Axes |> List.map (fun axis -> int64 (dim axis spec))
 
     /// The number of entries of all cores together.
     let parameters (spec: Spec) = spec.cores |> List.sumBy (fun core -> coreShape core spec |> List.fold (*) 1L)
@@ -210,7 +215,9 @@ module Spec =
     let internal size (axes: Axis list) (spec: Spec) : int64 = axes |> List.fold (fun n axis -> n * int64 (dim axis spec)) 1L
 
     /// The name of the tensor that a core reads: a second copy, `A'`, reads the tensor of `A`.
-    let original (name: string) = name.TrimEnd '\''
+    let original (name: string) =
+        ArgumentNullException.ThrowIfNull(name, nameof name)
+        name.TrimEnd '\''
 
     /// Two copies of a part of a network: the axes in `shared` carry one label in both copies, every other axis is renamed in the second.
     let internal doubled (cores: Core list) (shared: Set<Axis>) (output: Axis list) (spec: Spec) =

@@ -57,6 +57,17 @@ type internal ConvPlan =
 module Convolution =
     /// <summary>The kernel tensor K[s, d, t] of a dense convolution weight [t, s, height, width] (any number of dimensions, no groups).</summary>
     let kernelOfWeight (weight: Tensor) : Tensor =
+        match Check.readable "The weight" weight with
+        | [] when weight.dim () >= 2L -> ()
+        | [] ->
+            TensorNetError.raiseErrors (
+                Error
+                    [
+                        TensorNetError.Shape("The weight", Check.shapeOf weight, "two or more axes: (out, in, kernel positions)")
+                    ]
+            )
+        | errors -> TensorNetError.raiseErrors (Error errors)
+
         use scope = torch.NewDisposeScope()
         let positions = weight.shape[2..] |> Array.fold (*) 1L
 
@@ -65,6 +76,14 @@ module Convolution =
 
     /// <summary>The dense weight [t, s, height, width] of a kernel tensor K[s, d, t].</summary>
     let weightOfKernel (struct (height, width): struct (int64 * int64)) (kernel: Tensor) : Tensor =
+        match Check.readable "The kernel" kernel with
+        | [] when kernel.dim () = 3L && height >= 0L && width >= 0L && kernel.shape[1] = height * width -> ()
+        | [] ->
+            TensorNetError.raiseErrors (
+                Error [ TensorNetError.Shape("The kernel", Check.shapeOf kernel, $"(in, {height} · {width}, out)") ]
+            )
+        | errors -> TensorNetError.raiseErrors (Error errors)
+
         use scope = torch.NewDisposeScope()
 
         kernel.reshape(kernel.shape[0], height, width, kernel.shape[2]).permute(3L, 0L, 1L, 2L).contiguous()

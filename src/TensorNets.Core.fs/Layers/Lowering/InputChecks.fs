@@ -41,8 +41,7 @@ module internal LayerInput =
 
         fit
 
-    /// Everything: rank, channels, sizes, dtype.
-    let errors (g: ConvGeometry) (dtype: torch.ScalarType) (x: Tensor) : TensorNetError list =
+    let private misfits (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
         let n = int64 g.Kernel.Length
         let channels = x.dim () - n - 1L
 
@@ -65,6 +64,12 @@ module internal LayerInput =
 
                     if x.shape[axis] < least then
                         TensorNetError.Shape("The input", Check.shapeOf x, $"at least {least} along axis {axis}: {why}")
-            if x.dtype <> dtype then
-                TensorNetError.DType("The input", string x.dtype, string dtype)
+            if x.dtype <> weight.dtype then
+                TensorNetError.DType("The input", string x.dtype, string weight.dtype)
+            if x.device_type <> weight.device_type then
+                TensorNetError.Unsupported("The device of the input", string x.device, $"that of the layer, {weight.device}")
         ]
+
+    /// Everything: rank, channels, sizes, and the dtype and device of the weight.
+    let errors (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
+        if isNull (box x) || x.IsInvalid then Check.readable "The input" x else misfits g weight x

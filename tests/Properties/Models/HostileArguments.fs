@@ -1,0 +1,369 @@
+/// An argument for every type in a public signature, by its name where that says more. What is not known here fails the law: a new function of the library comes with
+/// the arguments that it can be given.
+module HostileArguments
+
+// Reflection does not say what may be null.
+#nowarn "3261"
+
+open System
+open System.Collections.Generic
+open System.Threading
+open FSharp.Reflection
+open TorchSharp
+open TensorNets
+open TensorNets.CSharp
+open HostileTensors
+open HostileModules
+
+/// What a callback of the caller throws: it leaves the library as it is.
+exception Thrown
+
+let private floats =
+    [
+        0.0
+        1e-12
+        1e-6
+        1e-3
+        0.1
+        0.1
+        0.3
+        0.5
+        0.9
+        0.99
+        1.0
+        2.0
+        10.0
+        -1.0
+        nan
+        infinity
+        -infinity
+        1e-300
+        1e300
+    ]
+
+let private ints = [ 0; 1; 1; 2; 2; 3; 3; 4; 5; 8; -1; 100 ]
+
+/// Those of which a function makes as many things as it is told.
+let private counts = [ 0; 1; 2; 2; 3; 3; -1 ]
+
+let private integer (d: Draw) (name: string) : obj =
+    match name.ToLowerInvariant() with
+    | "rank"
+    | "first"
+    | "last"
+    | "rows"
+    | "columns" -> rank d
+    | "oversampling" -> d.Pick [ 2; 3; 10; 1; 0; -1; Int32.MaxValue ]
+    | "poweriterations" -> d.Pick [ 0; 1; 2; -1 ]
+    | "maxsweeps" -> d.Pick [ 1; 2; 3; 3; 3; 0; -1; Int32.MinValue ]
+    | "starts" -> d.Pick [ 1; 1; 1; 2; 0; -1 ]
+    | "depth"
+    | "extrapolationdepth" -> d.Pick [ 0; 0; 0; 2; 8; 1; -1; Int32.MaxValue ]
+    | "draws" -> d.Pick [ 2; 3; 5; 1; 0; -1 ]
+    | "modes"
+    | "n" -> d.Pick counts
+    | _ -> d.Pick ints
+    |> box
+
+/// Names of cores and axes: of the spec as often as not.
+let private name (d: Draw) : string =
+    let spec = spec d
+
+    match d.Below 4 with
+    | 0
+    | 1 -> (d.Pick spec.Cores).Name
+    | 2 when not spec.Dims.IsEmpty -> (d.Pick(List.ofSeq spec.Dims.Keys)).Name
+    | _ -> d.Pick [ "Q"; ""; "1"; "A'"; "a b"; "\ud800"; "Z9" ]
+
+let private axis (d: Draw) : Axis =
+    let axes = List.ofSeq (spec d).Dims.Keys
+
+    if axes.IsEmpty || d.Chance 0.15 then
+        Axis(d.Pick [ "q"; ""; "a'"; "\ud800"; "zz" ])
+    else
+        d.Pick axes
+
+let private text (d: Draw) (owner: string) (name': string) : string =
+    match owner, name' with
+    | "Files", "path" -> file d
+    | _, "path" -> path d
+    | _, "text" ->
+        if d.Chance 0.6 then
+            specText d
+        else
+            d.Pick
+                [
+                    ""
+                    "->"
+                    "a"
+                    "ab, bc"
+                    "a -> a | a=0"
+                    "a -> a | a=2.5"
+                    "a → a | a=2"
+                    "(a b), b -> a"
+                    "a, b -> c | a=99999999999"
+                    "\ud800 -> \ud800"
+                    String(',', 3000)
+                ]
+    | _, "json" ->
+        let good = SpecJson.write (spec d)
+
+        match d.Below 4 with
+        | 0 -> good[.. d.Below good.Length]
+        | 1 -> d.Pick [ ""; "{}"; "[]"; "null"; "{\"version\":9}"; "\"\ud800\""; String('[', 3000) ]
+        | _ -> good
+    | _ -> name d
+
+let private dtype (d: Draw) : torch.ScalarType =
+    if d.Chance 0.7 then
+        d.Pick [ torch.float32; torch.float64 ]
+    else
+        d.Pick
+            [
+                torch.float16
+                torch.bfloat16
+                torch.int64
+                torch.bool
+                torch.complex64
+                torch.uint8
+                torch.qint8
+                LanguagePrimitives.EnumOfValue 99y
+            ]
+
+/// A Gram matrix of a mode of the spec, or what is none.
+let private covariance (d: Draw) (mode: int) : Tensor =
+    let dims = Spec.shape (spec d)
+    let n = if mode >= 0 && mode < dims.Length then dims[mode] else 3L
+
+    if d.Chance 0.7 then
+        use _ = torch.NewDisposeScope()
+        let rows = Array.init (int n * 3) (fun _ -> d.Noise())
+        let rows = torch.tensor(rows, dtype = torch.float64, device = torch.CPU).reshape(3L, n)
+        let sigma = rows.mT.matmul rows
+        d.Own(sigma.``to`` (d.Pick [ torch.float64; torch.float32 ], copy = true))
+    else
+        tensor d [ n; n ]
+
+let private norm (d: Draw) : Norm =
+    if d.Chance 0.7 then
+        Norm.Frobenius
+    else
+        let mode = d.Pick [ 0; 0; 1; 2; -1; 9 ]
+        Norm.Weighted((if d.Chance 0.9 then [ mode ] else d.Pick [ []; [ mode; mode ]; [ 0; 1 ] ]), covariance d mode)
+
+let private tensorFor (d: Draw) (owner: string) (name': string) : Tensor | null =
+    let coherent () =
+        match name' with
+        | "target" -> Spec.shape (spec d)
+        | "covariance" -> [ 3L; 3L ]
+        | "a" -> [ 3L; 4L ]
+        | "b" -> if owner.StartsWith("sphere", StringComparison.OrdinalIgnoreCase) then [ 4L ] else [ 2L; 4L ]
+        | "q" -> [ 4L ]
+        | "weight" -> d.Pick [ [ 4L; 3L; 3L; 2L ]; [ 4L; 3L ]; [ 2L; 2L; 3L ] ]
+        | "kernel" -> [ 3L; 6L; 4L ]
+        | "bias" -> [ (geometry d).OutChannels |> max 0L ]
+        | "matrix" -> [ 2L; 2L ]
+        | "batch"
+        | "batches" -> modelInput d
+        | _ -> input d
+
+    if d.Chance 0.02 then null
+    elif name' = "covariance" && d.Chance 0.8 then covariance d 0
+    elif d.Chance 0.85 then tensor d (coherent ())
+    else tensor d (anyShape d)
+
+let private networkFor (d: Draw) (owner: string) : Network =
+    let ofLayer = [ "Layer"; "ofNetwork"; "ofDense"; "conv2dOf" ] |> List.contains owner
+
+    if ofLayer && d.Chance 0.7 then network d (layer d).Spec
+    elif d.Chance 0.95 then network d (spec d)
+    else network d (Draw(d.Below 1000) |> spec)
+
+let private plan (d: Draw) : Plan = Plan.make (d.Pick [ Order.Auto; Order.Exact; Order.Greedy ]) (spec d)
+
+let private progress (d: Draw) : IProgress<FitProgress> =
+    let throws = d.Chance 0.1
+
+    { new IProgress<FitProgress> with
+        member _.Report _ =
+            if throws then
+                raise Thrown
+    }
+
+let private reader (d: Draw) : SafeTensorReader =
+    let stream = new IO.MemoryStream()
+    LayerFile.write stream (layer d) |> ignore
+    stream.Position <- 0L
+
+    match SafeTensors.ofStream "a file" stream with
+    | Ok reader -> reader
+    | Error errors -> invalidOp $"%A{errors}"
+
+let private optimizer (d: Draw) : torch.optim.Optimizer =
+    let m: Module = if d.Chance 0.8 then model d else dense d
+
+    d.Own(
+        match d.Below 3 with
+        | 0 -> torch.optim.SGD(m.parameters (), 0.1, momentum = 0.9) :> torch.optim.Optimizer
+        | 1 -> torch.optim.Adam(m.parameters (), 0.1)
+        | _ -> torch.optim.LBFGS(m.parameters (), 0.1)
+    )
+
+let private chosen (d: Draw) : Format option = if d.Chance 0.7 then Some(format d [ 4; 9; 4 ]) else None
+
+/// How many of a list, and which; lists of cores, ranks and the like go with the spec.
+let private some (d: Draw) (make: unit -> obj) : obj list = List.init (d.Pick [ 0; 1; 1; 2; 2; 3; 4 ]) (fun _ -> make ())
+
+let private listOf (element: Type) (items: obj list) : obj =
+    let cases = FSharpType.GetUnionCases(typedefof<_ list>.MakeGenericType element)
+
+    List.foldBack (fun item rest -> FSharpValue.MakeUnion(cases[1], [| item; rest |])) items (FSharpValue.MakeUnion(cases[0], [||]))
+
+let private arrayOf (element: Type) (items: obj list) : obj =
+    let array = Array.CreateInstance(element, items.Length)
+    items |> List.iteri (fun i item -> array.SetValue(item, i))
+    array
+
+let private genericOf (t: Type) = if t.IsGenericType then t.GetGenericTypeDefinition() else t
+
+let private cores (d: Draw) : (string * Tensor) list =
+    let spec = spec d
+
+    [
+        for core in spec.Cores do
+            if d.Chance 0.95 then
+                core.Name, tensor d (if d.Chance 0.95 then Spec.coreShape core spec else anyShape d)
+        if d.Chance 0.05 then
+            name d, tensor d (anyShape d)
+    ]
+
+/// An argument of a type, under the name of its parameter, for a function.
+let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
+    let is (other: Type) = t = other
+
+    let known: (Type * (unit -> obj | null)) list =
+        [
+            typeof<int>, (fun () -> integer d name')
+            typeof<int64>, (fun () -> int64 (d.Pick ints))
+            typeof<uint64>, (fun () -> box d.Seed)
+            typeof<float>, (fun () -> d.Pick floats)
+            typeof<bool>, (fun () -> d.Chance 0.5)
+            typeof<string>, (fun () -> if d.Chance 0.02 then null else text d owner name')
+            typeof<torch.ScalarType>, (fun () -> dtype d)
+            typeof<PaddingModes>, (fun () -> d.Pick [ PaddingModes.Zeros; PaddingModes.Circular; enum<PaddingModes> 9 ])
+            typeof<Tensor>, (fun () -> tensorFor d owner name')
+            typeof<Spec>, (fun () -> if d.Chance 0.8 && owner = "Layer" then (layer d).Spec else spec d)
+            typeof<Axis>, (fun () -> axis d)
+            typeof<Core>, (fun () -> if d.Chance 0.8 then d.Pick (spec d).Cores else { Name = name d; Axes = [ axis d ] })
+            typeof<Plan>, (fun () -> plan d)
+            typeof<SensitivityPlan>, (fun () -> Sensitivity.plan (spec d))
+            typeof<Network>, (fun () -> networkFor d owner)
+            typeof<Norm>, (fun () -> norm d)
+            typeof<Format>, (fun () -> format d (shape d))
+            typeof<DimTree>, (fun () -> dimTree d rank [ 0 .. d.Below 4 ])
+            typeof<ModeTree>, (fun () -> d.Pick [ ModeTree.Mode 0; ModeTree.Split []; ModeTree.Split [ ModeTree.Mode 0; ModeTree.Mode 1 ] ])
+            typeof<FormatFamily>, (fun () -> family d)
+            typeof<ConvGeometry>, (fun () -> geometry d)
+            typeof<SafeTensorReader>, (fun () -> reader d)
+            typeof<FactorizedLayer>, (fun () -> layer d)
+            typeof<Module>, (fun () -> moduleFor d name')
+            typeof<TensorModule>, (fun () -> if name' = "model" || name' = "root" then box (model d) else dense d)
+            typeof<Modules.Conv2d>, (fun () -> d.Own(torch.nn.Conv2d(3L, 4L, 3L, dtype = d.Pick [ torch.float32; torch.float64 ])))
+            typeof<torch.optim.Optimizer>, (fun () -> optimizer d)
+            typeof<CancellationToken>, (fun () -> CancellationToken(d.Chance 0.1))
+            typeof<IProgress<FitProgress>>, (fun () -> progress d)
+            typeof<IO.Stream>, (fun () -> if d.Chance 0.03 then null else stream d)
+            typeof<IReadOnlyDictionary<string, Tensor>>, (fun () -> dictionary d name')
+            typeof<Dictionary<string, Tensor>>, (fun () -> dictionary d name')
+            typeof<Dictionary<string, bool>>, (fun () -> if d.Chance 0.5 then null else Dictionary<string, bool>())
+            typeof<IList<string>>, (fun () -> if d.Chance 0.5 then null else List [ d.Pick [ "A"; "weight" ] ])
+            typeof<IO.BinaryReader>, (fun () -> if d.Chance 0.03 then null else new IO.BinaryReader(stream d))
+            typeof<IReadOnlyDictionary<string, int>>,
+            (fun () -> if d.Chance 0.5 then null else Dictionary(dict [ d.Pick [ "a"; "zz" ], d.Pick [ 2; 0 ] ]))
+            typeof<Map<string, Tensor>>, (fun () -> Map.ofList (cores d))
+            typeof<(string * Tensor) seq>, (fun () -> cores d)
+            typeof<SweepOptions>, (fun () -> record d owner t)
+            typeof<string -> Module -> Format option>, (fun () -> box (fun (_: string) (_: Module) -> chosen d))
+            typeof<Func<string, Module, bool>>, (fun () -> box (Func<string, Module, bool>(fun _ _ -> d.Chance 0.5)))
+            typeof<Func<string, Module, Format>>,
+            (fun () -> box (Func<string, Module, Format>(fun _ _ -> Option.defaultValue Unchecked.defaultof<Format> (chosen d))))
+        ]
+
+    match known |> List.tryFind (fst >> is) with
+    | Some(_, make) -> make ()
+    | None -> composed d owner name' t
+
+and private moduleFor (d: Draw) (name': string) : obj | null =
+    if d.Chance 0.02 then null
+    elif (name' = "model" || name' = "root") && d.Chance 0.9 then model d
+    else anyModule d
+
+and private dictionary (d: Draw) (name': string) : obj | null =
+    if d.Chance 0.03 then
+        null
+    elif name' = "cores" then
+        let given = Dictionary<string, Tensor>()
+
+        for name, core in cores d do
+            given[name] <- core
+
+        given
+    else
+        state d (d.Pick [ model d :> Module; layer d; dense d ])
+
+and private record (d: Draw) (owner: string) (t: Type) : obj =
+    FSharpValue.MakeRecord(t, [| for field in FSharpType.GetRecordFields t -> make d owner field.Name field.PropertyType |])
+
+/// What is made of other things: lists, tuples, options, records, unions, and records of C#.
+and private composed (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
+    let item (element: Type) () = make d owner name' element
+    let arguments = if t.IsGenericType then t.GetGenericArguments() else [||]
+    let definition = genericOf t
+
+    if definition = typedefof<_ list> then
+        listOf arguments[0] (some d (item arguments[0]))
+    elif t.IsArray then
+        arrayOf (nonNull (t.GetElementType())) (some d (item (nonNull (t.GetElementType()))))
+    elif List.contains definition [ typedefof<_ seq>; typedefof<IReadOnlyList<_>> ] then
+        if d.Chance 0.02 then null else arrayOf arguments[0] (some d (item arguments[0]))
+    elif definition = typedefof<Nullable<_>> then
+        if d.Chance 0.5 then null else item arguments[0] ()
+    elif definition = typedefof<_ option> then
+        let cases = FSharpType.GetUnionCases t
+        if d.Chance 0.5 then null else FSharpValue.MakeUnion(cases[1], [| item arguments[0] () |])
+    elif FSharpType.IsTuple t then
+        FSharpValue.MakeTuple([| for element in FSharpType.GetTupleElements t -> make d owner name' element |], t)
+    elif FSharpType.IsUnion t && t.Assembly = typeof<Spec>.Assembly then
+        let case = d.Pick(List.ofArray (FSharpType.GetUnionCases t))
+        FSharpValue.MakeUnion(case, [| for field in case.GetFields() -> make d owner field.Name field.PropertyType |])
+    elif FSharpType.IsRecord t then
+        record d owner t
+    elif t.Assembly = typeof<FitOptions>.Assembly && not (t.GetConstructors().Length = 0) then
+        if d.Chance 0.2 then
+            null
+        else
+            let constructor = t.GetConstructors() |> Array.maxBy (fun c -> c.GetParameters().Length)
+            constructor.Invoke [| for p in constructor.GetParameters() -> make d owner (nonNull p.Name) p.ParameterType |]
+    elif typeof<FactorizedLayer>.IsAssignableFrom t then
+        ofKind d t
+    else
+        raise (NotSupportedException($"no argument is known for {name'}: {t}"))
+
+/// A layer of one kind.
+and private ofKind (d: Draw) (t: Type) : obj =
+    d.Once(
+        t.Name,
+        fun () ->
+            use like: Module =
+                match t.Name with
+                | "FactorizedLinear" -> torch.nn.Linear(3L, 4L)
+                | "FactorizedConv1d" -> torch.nn.Conv1d(3L, 4L, 3L)
+                | "FactorizedConv3d" -> torch.nn.Conv3d(2L, 3L, 2L)
+                | "FactorizedConvTranspose1d" -> torch.nn.ConvTranspose1d(3L, 4L, 3L)
+                | "FactorizedConvTranspose2d" -> torch.nn.ConvTranspose2d(3L, 4L, 3L)
+                | _ -> torch.nn.Conv2d(3L, 4L, 3L)
+
+            match Layers.fresh None KernelAxes.Fused d.Seed 1.0 (Format.CP 2) like with
+            | Ok layer -> d.Own(box layer)
+            | Error errors -> invalidOp $"%A{errors}"
+    )
