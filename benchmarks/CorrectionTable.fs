@@ -61,18 +61,18 @@ let private correct (given: KernelTable.Given) (bound: float) (enough: float) : 
             Cancellation = source.Token
         }
 
-    let fit = Correction.epc options given.Bound given.Target given.Start |> FactoriseCases.orStop
+    let fit = Correction.epc options given.Bound given.Target given.Start |> FactorizeCases.orStop
     List.rev reports, fit
 
 /// Plain block sweeps from the balanced network: their time, and S after them.
 let private sweeps (given: KernelTable.Given) (bound: float) (count: int) : float * float =
-    use balanced = Gauge.balance given.Start |> FactoriseCases.orStop
-    use work = FactoriseCases.from bound given.Target balanced
+    use balanced = Gauge.balance given.Start |> FactorizeCases.orStop
+    use work = FactorizeCases.from bound given.Target balanced
     let from = processor ()
     let mutable s = nan
 
     for _ in 1..count do
-        s <- snd (Sweeping.once work)
+        s <- snd (CorrectionSweeps.once work)
 
     let time = processor () - from
 

@@ -18,7 +18,7 @@ let private tables =
         "products", ProductTable.run
         "convolutions", ConvolutionTable.run
         "layers", (fun () -> LayerTable.run 0L 0L)
-        "factorise", FactoriseTable.run
+        "factorize", FactorizeTable.run
         "kernels", (fun () -> KernelTable.run "" "")
         "handwritten", (fun () -> HandwrittenTable.run "")
         "limits", KernelTable.limits

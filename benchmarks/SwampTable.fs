@@ -25,13 +25,13 @@ let private collinear (seed: int) (n: int64) (r: int64) (cosine: float) : torch.
 let private formatSpec (shape: int list) (format: Format) =
     Format.spec shape format
     |> Result.mapError (List.map TensorNetError.Format)
-    |> FactoriseCases.orStop
+    |> FactorizeCases.orStop
 
 /// CP 5 of 20 × 20 × 20 whose columns have the given cosine in every mode.
 let private swamp (cosine: float) : torch.Tensor =
     use scope = torch.NewDisposeScope()
     let cores = [ for i, name in List.indexed [ "A"; "B"; "C" ] -> name, collinear (10 + i) 20L 5L cosine ]
-    let network = Network.create (formatSpec [ 20; 20; 20 ] (Format.CP 5)) cores |> FactoriseCases.orStop
+    let network = Network.create (formatSpec [ 20; 20; 20 ] (Format.CP 5)) cores |> FactorizeCases.orStop
     Contraction.reconstruct network |> scope.MoveToOuter
 
 /// A number of plain sweeps, and the extrapolated ones that reach the same error.
@@ -43,7 +43,7 @@ let private row (name: string) (k: torch.Tensor) (format: Format) (count: int) =
             { SweepOptions.defaults with MaxSweeps = count; Tolerance = 0.0; Extrapolation = extrapolation }
 
         let from = processor ()
-        use fit = Factorize.run { Factorize.defaults with Sweeps = sweeps } format k |> FactoriseCases.orStop
+        use fit = Factorize.run { Factorize.defaults with Sweeps = sweeps } format k |> FactorizeCases.orStop
         Seq.toArray fit.Trace, (processor () - from) / float (max 1 fit.Sweeps)
 
     run Extrapolation.Off |> ignore

@@ -45,7 +45,7 @@ The front from there. Every point starts from its neighbours, so that S never ri
 apart.
 *)
 let bounds = [ 0.1; 0.3; 0.32; 0.35; 0.4; 0.45; 0.5; 0.55; 0.6; 0.7; 0.8 ]
-let front = Front.trace options.Sweeps bounds kernel fit.Network |> orStop
+let front = ParetoFront.trace options.Sweeps bounds kernel fit.Network |> orStop
 
 printfn " bound   relative error        S"
 
@@ -95,7 +95,7 @@ svg
 The mirror asks the other way round: how small can the error be if S may be at most a given number? Half the sensitivity of the middle point:
 *)
 let middle = front.Points[front.Points.Count / 2]
-let mirror = Mirror.leastError options.Sweeps (middle.Sensitivity / 2.0) kernel middle.Network |> orStop
+let mirror = LeastError.fit options.Sweeps (middle.Sensitivity / 2.0) kernel middle.Network |> orStop
 
 printfn $"S {mirror.Sensitivity:F2} of {middle.Sensitivity / 2.0:F2} allowed, relative error {mirror.RelativeError:F4}"
 (*** include-output ***)

@@ -60,7 +60,7 @@ for rank in [ 4; 8; 16 ] do
 (*** include-output ***)
 
 (**
-Sensitivity, gauge and correction follow the norm: with it in the options, `Factorize.stable`, `Correction.epc`, `Front.trace` and `Mirror.leastError` bound the
+Sensitivity, gauge and correction follow the norm: with it in the options, `Factorize.stable`, `Correction.epc`, `ParetoFront.trace` and `LeastError.fit` bound the
 weighted error and lower the weighted S, `Sensitivity.totalIn`. Channels that never fire make Σ singular; there T is of least norm. Where inputs beyond the
 calibration are to count too, `Norm.shrunk` adds a share of the identity:
 *)

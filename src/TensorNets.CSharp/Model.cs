@@ -5,10 +5,10 @@ using static TorchSharp.torch.nn;
 
 namespace TensorNets.CSharp;
 
-/// <summary>Layers of a model by path: find, factorise, replace, exchange. On any error the model is as it was.</summary>
+/// <summary>Layers of a model by path: find, factorize, replace, exchange. On any error the model is as it was.</summary>
 public static class Model
 {
-    /// <summary>The factorised layer for a dense one (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear): its kernel as the least sensitive network found, its bias copied. Without a bound, at the error that least squares reach.</summary>
+    /// <summary>The factorized layer for a dense one (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear): its kernel as the least sensitive network found, its bias copied. Without a bound, at the error that least squares reach.</summary>
     public static FactorizedLayer Factorize(
         Module dense, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         Layers.factorize(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, dense).OrThrow();
@@ -52,11 +52,11 @@ public static class Model
         Module like, Format format, ulong seed = 0, double gain = 1.0, KernelAxes? axes = null, Lowering? lowering = null) =>
         Layers.fresh(Results.Option(lowering), axes ?? KernelAxes.Fused, seed, gain, format, like).OrThrow();
 
-    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, on which its forward hooks run from then on. An optimizer made before does not know the new parameters, its next step throws a KeyNotFoundException or leaves them out: <see cref="Follow(optim.Optimizer, Module)"/> gives them to it. Another thread may be in a forward pass meanwhile: the dense layer is left to the garbage collector.</summary>
+    /// <summary>Replaces the linear layer or convolution at a path by its factorized layer, on which its forward hooks run from then on. An optimizer made before does not know the new parameters, its next step throws a KeyNotFoundException or leaves them out: <see cref="Follow(optim.Optimizer, Module)"/> gives them to it. Another thread may be in a forward pass meanwhile: the dense layer is left to the garbage collector.</summary>
     /// <returns>The new layer, which belongs to the model.</returns>
     public static FactorizedLayer Compress(
         Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
-        TensorNets.Compress.layerBy(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model).OrThrow();
+        TensorNets.Compress.layerWith(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model).OrThrow();
 
     /// <summary>Replaces every linear layer and convolution that a predicate on path and module names; the report lists what was skipped and why. An optimizer made before needs <see cref="Follow(optim.Optimizer, Module)"/>.</summary>
     public static ReplaceReport ReplaceAll(
@@ -73,7 +73,7 @@ public static class Model
             FuncConvert.FromFunc<string, Module, FSharpOption<Format>?>((path, module) => Results.Option(choose(path, module))),
             model);
 
-    /// <summary>After <see cref="Compress"/> or ReplaceAll: puts the cores and biases of a model's factorised layers into the groups of an optimizer in the place of the dense parameters, with a fresh state. Groups and schedules of the learning rate stay as they are.</summary>
+    /// <summary>After <see cref="Compress"/> or ReplaceAll: puts the cores and biases of a model's factorized layers into the groups of an optimizer in the place of the dense parameters, with a fresh state. Groups and schedules of the learning rate stay as they are.</summary>
     /// <returns>How many parameters have entered.</returns>
     /// <exception cref="TensorNetException">The optimizer's parameters are fixed (LBFGS).</exception>
     public static int Follow(optim.Optimizer optimizer, Module model) => Optimizers.follow(model, optimizer).OrThrow();
@@ -86,13 +86,13 @@ public static class Model
     /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training. Hooks stay behind.</summary>
     public static FactorizedLayer Copy(FactorizedLayer layer) => Layers.copy(layer);
 
-    /// <summary>Writes a factorised layer to a file (safetensors) that <see cref="Load"/> reads with no knowledge of the original. The file holds its old content or the new one whole, whatever happens meanwhile.</summary>
+    /// <summary>Writes a factorized layer to a file (safetensors) that <see cref="Load"/> reads with no knowledge of the original. The file holds its old content or the new one whole, whatever happens meanwhile.</summary>
     public static void Save(FactorizedLayer layer, string path) => LayerFile.save(path, layer).OrThrow();
 
-    /// <summary>The factorised layer in a file.</summary>
+    /// <summary>The factorized layer in a file.</summary>
     public static FactorizedLayer Load(string path) => LayerFile.load(path).OrThrow();
 
-    /// <summary>Copies a state into the parameters and buffers of a module, whole or not at all: the exception lists every missing, extra and misshapen key. TorchSharp's own load_state_dict of a model stops at the first and does not ask the factorised layers in it.</summary>
+    /// <summary>Copies a state into the parameters and buffers of a module, whole or not at all: the exception lists every missing, extra and misshapen key. TorchSharp's own load_state_dict of a model stops at the first and does not ask the factorized layers in it.</summary>
     public static void LoadState(Module model, IReadOnlyDictionary<string, Tensor> state) => StateDict.load(state, model).OrThrow();
 
     /// <summary>The same from a file that TorchSharp's save has written.</summary>
@@ -123,6 +123,6 @@ public static class Model
     public static Module<Tensor, Tensor> Exchange(Module model, string path, Module<Tensor, Tensor> replacement) =>
         Surgery.exchange(path, replacement, model).OrThrow();
 
-    /// <summary>The sum of the sensitivities of a model's factorised layers: a differentiable scalar, to be added to a loss.</summary>
+    /// <summary>The sum of the sensitivities of a model's factorized layers: a differentiable scalar, to be added to a loss.</summary>
     public static Tensor Sensitivity(Module model) => TensorNets.Compress.sensitivity(model).OrThrow();
 }

@@ -35,14 +35,14 @@ public sealed record FitOptions(
 
     internal FactorizeOptions Factorize => new(
         Sweeps,
-        RandomStart ? Start.Random : Svd is null ? Start.Svd : Start.NewSvdBy(Svd),
+        RandomStart ? Start.Random : Svd is null ? Start.Svd : Start.NewSvdWith(Svd),
         Seed,
         Starts);
 
     internal static FitOptions Or(FitOptions? options) => options ?? new FitOptions();
 }
 
-/// <summary>Networks and their tensors: factorise, balance, correct, contract. Errors arrive as one <see cref="TensorNetException"/> that lists all of them.</summary>
+/// <summary>Networks and their tensors: factorize, balance, correct, contract. Errors arrive as one <see cref="TensorNetException"/> that lists all of them.</summary>
 public static class TensorNetwork
 {
     /// <summary>The network that a text describes, as in <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>.</summary>
@@ -80,7 +80,7 @@ public static class TensorNetwork
         TensorNets.Factorize.stableSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, target).OrThrow();
 
     /// <summary>The least sensitive matrix of at most a given rank within an error bound, exactly.</summary>
-    public static Fit LeastSensitiveMatrix(Tensor target, int rank, ErrorBound bound) => Matrix.leastSensitive(rank, bound, target).OrThrow();
+    public static Fit LeastSensitiveMatrix(Tensor target, int rank, ErrorBound bound) => TensorNets.LeastSensitiveMatrix.fit(rank, bound, target).OrThrow();
 
     /// <summary>The same tensor with every bond cut to its numerical rank.</summary>
     public static Network Truncate(Network network) => Gauge.truncate(network);
@@ -120,12 +120,12 @@ public static class TensorNetwork
         TensorNets.Factorize.stableToBound(FitOptions.Or(options).Factorize, bound, family, target).OrThrow();
 
     /// <summary>The front: S over bounds on the relative error, from a network.</summary>
-    public static FrontResult TraceFront(Tensor target, Network start, IEnumerable<double> bounds, FitOptions? options = null) =>
-        Front.trace(FitOptions.Or(options).Sweeps, [.. bounds], target, start).OrThrow();
+    public static ParetoFront TraceFront(Tensor target, Network start, IEnumerable<double> bounds, FitOptions? options = null) =>
+        ParetoFrontModule.trace(FitOptions.Or(options).Sweeps, [.. bounds], target, start).OrThrow();
 
     /// <summary>The network of least error found among those of at most a given S, from a network.</summary>
     public static Fit LeastError(Tensor target, Network start, double sensitivity, FitOptions? options = null) =>
-        Mirror.leastError(FitOptions.Or(options).Sweeps, sensitivity, target, start).OrThrow();
+        TensorNets.LeastError.fit(FitOptions.Or(options).Sweeps, sensitivity, target, start).OrThrow();
 
     /// <summary>The tensor of a network. Differentiable.</summary>
     public static Tensor Reconstruct(Network network) => Contraction.reconstruct(network);
@@ -140,8 +140,8 @@ public static class TensorNetwork
     public static Tensor KernelOfWeight(Tensor weight) => Convolution.kernelOfWeight(weight);
 
     /// <summary>The X of least norm with ‖X A − B‖ ≤ δ.</summary>
-    public static Tensor LeastNorm(Tensor a, Tensor b, double bound) => Linalg.leastNorm(bound, a, b).OrThrow();
+    public static Tensor LeastNorm(Tensor a, Tensor b, double bound) => ConstrainedQuadratics.leastNorm(bound, a, b).OrThrow();
 
     /// <summary>The minimum of ½ xᵀdiag(q)x + bᵀx on the unit sphere.</summary>
-    public static Tensor SphereQuadratic(Tensor q, Tensor b) => Linalg.sphereQuadratic(q, b).OrThrow();
+    public static Tensor SphereQuadratic(Tensor q, Tensor b) => ConstrainedQuadratics.sphereQuadratic(q, b).OrThrow();
 }

@@ -227,7 +227,7 @@ public static class AfterCompression
             var error = Expect.Throws<TensorNetException>(() => Model.Compress(model, "b", Formats.Cp(2), null, Quick));
             Expect.True(error.Errors.Single().IsCompressed && error.Message.Contains("'b' and 'a' is compressed already"), error.Message);
         }),
-        TestCase("what cannot be replaced is refused before it is factorised", () =>
+        TestCase("what cannot be replaced is refused before it is factorized", () =>
         {
             using var model = new Parents.NoField();
             var sweeps = 0;

@@ -151,7 +151,7 @@ public static class CalibrationTests
 
     private static Test Leaks => Tests.testSequenced(TestList("native tensors",
     [
-        TestCase("none is left by calibration, weighted factorisation and correction", () =>
+        TestCase("none is left by calibration, weighted factorization and correction", () =>
         {
             using var model = Model();
             using var k = Noise(1, 6, 4, 6);

@@ -8,7 +8,7 @@ using static TorchSharp.torch.nn;
 
 namespace TensorNets.Integration;
 
-/// <summary>Factorising, stabilising, replacing and training through the C# door.</summary>
+/// <summary>Factorizing, stabilising, replacing and training through the C# door.</summary>
 public static class CompressionTests
 {
     private static readonly (string Name, Format Format)[] AllFormats =
@@ -79,7 +79,7 @@ public static class CompressionTests
             Expect.True(corrected.Sensitivity <= s * (1 + 1e-9), "correcting never raises S");
             Expect.True(corrected.Error <= fit.Error * 1.01 * (1 + 1e-9), "the bound is kept");
         })),
-        TestCase("a network written by hand is parsed, planned, contracted, balanced and factorised", () =>
+        TestCase("a network written by hand is parsed, planned, contracted, balanced and factorized", () =>
         {
             using var scope = NewDisposeScope();
             var spec = TensorNetwork.Parse("sa, adb, tb -> sdt | s=5 d=9 t=6", new Dictionary<string, int> { ["a"] = 3, ["b"] = 2 });
@@ -232,10 +232,10 @@ public static class CompressionTests
             Expect.True(message.Contains("At position 2") && message.Contains("dimension 0"), message);
             Expect.Throws<TensorNetException>(() => TensorNetwork.Of(Formats.Cp(0), 3, 3));
         }),
-        TestCase("a penalty on a model without factorised layers is refused", () =>
+        TestCase("a penalty on a model without factorized layers is refused", () =>
         {
             using var net = new Net();
-            Expect.True(Expect.Throws<TensorNetException>(() => Model.Sensitivity(net)).Message.Contains("factorised layer"), "message");
+            Expect.True(Expect.Throws<TensorNetException>(() => Model.Sensitivity(net)).Message.Contains("factorized layer"), "message");
         }),
         TestCase("a failed compression leaves the model as it was", () =>
         {
@@ -290,7 +290,7 @@ public static class CompressionTests
 
     private static Test Leaks => Tests.testSequenced(TestList("native tensors",
     [
-        .. AllFormats.Select(f => TestCase($"{f.Name}: none is left by factorising, balancing and correcting", () =>
+        .. AllFormats.Select(f => TestCase($"{f.Name}: none is left by factorizing, balancing and correcting", () =>
         {
             using var k = Kernel(6);
             var left = Left(() =>

@@ -73,7 +73,7 @@ public static class OwnLayerTests
             Expect.True(Number((one.Kernel() - other.Kernel()).norm()) > 0, "another seed gave the same numbers");
             Expect.True(Math.Abs((Number(loud.Kernel().norm()) / Number(one.Kernel().norm())) - 8) < 1e-4, "gain");
         }),
-        TestCase("a dense layer is factorised over a network of one's own", () =>
+        TestCase("a dense layer is factorized over a network of one's own", () =>
         {
             using var scope = NewDisposeScope();
             using var dense = Conv2d(6, 5, 3, dtype: ScalarType.Float64);

@@ -33,9 +33,9 @@ public sealed class Experiment(Options options, IProgress<ProgressNote> progress
         var training = new TrainingOptions(options.Steps, options.DenseLearningRate, seed) { Anneal = true };
         var dense = Training.Run(net, train, training, stepDone: Note(seed, "train the dense net", options.Steps));
 
-        progress.Report(new ProgressNote(Stage(seed, "factorise"), 0, 1));
+        progress.Report(new ProgressNote(Stage(seed, "factorize"), 0, 1));
         var built = Variant.Build(convolution, options, seed);
-        progress.Report(new ProgressNote(Stage(seed, "factorise"), 1, 1));
+        progress.Report(new ProgressNote(Stage(seed, "factorize"), 1, 1));
         try
         {
             Variant[] variants = [Variant.Dense(convolution), .. built];

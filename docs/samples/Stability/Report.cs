@@ -65,7 +65,7 @@ public static class Report
         return seeds.Count == 1 ? (count == 1 ? "yes" : "no") : $"{count}/{seeds.Count}";
     }
 
-    /// <summary>What each later variant gains on the first factorised one, in points of accuracy, or that it does not.</summary>
+    /// <summary>What each later variant gains on the first factorized one, in points of accuracy, or that it does not.</summary>
     private static void WriteGains(IAnsiConsole console, RunResult run, IReadOnlyList<IReadOnlyList<VariantResult>> variants)
     {
         if (variants.Count < 3)

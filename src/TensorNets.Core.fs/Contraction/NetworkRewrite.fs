@@ -24,30 +24,30 @@ module NetworkRewrite =
 
     let private axesIn (original: Network) (core: string) = (original.Spec.Cores |> List.find (fun other -> other.Name = core)).Axes
 
-    /// <summary>As <c>Rewrite.fuse</c>: each core is permuted, where the axes stand apart, and reshaped. T is reshaped if the axes are open.</summary>
+    /// <summary>As <c>SpecRewrite.fuse</c>: each core is permuted, where the axes stand apart, and reshaped. T is reshaped if the axes are open.</summary>
     let fuse (axes: Axis list) (fused: Axis) (original: Network) : Result<Network, TensorNetError list> =
-        Rewrite.fuse axes fused original.Spec
+        SpecRewrite.fuse axes fused original.Spec
         |> specErrors
         |> Result.map (fun spec ->
             network spec (fun core ->
                 let apart = core.Axes |> List.collect (fun axis -> if axis = fused then axes else [ axis ])
                 original[core.Name] |> permuted (axesIn original core.Name) apart |> reshaped spec core))
 
-    /// <summary>As <c>Rewrite.split</c>: each core is reshaped. T is reshaped if the axis is open.</summary>
+    /// <summary>As <c>SpecRewrite.split</c>: each core is reshaped. T is reshaped if the axis is open.</summary>
     let split (axis: Axis) (parts: (Axis * int) list) (original: Network) : Result<Network, TensorNetError list> =
-        Rewrite.split axis parts original.Spec
+        SpecRewrite.split axis parts original.Spec
         |> specErrors
         |> Result.map (fun spec -> network spec (fun core -> reshaped spec core original[core.Name]))
 
-    /// <summary>As <c>Rewrite.permute</c>: the cores stay, T is permuted.</summary>
+    /// <summary>As <c>SpecRewrite.permute</c>: the cores stay, T is permuted.</summary>
     let permute (output: Axis list) (original: Network) : Result<Network, TensorNetError list> =
-        Rewrite.permute output original.Spec
+        SpecRewrite.permute output original.Spec
         |> specErrors
         |> Result.map (fun spec -> network spec (fun core -> original[core.Name]))
 
-    /// <summary>As <c>Rewrite.merge</c>: the two cores are contracted over the axes that nothing else carries. T stays.</summary>
+    /// <summary>As <c>SpecRewrite.merge</c>: the two cores are contracted over the axes that nothing else carries. T stays.</summary>
     let merge (first: string) (second: string) (merged: string) (original: Network) : Result<Network, TensorNetError list> =
-        Rewrite.merge first second merged original.Spec
+        SpecRewrite.merge first second merged original.Spec
         |> specErrors
         |> Result.map (fun spec ->
             let cores = [ first; second ] |> List.map (fun name -> { Name = name; Axes = axesIn original name })
@@ -88,7 +88,7 @@ module NetworkRewrite =
 
         if unreadable.IsEmpty then misfits () else unreadable
 
-    /// <summary>As <c>Rewrite.insertGauge</c>: the new core is the matrix, and the second core of the bond takes up its inverse, so that T stays.</summary>
+    /// <summary>As <c>SpecRewrite.insertGauge</c>: the new core is the matrix, and the second core of the bond takes up its inverse, so that T stays.</summary>
     /// <remarks>The inverse is applied in float64 and cast back. Errors, besides those of the rewrite: a matrix that is not square of the bond's
     /// dimension, of another dtype or device, not finite, or of deficient rank in float64.</remarks>
     let insertGauge (at: GaugeInsertion) (matrix: Tensor) (original: Network) : Result<Network, TensorNetError list> =
@@ -97,7 +97,7 @@ module NetworkRewrite =
             | Some dim -> matrixErrors at dim matrix original
             | None -> []
 
-        match specErrors (Rewrite.insertGauge at original.Spec), errors with
+        match specErrors (SpecRewrite.insertGauge at original.Spec), errors with
         | Error specErrors, errors -> Error(specErrors @ errors)
         | Ok _, (_ :: _ as errors) -> Error errors
         | Ok spec, [] ->
@@ -115,7 +115,7 @@ module NetworkRewrite =
                 else original[core.Name])
             |> Ok
 
-    /// <summary>As <c>Rewrite.inner</c>: the closed network of the cores of both, whose tensor is the number ⟨T₁, T₂⟩, and what each core of the
+    /// <summary>As <c>SpecRewrite.inner</c>: the closed network of the cores of both, whose tensor is the number ⟨T₁, T₂⟩, and what each core of the
     /// second network is called in it.</summary>
     let inner (first: Network) (second: Network) : Result<Network * Map<string, string>, TensorNetError list> =
         let errors =
@@ -128,7 +128,7 @@ module NetworkRewrite =
                         TensorNetError.CoreDevice(core.Name, string tensor.device, string first.Device)
             ]
 
-        match specErrors (Rewrite.inner first.Spec second.Spec), errors with
+        match specErrors (SpecRewrite.inner first.Spec second.Spec), errors with
         | Error specErrors, errors -> Error(specErrors @ errors)
         | Ok _, (_ :: _ as errors) -> Error errors
         | Ok(spec, names), [] ->

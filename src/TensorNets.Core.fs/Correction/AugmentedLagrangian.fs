@@ -9,7 +9,7 @@ open TorchSharp
 /// Sources: Steihaug, "The Conjugate Gradient Method and Trust Regions in Large Scale Optimization", SIAM J. Numer. Anal. 20(3), 1983; Nocedal and Wright,
 /// Numerical Optimization, 2nd ed., ch. 7 and 17.
 [<RequireQualifiedAccess>]
-module internal Newton =
+module internal AugmentedLagrangian =
     /// The step of a difference of gradients, relative to the point: both its rounding and its error are about this.
     let private differenceStep = 1e-7
 
@@ -78,33 +78,33 @@ module internal Newton =
     let private directions, private smallTarget = 7L, 1_000_000L
 
     /// The step from a point; the model takes the Hessian of S + μ r by differences and the penalty's own ρ ∇r ∇rᵀ exactly.
-    let private stepFrom (land: Landscape) (penalty: Penalty) (point: Tensor) (ground: Ground) (radius: float option) : BallStep =
+    let private stepFrom (land: Objective) (penalty: Penalty) (point: Tensor) (ground: Evaluation) (radius: float option) : BallStep =
         use scope = torch.NewDisposeScope()
         let mu = penalty.Mu ground.Residual
         let rho = if mu > 0.0 then penalty.Rho else 0.0
         let a = ground.SlopeResidual
-        let slope = Point.along mu a ground.SlopeS
-        let blocks = Landscape.preconditioner land (max mu (leastShare * penalty.Y)) point ground
+        let slope = CoreVector.along mu a ground.SlopeS
+        let blocks = Objective.preconditioner land (max mu (leastShare * penalty.Y)) point ground
         let pa = blocks a
-        let apa = Point.dot a pa
+        let apa = CoreVector.dot a pa
         let length = point.norm().number()
 
         let hessian (p: Tensor) =
             use inner = torch.NewDisposeScope()
             let h = differenceStep * length / p.norm().number()
-            let moved = Point.along h p point
-            let change = Landscape.slope land mu moved
+            let moved = CoreVector.along h p point
+            let change = Objective.slope land mu moved
             moved.Dispose()
             change.add_ (slope, Num.minusOne) |> ignore
             change.mul_ (Num.tensor (1.0 / h)) |> ignore
-            Point.advance (rho * Point.dot a p) a change
+            CoreVector.advance (rho * CoreVector.dot a p) a change
             inner.MoveToOuter change
 
         // (M + ρ a aᵀ)⁻¹ by the formula of Sherman and Morrison.
         let precondition (v: Tensor) =
             use inner = torch.NewDisposeScope()
             let w = blocks v
-            Point.advance (-rho * Point.dot a w / (1.0 + rho * apa)) pa w
+            CoreVector.advance (-rho * CoreVector.dot a w / (1.0 + rho * apa)) pa w
             inner.MoveToOuter w
 
         let keeps = directions * point.numel () <= max (land.Target.numel ()) smallTarget
@@ -118,7 +118,7 @@ module internal Newton =
     type private State =
         {
             Point: Tensor
-            Ground: Ground
+            Ground: Evaluation
             Y: float
             Band: float
             /// h at the last update of y.
@@ -132,11 +132,11 @@ module internal Newton =
 
     let private release (state: State) =
         state.Point.Dispose()
-        Ground.release state.Ground
+        Evaluation.release state.Ground
 
     /// The start as a state.
-    let private initial (land: Landscape) (start: Tensor) (y: Ground -> float) : State =
-        let ground = Landscape.at land start
+    let private initial (land: Objective) (start: Tensor) (y: Evaluation -> float) : State =
+        let ground = Objective.at land start
 
         {
             Point = start.clone ()
@@ -151,9 +151,9 @@ module internal Newton =
 
     /// The state after a step of a penalty, in a ball that shrinks until the step is accepted, moved or with a ball too small; the decrease that was predicted, and
     /// whether it was accepted at the first attempt.
-    let private tried (land: Landscape) (penalty: Penalty) (state: State) : State * float * bool =
+    let private tried (land: Objective) (penalty: Penalty) (state: State) : State * float * bool =
         use scope = torch.NewDisposeScope()
-        let value (ground: Ground) = penalty.Value(ground.S, ground.Residual)
+        let value (ground: Evaluation) = penalty.Value(ground.S, ground.Residual)
         let here = value state.Ground
         let smallest = leastRadius * sqrt state.Ground.S
 
@@ -161,7 +161,7 @@ module internal Newton =
         let attempt (step: BallStep) =
             use inner = torch.NewDisposeScope()
             let moved = state.Point.plus step.Move
-            let there = Landscape.at land moved
+            let there = Objective.at land moved
             let ratio = (here - value there) / step.Decrease
 
             // Written so that NaN counts as a failure.
@@ -171,7 +171,7 @@ module internal Newton =
                 else step.Radius
 
             if ratio > acceptable then
-                Some(inner.MoveToOuter moved, Ground.toOuter inner there), radius
+                Some(inner.MoveToOuter moved, Evaluation.toOuter inner there), radius
             else
                 None, radius
 
@@ -181,7 +181,7 @@ module internal Newton =
                 let after =
                     { state with
                         Point = scope.MoveToOuter moved
-                        Ground = Ground.toOuter scope there
+                        Ground = Evaluation.toOuter scope there
                         Radius = Some radius
                     }
 
@@ -199,18 +199,18 @@ module internal Newton =
 
     /// The point brought nearer to the bound by Newton's steps on h alone, each the shortest in the norm of the blocks' curvature, as long as they halve |h|. The
     /// caller's scope owns it.
-    let private restored (land: Landscape) (bound2: float) (state: State) : Tensor =
+    let private restored (land: Objective) (bound2: float) (state: State) : Tensor =
         use scope = torch.NewDisposeScope()
         let aim = bound2 * (1.0 - restoredTo)
-        let missed (ground: Ground) = abs (ground.Residual - aim)
+        let missed (ground: Evaluation) = abs (ground.Residual - aim)
 
-        let next (point: Tensor) (ground: Ground) =
+        let next (point: Tensor) (ground: Evaluation) =
             use inner = torch.NewDisposeScope()
-            let direction = Landscape.preconditioner land state.Y point ground ground.SlopeResidual
-            let t = (aim - ground.Residual) / Point.dot ground.SlopeResidual direction
-            let moved = Point.along t direction point
-            let there = Landscape.at land moved
-            inner.MoveToOuter moved, Ground.toOuter inner there
+            let direction = Objective.preconditioner land state.Y point ground ground.SlopeResidual
+            let t = (aim - ground.Residual) / CoreVector.dot ground.SlopeResidual direction
+            let moved = CoreVector.along t direction point
+            let there = Objective.at land moved
+            inner.MoveToOuter moved, Evaluation.toOuter inner there
 
         let rec loop point ground =
             if missed ground <= restoredTo * bound2 then
@@ -228,7 +228,7 @@ module internal Newton =
         | None -> false
 
     /// Steps until one is the last, `listen` says so, or there have been too many; the state, and what the last step resulted in.
-    let private iterate (next: int -> State -> State * 'T option * bool) (listen: Ground -> bool) (state: State) : State * 'T option =
+    let private iterate (next: int -> State -> State * 'T option * bool) (listen: Evaluation -> bool) (state: State) : State * 'T option =
         let rec loop n (state: State) =
             let after, result, last = next n state
             let goOn = listen after.Ground
@@ -256,18 +256,18 @@ module internal Newton =
     /// the first such point that lands. `multiplier` is y at a start that is already near the least S: then the point from where a step's predicted decrease is
     /// below `tolerance` S. `listen` hears of every step and says whether to go on. The start is not changed.
     let search
-        (land: Landscape)
+        (land: Objective)
         (bound: float)
         (multiplier: float option)
         (tolerance: float)
-        (listen: Ground -> bool)
+        (listen: Evaluation -> bool)
         (lands: Tensor -> 'T option)
         (start: Tensor)
         : 'T option =
         use scope = torch.NewDisposeScope()
         let bound2 = bound * bound
         let unit = min bound2 (land.Norm2 - bound2)
-        let guess (ground: Ground) = firstMultiplier * ground.S / unit
+        let guess (ground: Evaluation) = firstMultiplier * ground.S / unit
 
         let landed state =
             use _ = torch.NewDisposeScope()
@@ -310,7 +310,7 @@ module internal Newton =
 
     /// A point that meets the bound, or the nearest found: S + y ‖K − T‖² with rising y, whose S keeps the cores from growing where least squares alone
     /// creeps along diverging ones. The caller's scope owns the result.
-    let approach (land: Landscape) (bound: float) (listen: Ground -> bool) (start: Tensor) : Tensor =
+    let approach (land: Objective) (bound: float) (listen: Evaluation -> bool) (start: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let bound2 = bound * bound
 
@@ -326,5 +326,5 @@ module internal Newton =
                 after, None, met
 
         // Where the residual's share of the sum is that of S at the start.
-        let y (ground: Ground) = ground.S / max ground.Residual bound2
+        let y (ground: Evaluation) = ground.S / max ground.Residual bound2
         (fst (iterate next listen (initial land start y))).Point |> scope.MoveToOuter

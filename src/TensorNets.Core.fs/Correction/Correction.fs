@@ -11,7 +11,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Correction =
     /// The relative error in ‖K − T‖ that counts as meeting the bound.
-    let feasibility = Sweeping.feasibility
+    let feasibility = CorrectionSweeps.feasibility
 
     /// A δ/‖K‖ below this is the rounding of a double and counts as this.
     let private rounding = 1e-12
@@ -26,17 +26,19 @@ module Correction =
     let private approach (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (cores: Tensor[]) : float =
         let full = Plan.make Order.Auto spec
         let error () = Fit.explicitError full target (Fit.lookup spec cores)
-        let land = Landscape.make spec target bound
+        let land = Objective.make spec target bound
         let goOn _ = not options.Cancellation.IsCancellationRequested
 
         let round before =
             use scope = torch.NewDisposeScope()
             use best = new Best(cores)
             // A bond that cannot be balanced is left as it is.
-            Gauge.lenient Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
-            let found = Newton.approach land (bound * (1.0 - feasibility)) goOn (Point.ofCores cores)
+            Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
 
-            Point.put scope cores.Length cores found
+            let found =
+                AugmentedLagrangian.approach land (bound * (1.0 - feasibility)) goOn (CoreVector.ofCores cores)
+
+            CoreVector.put scope cores.Length cores found
 
             let after = error ()
 
@@ -59,8 +61,8 @@ module Correction =
 
     /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the S of every step. `given` holds
     /// cores as they were before they were balanced, from where other valleys are reached.
-    let private alongFibre (options: SweepOptions) (work: Derivatives) norm bound n (given: Tensor list) (s: float) (cores: Tensor[]) =
-        if bound >= Sweeping.jointBelow * norm || options.Cancellation.IsCancellationRequested then
+    let private alongFibre (options: SweepOptions) (work: DenseDerivatives) norm bound n (given: Tensor list) (s: float) (cores: Tensor[]) =
+        if bound >= CorrectionSweeps.jointBelow * norm || options.Cancellation.IsCancellationRequested then
             []
         else
             use scope = torch.NewDisposeScope()
@@ -72,16 +74,16 @@ module Correction =
                 not options.Cancellation.IsCancellationRequested
 
             let point, trace =
-                Fibre.search
+                LevelSet.search
                     work
                     (bound * (1.0 + 0.5 * feasibility))
                     options.MaxSweeps
                     options.Tolerance
                     listen
-                    (Point.ofCores cores :: given)
+                    (CoreVector.ofCores cores :: given)
 
             if not trace.IsEmpty then
-                Point.put scope cores.Length cores point
+                CoreVector.put scope cores.Length cores point
 
             // Where the best path began above the S of the sweeps, the trace does not.
             trace |> List.map (min s)
@@ -104,7 +106,7 @@ module Correction =
 
         let exact =
             use best = new Best(cores)
-            let smaller = Truncation.truncate spec cores
+            let smaller = BondTruncation.truncate spec cores
 
             if smaller = spec || accepts smaller cores then
                 smaller
@@ -119,7 +121,7 @@ module Correction =
         use best = new Best(cores)
         let plan = Sensitivity.plan spec
         use before = Sensitivity.totalOf plan torch.float64 cores[0].device (Fit.lookup spec cores)
-        let s, _ = Gauge.lenient Gauge.maxCycles (Bonds.ofSpec spec) plan cores
+        let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) plan cores
 
         // Written so that NaN counts as a failure.
         if s <= before.number () then
@@ -129,29 +131,29 @@ module Correction =
             before.number ()
 
     /// Sweeps from cores that meet the bound, and where blocks crawl or the bound is all but zero all cores together: the spec of what is left, and how that went.
-    let private improved (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm (cores: Tensor[]) : Spec * Course =
-        use given = Point.ofCores cores
+    let private improved (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm (cores: Tensor[]) : Spec * FitHistory =
+        use given = CoreVector.ofCores cores
         let s = balanced spec cores
-        let smaller, n, stop, trace = Sweeping.run options spec k bound norm s cores
-        let crawls = stop <> Stop.Converged || bound < Sweeping.jointBelow * norm
+        let smaller, n, stop, trace = CorrectionSweeps.run options spec k bound norm s cores
+        let crawls = stop <> Stop.Converged || bound < CorrectionSweeps.jointBelow * norm
 
         let finite =
             Double.IsFinite(Fit.explicitError (Plan.make Order.Auto smaller) k (Fit.lookup smaller cores))
 
         let together =
-            if crawls && finite && Sweeping.hasAllFree smaller && Spec.parameters smaller <= Joint.limit then
-                let tensors = Derivatives(smaller, k)
+            if crawls && finite && CorrectionSweeps.hasAllFree smaller && Spec.parameters smaller <= DenseSqp.limit then
+                let tensors = DenseDerivatives(smaller, k)
                 let given = if smaller = spec then [ given ] else []
 
                 let fibre =
-                    Linalg.guarded (fun () -> alongFibre options tensors norm bound n given (List.last trace) cores)
+                    ConstrainedQuadratics.guarded (fun () -> alongFibre options tensors norm bound n given (List.last trace) cores)
                     |> Option.defaultValue []
 
                 let s = List.last (trace @ fibre)
                 let report i error s = SweepOptions.report options (n + fibre.Length + i) (error / norm) s
 
                 fibre
-                @ (Linalg.guarded (fun () -> Joint.run options report tensors bound feasibility s cores)
+                @ (ConstrainedQuadratics.guarded (fun () -> DenseSqp.run options report tensors bound feasibility s cores)
                    |> Option.defaultValue [])
             else
                 []
@@ -160,7 +162,7 @@ module Correction =
         // Sweeps that were broken off leave directions without weight, along which cores may be of any size.
         let limit = bound * (1.0 + feasibility)
         let cut = if finite then withoutNoise spent limit k smaller cores else smaller
-        cut, Course.make (n + together.Length) stop (trace @ together)
+        cut, FitHistory.make (n + together.Length) stop (trace @ together)
 
     /// `noise`: the share of the target's norm that is rounding of the numbers it came in. `slack`: by which share of its norm the error may exceed the bound for
     /// directions that are noise.
@@ -172,7 +174,7 @@ module Correction =
         (target: Tensor)
         (start: Network)
         : Result<Fit, TensorNetError list> =
-        let options = Remaining.listening options
+        let options = SweepsLeft.listening options
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         let spec = start.Spec
@@ -199,13 +201,13 @@ module Correction =
 
                     let way, reached =
                         if meets first then
-                            Course.direct, first
+                            FitHistory.direct, first
                         else
                             let until _ relative = meets (relative * norm)
-                            let way = Als.sweepUntil options until spec k cores |||> Course.make
+                            let way = Als.sweepUntil options until spec k cores |||> FitHistory.make
                             let swept = error ()
 
-                            if meets swept || delta = 0.0 || not (Sweeping.hasAllFree spec) then
+                            if meets swept || delta = 0.0 || not (CorrectionSweeps.hasAllFree spec) then
                                 way, swept
                             else
                                 way, approach options spec k delta cores
@@ -292,7 +294,7 @@ module Correction =
             let inUnits units (options: SweepOptions) (target: Tensor) start =
                 let bound = TargetUnits.bound units bound
                 let noise = Redundancy.noise target
-                let run bound start = Weighted.from (frobenius noise 0.0 bound) options target start
+                let run bound start = WhitenedProblem.from (frobenius noise 0.0 bound) options target start
                 if target.dtype = torch.float64 then run bound start else roundedWithin target.dtype bound run start
 
             checkedBound |> Result.bind (fun _ -> TargetUnits.from true inUnits options target start)
@@ -302,7 +304,7 @@ module Correction =
     let internal atError (options: SweepOptions) (error: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let inUnits units options (target: Tensor) start =
             let noise = Redundancy.noise target
-            Weighted.from (frobenius noise noise (TargetUnits.bound units (ErrorBound.Absolute error))) options target start
+            WhitenedProblem.from (frobenius noise noise (TargetUnits.bound units (ErrorBound.Absolute error))) options target start
 
         TargetUnits.from true inUnits options target start
 

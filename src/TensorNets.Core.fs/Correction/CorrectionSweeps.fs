@@ -5,7 +5,7 @@ open TorchSharp
 
 /// What sweeps of blocks work on.
 [<NoEquality; NoComparison>]
-type internal Sweeping =
+type internal CorrectionSweeps =
     {
         Cores: Tensor[]
         Lookup: string -> Tensor
@@ -17,7 +17,7 @@ type internal Sweeping =
         Blocks: Block list
         /// The plan of T.
         Full: Plan
-        Gauge: Bonds.Bond list
+        Gauge: BondGauge.Bond list
         Sensitivity: SensitivityPlan
         /// The multiplier of each block in the last sweep.
         Lambdas: float option[]
@@ -35,15 +35,15 @@ type internal Sweeping =
 
 /// Sweeps of the correction over all cores, and searches for all of them together where sweeps crawl.
 [<RequireQualifiedAccess>]
-module internal Sweeping =
+module internal CorrectionSweeps =
     /// The relative error in ‖K − T‖ that counts as meeting the bound.
     let feasibility = 1e-9
 
     /// Below this δ/‖K‖ a core is all but determined by the others, so that blocks stand still far from the least S.
     let jointBelow = 1e-3
 
-    let make (spec: Spec) (target: Tensor) (bound: float) (norm: float) (cores: Tensor[]) : Sweeping =
-        let blocks = Environment.blocks spec
+    let make (spec: Spec) (target: Tensor) (bound: float) (norm: float) (cores: Tensor[]) : CorrectionSweeps =
+        let blocks = LocalProblem.blocks spec
 
         {
             Cores = cores
@@ -53,17 +53,17 @@ module internal Sweeping =
             Bound = bound
             Blocks = blocks
             Full = Plan.make Order.Auto spec
-            Gauge = Bonds.ofSpec spec
+            Gauge = BondGauge.ofSpec spec
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
             Reaches = Array.zeroCreate cores.Length
-            Cache = Environment.keeping blocks
+            Cache = LocalProblem.keeping blocks
             Taken = 0
             Deficient = false
         }
 
     /// One sweep in place: every block, then one cycle of the gauge. The error and S after it; NaN where a block is not finite.
-    let once (work: Sweeping) : float * float =
+    let once (work: CorrectionSweeps) : float * float =
         use scope = torch.NewDisposeScope()
         let explicitly () = Fit.explicitError work.Full work.Target work.Lookup
         work.Cache.Clear()
@@ -76,7 +76,7 @@ module internal Sweeping =
         |> List.iteri (fun i block ->
             if finite then
                 let outcome =
-                    CorrectionBlock.solveKeeping
+                    LocalCorrection.solveKeeping
                         (Some work.Cache)
                         work.Full
                         block
@@ -137,7 +137,7 @@ module internal Sweeping =
 
     /// Sweeps of blocks in place from a feasible, balanced start, of which n0 have been before; ends with the last iterate that kept the bound and did not raise S,
     /// or, if `heeds`, where a bond has directions without weight, which is said too.
-    let private runOn (options: SweepOptions) (heeds: bool) (n0: int) (s0: float) (work: Sweeping) =
+    let private runOn (options: SweepOptions) (heeds: bool) (n0: int) (s0: float) (work: CorrectionSweeps) =
         let spec, target, bound, norm, cores =
             work.Full.Spec, work.Target, work.Bound, sqrt work.Norm2, work.Cores
 
@@ -161,13 +161,13 @@ module internal Sweeping =
                     else
                         None
 
-                Linalg.guarded (fun () -> land 1 infinity) |> Option.flatten)
+                ConstrainedQuadratics.guarded (fun () -> land 1 infinity) |> Option.flatten)
 
-        let land = lazy Landscape.make spec target bound
+        let land = lazy Objective.make spec target bound
 
         let searchable =
             hasAllFree spec
-            && Spec.parameters spec > Joint.limit
+            && Spec.parameters spec > DenseSqp.limit
             && spec.Cores.Length > 1
             && bound >= jointBelow * norm
 
@@ -177,7 +177,7 @@ module internal Sweeping =
             point.Undo()
             let mutable steps = 0
 
-            let listen (ground: Ground) =
+            let listen (ground: Evaluation) =
                 steps <- steps + 1
                 SweepOptions.report options (n + steps) (sqrt (max 0.0 ground.Residual) / norm) ground.S
                 n + steps < options.MaxSweeps - 1 && not options.Cancellation.IsCancellationRequested
@@ -197,7 +197,9 @@ module internal Sweeping =
                     point.Put found
                     attempt most s
 
-            let result = Newton.search land.Value bound multiplier options.Tolerance listen lands (point.Vector())
+            let result =
+                AugmentedLagrangian.search land.Value bound multiplier options.Tolerance listen lands (point.Vector())
+
             (if result.IsSome then steps + work.Taken else steps), result
 
         /// When to search next: the sweep, S at the last search.
@@ -272,7 +274,7 @@ module internal Sweeping =
                         elif count < recovery then land (count + 1)
                         else None
 
-                    Linalg.guarded (fun () -> land 1) |> Option.flatten
+                    ConstrainedQuadratics.guarded (fun () -> land 1) |> Option.flatten
 
             if result.IsNone && smaller <> spec then
                 for i in 0 .. cores.Length - 1 do

@@ -6,7 +6,7 @@ open TorchSharp
 
 /// What methods for all cores of a small network read: T and S at a point, their first derivatives, second derivatives of S − ⟨y, T⟩. A point is a vector: the
 /// cores' entries, one core after the other.
-type internal Derivatives(spec: Spec, target: Tensor) =
+type internal DenseDerivatives(spec: Spec, target: Tensor) =
     /// The step of the central difference for second derivatives, relative to the largest entry: its error is the square of this.
     static let differenceStep = 1e-4
 
@@ -42,7 +42,7 @@ type internal Derivatives(spec: Spec, target: Tensor) =
                         spec.Output @ (core.Axes |> List.map (fun axis -> if opened axis then Axis.primed axis else axis))
 
                     let network = Spec.extended dims (Spec.without core.Name spec @ extra) output spec
-                    Environment.block spec core, Plan.make Order.Auto network
+                    LocalProblem.block spec core, Plan.make Order.Auto network
             ]
 
     /// A network at several points at once: their number is an axis of every core and of the output. One without cores, the term of S of a core that is alone, is the same
@@ -76,7 +76,7 @@ type internal Derivatives(spec: Spec, target: Tensor) =
              let largest = whole :: List.map snd terms |> List.map _.LargestIntermediate |> List.max
              max 1 (int (2.0 * mostEntries / largest)))
 
-    let coresOf (point: Tensor) : Tensor[] = Point.cores shapes point
+    let coresOf (point: Tensor) : Tensor[] = CoreVector.cores shapes point
 
     let lookup cores = Fit.lookup spec cores
 
@@ -146,7 +146,7 @@ type internal Derivatives(spec: Spec, target: Tensor) =
 
         torch.cat (
             [|
-                for block, plan in jacobians.Value -> (Environment.evaluate block (lookup cores) target [ plan ]).Head.reshape(rows, -1L)
+                for block, plan in jacobians.Value -> (LocalProblem.evaluate block (lookup cores) target [ plan ]).Head.reshape(rows, -1L)
             |],
             1L
         )

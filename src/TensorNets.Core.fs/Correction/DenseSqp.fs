@@ -7,7 +7,7 @@ open TorchSharp
 /// bound: with R = K − T, J the Jacobian of T, s = ∇S and H its Hessian without negative curvature, damped by ν,
 /// min sᵀd + ½ dᵀ(H + νI)d subject to ‖R − J d‖² ≤ δ². A basis that makes JᵀJ and H + νI diagonal turns that into the scalar equation of one block.
 [<RequireQualifiedAccess>]
-module internal Joint =
+module internal DenseSqp =
     /// The most parameters for which n × n matrices, and n gradients for H, cost less than the sweeps they save.
     let limit = 300
 
@@ -20,7 +20,7 @@ module internal Joint =
     let private maxSteps = 100
 
     /// The Hessian of S − ⟨y, T⟩ without its negative curvature.
-    let private curvature (work: Derivatives) (multipliers: Tensor option) (point: Tensor) : Tensor =
+    let private curvature (work: DenseDerivatives) (multipliers: Tensor option) (point: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let eye = torch.eye (point.shape[0], dtype = point.dtype, device = point.device)
         let hessian = work.Curvature(multipliers, point, eye)
@@ -30,7 +30,7 @@ module internal Joint =
     /// The step for a weight matrix and a gradient of S, in the linearised bound, and its multipliers y = (R − J d)/λ.
     let private solve (bound: float) (j: Tensor) (r: Tensor) (weight: Tensor) (slope: Tensor) : Tensor * Tensor =
         use scope = torch.NewDisposeScope()
-        let p = MatrixPair.pencil ((j.mT.matmul j).unsqueeze 0L) (weight.unsqueeze 0L)
+        let p = Pencil.pencil ((j.mT.matmul j).unsqueeze 0L) (weight.unsqueeze 0L)
         let v, g, w = p.V[0L], p.G[0L], p.W[0L]
         let c = v.mT.matmul (j.mT.matmul r)
         let s = v.mT.matmul slope
@@ -39,11 +39,11 @@ module internal Joint =
 
         let secular =
             {
-                G = Linalg.toArray g
-                W = Linalg.toArray w
-                DD = Linalg.toArray (c.squared ())
-                DY = Linalg.toArray (c.mul y)
-                YY = Linalg.toArray (y.squared ())
+                G = ConstrainedQuadratics.toArray g
+                W = ConstrainedQuadratics.toArray w
+                DD = ConstrainedQuadratics.toArray (c.squared ())
+                DY = ConstrainedQuadratics.toArray (c.mul y)
+                YY = ConstrainedQuadratics.toArray (y.squared ())
                 Rho2 = r.squared().sum().number()
             }
 
@@ -67,7 +67,7 @@ module internal Joint =
     let run
         (options: SweepOptions)
         (report: int -> float -> float -> unit)
-        (work: Derivatives)
+        (work: DenseDerivatives)
         (bound: float)
         (feasible: float)
         (s0: float)
@@ -92,14 +92,14 @@ module internal Joint =
 
         let error () =
             use _ = torch.NewDisposeScope()
-            (work.Residual(Point.ofCores cores)).norm().number()
+            (work.Residual(CoreVector.ofCores cores)).norm().number()
 
         let mutable multipliers: Tensor option = None
 
         /// One step with rising damping: the new S, or None where none lowers it.
         let attempt (s: float) (damping: float) : (float * float) option =
             use scope = torch.NewDisposeScope()
-            let point = Point.ofCores cores
+            let point = CoreVector.ofCores cores
             let r, j = work.Residual point, work.Jacobian point
             let slope = work.Slope point
             let h = curvature work multipliers point
@@ -124,7 +124,7 @@ module internal Joint =
 
                     match better with
                     | Some(p, next) ->
-                        Point.put scope cores.Length cores p
+                        CoreVector.put scope cores.Length cores p
                         multipliers |> Option.iter _.Dispose()
                         multipliers <- Some(scope.Detach y)
                         Some(next, nu)

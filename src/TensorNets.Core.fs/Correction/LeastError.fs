@@ -5,7 +5,7 @@ open TorchSharp
 
 /// <summary>The mirror of error-preserving correction: the least error at a bounded sensitivity.</summary>
 [<RequireQualifiedAccess>]
-module Mirror =
+module LeastError =
     /// The interval of δ in which the least error is looked for ends at this share of δ.
     let tolerance = 1e-5
 
@@ -132,7 +132,7 @@ module Mirror =
 
     /// The start if its S meets the bound: balanced where that can be, without the bonds that it does not need, or as it is, whichever has the least S.
     let private feasible (s: float) (k: Tensor) (start: Network) (exact: Network) : Fit option =
-        let fitOf (network: Network) = Fit.make torch.float64 network.Spec (Seq.toArray network.Cores) k Course.direct
+        let fitOf (network: Network) = Fit.make torch.float64 network.Spec (Seq.toArray network.Cores) k FitHistory.direct
 
         let without =
             match Gauge.balance exact with
@@ -165,7 +165,7 @@ module Mirror =
         | [] ->
             use _ = torch.NewDisposeScope()
             let k = Check.double target
-            let options = Remaining.listening options
+            let options = SweepsLeft.listening options
             use exact = Gauge.truncate start
             use exact = Network.copyAs torch.float64 exact
             let inner = if target.dtype = torch.float64 then s else s * (1.0 - castShare)
@@ -196,7 +196,7 @@ module Mirror =
     /// <param name="s">The bound on S.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
-    let leastError (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+    let fit (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         // A weighted problem is solved in float64 and rounded afterwards.
         match Check.readable "The target" target with
         | [] ->
@@ -206,6 +206,6 @@ module Mirror =
             if not (s > 0.0 && Double.IsFinite s) then
                 Error(noBound s @ Check.forSpec start.Spec target)
             else
-                let run (units: TargetUnits) = Weighted.from (frobenius (TargetUnits.number -units.SensitivityExponent s))
+                let run (units: TargetUnits) = WhitenedProblem.from (frobenius (TargetUnits.number -units.SensitivityExponent s))
                 TargetUnits.from true run options target start
         | errors -> Error errors

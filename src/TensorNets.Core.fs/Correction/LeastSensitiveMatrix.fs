@@ -5,7 +5,7 @@ open TorchSharp
 
 /// <summary>The matrix case, whose least sensitive network is known exactly.</summary>
 [<RequireQualifiedAccess>]
-module Matrix =
+module LeastSensitiveMatrix =
     /// The spec of a matrix of a given rank: `sa, at -> st`.
     let spec (rows: int) (columns: int) (rank: int) : Spec =
         let s, a, t = Axis "s", Axis "a", Axis "t"
@@ -38,7 +38,7 @@ module Matrix =
     /// <remarks>K is m × n with singular values σ. S_min = 2√(mn) Σ_{i≤R} (σ_i − τ)₊ where τ is set by the bound: Σ_{i≤R} min(σ_i, τ)² + Σ_{i>R} σ_i² = δ². Components
     /// that vanish are left out, so that the rank may be less. Computed in float64 by one singular value decomposition. Errors: those of a target; a rank
     /// outside 1 … min(m, n); a bound that is negative, at least ‖K‖, or below the best error of that rank (<c>Unreachable</c>, naming it).</remarks>
-    let leastSensitive (rank: int) (bound: ErrorBound) (target: Tensor) : Result<Fit, TensorNetError list> =
+    let fit (rank: int) (bound: ErrorBound) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
 
@@ -62,7 +62,7 @@ module Matrix =
             let units = TargetUnits.ofTarget (spec (int m) (int n) rank) target
             let k = Check.double (TargetUnits.target units target)
             let struct (u, s, vh) = Decompose.svd false k
-            let sigma = Linalg.toArray s
+            let sigma = ConstrainedQuadratics.toArray s
             let norm = sqrt (sigma |> Array.sumBy (fun x -> x * x))
             let best = sqrt (sigma[rank..] |> Array.sumBy (fun x -> x * x))
 
@@ -78,10 +78,10 @@ module Matrix =
                         sigma[.. rank - 1] |> Array.map (fun x -> x - tau) |> Array.filter (fun x -> x > 1e-15 * norm)
 
                     let r = int64 kept.Length
-                    let values = Linalg.ofArray k [| r |] kept
+                    let values = ConstrainedQuadratics.ofArray k [| r |] kept
                     let a = u.narrow(1L, 0L, r).mul(values.mul(Num.tensor (sqrt (m / n))).sqrt())
                     let b = vh.narrow(0L, 0L, r).mul(values.mul(Num.tensor (sqrt (n / m))).sqrt().unsqueeze 1L)
-                    let fit = Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k Course.direct
+                    let fit = Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k FitHistory.direct
                     TargetUnits.back units false fit |> Result.map Fit.toOuterScope)
             |> Result.mapError (TargetUnits.errors units)
         | errors -> Error errors

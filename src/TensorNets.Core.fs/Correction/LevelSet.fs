@@ -8,7 +8,7 @@ open TorchSharp
 /// all cores brings T back. Contains the gauge as far as it leaves T as it is; where T fixes the cores but for the gauge there is nothing else to find.
 /// Source: Nocedal and Wright, Numerical Optimization, 2nd ed., ch. 4.3 (the step in a ball) and 18 (steps along the constraint).
 [<RequireQualifiedAccess>]
-module internal Fibre =
+module internal LevelSet =
     /// Singular values of the Jacobian below this share of the largest are zero.
     let private nullShare = 1e-10
 
@@ -72,7 +72,7 @@ module internal Fibre =
         z, isHeld, -(Array.fold2 (fun sum z (w, b) -> sum + b * z + 0.5 * w * z * z) 0.0 z (Array.zip w b))
 
     /// The nearest point whose tensor is the given one as nearly as the linearised equations bring it.
-    let private restored (work: Derivatives) (wanted: Tensor) (point: Tensor) : Tensor =
+    let private restored (work: DenseDerivatives) (wanted: Tensor) (point: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let miss (point: Tensor) : Tensor = wanted.minus (work.Tensor point)
 
@@ -90,7 +90,14 @@ module internal Fibre =
         (go mostRestorations point first (first.norm().number())).clone() |> scope.MoveToOuter
 
     /// From a point that meets the bound to one that does, with an S that is no larger. `listen` hears of every S and says whether to go on.
-    let descend (work: Derivatives) (bound: float) (most: int) (tolerance: float) (listen: float -> bool) (start: Tensor) : Tensor * float =
+    let descend
+        (work: DenseDerivatives)
+        (bound: float)
+        (most: int)
+        (tolerance: float)
+        (listen: float -> bool)
+        (start: Tensor)
+        : Tensor * float =
         use scope = torch.NewDisposeScope()
         let wanted = (work.Tensor start).plus((work.Residual start).mul(Num.tensor (1.0 - inside)))
 
@@ -106,11 +113,11 @@ module internal Fibre =
                 let reduced = work.Curvature(Some y, point, z.mT.contiguous ()).matmul z
                 let struct (values, vectors) = Decompose.eigh ((reduced.plus reduced.mT).mul(Num.tensor 0.5))
                 let basis = z.matmul vectors
-                let w, b = Linalg.toArray values, Linalg.toArray (basis.mT.matmul slope)
+                let w, b = ConstrainedQuadratics.toArray values, ConstrainedQuadratics.toArray (basis.mT.matmul slope)
 
                 let rec attempt radius =
                     let move, isHeld, decrease = step w b radius
-                    let there = point.plus (basis.matmul (Linalg.ofArray point [| int64 move.Length |] move))
+                    let there = point.plus (basis.matmul (ConstrainedQuadratics.ofArray point [| int64 move.Length |] move))
                     let next = restored work wanted there
                     let after = if next.isfinite().all().truth() then work.Sensitivity next else nan
                     let meets = (work.Residual next).norm().number() <= bound
@@ -147,7 +154,7 @@ module internal Fibre =
 
     /// The least S found from points that meet the bound and from some near the first, with the S after each step of the best. `listen` hears the least S so far.
     let search
-        (work: Derivatives)
+        (work: DenseDerivatives)
         (bound: float)
         (most: int)
         (tolerance: float)

@@ -16,7 +16,7 @@ type internal BlockOutcome =
         Result: BlockResult
         /// ‖K − T‖² after it, where its Grams tell it.
         Residual: float option
-        /// `BlockAlgebra.reach` after it, where it moved.
+        /// `LocalAlgebra.reach` after it, where it moved.
         Reach: float option
     }
 
@@ -36,7 +36,7 @@ type internal BlockSystem =
 
 /// The correction of one core, all others fixed: min tr(X W Xᵀ) subject to ‖K − T‖ ≤ δ, by one scalar equation.
 [<RequireQualifiedAccess>]
-module internal CorrectionBlock =
+module internal LocalCorrection =
     /// Below this δ/‖K‖ the residual is followed from the current block, where nothing cancels; above, it is cheaper from zero: its relative
     /// rounding is about 1e-16 (‖K‖/δ)².
     let private anchorBelow = 3e-2
@@ -55,7 +55,7 @@ module internal CorrectionBlock =
 
     /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or none, for zero.
     let internal spectral (grams: Tensor list) (weights: Tensor list) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem =
-        let pencils = List.map2 MatrixPair.pencil grams weights
+        let pencils = List.map2 Pencil.pencil grams weights
         let batch = c.shape[0]
 
         // Each branch's g and w along its own dimension; products over the other branches fill the grid.
@@ -64,10 +64,10 @@ module internal CorrectionBlock =
             | [] ->
                 torch.ones ([| batch |], dtype = c.dtype, device = c.device), torch.zeros ([| batch |], dtype = c.dtype, device = c.device)
             | several ->
-                let grid = MatrixPair.grid (several |> List.map (fun p -> p.G, p.W))
+                let grid = Pencil.grid (several |> List.map (fun p -> p.G, p.W))
                 grid.G, grid.W
 
-        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> BlockAlgebra.along i (pick p) x) x
+        let transform (pick: Pencil -> Tensor) x = pencils |> List.indexed |> List.fold (fun x (i, p) -> LocalAlgebra.along i (pick p) x) x
 
         let sum (a: Tensor) : Tensor = a.sum ([| 1L |])
         let d = transform _.V c
@@ -88,7 +88,7 @@ module internal CorrectionBlock =
             | Some x -> x |> transform (fun p -> Kernels.matmul (p.M, p.V))
             | None -> torch.zeros_like d
 
-        let entries (a: Tensor) = Linalg.toArray (a.reshape -1L)
+        let entries (a: Tensor) = ConstrainedQuadratics.toArray (a.reshape -1L)
 
         let secular =
             {
@@ -121,7 +121,7 @@ module internal CorrectionBlock =
 
     /// In the basis that makes the weight of the only branch the identity and its Gram tridiagonal, where both are well conditioned.
     let internal tridiagonal (gram: Tensor) (weight: Tensor) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem option =
-        MatrixPair.congruence gram weight
+        Pencil.congruence gram weight
         |> Option.bind (fun congruence ->
             let t = Tridiagonal.reduce (congruence.Reduced.squeeze 0L)
 
@@ -132,7 +132,7 @@ module internal CorrectionBlock =
                 let coordinates (x: Tensor) = Tridiagonal.into t ((congruence.Adjoint x.mT).squeeze 0L)
                 let d = coordinates c
 
-                let y0 = start |> Option.map (BlockAlgebra.along 0 weight >> coordinates)
+                let y0 = start |> Option.map (LocalAlgebra.along 0 weight >> coordinates)
 
                 let anchor: Tensor | null =
                     match y0 with
@@ -185,8 +185,8 @@ module internal CorrectionBlock =
             else
                 target, norm2
 
-        let c = Environment.targetOf (if anchored then None else kept) block lookup source
-        let start = if anchored then Some(Environment.toX block (lookup block.Core.Name)) else None
+        let c = LocalProblem.targetOf (if anchored then None else kept) block lookup source
+        let start = if anchored then Some(LocalProblem.toX block (lookup block.Core.Name)) else None
 
         let system =
             match grams, weights with
@@ -199,10 +199,10 @@ module internal CorrectionBlock =
         /// S without the term that this core does not change.
         let ownS (x: Tensor) =
             use _ = torch.NewDisposeScope()
-            x.mul(BlockAlgebra.timesWeight grams weights x).sum().number()
+            x.mul(LocalAlgebra.timesWeight grams weights x).sum().number()
 
         // A lower bound costs S: where that leaves nothing to gain, the core stays.
-        let isWorse x = current.Value <= bound && ownS x > ownS (Environment.toX block (lookup block.Core.Name))
+        let isWorse x = current.Value <= bound && ownS x > ownS (LocalProblem.toX block (lookup block.Core.Name))
 
         let unmoved result = { Result = result; Residual = None; Reach = None }
 
@@ -210,8 +210,8 @@ module internal CorrectionBlock =
         let rec solved (attempts: int) (bound2': float) : BlockOutcome =
             let moved lambda =
                 let x = system.At lambda
-                let core = Environment.ofX block x
-                let own = BlockAlgebra.reach grams x
+                let core = LocalProblem.ofX block x
+                let own = LocalAlgebra.reach grams x
                 let largest = max own reach
 
                 // What the Grams cannot tell the explicit difference does.
@@ -219,11 +219,11 @@ module internal CorrectionBlock =
                     let withCore name = if Spec.original name = block.Core.Name then core else lookup name
                     Fit.explicitError full target withCore |> fun error -> error * error
 
-                let value = if anchored then bound2 else BlockAlgebra.residual norm2 grams c x
-                let residual = if anchored then None else BlockAlgebra.exact norm2 largest value
+                let value = if anchored then bound2 else LocalAlgebra.residual norm2 grams c x
+                let residual = if anchored then None else LocalAlgebra.exact norm2 largest value
 
                 let isVague =
-                    residual.IsNone && (system.IsRough || not (BlockAlgebra.rounding norm2 largest value <= vague))
+                    residual.IsNone && (system.IsRough || not (LocalAlgebra.rounding norm2 largest value <= vague))
 
                 let found = if isVague then explicitly () else value
 
@@ -257,8 +257,8 @@ module internal CorrectionBlock =
     /// As `solve`, with what is kept from blocks before, ‖K‖² and the largest reach of the other cores.
     let solveKeeping kept full block lookup target norm2 bound current reach lambda : BlockOutcome =
         use scope = torch.NewDisposeScope()
-        let grams = Environment.grams kept block lookup target
-        let weights = Environment.weights kept block lookup target
+        let grams = LocalProblem.grams kept block lookup target
+        let weights = LocalProblem.weights kept block lookup target
 
         // Decompositions would throw.
         if grams @ weights |> List.exists (fun matrix -> not (matrix.isfinite().all().truth())) then

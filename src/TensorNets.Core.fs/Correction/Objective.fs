@@ -4,7 +4,7 @@ open TorchSharp
 
 /// S and r = ‖K − T‖² over all cores at once, with their gradients, for methods that move every core together. A point is a vector: the cores' entries, one
 /// core after the other. With the blocks' X, G, W and C: ∇S = 2 X W, ∇r = 2 (X G − C).
-type internal Landscape =
+type internal Objective =
     {
         Blocks: Block list
         Shapes: int64[][]
@@ -17,7 +17,7 @@ type internal Landscape =
     }
 
 /// The landscape at a point: the values and the gradients.
-type internal Ground =
+type internal Evaluation =
     {
         S: float
         Residual: float
@@ -28,8 +28,8 @@ type internal Ground =
     }
 
 [<RequireQualifiedAccess>]
-module internal Ground =
-    let private tensors (ground: Ground) =
+module internal Evaluation =
+    let private tensors (ground: Evaluation) =
         [
             ground.SlopeS
             ground.SlopeResidual
@@ -38,25 +38,25 @@ module internal Ground =
                 yield! weights
         ]
 
-    let release (ground: Ground) =
+    let release (ground: Evaluation) =
         for tensor in tensors ground do
             tensor.Dispose()
 
     /// The tensors moved to the scope around the given one.
-    let toOuter (scope: DisposeScope) (ground: Ground) : Ground =
+    let toOuter (scope: DisposeScope) (ground: Evaluation) : Evaluation =
         for tensor in tensors ground do
             scope.MoveToOuter tensor |> ignore
 
         ground
 
 [<RequireQualifiedAccess>]
-module internal Landscape =
+module internal Objective =
     /// Below this δ/‖K‖ r is computed from the explicit difference.
     let private explicitBelow = 3e-2
 
     /// For residuals down to a bound.
-    let make (spec: Spec) (target: Tensor) (bound: float) : Landscape =
-        let blocks = Environment.blocks spec
+    let make (spec: Spec) (target: Tensor) (bound: float) : Objective =
+        let blocks = LocalProblem.blocks spec
         // Without a tensor of squares.
         let norm2 = target.norm().number() ** 2.0
 
@@ -64,7 +64,7 @@ module internal Landscape =
             blocks
             |> List.sumBy (fun block ->
                 let entries (branch: Branch) =
-                    float (Environment.size branch.Columns block) ** 2.0 * float (Environment.size block.Batch block)
+                    float (LocalProblem.size branch.Columns block) ** 2.0 * float (LocalProblem.size block.Batch block)
 
                 block.Branches |> List.sumBy entries)
 
@@ -82,7 +82,7 @@ module internal Landscape =
     /// Twice a gradient with respect to X, which is overwritten, as one with respect to the core.
     let private pulled (block: Block) (half: Tensor) : Tensor =
         // ofX spreads a value over the lone axes; each of their entries has the full slope.
-        (Environment.ofX block half).mul_(Num.tensor (2.0 * float (Environment.size block.Lone block)))
+        (LocalProblem.ofX block half).mul_(Num.tensor (2.0 * float (LocalProblem.size block.Lone block)))
 
     /// Σ m_i W_i; the terms are disposed.
     let private weighted (terms: (float * Tensor) list) : Tensor =
@@ -101,19 +101,19 @@ module internal Landscape =
             use part = times term
             before.plus part)
 
-    let private lookup (land: Landscape) (point: Tensor) : string -> Tensor =
-        let all = Point.cores land.Shapes point
+    let private lookup (land: Objective) (point: Tensor) : string -> Tensor =
+        let all = CoreVector.cores land.Shapes point
         let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
         fun name -> all[index[name]]
 
     /// For each block what an act makes of its G and of its weights with their factors, for every branch; what it is to keep the act gives to a function. Nothing
     /// else is left when the next block, or the next group of them, comes.
     let private withMatrices
-        (land: Landscape)
+        (land: Objective)
         (lookup: string -> Tensor)
         (act: (Tensor -> Tensor) -> Block -> Tensor list -> (float * Tensor) list list -> 'T)
         : 'T list =
-        use kept = Environment.keeping (if land.Groups.Length > 1 then land.Blocks else [])
+        use kept = LocalProblem.keeping (if land.Groups.Length > 1 then land.Blocks else [])
 
         [
             for group in land.Groups do
@@ -123,24 +123,24 @@ module internal Landscape =
                     (block.Branches |> List.map _.Gram) @ (block.Branches |> List.collect (_.Weights >> List.map snd))
 
                 let mutable rest =
-                    Environment.evaluateKeeping (Some kept) group.Head lookup land.Target (List.collect plans group)
+                    LocalProblem.evaluateKeeping (Some kept) group.Head lookup land.Target (List.collect plans group)
 
                 for block in group do
                     use inner = torch.NewDisposeScope()
                     let own, others = rest |> List.splitAt (plans block).Length
                     rest <- others
                     let grams, weights = own |> List.splitAt block.Branches.Length
-                    let batch = Environment.size block.Batch block
+                    let batch = LocalProblem.size block.Batch block
 
                     let square (branch: Branch) (m: Tensor) =
-                        let p = Environment.size branch.Columns block
+                        let p = LocalProblem.size branch.Columns block
                         m.reshape (batch, p, p)
 
                     let weights, _ =
                         (weights, block.Branches)
                         ||> List.mapFold (fun rest branch ->
                             let own, rest = List.splitAt branch.Weights.Length rest
-                            let shape = Environment.weightShape block branch
+                            let shape = LocalProblem.weightShape block branch
                             List.map2 (fun (factor, _) (w: Tensor) -> factor, w.reshape shape) branch.Weights own, rest)
 
                     let keep (tensor: Tensor) = inner.MoveToOuter tensor |> scope.MoveToOuter
@@ -148,22 +148,22 @@ module internal Landscape =
         ]
 
     /// X and C of each block by the core's name, and T where r is explicit. The largest products are made and gone before there are any matrices.
-    let private targets (land: Landscape) (lookup: string -> Tensor) =
+    let private targets (land: Objective) (lookup: string -> Tensor) =
         let results =
-            Environment.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ (land.Blocks |> List.map _.Target))
+            LocalProblem.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ (land.Blocks |> List.map _.Target))
 
         let explicitly, own = results |> List.splitAt (Option.toList land.Explicit).Length
 
         explicitly,
         List.map2
             (fun (block: Block) (c: Tensor) ->
-                block.Core.Name, (Environment.toX block (lookup block.Core.Name), c.reshape (Environment.solveShape block)))
+                block.Core.Name, (LocalProblem.toX block (lookup block.Core.Name), c.reshape (LocalProblem.solveShape block)))
             land.Blocks
             own
         |> dict
 
     /// Everything at a point. The caller's scope owns the tensors.
-    let at (land: Landscape) (point: Tensor) : Ground =
+    let at (land: Objective) (point: Tensor) : Evaluation =
         use scope = torch.NewDisposeScope()
         let lookup = lookup land point
         let explicitly, targets = targets land lookup
@@ -179,8 +179,8 @@ module internal Landscape =
             withMatrices land lookup (fun keep block grams weights ->
                 let x, target = targets[block.Core.Name]
                 let weights = weights |> List.map weighted
-                let xw = BlockAlgebra.timesWeight grams weights x
-                let half = (BlockAlgebra.times grams x).minus target
+                let xw = LocalAlgebra.timesWeight grams weights x
+                let half = (LocalAlgebra.times grams x).minus target
 
                 let residual = if block.Core.Name = last.Core.Name then residual x half target else nan
 
@@ -191,20 +191,20 @@ module internal Landscape =
                     Matrices = if land.Groups.Length > 1 then [] else [ List.map keep grams, List.map keep weights ]
                 |})
 
-        let slopeS = pieces |> List.map _.SlopeS |> Point.ofCores
+        let slopeS = pieces |> List.map _.SlopeS |> CoreVector.ofCores
 
         {
             // Each term of S holds every core but one, so that ½⟨θ, ∇S⟩ counts it once less than there are cores.
-            S = 0.5 * Point.dot point slopeS / float (max 1 (land.Blocks.Length - 1))
+            S = 0.5 * CoreVector.dot point slopeS / float (max 1 (land.Blocks.Length - 1))
             Residual = (List.last pieces).Residual
             SlopeS = slopeS
-            SlopeResidual = pieces |> List.map _.SlopeResidual |> Point.ofCores
+            SlopeResidual = pieces |> List.map _.SlopeResidual |> CoreVector.ofCores
             Matrices = pieces |> List.collect _.Matrices
         }
-        |> Ground.toOuter scope
+        |> Evaluation.toOuter scope
 
     /// ∇S + μ ∇r alone, which is less work than everything: one product for each core. The caller's scope owns it.
-    let slope (land: Landscape) (mu: float) (point: Tensor) : Tensor =
+    let slope (land: Objective) (mu: float) (point: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let lookup = lookup land point
         let _, targets = targets { land with Explicit = None } lookup
@@ -216,22 +216,22 @@ module internal Landscape =
             let product =
                 match grams, weights with
                 | gram :: _, first :: others ->
-                    BlockAlgebra.timesWeight grams (BlockAlgebra.combined mu gram (weighted first) :: List.map weighted others) x
+                    LocalAlgebra.timesWeight grams (LocalAlgebra.combined mu gram (weighted first) :: List.map weighted others) x
                 | _ -> x.mul (Num.tensor mu)
 
-            pulled block (Point.along -mu target product) |> keep)
-        |> Point.ofCores
+            pulled block (CoreVector.along -mu target product) |> keep)
+        |> CoreVector.ofCores
         |> scope.MoveToOuter
 
     /// The inverse of the blocks' own curvature 2 (W + μ G), as a map of vectors: what block descent takes for the whole.
-    let preconditioner (land: Landscape) (mu: float) (point: Tensor) (ground: Ground) : Tensor -> Tensor =
+    let preconditioner (land: Objective) (mu: float) (point: Tensor) (ground: Evaluation) : Tensor -> Tensor =
         use outer = torch.NewDisposeScope()
         let ridge = 1e-12
 
         /// Half the inverse, for the 2 of the curvature. Few matrices are held at a time: they may be larger than the target.
         let inverse (scale: Tensor) (gram: Tensor) (weight: Tensor) : Tensor =
             use scope = torch.NewDisposeScope()
-            let matrix = BlockAlgebra.combined mu gram weight
+            let matrix = LocalAlgebra.combined mu gram weight
             let diagonal = matrix.diagonal (dim1 = -2L, dim2 = -1L)
             let mean = diagonal.mean([| -1L |]).unsqueeze -1L
 
@@ -256,14 +256,14 @@ module internal Landscape =
         // Half, for the 2 of the curvature; once over the lone axes in and out again.
         let solver (keep: Tensor -> Tensor) (block: Block) (grams: Tensor list) (weights: Tensor list) =
             let keep tensor : Tensor = keep tensor |> outer.MoveToOuter
-            let scale = Num.tensor (0.5 / float (Environment.size block.Lone block)) |> keep
+            let scale = Num.tensor (0.5 / float (LocalProblem.size block.Lone block)) |> keep
 
             match grams, weights with
             | [], [] -> fun (x: Tensor) -> x.mul scale
-            | [ g ], [ w ] -> BlockAlgebra.along 0 (inverse scale g w |> keep)
+            | [ g ], [ w ] -> LocalAlgebra.along 0 (inverse scale g w |> keep)
             | grams, weights ->
-                let pencils = List.map2 MatrixPair.pencil grams weights
-                let grid = MatrixPair.grid (pencils |> List.map (fun p -> p.G, p.W))
+                let pencils = List.map2 Pencil.pencil grams weights
+                let grid = Pencil.grid (pencils |> List.map (fun p -> p.G, p.W))
                 let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
 
                 let reciprocal =
@@ -271,7 +271,7 @@ module internal Landscape =
 
                 let vs = pencils |> List.map (_.V >> keep)
                 let turned = vs |> List.map (_.mT >> keep)
-                fun x -> BlockAlgebra.times turned ((BlockAlgebra.times vs x).mul reciprocal)
+                fun x -> LocalAlgebra.times turned ((LocalAlgebra.times vs x).mul reciprocal)
 
         let solvers =
             match ground.Matrices with
@@ -286,12 +286,12 @@ module internal Landscape =
 
         fun vector ->
             use scope = torch.NewDisposeScope()
-            let parts = Point.cores land.Shapes vector
+            let parts = CoreVector.cores land.Shapes vector
 
             List.map3
-                (fun (block: Block) solve (part: Tensor) -> Environment.toX block part |> solve |> Environment.ofX block)
+                (fun (block: Block) solve (part: Tensor) -> LocalProblem.toX block part |> solve |> LocalProblem.ofX block)
                 land.Blocks
                 solvers
                 (List.ofArray parts)
-            |> Point.ofCores
+            |> CoreVector.ofCores
             |> scope.MoveToOuter

@@ -6,7 +6,7 @@ open TorchSharp
 
 /// <summary>A point of the front: a bound, and the least sensitive network found within it. Disposing it disposes the network.</summary>
 [<Sealed>]
-type FrontPoint internal (bound: float, fit: Fit) =
+type ParetoPoint internal (bound: float, fit: Fit) =
     /// The bound on ‖K − T‖ / ‖K‖.
     member _.Bound = bound
     /// ‖K − T‖ / ‖K‖, from the explicit difference.
@@ -25,9 +25,9 @@ type FrontPoint internal (bound: float, fit: Fit) =
 
 /// <summary>The front: S over the bound, as far as the start reaches. Disposing it disposes every network.</summary>
 [<Sealed>]
-type FrontResult internal (points: FrontPoint list, unreached: float list) =
+type ParetoFront internal (points: ParetoPoint list, unreached: float list) =
     /// The bounds that were met, in rising order; S falls along them.
-    member _.Points: IReadOnlyList<FrontPoint> = points
+    member _.Points: IReadOnlyList<ParetoPoint> = points
     /// The bounds that no network from this start met, or had met when it was cancelled, in rising order.
     member _.Unreached: IReadOnlyList<float> = unreached
 
@@ -38,7 +38,7 @@ type FrontResult internal (points: FrontPoint list, unreached: float list) =
 
 /// <summary>The sensitivity that each bound on the error costs, from which one chooses.</summary>
 [<RequireQualifiedAccess>]
-module Front =
+module ParetoFront =
     /// Errors of the bounds, all at once.
     let private check (bounds: float list) =
         [
@@ -127,7 +127,7 @@ module Front =
             let norm = k.norm().number()
             let bounds = bounds |> List.distinct |> List.sort |> List.toArray
             use exact = Gauge.truncate start
-            let options = Remaining.listening options
+            let options = SweepsLeft.listening options
             let fits, errors = passes options (bounds |> Array.map (fun bound -> bound * norm)) k exact
 
             let finished (fit: Fit) =
@@ -141,7 +141,7 @@ module Front =
                 [
                     for bound, fit in Array.zip bounds fits do
                         match fit with
-                        | Some fit -> new FrontPoint(bound, finished fit |> back |> Fit.toOuterScope)
+                        | Some fit -> new ParetoPoint(bound, finished fit |> back |> Fit.toOuterScope)
                         | None -> ()
                 ]
 
@@ -149,7 +149,7 @@ module Front =
                 Error errors
             else
                 Ok(
-                    new FrontResult(
+                    new ParetoFront(
                         points,
                         [
                             for bound, fit in Array.zip bounds fits do
@@ -161,7 +161,7 @@ module Front =
         | errors -> Error errors
 
     /// The points in the units of the caller, or what of them leaves its range.
-    let private backInUnits (units: TargetUnits) (front: FrontResult) : Result<FrontResult, TensorNetError list> =
+    let private backInUnits (units: TargetUnits) (front: ParetoFront) : Result<ParetoFront, TensorNetError list> =
         let results = [ for point in front.Points -> point.Bound, TargetUnits.back units true point.Fit ]
 
         let failed =
@@ -175,11 +175,11 @@ module Front =
             [
                 for bound, result in results do
                     match result with
-                    | Ok fit -> new FrontPoint(bound, Fit.toOuterScope fit)
+                    | Ok fit -> new ParetoPoint(bound, Fit.toOuterScope fit)
                     | Error _ -> ()
             ]
 
-        let whole = new FrontResult(points, List.ofSeq front.Unreached)
+        let whole = new ParetoFront(points, List.ofSeq front.Unreached)
 
         if failed.IsEmpty then
             Ok whole
@@ -198,11 +198,11 @@ module Front =
     /// <param name="bounds">Bounds on ‖K − T‖ / ‖K‖, 0 ≤ bound &lt; 1, in any order; duplicates count once.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
-    let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<FrontResult, TensorNetError list> =
+    let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<ParetoFront, TensorNetError list> =
         match Check.forSpec start.Spec target with
         | [] ->
             let units = TargetUnits.ofTarget start.Spec target
-            let run = Weighted.fromMany (frobenius bounds)
+            let run = WhitenedProblem.fromMany (frobenius bounds)
 
             if TargetUnits.isNone units then
                 run options target start
@@ -213,4 +213,4 @@ module Front =
                 run (TargetUnits.listening units options) (TargetUnits.target units target) start
                 |> Result.mapError (TargetUnits.errors units)
                 |> Result.bind (backInUnits units)
-        | _ -> Weighted.fromMany (frobenius bounds) options target start
+        | _ -> WhitenedProblem.fromMany (frobenius bounds) options target start

@@ -3,7 +3,7 @@ namespace TensorNets
 open TorchSharp
 
 /// One leg of the way of conjugate gradients: from where it starts, along a direction. Norms and inner products are those of the ball.
-type internal Leg =
+type internal CgStep =
     {
         Direction: Tensor
         /// To the minimum along the direction.
@@ -27,7 +27,7 @@ type internal BallStep =
         Radius: float
         /// |d| in the norm of the ball.
         Size: float
-        Legs: Leg list
+        Legs: CgStep list
     }
 
 /// The minimiser of ⟨slope, d⟩ + ½ ⟨d, H d⟩ in a ball, by conjugate gradients from 0 to where they leave it.
@@ -41,7 +41,7 @@ module internal TrustRegion =
     let shrink = 0.35
 
     /// How far a leg goes in a ball, whether it meets the boundary, and ⟨d, d⟩ after it.
-    let private reach (radius: float) (leg: Leg) =
+    let private reach (radius: float) (leg: CgStep) =
         let whole = leg.DD + 2.0 * leg.Length * leg.DP + leg.Length * leg.Length * leg.PP
 
         if leg.Curvature > 0.0 && whole <= radius * radius then
@@ -50,7 +50,7 @@ module internal TrustRegion =
             (-leg.DP + sqrt (leg.DP * leg.DP + leg.PP * (radius * radius - leg.DD))) / leg.PP, true, radius * radius
 
     /// What going so far along a leg gains.
-    let private gain (leg: Leg) t = t * leg.Slope - 0.5 * t * t * leg.Curvature
+    let private gain (leg: CgStep) t = t * leg.Slope - 0.5 * t * t * leg.Curvature
 
     /// In a ball of some radius; without one, of twice the length of the first preconditioned slope. The legs are kept for smaller balls, or (`keeps` false) none,
     /// which takes as many vectors less. The caller's scope owns the tensors.
@@ -64,27 +64,27 @@ module internal TrustRegion =
         use scope = torch.NewDisposeScope()
         let d, r = torch.zeros_like slope, slope.clone ()
         let p = (precondition slope).neg()
-        let first = -(Point.dot slope p)
+        let first = -(CoreVector.dot slope p)
         let radius = radius |> Option.defaultValue (2.0 * sqrt first)
         // A smaller ball never gets to legs that start beyond it.
-        let isKept (leg: Leg) = keeps && leg.DD <= shrink * shrink * radius * radius
+        let isKept (leg: CgStep) = keeps && leg.DD <= shrink * shrink * radius * radius
 
         /// Along one leg, to the next one if there is one; d and r follow. Also what it gains, whether it meets the boundary, and ⟨d, d⟩ after it.
-        let go count (leg: Leg) =
+        let go count (leg: CgStep) =
             use inner = torch.NewDisposeScope()
             let hp = hessian leg.Direction
-            let curvature = Point.dot leg.Direction hp
+            let curvature = CoreVector.dot leg.Direction hp
             let leg = { leg with Length = leg.Slope / curvature; Curvature = curvature }
             let t, boundary, size = reach radius leg
-            Point.advance t leg.Direction d
+            CoreVector.advance t leg.Direction d
 
             let next =
                 if boundary || count >= mostProducts then
                     None
                 else
-                    Point.advance t hp r
+                    CoreVector.advance t hp r
                     let z = precondition r
-                    let rz = Point.dot r z
+                    let rz = CoreVector.dot r z
 
                     if rz < enough * first then
                         None
@@ -93,7 +93,7 @@ module internal TrustRegion =
 
                         Some
                             {
-                                Direction = Point.along -1.0 z (leg.Direction.mul (Num.tensor beta)) |> inner.MoveToOuter
+                                Direction = CoreVector.along -1.0 z (leg.Direction.mul (Num.tensor beta)) |> inner.MoveToOuter
                                 Length = nan
                                 Curvature = nan
                                 Slope = rz
@@ -131,12 +131,12 @@ module internal TrustRegion =
         use scope = torch.NewDisposeScope()
         let d = torch.zeros_like step.Move
 
-        let rec go decrease (legs: Leg list) =
+        let rec go decrease (legs: CgStep list) =
             match legs with
             | [] -> decrease, false
             | leg :: others ->
                 let t, boundary, _ = reach radius leg
-                Point.advance t leg.Direction d
+                CoreVector.advance t leg.Direction d
                 if boundary then decrease + gain leg t, true else go (decrease + gain leg t) others
 
         let decrease, boundary = go 0.0 step.Legs

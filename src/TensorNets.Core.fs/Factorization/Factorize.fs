@@ -7,24 +7,28 @@ open TorchSharp
 module Factorize =
     let defaults = { Sweeps = SweepOptions.defaults; Start = Start.Svd; Seed = 0UL; Starts = 1 }
 
-    let private listening (options: FactorizeOptions) = { options with Sweeps = Remaining.listening options.Sweeps }
+    let private listening (options: FactorizeOptions) = { options with Sweeps = SweepsLeft.listening options.Sweeps }
 
     /// What is wrong with the options; else the result.
     let private checkedBy (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
         // What a listener throws leaves nothing behind.
         use _ = torch.NewDisposeScope()
 
-        match Starts.check options.Starts @ Start.check options.Start @ SweepOptions.check options.Sweeps with
+        match
+            MultiStart.check options.Starts
+            @ Initializer.check options.Start
+            @ SweepOptions.check options.Sweeps
+        with
         | [] -> run (listening options) |> Result.map Fit.toOuterScope
         | errors -> Error errors
 
     /// The network of start i: the first one as the options say, the others noise.
     let private networkOf (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Network, TensorNetError list> =
-        let make = Start.network options.Start i (Starts.seed options.Seed i)
+        let make = Initializer.network options.Start i (MultiStart.seed options.Seed i)
 
         match options.Start with
         | Start.Svd
-        | Start.SvdBy _ when i = 0 -> Weighted.start options.Sweeps.Norm make spec target
+        | Start.SvdWith _ when i = 0 -> WhitenedProblem.start options.Sweeps.Norm make spec target
         | _ -> make spec target
 
     let private leastSquares (options: FactorizeOptions) (spec: Spec) (target: Tensor) (i: int) : Result<Fit, TensorNetError list> =
@@ -38,7 +42,7 @@ module Factorize =
     /// <c>stableSpec</c>, which does both. Computed in float64, returned in the dtype of the target. More starts never raise the error. Errors: those
     /// of a target; fewer than one start.</remarks>
     let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
-        checkedBy options (fun options -> Starts.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
+        checkedBy options (fun options -> MultiStart.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
 
     /// Correction of a fit, which meets the bound where there is one. Where it is cancelled before it meets the bound again, the fit itself; it is disposed else.
     let private correctFit (options: FactorizeOptions) (bound: ErrorBound option) (target: Tensor) (fit: Fit) =
@@ -57,7 +61,7 @@ module Factorize =
 
     /// A start from noise, corrected from where it first meets the bound: further least squares would only lead on towards degenerate networks.
     let private correctNoise (options: FactorizeOptions) (bound: ErrorBound) (spec: Spec) (target: Tensor) (i: int) =
-        Svd.noise (Starts.seed options.Seed i) spec target
+        SvdStart.noise (MultiStart.seed options.Seed i) spec target
         |> Result.bind (fun start ->
             use start = start
             Correction.nearest options.Sweeps bound target start)
@@ -79,7 +83,7 @@ module Factorize =
                     // Cancelled before anything of the target was found: no bound to correct within.
                     if fit.RelativeError >= 1.0 then Ok fit else correctFit options None target fit)
             | Some bound ->
-                Starts.leastSensitive options.Sweeps options.Starts (fun i ->
+                MultiStart.leastSensitive options.Sweeps options.Starts (fun i ->
                     if i > 0 then
                         correctNoise options bound spec target i
                     else
@@ -109,7 +113,7 @@ module Factorize =
             checkedBy options (fun options ->
                 let count = max starts.Length options.Starts
 
-                Starts.leastSensitive options.Sweeps count (fun i ->
+                MultiStart.leastSensitive options.Sweeps count (fun i ->
                     if i < starts.Length then
                         Correction.nearest options.Sweeps bound target starts[i]
                     else
@@ -158,13 +162,13 @@ module Factorize =
         let onWhitened (sweeps: SweepOptions) (k: Tensor) =
             ErrorBound.resolve bound (Check.norm k)
             |> Result.bind (fun delta ->
-                let cast = if target.dtype = torch.float64 then 0.0 else Selection.castShare * Check.norm k
+                let cast = if target.dtype = torch.float64 then 0.0 else RankSelection.castShare * Check.norm k
                 let inner = if delta > 2.0 * cast then delta - cast else delta
-                Selection.run { options with Sweeps = sweeps } (ErrorBound.Absolute inner) family k)
+                RankSelection.run { options with Sweeps = sweeps } (ErrorBound.Absolute inner) family k)
 
         FormatFamily.spec (target.shape |> Array.map int |> List.ofArray) family
         |> Result.mapError (List.map TensorNetError.Format)
-        |> Result.bind (fun spec -> Weighted.over onWhitened options.Sweeps spec target)
+        |> Result.bind (fun spec -> WhitenedProblem.over onWhitened options.Sweeps spec target)
         |> Result.bind (fun fit ->
             ErrorBound.resolve bound (fit.Error / fit.RelativeError)
             |> Result.bind (fun delta ->
@@ -175,7 +179,7 @@ module Factorize =
                     Error [ TensorNetError.Unreachable(delta, fit.Error) ]))
 
     /// <summary>The smallest network found in a family whose error meets a bound: <c>‖K − T‖ ≤ δ(1 + 1e-9)</c>, or an error.</summary>
-    /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation (<c>Svd.start</c>) is at
+    /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation (<c>SvdStart.start</c>) is at
     /// most the sum over bonds of the squared singular values left out there. Directions are dropped one by one, the one that saves most parameters for
     /// its squared error first, or by an equal share of δ² for each bond, whichever leaves fewer parameters; then the budget is widened as far as the
     /// explicit error allows, and single ranks are lowered. Smallest means: no single rank can be lowered by one (the others cut to what is then
@@ -195,7 +199,7 @@ module Factorize =
     let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options ->
             match Check.readable "The target" target, options.Sweeps.Norm with
-            | [], Norm.Frobenius -> Selection.run options bound family target
+            | [], Norm.Frobenius -> RankSelection.run options bound family target
             | [], _ -> weightedToBound options bound family target
             | errors, _ -> Error errors)
 

@@ -5,29 +5,29 @@ open TorchSharp
 /// <summary>Where alternating least squares starts.</summary>
 [<RequireQualifiedAccess>]
 type Start =
-    /// Singular value decompositions of the target (<c>Svd.start</c>).
+    /// Singular value decompositions of the target (<c>SvdStart.start</c>).
     | Svd
-    /// Singular value decompositions made as the options say: sequentially (ST-HOSVD), or with sketches (<c>Svd.startBy</c>).
-    | SvdBy of options: SvdOptions
+    /// Singular value decompositions made as the options say: sequentially (ST-HOSVD), or with sketches (<c>SvdStart.startWith</c>).
+    | SvdWith of options: SvdOptions
     /// White noise from the seed.
     | Random
 
 [<RequireQualifiedAccess>]
-module internal Start =
+module internal Initializer =
     /// The making of start i from a seed: the first one as it is asked for, the others noise.
     let network (start: Start) (i: int) : uint64 -> Spec -> Tensor -> Result<Network, TensorNetError list> =
         match start with
-        | Start.Svd when i = 0 -> Svd.start
-        | Start.SvdBy options when i = 0 -> Svd.startBy options
-        | _ -> Svd.noise
+        | Start.Svd when i = 0 -> SvdStart.start
+        | Start.SvdWith options when i = 0 -> SvdStart.startWith options
+        | _ -> SvdStart.noise
 
     /// What is wrong with it.
     let check (start: Start) =
         match start with
-        | Start.SvdBy options -> SvdOptions.check options
+        | Start.SvdWith options -> SvdOptions.check options
         | _ -> []
 
-/// <summary>How a tensor is factorised.</summary>
+/// <summary>How a tensor is factorized.</summary>
 type FactorizeOptions =
     {
         /// The iteration; by default 200 sweeps at most, until a sweep changes the error by less than 1e-7 of it.

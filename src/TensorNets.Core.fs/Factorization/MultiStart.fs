@@ -2,7 +2,7 @@ namespace TensorNets
 
 /// Several starts, of which the best is kept.
 [<RequireQualifiedAccess>]
-module internal Starts =
+module internal MultiStart =
     /// The seed of start i, derived from the given one (SplitMix64, so that neighbouring seeds have nothing in common); start 0 has the given one.
     let seed (seed: uint64) (i: int) : uint64 =
         if i = 0 then

@@ -5,7 +5,7 @@ open TorchSharp
 
 /// The smallest networks of a family found within an error bound.
 [<RequireQualifiedAccess>]
-module internal Selection =
+module internal RankSelection =
     /// Halvings of the interval of the budget: the ranks are whole numbers, so that a finer budget seldom changes them, and single ranks are lowered
     /// one by one afterwards.
     let private halvings = 6
@@ -16,11 +16,11 @@ module internal Selection =
     /// What float32 cores may add to the error, as a share of ‖K‖.
     let castShare = 1e-6
 
-    /// The error of the truncation (Svd.start) at the ranks of a network.
+    /// The error of the truncation (SvdStart.start) at the ranks of a network.
     let truncationError (target: Tensor) (spec: Spec) : float =
         use _ = torch.NewDisposeScope()
 
-        match Svd.start 0UL spec target with
+        match SvdStart.start 0UL spec target with
         | Ok network -> Fit.explicitError (Plan.make Order.Auto spec) target (Network.lookup network)
         | Error _ -> infinity
 
@@ -60,7 +60,7 @@ module internal Selection =
         let attempt' next = if stopped () then None else attempt next |> Option.map (fun found -> next, found)
 
         Spec.bonds spec
-        |> List.choose (fun axis -> RankChoice.lowered axis spec)
+        |> List.choose (fun axis -> TreeRanks.lowered axis spec)
         |> List.sortBy Spec.parameters
         |> List.tryPick attempt'
         |> function
@@ -70,12 +70,12 @@ module internal Selection =
             | None -> result
 
     let private tree (options: SweepOptions) (delta: float) (spec: Spec) (target: Tensor) : Spec option =
-        let tails = RankChoice.tails spec target
+        let tails = TreeRanks.tails spec target
         let stopped = isStopped options
         let meets spec = truncationError target spec <= delta
         let attempt spec = if meets spec then Some spec else None
 
-        byBudget stopped meets (float tails.Length) (RankChoice.ofBudget stopped tails spec) delta
+        byBudget stopped meets (float tails.Length) (TreeRanks.ofBudget stopped tails spec) delta
         |> Option.map (fun spec -> descend stopped attempt ignore spec spec)
 
     /// Least squares from a start until the bound is met: the network, where it is met.
@@ -112,14 +112,14 @@ module internal Selection =
         let ofBudget = RingRanks.ofBudget stopped spec target first
 
         let reaches spec =
-            match Svd.start 0UL spec target with
+            match SvdStart.start 0UL spec target with
             | Error _ -> None
             | Ok start ->
                 use start = start
                 reach short delta target start
 
         match byBudget stopped (fun spec -> truncationError target spec <= delta) (float spec.Cores.Length) ofBudget delta with
-        | Some spec -> Svd.start 0UL spec target |> Result.map (descend stopped reaches dispose spec)
+        | Some spec -> SvdStart.start 0UL spec target |> Result.map (descend stopped reaches dispose spec)
         | None -> Error [ TensorNetError.Unreachable(delta, truncationError target (ofBudget 0.0)) ]
 
     /// A sum of rank-one terms that is the target itself: one term for every fibre along its largest mode.
@@ -154,13 +154,13 @@ module internal Selection =
             |> int
 
         let attempt rank =
-            let spec = RankChoice.resize [ axis, rank ] spec
+            let spec = TreeRanks.resize [ axis, rank ] spec
 
             let from i =
                 if stopped () then
                     None
                 else
-                    match Start.network options.Start i (Starts.seed options.Seed i) spec target with
+                    match Initializer.network options.Start i (MultiStart.seed options.Seed i) spec target with
                     | Error _ -> None
                     | Ok start ->
                         use start = start
@@ -184,7 +184,7 @@ module internal Selection =
             match attempt rank with
             | Some network -> bisect network low rank
             | None when rank < largest && not (stopped ()) -> double rank (min largest (2 * rank))
-            | None -> fibres (RankChoice.resize [ axis, largest ] spec) target
+            | None -> fibres (TreeRanks.resize [ axis, largest ] spec) target
 
         Ok(double 0 1)
 
@@ -192,10 +192,10 @@ module internal Selection =
     let private start (options: FactorizeOptions) (delta: float) (family: FormatFamily) (spec: Spec) (target: Tensor) =
         let ofSpec chosen =
             match chosen with
-            | Some spec -> Svd.start 0UL spec target
+            | Some spec -> SvdStart.start 0UL spec target
             | None ->
                 // Not even the full ranks: δ is below the rounding of the target.
-                let full = RankChoice.ofBudget (fun () -> false) (RankChoice.tails spec target) spec 0.0
+                let full = TreeRanks.ofBudget (fun () -> false) (TreeRanks.tails spec target) spec 0.0
                 Error [ TensorNetError.Unreachable(delta, truncationError target full) ]
 
         match family with
@@ -206,7 +206,7 @@ module internal Selection =
     /// The fit: least squares from the chosen network, unless they end above the error it has.
     let private finished (options: SweepOptions) (delta: float) (target: Tensor) (k: Tensor) (start: Network) =
         let meets (fit: Fit) = fit.Error <= delta * (1.0 + 1e-9)
-        let truncated = Fit.make target.dtype start.Spec (Seq.toArray start.Cores) k Course.direct
+        let truncated = Fit.make target.dtype start.Spec (Seq.toArray start.Cores) k FitHistory.direct
 
         Als.run options target start
         |> Result.bind (fun swept ->

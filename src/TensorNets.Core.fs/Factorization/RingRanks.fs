@@ -9,7 +9,7 @@ module internal RingRanks =
     let private split (budget: float) (matrix: Tensor) : Tensor * int =
         use scope = torch.NewDisposeScope()
         let struct (u, s, _) = Decompose.svd false matrix
-        let rank = RankChoice.within budget (RankChoice.tailsFrom s)
+        let rank = TreeRanks.within budget (TreeRanks.tailsFrom s)
         (u.narrow(1L, 0L, int64 rank).mT.matmul matrix |> scope.MoveToOuter), rank
 
     /// Ranks (closing bond first) for one way to share the first rank out over the two bonds of core 0.
@@ -54,7 +54,7 @@ module internal RingRanks =
         {
             Unfolding = scope.MoveToOuter unfolding
             Left = scope.MoveToOuter u
-            Tails = RankChoice.tailsFrom s
+            Tails = TreeRanks.tailsFrom s
         }
 
     /// <summary>The ring of fewest parameters among the ways to share out the first rank, each truncation within its part of the budget: the first has
@@ -64,14 +64,14 @@ module internal RingRanks =
         let share = budget / float target.shape.Length
         let bonds = spec.Cores |> List.map _.Axes.Head
         let most = int (min first.Unfolding.shape[0] first.Unfolding.shape[1])
-        let rank = RankChoice.within (2.0 * share) first.Tails
+        let rank = TreeRanks.within (2.0 * share) first.Tails
 
         let ring (closing, second) =
             use _ = torch.NewDisposeScope()
             // A product above the rank takes further singular vectors.
             let rest = first.Left.narrow(1L, 0L, int64 (closing * second)).mT.matmul first.Unfolding
             let ranks = sequential share target.shape (closing, second) rest
-            spec |> RankChoice.resize (List.zip bonds ranks) |> RankChoice.admissible
+            spec |> TreeRanks.resize (List.zip bonds ranks) |> TreeRanks.admissible
 
         let rec smallest best rest =
             match rest with

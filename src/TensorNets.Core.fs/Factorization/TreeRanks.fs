@@ -4,7 +4,7 @@ open TorchSharp
 
 /// The ranks of a tree whose truncation costs at most a budget, by the singular values at its bonds.
 [<RequireQualifiedAccess>]
-module internal RankChoice =
+module internal TreeRanks =
     /// The network with other dimensions of its bonds.
     let resize (ranks: (Axis * int) list) (spec: Spec) : Spec = Spec.resized ranks spec
 
@@ -36,7 +36,8 @@ module internal RankChoice =
         | rank -> Some(admissible (resize [ axis, rank - 1 ] spec))
 
     /// The sums of squared singular values from position r on, r = 0 … their number.
-    let tailsFrom (values: Tensor) : float[] = Array.scanBack (fun sigma sum -> sum + sigma * sigma) (Linalg.toArray values) 0.0
+    let tailsFrom (values: Tensor) : float[] =
+        Array.scanBack (fun sigma sum -> sum + sigma * sigma) (ConstrainedQuadratics.toArray values) 0.0
 
     /// The tails of a matrix.
     let tailsOf (matrix: Tensor) : float[] =

@@ -4,7 +4,7 @@ open TorchSharp
 
 /// The gauge of one bond or hyperedge at a time: where it is free, and where it leaves S least (<c>Gauge</c>).
 [<RequireQualifiedAccess>]
-module internal Bonds =
+module internal BondGauge =
     /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may differ along it.
     type Link = { Bonds: Axis list; Along: Axis list; I: int; J: int; P: Plan; Q: Plan }
 
@@ -138,11 +138,11 @@ module internal Bonds =
                 layers[0].mul(size link.I), layers[1].mul(size link.J)
 
             let solve (p, q) =
-                let quick () = MatrixPair.diagonalRoot p q |> Option.orElseWith (fun () -> MatrixPair.anyRoot p q)
+                let quick () = Pencil.diagonalRoot p q |> Option.orElseWith (fun () -> Pencil.anyRoot p q)
 
                 match if turns then quick () else None with
                 | Some found -> Ok found
-                | None -> MatrixPair.root p q
+                | None -> Pencil.root p q
 
             let p, q = layers ()
 
@@ -223,7 +223,7 @@ module internal Bonds =
 
         let found =
             if before > 0.0 && System.Double.IsFinite before then
-                Linalg.guarded (fun () -> MatrixPair.root (raised p) (raised q))
+                ConstrainedQuadratics.guarded (fun () -> Pencil.root (raised p) (raised q))
             else
                 None
 

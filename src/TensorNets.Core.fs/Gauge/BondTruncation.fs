@@ -4,7 +4,7 @@ open TorchSharp
 
 /// Exact reduction of bonds: to the numerical rank of either core, and of hyperedges to the slices that are not zero.
 [<RequireQualifiedAccess>]
-module internal Truncation =
+module internal BondTruncation =
     let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
     /// Singular values below this share of the largest, and slices below this share of the largest slice, are rounding of a double.

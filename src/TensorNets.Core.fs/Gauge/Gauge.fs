@@ -19,11 +19,11 @@ module Gauge =
     let internal maxCycles = 200
 
     /// The cores that bonds join, directly or through one another: numbers may be moved between them. Of three and more; two share their one bond.
-    let private connected (count: int) (all: Bonds.Bond list) : int list list =
+    let private connected (count: int) (all: BondGauge.Bond list) : int list list =
         let part = Array.init count id
 
         for bond in all do
-            let cores = Bonds.coresOf bond
+            let cores = BondGauge.coresOf bond
             let joined = cores |> List.map (fun i -> part[i]) |> Set.ofList
 
             for i in 0 .. count - 1 do
@@ -60,11 +60,11 @@ module Gauge =
             Tensor[]
                 -> IntermediateCache
                 -> (Plan list -> Tensor list)
-                -> Bonds.Bond
+                -> BondGauge.Bond
                 -> TensorNetError
-                -> Result<Bonds.Step, TensorNetError>)
+                -> Result<BondGauge.Step, TensorNetError>)
         (limit: int)
-        (all: Bonds.Bond list)
+        (all: BondGauge.Bond list)
         (plan: SensitivityPlan)
         (cores: Tensor[])
         : Result<float * int, TensorNetError list> =
@@ -74,8 +74,8 @@ module Gauge =
 
         let plans =
             function
-            | Bonds.Matrix link -> [ link.P; link.Q ]
-            | Bonds.Scaling(_, _, terms) -> terms
+            | BondGauge.Matrix link -> [ link.P; link.Q ]
+            | BondGauge.Scaling(_, _, terms) -> terms
 
         // S and the bonds meet the same products of cores.
         use kept = new IntermediateCache(Sensitivity.plans plan @ List.collect plans all)
@@ -94,7 +94,7 @@ module Gauge =
             old.Dispose()
 
         /// A step at every bond, then one number for each core; how much they lower S together.
-        let rec pass turns gain (bonds: Bonds.Bond list) =
+        let rec pass turns gain (bonds: BondGauge.Bond list) =
             match bonds with
             | [] ->
                 let more = parts |> List.sumBy (level terms multiply)
@@ -104,7 +104,7 @@ module Gauge =
 
                 Ok(gain + more)
             | bond :: others ->
-                match Bonds.step turns spec cores kept run bond with
+                match BondGauge.step turns spec cores kept run bond with
                 | Error error -> deficient cores kept run bond error
                 | step -> step
                 |> Result.bind (fun step ->
@@ -147,17 +147,17 @@ module Gauge =
 
     /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly as they are. S, and
     /// whether there was such a bond.
-    let internal lenient (limit: int) (all: Bonds.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * bool =
+    let internal lenient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * bool =
         let mutable found = false
 
         let deficient cores kept run bond error =
             found <- true
 
             match bond with
-            | Bonds.Matrix link -> Ok(Bonds.lenientStep plan.Spec cores kept run link)
-            | Bonds.Scaling _ -> Error error
+            | BondGauge.Matrix link -> Ok(BondGauge.lenientStep plan.Spec cores kept run link)
+            | BondGauge.Scaling _ -> Error error
 
-        match Linalg.guarded (fun () -> cyclesBy deficient limit all plan cores) with
+        match ConstrainedQuadratics.guarded (fun () -> cyclesBy deficient limit all plan cores) with
         | Some(Ok(s, _)) -> s, found
         | _ ->
             let lookup name = cores[plan.Spec.Cores |> List.findIndex (fun core -> core.Name = Spec.original name)]
@@ -185,7 +185,7 @@ module Gauge =
             let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
 
             try
-                cycles maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores
+                cycles maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores
                 |> Result.map (fun (s, _) ->
                     use before = Sensitivity.total start
                     let best: Tensor seq = if s <= before.number () then cores else start.Cores
@@ -230,7 +230,7 @@ module Gauge =
         let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
 
         try
-            let spec = Truncation.truncate network.Spec cores
+            let spec = BondTruncation.truncate network.Spec cores
             new Network(spec, [| for tensor in cores -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |])
         finally
             for core in cores do

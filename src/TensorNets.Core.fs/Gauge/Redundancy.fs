@@ -10,7 +10,7 @@ module internal Redundancy =
     [<NoEquality; NoComparison>]
     type private Cut = { Bond: Axis; Width: int; Cores: (int * Tensor) list }
 
-    /// Noise of a double in what a factorisation computes, and of shorter numbers as a multiple of their spacing: as shares of ‖T‖. A rounded tensor has about a
+    /// Noise of a double in what a factorization computes, and of shorter numbers as a multiple of their spacing: as shares of ‖T‖. A rounded tensor has about a
     /// fifth of its spacing, one that was summed in its own dtype several times that.
     let private ofDouble, private ofSpacing = 1e-13, 2.0
 
@@ -35,10 +35,12 @@ module internal Redundancy =
     let private basis (share: float) (own: Tensor) (other: Tensor) : (int64 * Tensor) option =
         let width = own.shape[2]
         let struct (values, vectors) = Decompose.eigh ((own.plus own.mT).mul(Num.tensor 0.5))
-        let mine = Linalg.toArray (values.maximum(Num.tensor 0.0).sum([| 0L |]))
+        let mine = ConstrainedQuadratics.toArray (values.maximum(Num.tensor 0.0).sum([| 0L |]))
 
         let its =
-            Linalg.toArray ((vectors.mul (Kernels.matmul (other, vectors))).sum([| 1L |]).maximum(Num.tensor 0.0).sum([| 0L |]))
+            ConstrainedQuadratics.toArray (
+                (vectors.mul (Kernels.matmul (other, vectors))).sum([| 1L |]).maximum(Num.tensor 0.0).sum([| 0L |])
+            )
 
         let all = sqrt (Array.sum mine) * sqrt (Array.sum its)
         let tails = Array.map2 (fun a b -> sqrt a * sqrt b) (Array.scan (+) 0.0 mine) (Array.scan (+) 0.0 its)
@@ -49,14 +51,20 @@ module internal Redundancy =
         else
             Some(width - int64 dropped, vectors.narrow (2L, int64 dropped, width - int64 dropped))
 
-    let private matrixCut (share: float) (spec: Spec) (run: Plan list -> Tensor list) (cores: Tensor[]) (link: Bonds.Link) : Cut option =
+    let private matrixCut
+        (share: float)
+        (spec: Spec)
+        (run: Plan list -> Tensor list)
+        (cores: Tensor[])
+        (link: BondGauge.Link)
+        : Cut option =
         let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
         let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
 
         if link.Bonds.Length > 1 || not (layers |> List.forall _.isfinite().all().truth()) then
             None
         else
-            let candidate own other = Linalg.guarded (fun () -> basis share own other) |> Option.flatten
+            let candidate own other = ConstrainedQuadratics.guarded (fun () -> basis share own other) |> Option.flatten
 
             match [ candidate layers[0] layers[1]; candidate layers[1] layers[0] ] |> List.choose id with
             | [] -> None
@@ -64,7 +72,7 @@ module internal Redundancy =
                 let rank, vectors = List.minBy fst found
 
                 let narrowed i =
-                    let x, fold = Bonds.unfolded spec link i cores[i]
+                    let x, fold = BondGauge.unfolded spec link i cores[i]
                     i, fold (x.matmul vectors)
 
                 Some { Bond = link.Bonds.Head; Width = int rank; Cores = [ narrowed link.I; narrowed link.J ] }
@@ -75,7 +83,7 @@ module internal Redundancy =
 
         let sizes (i: int) =
             let core = cores[i].movedim([| place i |], [| 0L |])
-            Linalg.toArray (core.reshape(core.shape[0], -1L).norm 1)
+            ConstrainedQuadratics.toArray (core.reshape(core.shape[0], -1L).norm 1)
 
         let terms = carriers |> List.map sizes |> List.reduce (Array.map2 (*))
         let limit = share * Array.sum terms
@@ -102,7 +110,7 @@ module internal Redundancy =
     /// Cuts every bond of the smallest directions, in place, where `accepts` what comes of it, the spec and the tensors. T changes by about `share` of it at most
     /// at each bond where nothing cancels; what it changes by in truth is for `accepts` to find. The spec of what is left.
     let cut (share: float) (accepts: Spec -> Tensor[] -> bool) (spec: Spec) (cores: Tensor[]) : Spec =
-        let tryBond (spec: Spec, bonds: Bonds.Bond list) (axis: Axis) : Spec * Bonds.Bond list =
+        let tryBond (spec: Spec, bonds: BondGauge.Bond list) (axis: Axis) : Spec * BondGauge.Bond list =
             use scope = torch.NewDisposeScope()
             let core name = cores[spec.Cores |> List.findIndex (fun core -> core.Name = Spec.original name)]
             let run plans = Contraction.runMany plans cores[0].dtype cores[0].device core
@@ -110,8 +118,8 @@ module internal Redundancy =
             let found =
                 bonds
                 |> List.tryPick (function
-                    | Bonds.Matrix link when link.Bonds = [ axis ] -> matrixCut share spec run cores link
-                    | Bonds.Scaling(bond, carriers, _) when bond = axis && carriers.Length = (Spec.carriers axis spec).Length ->
+                    | BondGauge.Matrix link when link.Bonds = [ axis ] -> matrixCut share spec run cores link
+                    | BondGauge.Scaling(bond, carriers, _) when bond = axis && carriers.Length = (Spec.carriers axis spec).Length ->
                         sliceCut share spec cores axis carriers
                     | _ -> None)
 
@@ -130,11 +138,11 @@ module internal Redundancy =
                         cores[i] <- scope.Detach core
                         old.Dispose()
 
-                    smaller, Bonds.ofSpec smaller
+                    smaller, BondGauge.ofSpec smaller
                 else
                     spec, bonds
 
         Spec.bonds spec
         |> List.filter (fun axis -> Spec.dim axis spec > 1)
-        |> List.fold tryBond (spec, Bonds.ofSpec spec)
+        |> List.fold tryBond (spec, BondGauge.ofSpec spec)
         |> fst

@@ -115,7 +115,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         (Convolution.choiceFor plan' setting shape None).Lowering
 
-    /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorised, Frobenius unless told otherwise. It is no part of the state dict.
+    /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorized, Frobenius unless told otherwise. It is no part of the state dict.
     member _.Norm = norm'
 
     /// <summary>Sets the norm in which <c>Sensitivity</c> is measured; Σ is copied. Modes count the open axes of the spec from 0.</summary>
@@ -232,7 +232,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             [<Optional; DefaultParameterValue(true)>] strict: bool,
             [<Optional; DefaultParameterValue(null: IList<string> | null)>] skip: IList<string> | null
         ) : struct (IList<string> * IList<string>) =
-        StateDict.loadBy strict skip source this |> TensorNetError.raiseErrors
+        StateDict.loadWith strict skip source this |> TensorNetError.raiseErrors
 
         let left (these: string seq) (those: ICollection<string>) : IList<string> =
             these
@@ -317,7 +317,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         if
             isHere
-            && LayerInput.fits geometry' plan'.Least shape
+            && InputChecks.fits geometry' plan'.Least shape
             && x.dtype = first.dtype
             && x.device_type = first.device_type
         then
@@ -330,7 +330,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
             Convolution.apply plan' cache lookup' this.Bias x shape
         else
-            raise (TensorNetException(List.toArray (LayerInput.errors geometry' first x)))
+            raise (TensorNetException(List.toArray (InputChecks.errors geometry' first x)))
 
     /// As TorchSharp's own. In training mode no dense weight is kept.
     override _.train([<Optional; DefaultParameterValue(true)>] on: bool) =

@@ -11,10 +11,10 @@ type KernelAxes =
     /// An axis for each spatial dimension: (s, kh, kw, t) in two dimensions. Staged, each becomes a convolution along its dimension.
     | Separate
 
-/// Kernels factorised for layers, group by group.
+/// Kernels factorized for layers, group by group.
 [<RequireQualifiedAccess>]
 module internal KernelFit =
-    /// The shape that a format factorises, one group's.
+    /// The shape that a format factorizes, one group's.
     let target (axes: KernelAxes) (g: ConvGeometry) : int64 list =
         [
             g.InChannels / g.Groups

@@ -20,7 +20,7 @@ type private LayerDescription =
         Flags: (string * bool) list
     }
 
-/// <summary>Factorised layers in files that need no knowledge of the original.</summary>
+/// <summary>Factorized layers in files that need no knowledge of the original.</summary>
 /// <remarks>A safetensors file: the parameters under their keys in a state dict (A, B, C, …, <c>bias</c>), the Σ of a weighted norm as
 /// <c>norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>layer</c> the rest in JSON: spec, geometry, lowering, modes of the norm,
 /// and for each parameter whether it is trained.</remarks>

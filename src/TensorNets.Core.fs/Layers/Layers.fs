@@ -83,10 +83,10 @@ module Layers =
             |> Result.bind (ofDense None dense))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
-    /// <remarks>The layer's sensitivity is measured in the norm of the options. A layer of 16 bits is factorised in float64 like the others, and the bound is that of the cores
+    /// <remarks>The layer's sensitivity is measured in the norm of the options. A layer of 16 bits is factorized in float64 like the others, and the bound is that of the cores
     /// rounded to them: one that they cannot meet is <c>Unreachable</c>. With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
     /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>; <c>Cancelled</c> before the bound was met.</remarks>
-    /// <param name="options">The factorisation.</param>
+    /// <param name="options">The factorization.</param>
     /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
     /// <param name="format">The format.</param>
@@ -116,7 +116,7 @@ module Layers =
 
         factorizedBy KernelAxes.Fused bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
-    /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>Matrix.leastSensitive</c>): a linear layer, or a convolution
+    /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>LeastSensitiveMatrix.fit</c>): a linear layer, or a convolution
     /// with one kernel position.</summary>
     let matrix (rank: int) (bound: ErrorBound) (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
         ConvGeometry.ofDense dense
@@ -127,7 +127,7 @@ module Layers =
                         TensorNetError.Unsupported("kernel_size", $"%A{g.Kernel}", "1 in each dimension: the kernel is then a matrix")
                     ]
             else
-                let matrix (bound: ErrorBound option) (kernel: Tensor) = Matrix.leastSensitive rank bound.Value kernel
+                let matrix (bound: ErrorBound option) (kernel: Tensor) = LeastSensitiveMatrix.fit rank bound.Value kernel
 
                 let fit dtype bound (kernel: Tensor) =
                     KernelFit.withinRounded

@@ -87,7 +87,12 @@ module StateDict =
         | errors -> Error errors
 
     /// As `load`, with the options of TorchSharp's own.
-    let internal loadBy (strict: bool) (skip: IList<string> | null) (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) =
+    let internal loadWith
+        (strict: bool)
+        (skip: IList<string> | null)
+        (state: IReadOnlyDictionary<string, Tensor>)
+        (model: torch.nn.Module)
+        =
         ArgumentNullException.ThrowIfNull(state, nameof state)
         ArgumentNullException.ThrowIfNull(model, nameof model)
 
@@ -109,11 +114,11 @@ module StateDict =
 
     /// <summary>Copies a state into the parameters and buffers of a module, in place, or says everything that does not fit and changes nothing. dtype and
     /// device remain the module's.</summary>
-    /// <remarks>For a model with factorised layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers. The state may hold
+    /// <remarks>For a model with factorized layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers. The state may hold
     /// the module's own tensors, in any order. Errors, all at once: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>; <c>DType</c> for complex numbers where the
     /// module has real ones; <c>Unreadable</c> for quantized, sparse and meta tensors; <c>Disposed</c>.</remarks>
     let load (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
-        loadBy true null state model
+        loadWith true null state model
 
     let private ofList (tensors: (string * Tensor) list) = Dictionary<string, Tensor>(dict tensors)
 

@@ -29,7 +29,9 @@ module Als =
 
             let share (pivots: float[]) = (Array.min pivots / Array.max pivots) ** 2.0
 
-            let pivots = Linalg.toArray (factor.diagonal (dim1 = -2L, dim2 = -1L)) |> Array.chunkBySize (int p)
+            let pivots =
+                ConstrainedQuadratics.toArray (factor.diagonal (dim1 = -2L, dim2 = -1L))
+                |> Array.chunkBySize (int p)
 
             if info.count_nonzero().integer() > 0L || not (pivots |> Array.forall (Array.forall Double.IsFinite)) then
                 None
@@ -39,7 +41,7 @@ module Als =
 
         let eye = torch.eye (p, dtype = gram.dtype, device = gram.device)
 
-        let times inverse = BlockAlgebra.along i inverse x
+        let times inverse = LocalAlgebra.along i inverse x
 
         let solved (factor: Tensor, least: float) =
             // A product is faster than the solution of triangular systems where there are as many rows as columns. Of several branches each is small beside the core.
@@ -69,8 +71,8 @@ module Als =
     /// X of a block with its Grams and its C.
     let private solve (kept: IntermediateCache option) (block: Block) lookup (target: Tensor) =
         use scope = torch.NewDisposeScope()
-        let c = Environment.targetOf kept block lookup target
-        let grams = Environment.grams kept block lookup target
+        let c = LocalProblem.targetOf kept block lookup target
+        let grams = LocalProblem.grams kept block lookup target
         let x = grams |> List.indexed |> List.fold (fun x (i, gram) -> divide i gram x) c
         scope.MoveToOuter x, grams |> List.map scope.MoveToOuter, scope.MoveToOuter c
 
@@ -78,7 +80,7 @@ module Als =
     let internal solveBlock (kept: IntermediateCache option) (block: Block) lookup (target: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let x, _, _ = solve kept block lookup target
-        Environment.ofX block x |> scope.MoveToOuter
+        LocalProblem.ofX block x |> scope.MoveToOuter
 
     /// One sweep in place: the least-squares core of every block in turn. ‖K − T‖² after it, where the last block tells it to rounding.
     let internal pass (kept: IntermediateCache) (blocks: Block list) lookup (target: Tensor) (norm2: float) (cores: Tensor[]) =
@@ -91,12 +93,12 @@ module Als =
             use inner = torch.NewDisposeScope()
             let x, grams, c = solve (Some kept) block lookup target
 
-            reach <- max reach (BlockAlgebra.reach grams x)
+            reach <- max reach (LocalAlgebra.reach grams x)
 
             if i = last then
-                residual <- BlockAlgebra.exact norm2 reach (BlockAlgebra.residual norm2 grams c x)
+                residual <- LocalAlgebra.exact norm2 reach (LocalAlgebra.residual norm2 grams c x)
 
-            Fit.replace inner cores i (Environment.ofX block x)
+            Fit.replace inner cores i (LocalProblem.ofX block x)
             kept.Forget block.Core.Name)
 
         residual
@@ -144,11 +146,11 @@ module Als =
 
     /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to it to rounding.
     let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
-        let blocks = Environment.blocks spec
+        let blocks = LocalProblem.blocks spec
         let plan = Plan.make Order.Auto spec
         let lookup = Fit.lookup spec cores
         let norm = target.norm().number()
-        use kept = Environment.keeping blocks
+        use kept = LocalProblem.keeping blocks
 
         /// One sweep: the relative error after it, or None where it produced NaN or raised the error, and has been undone.
         let sweep error =
@@ -191,7 +193,7 @@ module Als =
         sweeps, stop, List.rev trace
 
     let private frobenius (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        let options = Remaining.listening options
+        let options = SweepsLeft.listening options
         use _ = Mode.left ()
         use _ = torch.no_grad ()
 
@@ -206,7 +208,7 @@ module Als =
                 let finished before after = before - after <= options.Tolerance * before
 
                 let sweeps, stop, trace = sweepUntil options finished start.Spec k cores
-                let fit = Fit.make target.dtype start.Spec cores k (Course.make sweeps stop trace)
+                let fit = Fit.make target.dtype start.Spec cores k (FitHistory.make sweeps stop trace)
                 Ok(Fit.toOuterScope fit)
             finally
                 for core in cores do
@@ -229,4 +231,4 @@ module Als =
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        TargetUnits.from false (fun _ -> Weighted.from frobenius) options target start
+        TargetUnits.from false (fun _ -> WhitenedProblem.from frobenius) options target start

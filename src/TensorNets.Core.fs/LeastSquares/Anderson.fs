@@ -87,12 +87,12 @@ type internal Extrapolated(depth: int, free: int, cores: Tensor[], changed: unit
     let best = new Best(cores)
 
     /// The free cores as a vector. The caller's scope owns it.
-    member _.Vector() : Tensor = Point.ofCores (Array.truncate free cores)
+    member _.Vector() : Tensor = CoreVector.ofCores (Array.truncate free cores)
 
     /// The free cores become those of a vector.
     member _.Put(vector: Tensor) =
         use scope = torch.NewDisposeScope()
-        Point.put scope free cores vector
+        CoreVector.put scope free cores vector
         changed ()
 
     /// The cores become the best again, and nothing is extrapolated from sweeps before.

@@ -4,7 +4,7 @@ open TorchSharp
 
 /// All cores as one vector, for methods that move them together: their entries, one core after the other.
 [<RequireQualifiedAccess>]
-module internal Point =
+module internal CoreVector =
     let ofCores (cores: Tensor seq) : Tensor = torch.cat [| for core in cores -> core.reshape -1L |]
 
     let dot (a: Tensor) (b: Tensor) =

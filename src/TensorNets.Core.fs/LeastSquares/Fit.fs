@@ -119,7 +119,7 @@ module SweepOptions =
                 }
 
 /// How an iteration went.
-type internal Course =
+type internal FitHistory =
     {
         Sweeps: int
         Stop: Stop
@@ -129,14 +129,14 @@ type internal Course =
     }
 
 [<RequireQualifiedAccess>]
-module internal Course =
+module internal FitHistory =
     let make sweeps stop trace = { Sweeps = sweeps; Stop = stop; Trace = trace; Missed = None }
     /// Of what took no iteration.
     let direct = make 0 Stop.Converged []
 
 /// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>
 [<Sealed>]
-type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, course: Course) =
+type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, course: FitHistory) =
     /// The network, in the dtype of the target.
     member _.Network = network
     /// ‖K − T‖ in the norm asked for, from the explicit difference in float64.
@@ -191,7 +191,7 @@ module internal Fit =
         old.Dispose()
 
     /// The fit for cores in float64 whose error has been measured; the network gets the dtype asked for, and the cores are copied.
-    let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) (course: Course) : Fit =
+    let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) (course: FitHistory) : Fit =
         use scope = torch.NewDisposeScope()
 
         let tensors = [| for core in cores -> core.``to`` (dtype, copy = true) |> scope.MoveToOuter |]

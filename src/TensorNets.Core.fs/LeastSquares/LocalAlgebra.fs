@@ -4,7 +4,7 @@ open TorchSharp
 
 /// What is made of a block's X (batch × rows × columns of each branch), its Grams, weights and C.
 [<RequireQualifiedAccess>]
-module internal BlockAlgebra =
+module internal LocalAlgebra =
     /// X times a matrix along the columns of branch i: matrices are batch × columns × columns, or batch × columns where they are diagonal.
     let along (i: int) (matrix: Tensor) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()

@@ -31,7 +31,7 @@ type internal Block =
 /// The systems that alternating methods solve: for one core, the Gram G of its environment, the target C = K·E_k, and the weight W for which
 /// S = tr(X W Xᵀ) + const.
 [<RequireQualifiedAccess>]
-module internal Environment =
+module internal LocalProblem =
     /// The name of the target among the cores of a plan; no core may be called so.
     let targetName = "*"
 

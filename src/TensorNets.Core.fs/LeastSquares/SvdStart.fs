@@ -5,7 +5,7 @@ open TorchSharp
 
 /// <summary>Starting points from singular value decompositions.</summary>
 [<RequireQualifiedAccess>]
-module Svd =
+module SvdStart =
     let private unfold (tensor: Tensor) (mode: int) = tensor.movedim([| int64 mode |], [| 0L |]).reshape(tensor.shape[mode], -1L)
 
     /// One leading basis for each core: the start of a CP decomposition.
@@ -80,6 +80,7 @@ module Svd =
     /// <summary>A start of white noise from a seed, in float64, of the norm of the target.</summary>
     let noise (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
+
         match Check.forSpec spec target with
         | [] ->
             use scope = torch.NewDisposeScope()
@@ -109,8 +110,9 @@ module Svd =
     /// <param name="seed">The seed of sketches and noise.</param>
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
-    let startBy (options: SvdOptions) (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+    let startWith (options: SvdOptions) (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
+
         let from (cores: torch.Generator -> Tensor -> Tensor list) =
             match SvdOptions.check options @ Check.forSpec spec target with
             | [] ->
@@ -123,12 +125,12 @@ module Svd =
 
         let sketch = options.Sketch
 
-        if TreeStart.isTree spec then
+        if TreeSvd.isTree spec then
             from (fun generator k ->
                 if options.Sequential then
-                    TreeStart.sequential sketch generator spec k
+                    TreeSvd.sequential sketch generator spec k
                 else
-                    TreeStart.independent sketch generator spec k)
+                    TreeSvd.independent sketch generator spec k)
         elif isCp spec then
             from (fun generator k -> perMode sketch generator (Spec.dim (Spec.bonds spec).Head spec) k)
         elif isRing spec then
@@ -139,6 +141,6 @@ module Svd =
             | [] -> noise seed spec target
             | errors -> Error errors
 
-    /// <summary>A start from singular value decompositions of the target by the smaller Gram: equivalent to <c>startBy SvdOptions.defaults</c>.</summary>
+    /// <summary>A start from singular value decompositions of the target by the smaller Gram: equivalent to <c>startWith SvdOptions.defaults</c>.</summary>
     let start (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
-        startBy SvdOptions.defaults seed spec target
+        startWith SvdOptions.defaults seed spec target

@@ -4,7 +4,7 @@ open System
 
 /// How many sweeps an iteration has still to go, from the values that it lowers.
 [<RequireQualifiedAccess>]
-module internal Remaining =
+module internal SweepsLeft =
     /// The rate is that over this many sweeps: one sweep's is too noisy, the first sweeps' no longer hold.
     let private window = 8
 

@@ -5,7 +5,7 @@ open TorchSharp
 
 /// Truncated singular value decompositions of trees.
 [<RequireQualifiedAccess>]
-module internal TreeStart =
+module internal TreeSvd =
     let private linksOf (core: Core) (spec: Spec) = core.Axes |> List.filter (fun axis -> not (Spec.isOpen axis spec))
 
     /// Cores joined by ordinary bonds, every axis where it belongs to one place, without cycles and in one piece.

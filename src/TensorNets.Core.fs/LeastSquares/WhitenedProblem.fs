@@ -4,7 +4,7 @@ open TorchSharp
 
 /// Problems in a weighted norm, solved as the whitened problem in the Frobenius norm (<c>Whitening</c>), so that no method knows of weights.
 [<RequireQualifiedAccess>]
-module internal Weighted =
+module internal WhitenedProblem =
     /// The fit of the whitened problem as one of the plain problem; the network gets the dtype asked for, and is measured as it is handed over.
     let private plain (dtype: torch.ScalarType) (w: Whitening) (k: Tensor) (fit: Fit) : Fit =
         use scope = torch.NewDisposeScope()

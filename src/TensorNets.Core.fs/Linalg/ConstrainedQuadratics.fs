@@ -3,9 +3,9 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// <summary>The small solvers that factorisation and correction are made of.</summary>
+/// <summary>The small solvers that factorization and correction are made of.</summary>
 [<RequireQualifiedAccess>]
-module Linalg =
+module ConstrainedQuadratics =
     /// The result, or None where a decomposition of libtorch's did not converge.
     let internal guarded (run: unit -> 'T) : 'T option =
         try

@@ -31,7 +31,7 @@ type internal Congruence =
 
 /// M with M Mᵀ = H, where H Q H = P for a pair of positive definite matrices, batch × p × p.
 [<NoEquality; NoComparison>]
-type internal PairRoot =
+type internal GeometricMean =
     {
         /// M, or its diagonal as a row.
         M: Tensor
@@ -50,7 +50,7 @@ type internal PairRoot =
 
 /// Pairs of positive semidefinite matrices, of batches of them: what makes both simple at once.
 [<RequireQualifiedAccess>]
-module internal MatrixPair =
+module internal Pencil =
     /// Singular values below this share of the largest are rounding in a Gram of float64.
     let private nullShare = 1e-14
 
@@ -169,7 +169,7 @@ module internal MatrixPair =
 
     /// M with M Mᵀ = H for the H with H Q H = P, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
     /// where P = Q.
-    let root (p: Tensor) (q: Tensor) : Result<PairRoot, int> =
+    let root (p: Tensor) (q: Tensor) : Result<GeometricMean, int> =
         let extreme (values: Tensor) =
             values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)
 
@@ -221,7 +221,7 @@ module internal MatrixPair =
     let private nearlyDiagonal = 1e-9
 
     /// The diagonal root of a pair that is diagonal already, as `anyRoot` leaves it where later only its size changes; else None.
-    let diagonalRoot (p: Tensor) (q: Tensor) : PairRoot option =
+    let diagonalRoot (p: Tensor) (q: Tensor) : GeometricMean option =
         use scope = torch.NewDisposeScope()
         let both = torch.stack ([| p; q |], 0L)
         let diagonals = both.diagonal (dim1 = -2L, dim2 = -1L)
@@ -244,7 +244,7 @@ module internal MatrixPair =
                 }
 
     /// Some M with M Mᵀ = H, at half the cost of `root`, from which it differs by a rotation; None where P or Q is not well conditioned.
-    let anyRoot (p: Tensor) (q: Tensor) : PairRoot option =
+    let anyRoot (p: Tensor) (q: Tensor) : GeometricMean option =
         use scope = torch.NewDisposeScope()
 
         match wellFactored p with

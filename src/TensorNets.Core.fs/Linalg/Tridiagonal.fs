@@ -56,10 +56,10 @@ module internal Tridiagonal =
                         all.narrow(0L, int64 from, int64 count).narrow(1L, int64 (from + 1), int64 (n - from - 1)).contiguous()
 
                     use gram = Kernels.matmul (v, v.t ())
-                    let entries = Linalg.toArray gram
+                    let entries = ConstrainedQuadratics.toArray gram
 
                     let r =
-                        Linalg.ofArray gram [| int64 count; int64 count |] (triangle taus[from .. from + count - 1] entries)
+                        ConstrainedQuadratics.ofArray gram [| int64 count; int64 count |] (triangle taus[from .. from + count - 1] entries)
 
                     int64 (from + 1), scope.MoveToOuter v, scope.MoveToOuter r
             ]

@@ -6,20 +6,20 @@ open TorchSharp
 /// <summary>Replacing the layers of a model by tensor networks, and their sensitivity as a penalty.</summary>
 [<RequireQualifiedAccess>]
 module Compress =
-    /// The factorised layers of a model with their paths; the model itself, at the empty path, if it is one.
-    let factorised (model: torch.nn.Module) : (string * FactorizedLayer) list =
+    /// The factorized layers of a model with their paths; the model itself, at the empty path, if it is one.
+    let factorized (model: torch.nn.Module) : (string * FactorizedLayer) list =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         FactorizedLayers.all model
 
-    /// <summary>The sum of the sensitivities of a model's factorised layers: a differentiable scalar, to be added to a loss.</summary>
-    /// <remarks>Errors: <c>ModuleType</c> where the model has no factorised layer, since a penalty that is always zero is a mistake. The layers must
+    /// <summary>The sum of the sensitivities of a model's factorized layers: a differentiable scalar, to be added to a loss.</summary>
+    /// <remarks>Errors: <c>ModuleType</c> where the model has no factorized layer, since a penalty that is always zero is a mistake. The layers must
     /// agree in dtype and device.</remarks>
     let sensitivity (model: torch.nn.Module) : Result<Tensor, TensorNetError list> =
-        match factorised model with
+        match factorized model with
         | [] ->
             Error
                 [
-                    TensorNetError.ModuleType("", model.GetType().Name, "a model with at least one factorised layer")
+                    TensorNetError.ModuleType("", model.GetType().Name, "a model with at least one factorized layer")
                 ]
         | layers ->
             use scope = torch.NewDisposeScope()
@@ -42,11 +42,13 @@ module Compress =
         | TensorNetError.ZeroTensor what when what = target -> TensorNetError.ZeroTensor weight
         | error -> error
 
-    /// The module at a path, if it can be compressed there: what forbids it is said before it is factorised, which may take long.
+    /// The module at a path, if it can be compressed there: what forbids it is said before it is factorized, which may take long.
     let private dense path model (found: torch.nn.Module) : Result<torch.nn.Module, TensorNetError list> =
         match found with
         | :? FactorizedLayer ->
-            let paths = Surgery.paths model |> List.filter (fun (_, m) -> Holders.same m found) |> List.map fst
+            let paths =
+                Surgery.paths model |> List.filter (fun (_, m) -> SubmoduleFields.same m found) |> List.map fst
+
             Error [ TensorNetError.Compressed(path :: List.except [ path ] paths, ModulePath.typeOf found) ]
         | _ ->
             match Surgery.refusal path model with
@@ -57,7 +59,7 @@ module Compress =
     let private put path model (dense: torch.nn.Module) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
         let hooked =
             match dense with
-            | :? torch.nn.Module<Tensor, Tensor> as from -> Holders.shareHooks from layer |> Result.mapError List.singleton
+            | :? torch.nn.Module<Tensor, Tensor> as from -> SubmoduleFields.shareHooks from layer |> Result.mapError List.singleton
             | _ -> Ok()
 
         match hooked |> Result.bind (fun () -> Surgery.retire path layer model) with
@@ -71,21 +73,21 @@ module Compress =
             layer.Dispose()
             Error errors
 
-    /// <summary>Replaces the linear layer or convolution at a path by its factorised layer, in place, and returns the new layer, which belongs to the model.</summary>
+    /// <summary>Replaces the linear layer or convolution at a path by its factorized layer, in place, and returns the new layer, which belongs to the model.</summary>
     /// <remarks><para>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and <c>Surgery.exchange</c>. Forward hooks of the dense layer
     /// run on the new one, and what removes them does so there.</para>
     /// <para>An optimizer made before does not know the new parameters: its next step throws a KeyNotFoundException or leaves them out, until <c>Optimizers.follow</c> has
     /// given them to it, or it is made anew.</para>
     /// <para>The dense layer is not disposed, since another thread may be in a forward pass through it: that pass ends with the dense layer, later ones take the new
     /// one. Its memory is given back by the garbage collector once nothing refers to it.</para>
-    /// <para>Errors: <c>Compressed</c> for a layer that is factorised already, under this path or another; those of <c>Layers.factorize</c> and <c>Surgery.replace</c>.</para></remarks>
-    /// <param name="options">The factorisation.</param>
+    /// <para>Errors: <c>Compressed</c> for a layer that is factorized already, under this path or another; those of <c>Layers.factorize</c> and <c>Surgery.replace</c>.</para></remarks>
+    /// <param name="options">The factorization.</param>
     /// <param name="axes">How the format sees the kernel of a convolution.</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
     /// <param name="format">The format, over (s, d, t), or (s, t) for a linear layer.</param>
     /// <param name="path">The path of the layer, such as `layer1.1.conv2`.</param>
     /// <param name="model">The model.</param>
-    let layerBy
+    let layerWith
         (options: FactorizeOptions)
         (axes: KernelAxes)
         (bound: ErrorBound option)
@@ -100,5 +102,5 @@ module Compress =
             |> Result.mapError (List.map (atPath path))
             |> Result.bind (put path model found))
 
-    /// <summary>As <c>layerBy</c>, the kernel of a convolution over (s, d, t).</summary>
-    let layer options bound format path model = layerBy options KernelAxes.Fused bound format path model
+    /// <summary>As <c>layerWith</c>, the kernel of a convolution over (s, d, t).</summary>
+    let layer options bound format path model = layerWith options KernelAxes.Fused bound format path model

@@ -2,7 +2,7 @@ namespace TensorNets
 
 open TorchSharp
 
-/// The factorised layers of a model.
+/// The factorized layers of a model.
 [<RequireQualifiedAccess>]
 module internal FactorizedLayers =
     /// Each with its first path; the model itself, at the empty path, if it is one.

@@ -7,7 +7,7 @@ open type TorchSharp.torch
 [<RequireQualifiedAccess>]
 module internal ModulePath =
     /// The name of the class of a module.
-    let typeOf (m: nn.Module) = Holders.typeName (m.GetType())
+    let typeOf (m: nn.Module) = SubmoduleFields.typeName (m.GetType())
 
     /// All submodules with their paths, in TorchSharp's order. A shared layer stands under each of its paths; the root is not listed.
     let all (root: nn.Module) : (string * nn.Module) list =
@@ -52,11 +52,11 @@ module internal ModulePath =
     let rec private tryUnregistered (path: string) (m: nn.Module) : (nn.Module * string * nn.Module) option =
         let head = path.Split('.')[0]
 
-        Holders.fields (m.GetType())
-        |> List.filter (fun field -> Holders.sourceName field.Name = head)
+        SubmoduleFields.fields (m.GetType())
+        |> List.filter (fun field -> SubmoduleFields.sourceName field.Name = head)
         |> List.tryPick (fun field ->
             match field.GetValue m with
-            | :? nn.Module as held when m.named_children () |> Seq.forall (fun struct (_, child) -> not (Holders.same child held)) ->
+            | :? nn.Module as held when m.named_children () |> Seq.forall (fun struct (_, child) -> not (SubmoduleFields.same child held)) ->
                 Some(m, head, held)
             | _ -> None)
         |> Option.orElseWith (fun () ->

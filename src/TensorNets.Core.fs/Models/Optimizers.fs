@@ -144,7 +144,7 @@ module Optimizers =
         | [] -> substitute (pairs replacement [ for struct (name, p) in old.named_parameters () -> name, p ]) optimizer
         | errors -> Error errors
 
-    /// <summary>After <c>Compress</c> or <c>ReplaceAll</c>: puts the cores and biases of a model's factorised layers into the groups of an optimizer in the place of the
+    /// <summary>After <c>Compress</c> or <c>ReplaceAll</c>: puts the cores and biases of a model's factorized layers into the groups of an optimizer in the place of the
     /// dense weights and biases that it still holds; says how many have entered.</summary>
     /// <remarks>Options, number and order of the groups stay, so that schedules of the learning rate go on; the new parameters start with a fresh state. Equivalent to
     /// <c>exchange</c> for every layer that <c>Compress</c> has replaced. Errors: <c>Unsupported</c> for LBFGS; <c>Disposed</c>.</remarks>

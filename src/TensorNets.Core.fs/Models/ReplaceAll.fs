@@ -36,11 +36,11 @@ module ReplaceAll =
         | :? Modules.Linear -> true
         | _ -> false
 
-    /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorised layer, in place.</summary>
-    /// <remarks>A layer that cannot be factorised or replaced stays as it is and stands in the report with every reason; so does one for which no format
+    /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorized layer, in place.</summary>
+    /// <remarks>A layer that cannot be factorized or replaced stays as it is and stands in the report with every reason; so does one for which no format
     /// is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer:
     /// an optimizer made before needs <c>Optimizers.follow</c>, and passes on other threads may go on meanwhile.</remarks>
-    /// <param name="options">The factorisation.</param>
+    /// <param name="options">The factorization.</param>
     /// <param name="axes">How formats see the kernels of convolutions.</param>
     /// <param name="bound">How far each kernel may be from the dense one; None: the error that alternating least squares reach.</param>
     /// <param name="choose">The format for a layer at a path, or None to leave it.</param>
@@ -65,7 +65,7 @@ module ReplaceAll =
             | None -> skipped [ "no format was chosen for it" ]
             | Some _ when options.Sweeps.Cancellation.IsCancellationRequested -> skipped [ "cancelled before its turn" ]
             | Some format ->
-                match Compress.layerBy options axes bound format path model with
+                match Compress.layerWith options axes bound format path model with
                 | Ok layer -> Choice1Of2 { Path = path; Layer = layer; DenseParameters = count }
                 | Error errors -> skipped (errors |> List.map _.Message)
 

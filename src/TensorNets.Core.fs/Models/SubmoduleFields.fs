@@ -19,7 +19,7 @@ type internal Holder =
 
 /// Where in the fields of a module a submodule is held. TorchSharp offers no way to ask, so this reads fields by reflection.
 [<RequireQualifiedAccess>]
-module internal Holders =
+module internal SubmoduleFields =
     let private instance = BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.NonPublic
 
     /// A place that holds a value and can be given another.

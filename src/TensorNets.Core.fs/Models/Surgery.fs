@@ -44,7 +44,7 @@ module Surgery =
         visit root
 
     let private isChild (m: nn.Module) (owner: nn.Module) =
-        owner.named_children () |> Seq.exists (fun struct (_, child) -> Holders.same child m)
+        owner.named_children () |> Seq.exists (fun struct (_, child) -> SubmoduleFields.same child m)
 
     /// What keeps a module from entering the tree: it is there already, or has been disposed.
     let private unfit path (replacement: nn.Module) (old: nn.Module) (rest: nn.Module list) root =
@@ -55,15 +55,15 @@ module Surgery =
 
         let known = HashSet<nn.Module>(rest, HashIdentity.Reference)
 
-        if Holders.same replacement old then
+        if SubmoduleFields.same replacement old then
             unsupported $"the module that stands at '{path}' already"
-        elif Holders.same replacement root then
+        elif SubmoduleFields.same replacement root then
             unsupported "the root of the tree"
         else
             match reached (Some old) replacement |> List.tryFind known.Contains with
-            | Some shared when Holders.same shared root -> unsupported $"a {typeOf replacement} that contains the root of the tree"
+            | Some shared when SubmoduleFields.same shared root -> unsupported $"a {typeOf replacement} that contains the root of the tree"
             | Some shared ->
-                let place = paths root |> List.find (fun (_, m) -> Holders.same m shared) |> fst
+                let place = paths root |> List.find (fun (_, m) -> SubmoduleFields.same m shared) |> fst
                 unsupported $"a {typeOf replacement} that is or contains the module at '{place}'"
             | None ->
                 try
@@ -85,17 +85,20 @@ module Surgery =
                 let owner = owners[i]
                 let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, $"{reason}; {declare}")
 
-                match Holders.rival name child owner with
+                match SubmoduleFields.rival name child owner with
                 | Some field ->
                     let where =
-                        if isNull field.DeclaringType then typeOf owner else Holders.typeName (nonNull field.DeclaringType)
+                        if isNull field.DeclaringType then
+                            typeOf owner
+                        else
+                            SubmoduleFields.typeName (nonNull field.DeclaringType)
 
                     unreachable (
-                        $"the {typeOf child} registered as '{name}' is not the module that field '{Holders.sourceName field.Name}' of {where} holds"
+                        $"the {typeOf child} registered as '{name}' is not the module that field '{SubmoduleFields.sourceName field.Name}' of {where} holds"
                     )
                 | None when
                     i < steps.Length - 1
-                    && owners |> List.truncate (i + 1) |> List.forall (Holders.find child >> _.IsEmpty)
+                    && owners |> List.truncate (i + 1) |> List.forall (SubmoduleFields.find child >> _.IsEmpty)
                     ->
                     unreachable
                         $"'{name}' is registered as a child but no field holds that {typeOf child}, so the forward pass cannot be seen to use it"
@@ -110,11 +113,11 @@ module Surgery =
             for holder in holders do
                 match holder with
                 | Holder.Slot(_, field, declared, _) when not (declared.IsInstanceOfType replacement) ->
-                    TensorNetError.SealedField(path, typeOf owner, field, Holders.typeName declared, typeOf replacement)
+                    TensorNetError.SealedField(path, typeOf owner, field, SubmoduleFields.typeName declared, typeOf replacement)
                 | Holder.Slot _ -> ()
                 | Holder.Shut(_, field, container) ->
                     unreachable (
-                        $"field '{field}' keeps it inside a {Holders.typeName container}, where it cannot be exchanged; "
+                        $"field '{field}' keeps it inside a {SubmoduleFields.typeName container}, where it cannot be exchanged; "
                         + "hold it in a field of type Module<Tensor, Tensor>, or in an array, List or Dictionary of them"
                     )
 
@@ -166,7 +169,7 @@ module Surgery =
                     kept $"a {typeOf user} uses its tensors too"
 
                 for part in below do
-                    if not (doomed.Contains user || (Holders.find part user).IsEmpty) then
+                    if not (doomed.Contains user || (SubmoduleFields.find part user).IsEmpty) then
                         kept $"a field of {typeOf user} holds its {typeOf part}"
         ]
         |> List.distinct
@@ -183,9 +186,9 @@ module Surgery =
     /// Puts the replacement wherever the old layer is held or registered, after everything that could forbid it has been asked.
     let private swap (released: bool) path (replacement: nn.Module) (old: nn.Module) root =
         let rest = reached (Some old) root
-        let holders = [ for owner in rest -> owner, Holders.find old owner ]
-        let tables = [ for owner in rest -> Holders.table "_internal_submodules" owner ]
-        let registration = Holders.registration "RegisterComponents" replacement
+        let holders = [ for owner in rest -> owner, SubmoduleFields.find old owner ]
+        let tables = [ for owner in rest -> SubmoduleFields.table "_internal_submodules" owner ]
+        let registration = SubmoduleFields.registration "RegisterComponents" replacement
         let parents = rest |> List.filter (isChild old)
 
         let misfits = unfit path replacement old rest root
@@ -224,7 +227,7 @@ module Surgery =
 
                 for table in List.collect Result.toList tables do
                     for struct (name, child) in Seq.toList (table :> seq<struct (string * nn.Module)>) do
-                        if Holders.same child old then
+                        if SubmoduleFields.same child old then
                             change (fun m -> table[name] <- m)
 
                 act (fun () ->
@@ -233,7 +236,7 @@ module Surgery =
                             raise (InvalidOperationException $"a {typeOf parent} still lists the old layer among its children")
 
                     for owner, held in holders do
-                        if not (held.IsEmpty || (Holders.find old owner).IsEmpty) then
+                        if not (held.IsEmpty || (SubmoduleFields.find old owner).IsEmpty) then
                             raise (InvalidOperationException $"a {typeOf owner} still holds the old layer"))
             ]
 
@@ -258,7 +261,7 @@ module Surgery =
             match stale path root steps with
             | [] ->
                 reached (Some old) root
-                |> List.collect (fun owner -> obstacles path old old owner (Holders.find old owner))
+                |> List.collect (fun owner -> obstacles path old old owner (SubmoduleFields.find old owner))
             | errors -> errors
 
     /// As `replace`, but the old layer is returned and not disposed: another thread may be using it.

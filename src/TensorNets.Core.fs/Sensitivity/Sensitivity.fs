@@ -16,7 +16,7 @@ type SensitivityPlan internal (spec: Spec, terms: Lazy<(float * Plan) list>, eli
     /// Multiplications and additions for S; what terms share counts once.
     member _.Flops =
         match elimination with
-        | Some nodes -> Elimination.flops nodes
+        | Some nodes -> SensitivityElimination.flops nodes
         | None -> SensitivityPlan.TermsFlops terms.Value
 
     static member internal TermsFlops(terms: (float * Plan) list) =
@@ -38,10 +38,10 @@ module Sensitivity =
             if spec.Cores.Length <= 3 then
                 None
             else
-                let nodes = Elimination.plan spec
+                let nodes = SensitivityElimination.plan spec
 
                 if spec.Cores.Length > termsLimit then Some nodes
-                elif Elimination.flops nodes < SensitivityPlan.TermsFlops terms.Value then Some nodes
+                elif SensitivityElimination.flops nodes < SensitivityPlan.TermsFlops terms.Value then Some nodes
                 else None
 
         SensitivityPlan(spec, terms, elimination)
@@ -58,7 +58,7 @@ module Sensitivity =
     /// S with what is kept of other plans that read the same cores.
     let internal totalKeeping kept plan dtype device lookup : Tensor =
         match (plan: SensitivityPlan).Elimination with
-        | Some nodes -> Elimination.run plan.Spec nodes dtype device lookup
+        | Some nodes -> SensitivityElimination.run plan.Spec nodes dtype device lookup
         | None ->
             use scope = torch.NewDisposeScope()
 

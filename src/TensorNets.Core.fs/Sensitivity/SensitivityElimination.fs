@@ -16,7 +16,7 @@ type internal Node =
 /// All terms of S at once, with work that grows like the number of cores: cores are absorbed one after the other, each time the one that leaves the smallest
 /// boundary, and the tangents of the messages add up to S = Σ_k m_k ‖E_k‖² in the end.
 [<RequireQualifiedAccess>]
-module internal Elimination =
+module internal SensitivityElimination =
     /// Names that no core can have: message and tangent of node i, the identity over an axis and its second copy, ones over an axis.
     let private messageName i = $"^{i}"
     let private tangentName i = $"!{i}"

@@ -16,7 +16,7 @@ type GaugeInsertion =
 
 /// <summary>Rewrites of a network into another that says the same in other axes or cores; <c>NetworkRewrite</c> does the same to numbers.</summary>
 [<RequireQualifiedAccess>]
-module Rewrite =
+module SpecRewrite =
     let private axesOf (spec: Spec) = spec.Dims |> Map.toList |> List.map fst
 
     let private result errors make = if List.isEmpty errors then Ok(make ()) else Error errors

@@ -140,7 +140,7 @@ let all =
                 let first = randomNetwork pair.First.Seed pair.First.Spec
                 let second = randomNetwork (pair.First.Seed + 1) pair.Second.Spec
                 let closed, names = NetworkRewrite.inner first second |> ok
-                Expect.equal (Rewrite.inner first.Spec second.Spec) (Ok(closed.Spec, names)) "the rewrite of the spec"
+                Expect.equal (SpecRewrite.inner first.Spec second.Spec) (Ok(closed.Spec, names)) "the rewrite of the spec"
 
                 for core in second.Spec.Cores do
                     Expect.isTrue (identical closed[names[core.Name]] second[core.Name]) "the cores of the second keep their numbers"

@@ -59,8 +59,8 @@ let private sensitivity =
                 sameNumber (Sensitivity.value network) (List.sum (jacobian network)) "S")
             law "eliminating core by core gives the same" (fun (case: AnyNetwork) ->
                 let network = randomNetwork case.Seed case.Spec
-                let nodes = Elimination.plan case.Spec
-                let found = Elimination.run case.Spec nodes torch.float64 torch.CPU (Network.lookup network)
+                let nodes = SensitivityElimination.plan case.Spec
+                let found = SensitivityElimination.run case.Spec nodes torch.float64 torch.CPU (Network.lookup network)
                 sameNumber (found.number ()) (List.sum (jacobian network)) "S")
             costlyLaw "it is the squared norm of the Jacobian by automatic differentiation" (fun (case: FormatCase) ->
                 let network = randomNetwork case.Seed case.Spec

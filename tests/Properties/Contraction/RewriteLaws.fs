@@ -41,7 +41,7 @@ let private axes =
                     let output = case.Spec.Output |> List.collect (fun axis -> if axis = x then [ p; q ] else [ axis ])
                     let network = respec dims apart output case.Spec |> randomNetwork case.Seed
                     let fused = NetworkRewrite.fuse [ p; q ] w network |> ok
-                    Expect.equal (Rewrite.fuse [ p; q ] w network.Spec) (Ok fused.Spec) "the rewrite of the spec"
+                    Expect.equal (SpecRewrite.fuse [ p; q ] w network.Spec) (Ok fused.Spec) "the rewrite of the spec"
                     Expect.equal fused.Spec.Dims[w] (network.Spec.Dims[p] * network.Spec.Dims[q]) "dimension"
                     let expected = output |> List.filter ((<>) q) |> List.map (fun axis -> if axis = p then w else axis)
                     Expect.equal fused.Spec.Output expected "output"
@@ -55,7 +55,7 @@ let private axes =
                     let network = respec dims _.Axes case.Spec.Output case.Spec |> randomNetwork case.Seed
                     let parts = parts |> List.mapi (fun i dim -> Axis $"p{i}", dim)
                     let split = NetworkRewrite.split x parts network |> ok
-                    Expect.equal (Rewrite.split x parts network.Spec) (Ok split.Spec) "the rewrite of the spec"
+                    Expect.equal (SpecRewrite.split x parts network.Spec) (Ok split.Spec) "the rewrite of the spec"
                     let back = NetworkRewrite.fuse (List.map fst parts) x split |> ok
                     Expect.equal back.Spec network.Spec "fused again"
                     Seq.iter2 (fun a b -> Expect.isTrue (identical a b) "the numbers of the fused cores") back.Cores network.Cores
@@ -75,7 +75,7 @@ let private axes =
                 System.Random(case.Seed).Shuffle order
                 let output = [ for i in order -> case.Spec.Output[i] ]
                 let permuted = NetworkRewrite.permute output network |> ok
-                Expect.equal (Rewrite.permute output case.Spec) (Ok permuted.Spec) "the rewrite of the spec"
+                Expect.equal (SpecRewrite.permute output case.Spec) (Ok permuted.Spec) "the rewrite of the spec"
                 let t = oracle case.Spec network
                 same (tensorAndFresh network permuted) (t.permute (Array.map int64 order)) "T")
         ]
@@ -91,7 +91,7 @@ let private cores =
                     let first = pick case.Seed names
                     let second = pick (case.Seed / 7) (List.except [ first ] names)
                     let merged = NetworkRewrite.merge first second "M" network |> ok
-                    Expect.equal (Rewrite.merge first second "M" case.Spec) (Ok merged.Spec) "the rewrite of the spec"
+                    Expect.equal (SpecRewrite.merge first second "M" case.Spec) (Ok merged.Spec) "the rewrite of the spec"
 
                     let both, others =
                         case.Spec.Cores |> List.partition (fun core -> core.Name = first || core.Name = second)
@@ -112,7 +112,7 @@ let private cores =
                         let matrix = torch.eye(n, dtype = torch.float64).mul(Num.tensor 2.0).plus(noise)
                         let at = { Bond = bond; Core = "M"; Fresh = Axis "z" }
                         let gauged = NetworkRewrite.insertGauge at matrix network |> ok
-                        Expect.equal (Rewrite.insertGauge at case.Spec) (Ok gauged.Spec) "the rewrite of the spec"
+                        Expect.equal (SpecRewrite.insertGauge at case.Spec) (Ok gauged.Spec) "the rewrite of the spec"
                         Expect.isTrue (identical gauged["M"] matrix) "the new core is the matrix"
 
                         for axis in [ bond; Axis "z" ] do

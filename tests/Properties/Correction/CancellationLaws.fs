@@ -131,7 +131,7 @@ let private searches =
                     let whole, reports = cancelled Int32.MaxValue sweeps run
 
                     Expect.isGreaterThan
-                        (Selection.truncationError k (ok whole).Network.Spec)
+                        (RankSelection.truncationError k (ok whole).Network.Spec)
                         (0.5 * k.norm().number())
                         "the truncation misses the bound"
 
@@ -147,7 +147,7 @@ let private searches =
                     |> Result.mapError (List.map TensorNetError.Format)
                     |> ok
 
-                let tails = RankChoice.tails spec k
+                let tails = TreeRanks.tails spec k
                 let delta = 0.3 * k.norm().number()
 
                 let after steps =
@@ -157,8 +157,8 @@ let private searches =
                         asked <- asked + 1
                         asked > steps
 
-                    let found = RankChoice.ofBudget stopped tails spec (delta * delta)
-                    Expect.isLessThanOrEqual (Selection.truncationError k found) delta $"error after {steps}"
+                    let found = TreeRanks.ofBudget stopped tails spec (delta * delta)
+                    Expect.isLessThanOrEqual (RankSelection.truncationError k found) delta $"error after {steps}"
                     Spec.parameters found
 
                 let sizes = [ for steps in 0..20 -> after steps ]
@@ -177,7 +177,7 @@ let private searches =
                 let delta = 0.2 * k.norm().number()
                 let whole = RingRanks.ofBudget (fun () -> false) spec k first (delta * delta)
                 let early = RingRanks.ofBudget (fun () -> true) spec k first (delta * delta)
-                Expect.isLessThanOrEqual (Selection.truncationError k early) delta "error"
+                Expect.isLessThanOrEqual (RankSelection.truncationError k early) delta "error"
                 Expect.isGreaterThanOrEqual (Spec.parameters early) (Spec.parameters whole) "parameters")
         ]
 
@@ -234,7 +234,7 @@ let private far () = target 4 [ 6L; 5L; 6L ]
 let private rank8 =
     Format.spec [ 6; 5; 6 ] (Format.CP 8) |> Result.mapError (List.map TensorNetError.Format) |> ok
 
-let private noisy seed = Svd.noise seed rank8 (far ()) |> ok
+let private noisy seed = SvdStart.noise seed rank8 (far ()) |> ok
 
 /// Runs to a bound that start above it.
 let private runs: (string * (ErrorBound -> torch.Tensor -> SweepOptions -> Result<Fit, TensorNetError list>)) list =
@@ -294,7 +294,7 @@ let private above =
                 source.Cancel()
 
                 use front =
-                    Front.trace { long with Cancellation = source.Token } [ 0.3; 0.05 ] (far ()) (noisy 1UL) |> ok
+                    ParetoFront.trace { long with Cancellation = source.Token } [ 0.3; 0.05 ] (far ()) (noisy 1UL) |> ok
 
                 Expect.isEmpty front.Points "points"
                 Expect.sequenceEqual front.Unreached [ 0.05; 0.3 ] "unreached")
@@ -303,7 +303,7 @@ let private above =
                 let k = far ()
                 let start = Als.run long k (noisy 1UL) |> ok
                 let s = 0.5 * Sensitivity.value start.Network
-                let run sweeps = Mirror.leastError sweeps s k start.Network
+                let run sweeps = LeastError.fit sweeps s k start.Network
                 let _, reports = cancelled Int32.MaxValue sweeps run
                 let fits = [ for point in points reports.Length -> cancelled point sweeps run |> fst |> ok ]
 

@@ -1,4 +1,4 @@
-/// Factorisation and correction.
+/// Factorization and correction.
 module CorrectionLaws
 
 open Expecto
@@ -103,8 +103,8 @@ let private correction =
                     let value () = Sensitivity.value (new Network(spec, cores))
                     let mutable s = value ()
 
-                    for i, block in List.indexed (Environment.blocks spec) do
-                        match CorrectionBlock.solve full block (Fit.lookup spec cores) k delta delta None with
+                    for i, block in List.indexed (LocalProblem.blocks spec) do
+                        match LocalCorrection.solve full block (Fit.lookup spec cores) k delta delta None with
                         | BlockResult.Moved(core, _) -> cores[i] <- core
                         | BlockResult.LeastSquares _ -> failtest "the start meets the bound"
                         | BlockResult.Kept -> ()
@@ -219,4 +219,4 @@ let private badInput =
                 Expect.equal fit.Sweeps 0 "sweeps")
         ]
 
-let all = testList "factorisation" [ als; correction; badInput ]
+let all = testList "factorization" [ als; correction; badInput ]

@@ -89,10 +89,10 @@ let all =
                 let start = randomNetwork case.Seed case.Spec |> filled fill place sliced
                 let k = targetWith 0.3 case
 
-                Front.trace few [ 0.9; 0.5 ] k start
+                ParetoFront.trace few [ 0.9; 0.5 ] k start
                 |> ends "front" (fun front -> [ for point in front.Points -> point.Sensitivity ])
 
-                Mirror.leastError few 1.0 k start |> ends "least error" (fun fit -> [ fit.Error; fit.Sensitivity ])
+                LeastError.fit few 1.0 k start |> ends "least error" (fun fit -> [ fit.Error; fit.Sensitivity ])
                 Correction.epc few (ErrorBound.Relative 0.9) k start |> ends "correction" (fun fit -> [])
                 Als.run few k start |> ends "least squares" (fun fit -> []))
         ]

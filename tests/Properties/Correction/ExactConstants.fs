@@ -105,7 +105,7 @@ let all =
                     let found =
                         [
                             for seed in 1UL .. 4UL do
-                                let start = Svd.noise seed spec w |> ok
+                                let start = SvdStart.noise seed spec w |> ok
 
                                 match Correction.epc options (ErrorBound.Absolute delta) w start with
                                 | Ok fit ->

@@ -28,7 +28,7 @@ let private front =
                 let k, start = problem case
                 use exact = Gauge.truncate start
 
-                match Front.trace options bounds k start with
+                match ParetoFront.trace options bounds k start with
                 | Error [ TensorNetError.RankDeficientBond _ ] -> ()
                 | Error errors -> failtestf "%A" (errors |> List.map _.Message)
                 | Ok front ->
@@ -52,7 +52,7 @@ let private front =
                 use _ = torch.NewDisposeScope()
                 let k = (noise 3 [ 4L; 3L; 5L ]).``to`` torch.float32
                 let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
-                use front = Front.trace options [ 0.95; 0.8 ] k fit.Network |> ok
+                use front = ParetoFront.trace options [ 0.95; 0.8 ] k fit.Network |> ok
 
                 for point in front.Points do
                     Expect.isTrue (point.Network.DType = torch.float32) "dtype"
@@ -63,7 +63,7 @@ let private front =
                 let fit = Factorize.run Factorize.defaults (Format.CP 2) k |> ok
 
                 let count bounds =
-                    match Front.trace options bounds k fit.Network with
+                    match ParetoFront.trace options bounds k fit.Network with
                     | Ok _ -> failtest "accepted"
                     | Error errors -> errors.Length
 
@@ -75,8 +75,8 @@ let private front =
                 let k = noise 3 [ 4L; 3L; 5L ]
                 let fit = Factorize.run Factorize.defaults (Format.CP 2) k |> ok
                 let before = fit.Network.Cores |> Seq.map _.clone() |> Seq.toList
-                Front.trace options [ 0.9 ] k fit.Network |> ok |> ignore
-                Mirror.leastError options 10.0 k fit.Network |> ok |> ignore
+                ParetoFront.trace options [ 0.9 ] k fit.Network |> ok |> ignore
+                LeastError.fit options 10.0 k fit.Network |> ok |> ignore
                 Seq.iter2 (fun (a: torch.Tensor) b -> Expect.isTrue (identical a b) "core") fit.Network.Cores before)
         ]
 
@@ -84,13 +84,13 @@ let private front =
 let private mirrored (case: FormatCase) =
     let k, start = problem case
 
-    match Front.trace options [ 0.4; 0.7 ] k start with
+    match ParetoFront.trace options [ 0.4; 0.7 ] k start with
     | Error _ -> ()
     | Ok front ->
         use front = front
 
         for point in front.Points do
-            match Mirror.leastError options point.Sensitivity k point.Network with
+            match LeastError.fit options point.Sensitivity k point.Network with
             | Error [ TensorNetError.RankDeficientBond _ ] -> ()
             | Error errors -> failtestf "%A" (errors |> List.map _.Message)
             | Ok fit ->
@@ -117,7 +117,7 @@ let private mirror =
                     let tree = DimTree.Split [ 1, pair 3 2; 1, pair 0 1 ]
                     let case = { Shape = [ 2; 2; 3; 3 ]; Format = Format.HierarchicalTucker tree; Seed = seed }
                     let k, start = problem case
-                    use front = Front.trace options [ 0.7 ] k start |> ok
+                    use front = ParetoFront.trace options [ 0.7 ] k start |> ok
                     let point = Seq.exactlyOne front.Points
                     use exact = Gauge.truncate point.Network
                     near 1e-6 point.Sensitivity (Sensitivity.value exact) "S without the bonds that vanish"
@@ -134,21 +134,21 @@ let private mirror =
                     let k = tensor (e.GetProperty "K")
                     let best = number "best_known" e
                     let options = { options with MaxSweeps = 400 }
-                    use fit = Mirror.leastError options best k (network "init" e) |> ok
+                    use fit = LeastError.fit options best k (network "init" e) |> ok
                     Expect.isLessThanOrEqual fit.Sensitivity (best * (1.0 + 1e-9)) "S"
                     near 1e-3 fit.Error (number "delta" e) "the file's bound")
             testCase "float32 keeps the bound on S" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let k = (noise 3 [ 4L; 3L; 5L ]).``to`` torch.float32
                 let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
-                let found = Mirror.leastError options 20.0 k fit.Network |> ok
+                let found = LeastError.fit options 20.0 k fit.Network |> ok
                 Expect.isTrue (found.Network.DType = torch.float32) "dtype"
                 Expect.isLessThanOrEqual found.Sensitivity (20.0 * (1.0 + 1e-9)) "S")
             testCase "a bound above what least squares need gives the error of least squares" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let k = noise 3 [ 4L; 3L; 5L ]
                 let fit = Factorize.run Factorize.defaults (Format.Tucker2(2, 2)) k |> ok
-                let found = Mirror.leastError SweepOptions.defaults 1e12 k fit.Network |> ok
+                let found = LeastError.fit SweepOptions.defaults 1e12 k fit.Network |> ok
                 near 1e-6 found.Error fit.Error "error")
             testCase "a start whose own S is the bound is improved as one below it" (fun () ->
                 use _ = torch.NewDisposeScope()
@@ -159,8 +159,8 @@ let private mirror =
                     let names = fit.Network.Spec.Cores |> List.map _.Name
                     let smaller = names |> List.map (fun name -> name, fit.Network[name].mul(Num.tensor 0.8))
                     let start = Network.create fit.Network.Spec smaller |> ok |> Gauge.balance |> ok
-                    let before = Fit.make torch.float64 start.Spec (Seq.toArray start.Cores) k Course.direct
-                    let found s = (Mirror.leastError options s k start |> ok).Error
+                    let before = Fit.make torch.float64 start.Spec (Seq.toArray start.Cores) k FitHistory.direct
+                    let found s = (LeastError.fit options s k start |> ok).Error
                     Expect.isLessThan (found before.Sensitivity) (0.999 * before.Error) $"{format}"
                     near 1e-3 (found before.Sensitivity) (found (1.001 * before.Sensitivity)) $"{format}")
             for s in [ 0.0; -1.0; nan; infinity ] do
@@ -169,7 +169,7 @@ let private mirror =
                     let k = noise 3 [ 4L; 3L; 5L ]
                     let fit = Factorize.run Factorize.defaults (Format.CP 2) k |> ok
 
-                    match Mirror.leastError options s k fit.Network with
+                    match LeastError.fit options s k fit.Network with
                     | Ok _ -> failtest "accepted"
                     | Error errors ->
                         Expect.equal errors [ TensorNetError.Unsupported("The bound on S", string s, "a positive number") ] "error")

@@ -40,7 +40,7 @@ let private solvers =
 
                 for case in (json path).GetProperty("cases").EnumerateArray() do
                     let a, b = tensor (case.GetProperty "A"), tensor (case.GetProperty "B")
-                    let x = Linalg.leastNorm (number "delta" case) a b |> ok
+                    let x = ConstrainedQuadratics.leastNorm (number "delta" case) a b |> ok
                     let expected = tensor (case.GetProperty "X")
 
                     Expect.isLessThanOrEqual
@@ -58,7 +58,7 @@ let private solvers =
                 for case in (json path).GetProperty("cases").EnumerateArray() do
                     let q = torch.tensor (floats (case.GetProperty "q"), dtype = torch.float64)
                     let b = torch.tensor (floats (case.GetProperty "b"), dtype = torch.float64)
-                    let x = Linalg.sphereQuadratic q b |> ok
+                    let x = ConstrainedQuadratics.sphereQuadratic q b |> ok
                     near 1e-12 (x.norm().number()) 1.0 "norm"
                     let f = 0.5 * x.mul(x).mul(q).sum().number() + x.mul(b).sum().number()
                     let expected = number "f" case
@@ -106,10 +106,10 @@ let private corrections =
 
                         for step in e.GetProperty("first_sweep_blocks").EnumerateArray() do
                             let i = step.GetProperty("block").GetInt32()
-                            let block = Environment.block net.Spec net.Spec.Cores[i]
+                            let block = LocalProblem.block net.Spec net.Spec.Cores[i]
                             let current = Fit.explicitError full k lookup
 
-                            match CorrectionBlock.solve full block lookup k delta current None with
+                            match LocalCorrection.solve full block lookup k delta current None with
                             | BlockResult.Moved(core, _)
                             | BlockResult.LeastSquares core ->
                                 close 1e-8 core (tensor (step.GetProperty "core")) $"block {i}"

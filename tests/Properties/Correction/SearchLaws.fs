@@ -13,19 +13,19 @@ let private landscape =
         [
             costlyLaw "S and the residual are those of the network, their slopes their differentials" (fun (case: FormatCase) ->
                 let k = targetWith 0.3 case
-                let land = Landscape.make case.Spec k (0.2 * k.norm().number())
-                let point = Point.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
+                let land = Objective.make case.Spec k (0.2 * k.norm().number())
+                let point = CoreVector.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
                 let move = noise (case.Seed + 3) point.shape
-                let ground = Landscape.at land point
+                let ground = Objective.at land point
 
-                let networkAt (point: torch.Tensor) = networkOf case.Spec (Point.cores land.Shapes point |> List.ofArray)
+                let networkAt (point: torch.Tensor) = networkOf case.Spec (CoreVector.cores land.Shapes point |> List.ofArray)
                 let network = networkAt point
                 near 1e-9 ground.S (Sensitivity.value network) "S"
                 near 1e-9 ground.Residual (k.minus(Contraction.reconstruct network).squared().sum().number()) "residual"
 
                 let h = 1e-5 * point.norm().number() / move.norm().number()
                 let step = move.mul (Num.tensor h)
-                let ahead, behind = Landscape.at land (point.plus step), Landscape.at land (point.minus step)
+                let ahead, behind = Objective.at land (point.plus step), Objective.at land (point.minus step)
 
                 let check name (slope: torch.Tensor) after before =
                     let expected = (after - before) / (2.0 * h)
@@ -36,15 +36,15 @@ let private landscape =
                 check "slope of the residual" ground.SlopeResidual ahead.Residual behind.Residual)
             costlyLaw "a slope alone is the sum of both" (fun (case: FormatCase) ->
                 let k = targetWith 0.3 case
-                let land = Landscape.make case.Spec k (0.2 * k.norm().number())
-                let point = Point.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
-                let ground = Landscape.at land point
+                let land = Objective.make case.Spec k (0.2 * k.norm().number())
+                let point = CoreVector.ofCores (randomNetwork (case.Seed + 2) case.Spec).Cores
+                let ground = Objective.at land point
 
                 for mu in [ 0.0; 0.7; 1e4 ] do
                     let both = ground.SlopeS.plus (ground.SlopeResidual.mul (Num.tensor mu))
                     // The residual's slope is a difference, which may cancel.
                     let size = both.norm().number() + mu * (k.norm().number() + 1.0) * point.norm().number()
-                    let difference = (Landscape.slope land mu point).minus(both).norm().number()
+                    let difference = (Objective.slope land mu point).minus(both).norm().number()
                     Expect.isLessThanOrEqual difference (1e-11 * size) $"at {mu}")
         ]
 
@@ -103,7 +103,7 @@ let private roots =
 
                 let p, q = positive seed, positive (seed + 1)
 
-                let check (name: string) (root: PairRoot) =
+                let check (name: string) (root: GeometricMean) =
                     let h = root.M.matmul root.M.mT
                     close 1e-7 (h.matmul(q).matmul h) p $"{name}: H Q H"
                     let eye = torch.eye(5L, dtype = torch.float64).expand_as p
@@ -113,14 +113,14 @@ let private roots =
                         near 1e-9 root.Trace ((q.mul h).sum().number()) $"{name}: tr(QH)"
                         near 1e-9 root.Trace ((root.InverseT.matmul(root.InverseT.mT).mul p).sum().number()) $"{name}: tr(PH⁻¹)"
 
-                MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d") |> check "root"
-                MatrixPair.anyRoot p q |> Option.iter (check "any root"))
+                Pencil.root p q |> Result.defaultWith (failtestf "rank %d") |> check "root"
+                Pencil.anyRoot p q |> Option.iter (check "any root"))
             law "the root of a pair that is diagonal is the same, and no other pair has it" (fun (seed: int) ->
                 let seed = abs (seed % 100000)
                 let entries seed = (noise seed [ 2L; 5L ]).exp()
                 let p, q = (entries seed).diag_embed(), (entries (seed + 1)).diag_embed()
-                let found = MatrixPair.diagonalRoot p q |> Option.defaultWith (fun () -> failtest "refused")
-                let root = MatrixPair.root p q |> Result.defaultWith (failtestf "rank %d")
+                let found = Pencil.diagonalRoot p q |> Option.defaultWith (fun () -> failtest "refused")
+                let root = Pencil.root p q |> Result.defaultWith (failtestf "rank %d")
                 let x = noise (seed + 2) [ 2L; 3L; 5L ]
                 let squared (y: torch.Tensor) = y.matmul y.mT
                 close 1e-9 (squared (found.After x)) (squared (root.After x)) "X H Xᵀ"
@@ -136,20 +136,20 @@ let private roots =
                     spoilt[1L, 4L, 2L] <- Num.tensor share
                     spoilt[1L, 2L, 4L] <- Num.tensor share
                     let pair = if which = 0 then spoilt, q else p, spoilt
-                    Expect.isNone (pair ||> MatrixPair.diagonalRoot) "off the diagonal"
+                    Expect.isNone (pair ||> Pencil.diagonalRoot) "off the diagonal"
 
                     for wrong in [ nan; -1.0 ] do
                         spoilt[0L, 0L, 0L] <- Num.tensor wrong
-                        Expect.isNone (pair ||> MatrixPair.diagonalRoot) $"{wrong}")
+                        Expect.isNone (pair ||> Pencil.diagonalRoot) $"{wrong}")
             testCase "the fast root gives up where a matrix is nearly singular, and only there" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let eye = torch.eye(4L, dtype = torch.float64).unsqueeze 0L
                 let flat = eye.clone ()
                 flat[0L, 3L, 3L].mul_(Num.tensor 1e-12) |> ignore
-                Expect.isSome (MatrixPair.anyRoot eye eye) "well conditioned"
-                Expect.isNone (MatrixPair.anyRoot flat eye) "P"
-                Expect.isNone (MatrixPair.anyRoot eye flat) "Q"
-                Expect.isNone (MatrixPair.anyRoot eye (eye.mul (Num.tensor 0.0))) "Q = 0")
+                Expect.isSome (Pencil.anyRoot eye eye) "well conditioned"
+                Expect.isNone (Pencil.anyRoot flat eye) "P"
+                Expect.isNone (Pencil.anyRoot eye flat) "Q"
+                Expect.isNone (Pencil.anyRoot eye (eye.mul (Num.tensor 0.0))) "Q = 0")
         ]
 
 let all = testList "search" [ landscape; steps; roots ]

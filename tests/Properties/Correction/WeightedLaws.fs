@@ -287,7 +287,7 @@ let private iterations =
                 let options = { sweeps 8 with Norm = norm }
                 let first = (Als.run options k (start case) |> ok).Network
 
-                match Front.trace options [ 0.5; 0.7; 0.9 ] k first with
+                match ParetoFront.trace options [ 0.5; 0.7; 0.9 ] k first with
                 | Error [ TensorNetError.Unreachable _ ]
                 | Error [ TensorNetError.RankDeficientBond _ ] -> ()
                 | Error errors -> failtestf "%A" (errors |> List.map _.Message)
@@ -302,7 +302,7 @@ let private iterations =
 
                     let s = front.Points[front.Points.Count - 1].Sensitivity * 1.5
 
-                    match Mirror.leastError options s k first with
+                    match LeastError.fit options s k first with
                     | Ok mirror -> Expect.isLessThanOrEqual (value norm mirror.Network) (s * (1.0 + 1e-6)) "S of the mirror"
                     | Error [ TensorNetError.RankDeficientBond _ ] -> ()
                     | Error errors -> failtestf "%A" (errors |> List.map _.Message))
@@ -386,8 +386,8 @@ let private refused expected (norm: Norm) =
             Factorize.toBound options (ErrorBound.Relative 0.5) FormatFamily.Tucker2 k |> Result.map ignore
             Als.run options.Sweeps k first |> Result.map ignore
             Correction.epc options.Sweeps (ErrorBound.Relative 0.9) k first |> Result.map ignore
-            Front.trace options.Sweeps [ 0.9 ] k first |> Result.map ignore
-            Mirror.leastError options.Sweeps 10.0 k first |> Result.map ignore
+            ParetoFront.trace options.Sweeps [ 0.9 ] k first |> Result.map ignore
+            LeastError.fit options.Sweeps 10.0 k first |> Result.map ignore
             Gauge.balanceIn norm first |> Result.map ignore
             Sensitivity.totalIn norm first |> Result.map ignore
         ]

@@ -1,4 +1,4 @@
-/// Laws of every way to a factorisation: scale, order of modes, dtype, exact ranks, inputs that stay, cancellation, numbers that fail on the way.
+/// Laws of every way to a factorization: scale, order of modes, dtype, exact ranks, inputs that stay, cancellation, numbers that fail on the way.
 module FactorizationLaws
 
 open System
@@ -67,7 +67,7 @@ let private invariance =
                             [ [ 6L; 3L ]; [ 3L; 5L; 4L ]; [ 4L; 7L ] ])
 
                 close 1e-12 (Contraction.reconstruct cut) (Contraction.reconstruct first) "T"
-                Expect.equal (Environment.block ring ring.Cores[1]).Branches.Length 2 "branches of the middle core"
+                Expect.equal (LocalProblem.block ring ring.Cores[1]).Branches.Length 2 "branches of the middle core"
                 let k = noise 2 [ 6L; 5L; 7L ]
                 let a, b = Als.run (sweeps 5) k first |> ok, Als.run (sweeps 5) k cut |> ok
                 near 1e-9 a.Error b.Error "error"
@@ -147,10 +147,10 @@ let private entries
         "stableFrom", one (fun () -> Factorize.stableFrom all bound k [ first ])
         "least squares", one (fun () -> Als.run options k first)
         "correction", one (fun () -> Correction.epc options bound k first)
-        "mirror", one (fun () -> Mirror.leastError options (0.9 * Sensitivity.value first) k first)
+        "mirror", one (fun () -> LeastError.fit options (0.9 * Sensitivity.value first) k first)
         "front",
         (fun () ->
-            Front.trace options [ 0.7; 0.8 ] k first
+            ParetoFront.trace options [ 0.7; 0.8 ] k first
             |> Result.map (fun front -> [ for point in front.Points -> point.Fit ]))
         if k.dim () = 3L then
             for family in [ FormatFamily.CP; FormatFamily.Tucker2; FormatFamily.TensorChain ] do
@@ -272,7 +272,7 @@ let private inputs =
                         k)
                     "of entries near 1e150", (fun () -> (noise 1 [ 4L; 3L; 4L ]).mul(Num.tensor 1e150))
                 ] do
-                testCase $"a target {name} is factorised in every format" (fun () ->
+                testCase $"a target {name} is factorized in every format" (fun () ->
                     use _ = torch.NewDisposeScope()
                     let k = make ()
 

@@ -24,7 +24,7 @@ let private scaled =
         }
     )
 
-/// A tenth of the cases: each takes ten factorisations.
+/// A tenth of the cases: each takes ten factorizations.
 let private fewCases cases name check =
     testPropertyWithConfig
         { config with maxTest = max 10 (Generators.cases / 10) }
@@ -47,7 +47,7 @@ let private agrees
         near 0.1 (Math.ScaleB(other.Error, -e)) plain.Error $"{what}: error"
         let share = e / cores
         // Least squares leave the size of the target in whichever core they began with.
-        if what <> "factorisation" then
+        if what <> "factorization" then
             near 0.5 (Math.ScaleB(other.Sensitivity, -2 * (e - share))) plain.Sensitivity $"{what}: S"
     | _, Error errors ->
         for error in errors do
@@ -61,12 +61,12 @@ let private agrees
 let private doors (case: FormatCase) (k: torch.Tensor) (start: Network) (exponentOfS: int) =
     [
         "least squares", Als.run few k start
-        "factorisation", Factorize.runSpec options case.Spec k
+        "factorization", Factorize.runSpec options case.Spec k
         "correction", Correction.epc few (ErrorBound.Relative 0.5) k start
         "stable", Factorize.stableSpec options (Some(ErrorBound.Relative 0.6)) case.Spec k
         // A bound on S is a double.
         if abs exponentOfS < 1000 then
-            "least error", Mirror.leastError few (Math.ScaleB(1.0, exponentOfS)) k start
+            "least error", LeastError.fit few (Math.ScaleB(1.0, exponentOfS)) k start
     ]
 
 let private inUnits (e: int) (network: Network) = new Network(network.Spec, [| for core in network.Cores -> Num.shifted e core |])
@@ -88,7 +88,10 @@ let all =
                 let k = targetWith 0.3 case
                 let start = randomNetwork (case.Seed + 5) case.Spec
 
-                match Front.trace few [ 0.9; 0.6 ] k start, Front.trace few [ 0.9; 0.6 ] (Num.shifted e k) (inUnits (e / cores) start) with
+                match
+                    ParetoFront.trace few [ 0.9; 0.6 ] k start,
+                    ParetoFront.trace few [ 0.9; 0.6 ] (Num.shifted e k) (inUnits (e / cores) start)
+                with
                 | Ok plain, Ok other ->
                     Expect.equal (List.ofSeq other.Unreached) (List.ofSeq plain.Unreached) "bounds"
 

@@ -83,8 +83,8 @@ let private laws =
                     use fit = Factorize.toBound options (ErrorBound.Absolute delta) c.Family k |> ok
                     let spec = fit.Network.Spec
 
-                    for lower in Spec.bonds spec |> List.choose (fun axis -> RankChoice.lowered axis spec) do
-                        use start = Svd.start 0UL lower k |> ok
+                    for lower in Spec.bonds spec |> List.choose (fun axis -> TreeRanks.lowered axis spec) do
+                        use start = SvdStart.start 0UL lower k |> ok
                         Expect.isGreaterThan (k.minus(Contraction.reconstruct start).norm().number()) delta $"{Spec.print lower}")
             lawOver cases "the truncation's squared error is at most the sum of the squared singular values left out" (fun c ->
                 if isTree c.Family then
@@ -96,11 +96,11 @@ let private laws =
                         | Ok spec -> spec
                         | Error errors -> failtestf "%A" errors
 
-                    let tails = RankChoice.tails spec k
-                    let chosen = RankChoice.ofBudget (fun () -> false) tails spec (c.Bound * c.Bound * norm2)
-                    let error = Selection.truncationError k chosen
-                    Expect.isLessThanOrEqual (error * error) (RankChoice.cost tails chosen + 1e-13 * norm2) "error"
-                    Expect.isLessThanOrEqual (RankChoice.cost tails chosen) (c.Bound * c.Bound * norm2 * (1.0 + 1e-12)) "budget")
+                    let tails = TreeRanks.tails spec k
+                    let chosen = TreeRanks.ofBudget (fun () -> false) tails spec (c.Bound * c.Bound * norm2)
+                    let error = RankSelection.truncationError k chosen
+                    Expect.isLessThanOrEqual (error * error) (TreeRanks.cost tails chosen + 1e-13 * norm2) "error"
+                    Expect.isLessThanOrEqual (TreeRanks.cost tails chosen) (c.Bound * c.Bound * norm2 * (1.0 + 1e-12)) "budget")
             lawOver cases "a looser bound never takes more parameters" (fun c ->
                 if c.Family = FormatFamily.Tucker2 || c.Family = FormatFamily.TensorTrain then
                     let k = target c

@@ -112,12 +112,12 @@ let private remaining =
                 let last = Seq.initInfinite ((+) 1) |> Seq.find (fun n -> share n <= tolerance)
 
                 for n in 12..last do
-                    Expect.isLessThanOrEqual (abs (Remaining.estimate tolerance 1000 (values n) - (last - n))) 1 $"after {n} sweeps")
+                    Expect.isLessThanOrEqual (abs (SweepsLeft.estimate tolerance 1000 (values n) - (last - n))) 1 $"after {n} sweeps")
             testCase "without a decrease that falls all sweeps allowed are left" (fun () ->
-                Expect.equal (Remaining.estimate 1e-6 50 [ 1.0 ]) 50 "one value"
-                Expect.equal (Remaining.estimate 1e-6 50 [ 1.0; 2.0; 3.0; 4.0 ]) 50 "a decrease that grows"
-                Expect.equal (Remaining.estimate 0.0 50 [ 1.0; 1.1; 1.3 ]) 50 "no tolerance"
-                Expect.equal (Remaining.estimate 1e-6 50 [ nan; 1.1; 1.3 ]) 50 "NaN")
+                Expect.equal (SweepsLeft.estimate 1e-6 50 [ 1.0 ]) 50 "one value"
+                Expect.equal (SweepsLeft.estimate 1e-6 50 [ 1.0; 2.0; 3.0; 4.0 ]) 50 "a decrease that grows"
+                Expect.equal (SweepsLeft.estimate 0.0 50 [ 1.0; 1.1; 1.3 ]) 50 "no tolerance"
+                Expect.equal (SweepsLeft.estimate 1e-6 50 [ nan; 1.1; 1.3 ]) 50 "NaN")
             costlyLaw
                 "the estimate lies between none and all sweeps allowed, and ends at none where the iteration converges"
                 (fun (case: FormatCase) ->

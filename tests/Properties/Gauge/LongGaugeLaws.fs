@@ -39,18 +39,18 @@ let private star (bond: int) (leaves: int) : Spec =
 let private cyclesOf (network: Network) =
     let spec = network.Spec
     let cores = [| for core in network.Cores -> core.clone () |]
-    let s, cycles = Gauge.cycles Gauge.maxCycles (Bonds.ofSpec spec) (Sensitivity.plan spec) cores |> ok
+    let s, cycles = Gauge.cycles Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores |> ok
     new Network(spec, cores), s, cycles
 
 /// The steps of contraction that a cycle makes, with what bonds have in common made once.
 let private stepsOfCycle (spec: Spec) =
     let network = randomNetwork 1 spec
-    let bonds = Bonds.ofSpec spec
+    let bonds = BondGauge.ofSpec spec
 
     let plans =
         function
-        | Bonds.Matrix link -> [ link.P; link.Q ]
-        | Bonds.Scaling(_, _, terms) -> terms
+        | BondGauge.Matrix link -> [ link.P; link.Q ]
+        | BondGauge.Scaling(_, _, terms) -> terms
 
     use kept = new IntermediateCache(List.collect plans bonds)
 
@@ -59,7 +59,7 @@ let private stepsOfCycle (spec: Spec) =
             Contraction.runKeeping (Some kept) (plans bond) network.DType network.Device (Network.lookup network)
             |> ignore
 
-            for i in Bonds.coresOf bond do
+            for i in BondGauge.coresOf bond do
                 kept.Forget spec.Cores[i].Name
 
     cycle ()

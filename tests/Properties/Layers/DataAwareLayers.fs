@@ -1,4 +1,4 @@
-/// Layers whose kernel was factorised in a norm measure their sensitivity in it.
+/// Layers whose kernel was factorized in a norm measure their sensitivity in it.
 module DataAwareLayers
 
 open Expecto

@@ -1,4 +1,4 @@
-/// Dense layers of 16 bits become factorised ones; dtypes that no network has are refused by name.
+/// Dense layers of 16 bits become factorized ones; dtypes that no network has are refused by name.
 module HalfPrecisionCompression
 
 open Expecto

@@ -59,7 +59,7 @@ let private starts =
                     use dense = dense
                     use layer = Layers.matrix 4 (ErrorBound.Relative 0.8) dense |> ok
                     let matrix = (nonNull (dense.get_parameter "weight")).detach().reshape(8L, 12L).t()
-                    use fit = Matrix.leastSensitive 4 (ErrorBound.Relative 0.8) matrix |> ok
+                    use fit = LeastSensitiveMatrix.fit 4 (ErrorBound.Relative 0.8) matrix |> ok
                     Expect.floatClose Accuracy.high (layer.Sensitivity().number()) fit.Sensitivity "S")
             testCase "a fresh layer lets white noise through with its variance" (fun () ->
                 use _ = torch.NewDisposeScope()
@@ -327,7 +327,7 @@ let private many =
                 Expect.equal [ for s in report.Skipped -> s.Path, s.Kind ] [ "depthwise", "Conv1d"; "last", "Linear" ] "skipped"
                 Expect.stringContains report.Skipped[0].Reasons[0] "depthwise" "why"
                 Expect.stringContains report.Skipped[1].Reasons[0] "no format" "why"
-                Expect.equal (List.length (Compress.factorised model)) 3 "in the model"
+                Expect.equal (List.length (Compress.factorized model)) 3 "in the model"
                 Expect.equal (model.call(x).shape) before "it still runs"
                 let s = Compress.sensitivity model |> ok
                 s.backward ()

@@ -187,7 +187,7 @@ let private flagLaws =
 
                 use layer = Layers.factorize Factorize.defaults KernelAxes.Fused None (Format.CP 2) dense |> ok
                 let expected = flagsOf layer weight bias
-                Expect.equal (flags layer) expected "factorised"
+                Expect.equal (flags layer) expected "factorized"
                 use fresh = Layers.fresh None KernelAxes.Fused 1UL 1.0 (Format.CP 2) dense |> ok
                 Expect.equal (flags fresh) expected "fresh"
                 use network = layer.Network()

@@ -52,7 +52,7 @@ let private trees =
         let bonds = Spec.bonds spec
         let! ranks = Gen.listOfLength bonds.Length (Gen.choose (1, 4))
         let! seed = Gen.choose (0, 1_000_000)
-        return { Spec = RankChoice.admissible (RankChoice.resize (List.zip bonds ranks) spec); Seed = seed }
+        return { Spec = TreeRanks.admissible (TreeRanks.resize (List.zip bonds ranks) spec); Seed = seed }
     }
     |> Arb.fromGen
 
@@ -68,7 +68,7 @@ let private distance (k: torch.Tensor) (network: Network) = k.minus(Contraction.
 let private squaredNorm (k: torch.Tensor) = k.squared().sum().number()
 
 /// Σ over bonds of the squared singular values of the target that the ranks leave out.
-let private leftOut (spec: Spec) (k: torch.Tensor) = RankChoice.cost (RankChoice.tails spec k) spec
+let private leftOut (spec: Spec) (k: torch.Tensor) = TreeRanks.cost (TreeRanks.tails spec k) spec
 
 let private truncation =
     testList
@@ -76,29 +76,29 @@ let private truncation =
         [
             lawOver trees "the squared error is at most the sum over bonds of the squared singular values left out" (fun case ->
                 let k = target case
-                use network = Svd.startBy sequential 0UL case.Spec k |> ok
+                use network = SvdStart.startWith sequential 0UL case.Spec k |> ok
                 Expect.isLessThanOrEqual (distance k network ** 2.0) (leftOut case.Spec k + 1e-13 * squaredNorm k) "squared error")
             lawOver trees "T is a projection of the target: the squares of T and of the error sum up to that of the target" (fun case ->
                 let k = target case
-                use network = Svd.startBy sequential 0UL case.Spec k |> ok
+                use network = SvdStart.startWith sequential 0UL case.Spec k |> ok
                 let t = squaredNorm (Contraction.reconstruct network)
                 Golden.near 1e-12 (t + distance k network ** 2.0) (squaredNorm k) "squares")
             lawOver trees "the error is at most √bonds of that of any network of these ranks" (fun case ->
                 let k = target case
-                use network = Svd.startBy sequential 0UL case.Spec k |> ok
+                use network = SvdStart.startWith sequential 0UL case.Spec k |> ok
                 let options = { Factorize.defaults with Sweeps = { SweepOptions.defaults with MaxSweeps = 20 } }
                 use best = Factorize.runSpec options case.Spec k |> ok
                 let bonds = float (Spec.bonds case.Spec).Length
                 Expect.isLessThanOrEqual (distance k network) (sqrt bonds * best.Error + 1e-7 * k.norm().number()) "error")
             lawOver trees "a target of the ranks asked for comes back" (fun case ->
                 let k = Contraction.reconstruct (randomNetwork case.Seed case.Spec)
-                use network = Svd.startBy sequential 0UL case.Spec k |> ok
+                use network = SvdStart.startWith sequential 0UL case.Spec k |> ok
                 Expect.isLessThanOrEqual (distance k network) (1e-10 * k.norm().number()) "error")
             testCase "ranks that exceed what a branch has still leave a projection" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let spec = Golden.specOf "sa,db,tc,abc->sdt" [ "s", 4; "d", 3; "t", 6; "a", 1; "b", 3; "c", 6 ]
                 let k = noise 3 (Spec.shape spec)
-                use network = Svd.startBy sequential 0UL spec k |> ok
+                use network = SvdStart.startWith sequential 0UL spec k |> ok
                 Golden.near 1e-12 (squaredNorm (Contraction.reconstruct network) + distance k network ** 2.0) (squaredNorm k) "squares")
         ]
 
@@ -146,13 +146,13 @@ let private sketches =
                         let k = Contraction.reconstruct (randomNetwork 4 spec)
                         let options = { sketching 5 1 with Sequential = sequential }
                         Expect.isSome (RangeFinder.width options.Sketch 4 40L 3000L) "a sketch is used"
-                        use network = Svd.startBy options 1UL spec k |> ok
+                        use network = SvdStart.startWith options 1UL spec k |> ok
                         Expect.isLessThanOrEqual (distance k network) (1e-10 * k.norm().number()) "error")
             testCase "the vectors of a CP start span the unfoldings of a target of that rank" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let spec = specOver [ 50; 40; 60 ] (Format.CP 4)
                 let k = Contraction.reconstruct (randomNetwork 5 spec)
-                use network = Svd.startBy (sketching 5 1) 1UL spec k |> ok
+                use network = SvdStart.startWith (sketching 5 1) 1UL spec k |> ok
 
                 for mode in 0..2 do
                     let a = k.movedim([| int64 mode |], [| 0L |]).reshape(k.shape[mode], -1L)
@@ -184,7 +184,7 @@ let private sketches =
                 use _ = torch.NewDisposeScope()
                 let spec = specOver [ 50; 40; 60 ] (Format.Tucker2(2, 2))
                 let k = noise 8 (Spec.shape spec)
-                let core seed = (Svd.startBy (sketching 5 1) seed spec k |> ok).Cores[0]
+                let core seed = (SvdStart.startWith (sketching 5 1) seed spec k |> ok).Cores[0]
                 Expect.isTrue (identical (core 3UL) (core 3UL)) "same"
                 Expect.isFalse (identical (core 3UL) (core 4UL)) "other")
         ]
@@ -196,16 +196,16 @@ let private options =
             costlyLaw "starts by default options and the default start are the same bits" (fun (case: FormatCase) ->
                 let k = noise case.Seed (Spec.shape case.Spec)
                 let run start = (Factorize.runSpec { Factorize.defaults with Start = start } case.Spec k |> ok).Network.Cores
-                Seq.iter2 (fun a b -> Expect.isTrue (identical a b) "core") (run Start.Svd) (run (Start.SvdBy SvdOptions.defaults)))
+                Seq.iter2 (fun a b -> Expect.isTrue (identical a b) "core") (run Start.Svd) (run (Start.SvdWith SvdOptions.defaults)))
             costlyLaw "least squares start from the network that the options name" (fun (case: FormatCase) ->
                 let k = noise case.Seed (Spec.shape case.Spec)
                 let still = { SweepOptions.defaults with MaxSweeps = 0 }
 
                 let fit =
-                    Factorize.runSpec { Factorize.defaults with Start = Start.SvdBy sequential; Sweeps = still } case.Spec k
+                    Factorize.runSpec { Factorize.defaults with Start = Start.SvdWith sequential; Sweeps = still } case.Spec k
                     |> ok
 
-                let start = Svd.startBy sequential 0UL case.Spec k |> ok
+                let start = SvdStart.startWith sequential 0UL case.Spec k |> ok
                 Seq.iter2 (fun a b -> Expect.isTrue (identical a b) "core") fit.Network.Cores start.Cores)
             testCase "impossible sketches are named" (fun () ->
                 use _ = torch.NewDisposeScope()
@@ -224,11 +224,11 @@ let private options =
                         Format.TensorChain [ 1; 1; 1 ]
                         Format.BlockTerm(1, [ 1; 1; 1 ])
                     ] do
-                    match Factorize.run { Factorize.defaults with Start = Start.SvdBy(sketching 1 -1) } format k with
+                    match Factorize.run { Factorize.defaults with Start = Start.SvdWith(sketching 1 -1) } format k with
                     | Ok _ -> failtest "accepted"
                     | Error errors -> Expect.equal errors expected "errors"
 
-                    match Svd.startBy (sketching 1 -1) 0UL (specOver [ 4; 3; 4 ] format) k with
+                    match SvdStart.startWith (sketching 1 -1) 0UL (specOver [ 4; 3; 4 ] format) k with
                     | Ok _ -> failtest "accepted"
                     | Error errors -> Expect.equal errors expected "errors")
         ]

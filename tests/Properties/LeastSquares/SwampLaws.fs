@@ -93,7 +93,7 @@ let all =
                 let k = noise 1 [ 4L; 3L; 4L ]
                 let options = sweeps 3 (Extrapolation.Anderson 1)
                 let expected = [ TensorNetError.Unsupported("The depth of extrapolation", "1", "2 or more") ]
-                use start = Svd.start 0UL (specOver [ 4; 3; 4 ] (Format.CP 2)) k |> ok
+                use start = SvdStart.start 0UL (specOver [ 4; 3; 4 ] (Format.CP 2)) k |> ok
 
                 let results =
                     [

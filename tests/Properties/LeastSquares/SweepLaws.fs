@@ -20,8 +20,8 @@ let private release (cores: torch.Tensor[]) =
 
 /// Least-squares sweeps with one `Kept`; the last residual.
 let private swept sweeps (spec: Spec) (k: torch.Tensor) norm (cores: torch.Tensor[]) =
-    let blocks = Environment.blocks spec
-    use kept = Environment.keeping blocks
+    let blocks = LocalProblem.blocks spec
+    use kept = LocalProblem.keeping blocks
 
     [ for _ in 1..sweeps -> Als.pass kept blocks (Fit.lookup spec cores) k (norm * norm) cores ]
     |> List.last
@@ -37,7 +37,7 @@ let all =
                 swept 2 case.Spec k norm kept |> ignore
 
                 for _ in 1..2 do
-                    Environment.blocks case.Spec
+                    LocalProblem.blocks case.Spec
                     |> List.iteri (fun i block -> anew[i] <- Als.solveBlock None block (Fit.lookup case.Spec anew) k)
 
                 Array.iter2 (fun a b -> close 1e-12 a b "core") kept anew
@@ -61,8 +61,8 @@ let all =
                 let bound = 1.01 * Fit.explicitError full k lookup
 
                 if bound < norm then
-                    use work = Sweeping.make case.Spec k bound norm cores
-                    let error, s = Sweeping.once work
+                    use work = CorrectionSweeps.make case.Spec k bound norm cores
+                    let error, s = CorrectionSweeps.once work
                     near 1e-11 error (Fit.explicitError full k lookup) "error"
                     near 1e-10 s (Sensitivity.value (networkOf case.Spec (List.ofArray cores))) "S"
 
@@ -85,12 +85,12 @@ let all =
                 let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 4 ]
                 let network = Network.random torch.float64 1UL spec
                 let k = noise 1 [| 7L; 3L; 6L |]
-                let blocks = Environment.blocks spec
-                let kept = Environment.keeping blocks
+                let blocks = LocalProblem.blocks spec
+                let kept = LocalProblem.keeping blocks
 
                 let made () =
                     for block in blocks do
-                        Environment.targetOf (Some kept) block (Network.lookup network) k |> ignore
+                        LocalProblem.targetOf (Some kept) block (Network.lookup network) k |> ignore
 
                 made ()
                 // K × A serves the blocks of the other two cores.

@@ -21,7 +21,7 @@ let private least =
 
                 for share in [ 0.0; 1e-6; 0.3; 0.9 ] do
                     let delta = least + share * (most - least)
-                    let x = Linalg.leastNorm delta a b |> ok
+                    let x = ConstrainedQuadratics.leastNorm delta a b |> ok
                     let residual = x.matmul(a).minus(b)
                     // Rounding of the residual is relative to B.
                     Expect.isLessThanOrEqual (abs (residual.norm().number() - delta)) (1e-9 * delta + 1e-13 * most) "residual"
@@ -37,16 +37,16 @@ let private least =
                             (1e-7 * most * a.norm().number())
                             "stationary"
 
-                let zero = Linalg.leastNorm (2.0 * most) a b |> ok
+                let zero = ConstrainedQuadratics.leastNorm (2.0 * most) a b |> ok
                 Expect.equal (zero.norm().number()) 0.0 "nothing is needed")
             testCase "bad arguments are all named" (fun () ->
                 use _ = torch.NewDisposeScope()
 
-                match Linalg.leastNorm -1.0 (noise 1 [ 2L; 3L ]) (noise 2 [ 2L; 4L ]) with
+                match ConstrainedQuadratics.leastNorm -1.0 (noise 1 [ 2L; 3L ]) (noise 2 [ 2L; 4L ]) with
                 | Error [ TensorNetError.Shape("B", [ 2L; 4L ], _); TensorNetError.ErrorBound("-1", _) ] -> ()
                 | other -> failtestf "%A" other
 
-                match Linalg.leastNorm 1e-6 (noise 1 [ 2L; 9L ]) (noise 2 [ 2L; 9L ]) with
+                match ConstrainedQuadratics.leastNorm 1e-6 (noise 1 [ 2L; 9L ]) (noise 2 [ 2L; 9L ]) with
                 | Error [ TensorNetError.Unreachable _ ] -> ()
                 | other -> failtestf "%A" other)
         ]
@@ -63,7 +63,7 @@ let private sphere =
                 let q = if case.Seed % 2 = 0 then q.mul(Num.tensor 2.0).round() else q
                 let least = q.min().number()
                 let b = if case.Seed % 5 = 0 then b.mul ((q.gt (Num.tensor least)).``to`` torch.float64) else b
-                let x = Linalg.sphereQuadratic q b |> ok
+                let x = ConstrainedQuadratics.sphereQuadratic q b |> ok
                 near 1e-12 (x.norm().number()) 1.0 "norm"
                 let gradient = q.mul(x).plus(b)
                 let lambda = gradient.mul(x).sum().number()
@@ -90,7 +90,7 @@ let private matrix =
                 let norm = k.norm().number()
                 let share = [ 0.02; 0.2; 0.6 ][case.Seed % 3]
                 let delta = best + share * (norm - best)
-                let fit = Matrix.leastSensitive rank (ErrorBound.Absolute delta) k |> ok
+                let fit = LeastSensitiveMatrix.fit rank (ErrorBound.Absolute delta) k |> ok
                 near 1e-10 fit.Error delta "the bound is used up"
 
                 // τ from the error, S from τ, by bisection and the formula.
@@ -111,7 +111,7 @@ let private matrix =
 
                 near 1e-9 fit.Sensitivity least "S"
 
-                let start = Network.random torch.float64 (uint64 case.Seed) (Matrix.spec m n rank)
+                let start = Network.random torch.float64 (uint64 case.Seed) (LeastSensitiveMatrix.spec m n rank)
                 let begun = Als.run { SweepOptions.defaults with MaxSweeps = 500; Tolerance = 1e-14 } k start |> ok
 
                 let options = { SweepOptions.defaults with MaxSweeps = 3000; Tolerance = 1e-13 }
@@ -125,11 +125,11 @@ let private matrix =
                 use _ = torch.NewDisposeScope()
                 let k = noise 1 [ 3L; 4L ]
 
-                match Matrix.leastSensitive 4 (ErrorBound.Relative 0.5) k with
+                match LeastSensitiveMatrix.fit 4 (ErrorBound.Relative 0.5) k with
                 | Error [ TensorNetError.Format(FormatError.RankOutOfRange("Matrix", "rank", 4, 3, _)) ] -> ()
                 | other -> failtestf "%A" other
 
-                match Matrix.leastSensitive 1 (ErrorBound.Relative 1e-3) k with
+                match LeastSensitiveMatrix.fit 1 (ErrorBound.Relative 1e-3) k with
                 | Error [ TensorNetError.Unreachable _ ] -> ()
                 | other -> failtestf "%A" other)
         ]

@@ -96,8 +96,8 @@ let private blocks =
                     let start = if anchored then Some(noise 5 [ 1L; int64 rows; int64 n ]) else None
                     // The squared norm of a target that has such products with the block's tensors: at least that of what they span.
                     let rho2 = 3.0 + c.mul(torch.linalg.solve(gram, c.mT).mT).sum().number()
-                    let exact = CorrectionBlock.spectral [ gram ] [ weight ] c start rho2
-                    let mine = CorrectionBlock.tridiagonal gram weight c start rho2 |> Option.get
+                    let exact = LocalCorrection.spectral [ gram ] [ weight ] c start rho2
+                    let mine = LocalCorrection.tridiagonal gram weight c start rho2 |> Option.get
                     let what = $"{n} {rows} {diagonal} {anchored}"
                     Expect.isLessThan (abs (mine.Scale / exact.Scale - 1.0)) 1e-11 $"scale, {what}"
                     Expect.isFalse mine.IsRough "rough"
@@ -111,8 +111,8 @@ let private blocks =
         let singular = (noise 1 [ 20L; 5L ]) |> fun x -> (x.matmul x.mT).unsqueeze 0L
         let regular = (definite 3 20).unsqueeze 0L
         let c = noise 4 [ 1L; 9L; 20L ]
-        Expect.isNone (CorrectionBlock.tridiagonal singular regular c None 1.0) "a singular Gram"
-        Expect.isNone (CorrectionBlock.tridiagonal regular singular c None 1.0) "a singular weight"
+        Expect.isNone (LocalCorrection.tridiagonal singular regular c None 1.0) "a singular Gram"
+        Expect.isNone (LocalCorrection.tridiagonal regular singular c None 1.0) "a singular weight"
 
 let private leaks =
     testCase "nothing is left behind"
@@ -122,7 +122,7 @@ let private leaks =
 
         let once () =
             use _ = torch.NewDisposeScope()
-            let system = CorrectionBlock.tridiagonal gram weight c None 1.0 |> Option.get
+            let system = LocalCorrection.tridiagonal gram weight c None 1.0 |> Option.get
             system.Residual 0.1 |> ignore
             system.At 0.1 |> ignore
 

@@ -100,7 +100,7 @@ let geometry (d: Draw) : ConvGeometry =
     | 9 -> { plain with Transposed = not plain.Transposed }
     | _ -> plain
 
-/// A factorised layer like the dense one of the draw.
+/// A factorized layer like the dense one of the draw.
 let layer (d: Draw) : FactorizedLayer =
     d.Once(
         "layer",
@@ -148,7 +148,7 @@ let model (d: Draw) : TensorModule =
             d.Own(scaled d (torch.nn.Sequential(struct ("first", first), struct ("inner", inner), struct ("last", last))))
     )
 
-/// The input of the dense layer and the factorised one of the draw, or of the model.
+/// The input of the dense layer and the factorized one of the draw, or of the model.
 let input (d: Draw) : int64 list = if d.Chance 0.8 then snd (kind d) else anyShape d
 
 let modelInput (d: Draw) : int64 list = if d.Chance 0.8 then [ 2L; 3L; 5L; 4L ] else anyShape d

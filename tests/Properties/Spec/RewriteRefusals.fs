@@ -17,27 +17,29 @@ let private known = [ "a"; "b"; "d"; "s"; "t" ]
 
 let private refusals: (string * Result<Spec, SpecError list> * SpecError list) list =
     [
-        "fusing nothing", Rewrite.fuse [] (Axis "w") chain, [ SpecError.NothingToFuse "w" ]
+        "fusing nothing", SpecRewrite.fuse [] (Axis "w") chain, [ SpecError.NothingToFuse "w" ]
         "fusing axes that occur apart",
-        Rewrite.fuse (axes "ab") (Axis "w") chain,
+        SpecRewrite.fuse (axes "ab") (Axis "w") chain,
         [ SpecError.AxesApart("A", [ "a" ], [ "a"; "b" ]); SpecError.AxesApart("C", [ "b" ], [ "a"; "b" ]) ]
         "fusing an unknown axis twice into a name that is taken",
-        Rewrite.fuse (axes "qq") (Axis "s") chain,
+        SpecRewrite.fuse (axes "qq") (Axis "s") chain,
         [ SpecError.UnknownAxis("q", known); SpecError.ListedTwice "q"; SpecError.NameTaken "s" ]
         "fusing open axes in another order than the output's",
-        Rewrite.fuse (axes "ba") (Axis "w") pair,
+        SpecRewrite.fuse (axes "ba") (Axis "w") pair,
         [ SpecError.NotAdjacent([ "a"; "b"; "x" ], [ "b"; "a" ]) ]
         "fusing an open axis with a bond",
-        Rewrite.fuse (axes "bc") (Axis "w") pair,
+        SpecRewrite.fuse (axes "bc") (Axis "w") pair,
         [ SpecError.NotAdjacent([ "a"; "b"; "x" ], [ "b"; "c" ]) ]
-        "fusing beyond the largest dimension", Rewrite.fuse (axes "xy") (Axis "w") huge, [ SpecError.DimensionTooLarge("w", 4900000000I) ]
-        "fusing into what is not a name", Rewrite.fuse (axes "xy") (Axis "w'") (spec "xy -> | x=2 y=2"), [ SpecError.BadName "w'" ]
-        "splitting an unknown axis", Rewrite.split (Axis "q") [ Axis "p", 2 ] chain, [ SpecError.UnknownAxis("q", known) ]
+        "fusing beyond the largest dimension",
+        SpecRewrite.fuse (axes "xy") (Axis "w") huge,
+        [ SpecError.DimensionTooLarge("w", 4900000000I) ]
+        "fusing into what is not a name", SpecRewrite.fuse (axes "xy") (Axis "w'") (spec "xy -> | x=2 y=2"), [ SpecError.BadName "w'" ]
+        "splitting an unknown axis", SpecRewrite.split (Axis "q") [ Axis "p", 2 ] chain, [ SpecError.UnknownAxis("q", known) ]
         "splitting into another product",
-        Rewrite.split (Axis "t") [ Axis "p", 2; Axis "q", 3 ] chain,
+        SpecRewrite.split (Axis "t") [ Axis "p", 2; Axis "q", 3 ] chain,
         [ SpecError.WrongProduct("t", [ 2; 3 ], 4) ]
         "splitting into taken, repeated and negative parts",
-        Rewrite.split (Axis "t") [ Axis "s", -2; Axis "p", -2; Axis "p", 1 ] chain,
+        SpecRewrite.split (Axis "t") [ Axis "s", -2; Axis "p", -2; Axis "p", 1 ] chain,
         [
             SpecError.ListedTwice "p"
             SpecError.NameTaken "s"
@@ -45,24 +47,24 @@ let private refusals: (string * Result<Spec, SpecError list> * SpecError list) l
             SpecError.NonPositiveDimension("p", -2)
         ]
         "permuting into another output",
-        Rewrite.permute (axes "sdd") chain,
+        SpecRewrite.permute (axes "sdd") chain,
         [ SpecError.NotAPermutation([ "s"; "d"; "d" ], [ "s"; "d"; "t" ]) ]
-        "merging a core with itself", Rewrite.merge "A" "A" "M" chain, [ SpecError.SameCore "A" ]
+        "merging a core with itself", SpecRewrite.merge "A" "A" "M" chain, [ SpecError.SameCore "A" ]
         "merging unknown cores into a name that is taken",
-        Rewrite.merge "X" "Y" "B" chain,
+        SpecRewrite.merge "X" "Y" "B" chain,
         [
             SpecError.UnknownCore("X", [ "A"; "B"; "C" ])
             SpecError.UnknownCore("Y", [ "A"; "B"; "C" ])
             SpecError.NameTaken "B"
         ]
         "a gauge on an open axis",
-        Rewrite.insertGauge { Bond = Axis "s"; Core = "A"; Fresh = Axis "t" } chain,
+        SpecRewrite.insertGauge { Bond = Axis "s"; Core = "A"; Fresh = Axis "t" } chain,
         [ SpecError.NotOrdinaryBond("s", "open"); SpecError.NameTaken "A"; SpecError.NameTaken "t" ]
         "a gauge on a hyperedge",
-        Rewrite.insertGauge { Bond = Axis "r"; Core = "M"; Fresh = Axis "z" } (spec "ar, br, cr -> abc | a=2 b=2 c=2 r=2"),
+        SpecRewrite.insertGauge { Bond = Axis "r"; Core = "M"; Fresh = Axis "z" } (spec "ar, br, cr -> abc | a=2 b=2 c=2 r=2"),
         [ SpecError.NotOrdinaryBond("r", "carried by 3 cores") ]
         "inner over other open axes",
-        Rewrite.inner chain (spec "sd -> ds | s=2 d=4") |> Result.map fst,
+        SpecRewrite.inner chain (spec "sd -> ds | s=2 d=4") |> Result.map fst,
         [ SpecError.OpenAxesDiffer([ "d"; "s" ], [ "s"; "d"; "t" ]); SpecError.DimensionsDiffer("d", 4, 3) ]
     ]
 

@@ -293,7 +293,7 @@ let identical (a: torch.Tensor) (b: torch.Tensor) =
     use b = b.detach ()
     a.Equals b
 
-let entries (tensor: torch.Tensor) = Linalg.toArray tensor
+let entries (tensor: torch.Tensor) = ConstrainedQuadratics.toArray tensor
 
 /// The cores of a network as arrays, for the oracle.
 let arrays (network: Network) = network.Spec.Cores |> List.map (fun core -> core.Name, entries network[core.Name]) |> Map.ofList

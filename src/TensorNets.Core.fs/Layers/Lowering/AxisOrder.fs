@@ -4,7 +4,7 @@ open TorchSharp
 
 /// How a tensor comes into another order of its axes, by views.
 [<RequireQualifiedAccess; NoEquality; NoComparison>]
-type internal Arrangement =
+type internal AxisOrder =
     /// As it lies.
     | Lying
     /// As the transpose of a matrix of so many columns, which is copied fast, and multiplied without a copy.
@@ -36,22 +36,23 @@ type internal Arrangement =
         | Permuted _ -> false
 
 [<RequireQualifiedAccess>]
-module internal Arrangement =
+module internal AxisOrder =
     /// How a tensor of some axes comes into the order of others.
-    let between (spec: Spec) (from: Axis list) (target: Axis list) : Arrangement =
+    let between (spec: Spec) (from: Axis list) (target: Axis list) : AxisOrder =
         let dim axis = int64 (Spec.dim axis spec)
         let long = List.filter (fun axis -> dim axis > 1L)
         let lying, wanted = long from, long target
 
         if lying = wanted then
-            Arrangement.Lying
+            AxisOrder.Lying
         else
             let front, back = List.splitAt (List.findIndex ((=) wanted.Head) lying) lying
 
             if back @ front = wanted then
-                let rows, columns = Engine.product (Seq.map dim front), Engine.product (Seq.map dim back)
+                let rows, columns =
+                    TorchConvolution.product (Seq.map dim front), TorchConvolution.product (Seq.map dim back)
 
-                Arrangement.Turned(
+                AxisOrder.Turned(
                     columns,
                     if from.Length = 2 then
                         fun tensor -> tensor.t ()
@@ -62,7 +63,7 @@ module internal Arrangement =
                 )
             else
                 let order = [| for axis in target -> int64 (List.findIndex ((=) axis) from) |]
-                Arrangement.Permuted(fun tensor -> tensor.permute order)
+                AxisOrder.Permuted(fun tensor -> tensor.permute order)
 
     /// The channels brought to another order of their axes, or None where they are in it.
     let channels (spec: Spec) (images: int64) (spatial: int64 list) (from: Axis list) (target: Axis list) : (Tensor -> Tensor) option =
@@ -72,7 +73,7 @@ module internal Arrangement =
             let n = from.Length
             let dims = [| for axis in from -> int64 (Spec.dim axis spec) |]
             let split = [| yield images; yield! dims; yield! spatial |]
-            let joined = [| yield images; yield Engine.product dims; yield! spatial |]
+            let joined = [| yield images; yield TorchConvolution.product dims; yield! spatial |]
 
             let order =
                 [|

@@ -1,7 +1,7 @@
 namespace TensorNets
 
 /// What the open axes of a kernel network stand for: channels of the input, kernel positions, channels of the output, and the group, if there are groups.
-type internal Roles =
+type internal AxisRoles =
     {
         Group: Axis list
         Inputs: Axis list
@@ -11,7 +11,7 @@ type internal Roles =
     }
 
 [<RequireQualifiedAccess>]
-module internal Roles =
+module internal AxisRoles =
     /// The ways to say which spatial dimensions kernel axes run over; none if they split the positions otherwise.
     let private spatial (g: ConvGeometry) (spec: Spec) (axes: Axis list) : (Axis * int list) list option =
         let dims = axes |> List.map (fun axis -> int64 (Spec.dim axis spec))
@@ -26,7 +26,7 @@ module internal Roles =
 
     /// <summary>The roles of a network's open axes, which in order multiply to (groups,) input channels, kernel positions, output channels; a kernel axis
     /// runs over all positions or over those of one dimension. None: the network does not fit.</summary>
-    let tryOf (g: ConvGeometry) (spec: Spec) : Roles option =
+    let tryOf (g: ConvGeometry) (spec: Spec) : AxisRoles option =
         let group, rest =
             match spec.Output with
             | first :: rest when g.Groups > 1L && int64 (Spec.dim first spec) = g.Groups -> [ first ], rest
@@ -66,7 +66,7 @@ module internal Roles =
             |> List.tryHead
 
     /// The open axes in the order of a dense weight.
-    let weight (g: ConvGeometry) (roles: Roles) : Axis list =
+    let weight (g: ConvGeometry) (roles: AxisRoles) : Axis list =
         let kernel = roles.Kernel |> List.map fst
 
         if g.Transposed then
@@ -75,7 +75,7 @@ module internal Roles =
             roles.Group @ roles.Outputs @ roles.Inputs @ kernel
 
     /// The roles, or the shape that was expected.
-    let ofSpec (g: ConvGeometry) (spec: Spec) : Result<Roles, TensorNetError list> =
+    let ofSpec (g: ConvGeometry) (spec: Spec) : Result<AxisRoles, TensorNetError list> =
         match tryOf g spec with
         | Some roles -> Ok roles
         | None ->

@@ -24,7 +24,7 @@ type Lowering =
 type internal Method =
     | Stages of Stage list
     | Windows of Plan
-    | Rebuild
+    | Dense
 
 [<NoEquality; NoComparison>]
 type internal Choice =
@@ -41,11 +41,11 @@ type internal Choice =
 type internal ConvPlan =
     {
         Geometry: ConvGeometry
-        Roles: Roles
+        Roles: AxisRoles
         Spec: Spec
         Lowering: Lowering
         /// The kernel with its axes in the order of a dense weight.
-        Reconstruct: Rebuild
+        Reconstruct: DenseLowering
         /// By the input's images and size, the number of threads, the setting, and whether it was measured.
         Choices: ConcurrentDictionary<struct (int64 * int64 * int64 * int64 * int * Setting * bool), Choice>
         /// The least size of an input.
@@ -91,30 +91,30 @@ module Convolution =
 
     /// The dense weight, contiguous. Differentiable.
     let internal weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
-        let kernel = Rebuild.run plan.Reconstruct dtype device lookup
+        let kernel = DenseLowering.run plan.Reconstruct dtype device lookup
 
         kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
 
     let private staged (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : Choice option =
-        Stages.plan setting plan.Geometry plan.Roles plan.Spec images size
+        StageSearch.plan setting plan.Geometry plan.Roles plan.Spec images size
         |> Option.map (fun (stages, seconds, flops) ->
             {
                 Lowering = Lowering.Staged
                 Method = Method.Stages stages
                 Seconds = seconds
                 Flops = flops
-                Run = lazy (Staging.run setting.Kept plan.Geometry plan.Roles plan.Spec stages images size)
+                Run = lazy (StagedLowering.run setting.Kept plan.Geometry plan.Roles plan.Spec stages images size)
             })
 
     let private windowed (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
-        let contraction = Windows.plan plan.Geometry plan.Roles plan.Spec images size
+        let contraction = WindowedLowering.plan plan.Geometry plan.Roles plan.Spec images size
 
         {
             Lowering = Lowering.Windowed
             Method = Method.Windows contraction
-            Seconds = Cost.contraction contraction
+            Seconds = TimeModel.contraction contraction
             Flops = contraction.Flops
-            Run = lazy (fun _ lookup bias x -> Windows.run plan.Geometry plan.Roles plan.Spec contraction lookup bias x)
+            Run = lazy (fun _ lookup bias x -> WindowedLowering.run plan.Geometry plan.Roles plan.Spec contraction lookup bias x)
         }
 
     /// The dense way; of a weight that is kept, the seconds are those of the runs after the first.
@@ -136,14 +136,14 @@ module Convolution =
 
         let call =
             if setting.ByKernels then
-                Engine.kernelCall g [ 0 .. g.Kernel.Length - 1 ] images work size
+                TorchConvolution.kernelCall g [ 0 .. g.Kernel.Length - 1 ] images work size
             else
                 ValueNone
 
         let names = [| for core in plan.Spec.Cores -> core.Name |]
 
         let run () =
-            let apply = Engine.dense g images size
+            let apply = TorchConvolution.dense g images size
 
             fun (cache: WeightCache option) (lookup: string -> Tensor) bias (x: Tensor) ->
                 let rebuild () = weight plan x.dtype x.device lookup
@@ -157,14 +157,14 @@ module Convolution =
 
         {
             Lowering = Lowering.Dense
-            Method = Method.Rebuild
+            Method = Method.Dense
             Seconds =
                 (if setting.Kept then
-                     Cost.comparison (float (Spec.parameters plan.Spec))
+                     TimeModel.comparison (float (Spec.parameters plan.Spec))
                  else
-                     Cost.contraction plan.Reconstruct.Plan
-                     + Cost.copy (work.Groups * work.Summed * work.Fresh * work.Kernel))
-                + Cost.convolution call work
+                     TimeModel.contraction plan.Reconstruct.Plan
+                     + TimeModel.copy (work.Groups * work.Summed * work.Fresh * work.Kernel))
+                + TimeModel.convolution call work
             Flops = (if setting.Kept then 0.0 else plan.Reconstruct.Plan.Flops) + work.Flops
             Run = lazy (run ())
         }
@@ -177,7 +177,7 @@ module Convolution =
 
     /// The plan for a network whose core names and open axes have been checked.
     let internal plan (lowering: Lowering option) (geometry: ConvGeometry) (spec: Spec) : Result<ConvPlan, TensorNetError list> =
-        Roles.ofSpec geometry spec
+        AxisRoles.ofSpec geometry spec
         |> Result.bind (fun roles ->
             let made =
                 {
@@ -185,9 +185,9 @@ module Convolution =
                     Roles = roles
                     Spec = spec
                     Lowering = defaultArg lowering Lowering.Cheapest
-                    Reconstruct = Rebuild.create spec (Roles.weight geometry roles)
+                    Reconstruct = DenseLowering.create spec (AxisRoles.weight geometry roles)
                     Choices = ConcurrentDictionary()
-                    Least = LayerInput.least geometry
+                    Least = InputChecks.least geometry
                 }
 
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))

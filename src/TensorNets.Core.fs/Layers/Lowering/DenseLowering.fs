@@ -4,7 +4,7 @@ open TorchSharp
 
 /// A network's kernel contracted at every step of training: by a plan, or as a sum of terms of rank one.
 [<NoEquality; NoComparison>]
-type internal Rebuild =
+type internal DenseLowering =
     {
         Plan: Plan
         /// Cores that carry one axis of the output each, in its order, and one axis that all share.
@@ -12,7 +12,7 @@ type internal Rebuild =
     }
 
 [<RequireQualifiedAccess>]
-module internal Rebuild =
+module internal DenseLowering =
     /// The cores of a sum of terms of rank one, three at least, each its open axis, then the shared one.
     let private factors (spec: Spec) (output: Axis list) : string list option =
         let carrier axis = spec.Cores |> List.tryFind (fun core -> List.head core.Axes = axis)
@@ -23,7 +23,7 @@ module internal Rebuild =
             if found.Length = output.Length then Some(found |> List.map _.Name) else None
         | _ -> None
 
-    let create (spec: Spec) (output: Axis list) : Rebuild =
+    let create (spec: Spec) (output: Axis list) : DenseLowering =
         {
             Plan = Plan.straight Order.Auto (Spec.make spec.Dims spec.Cores output)
             Factors = if spec.Cores |> List.exists _.Axes.IsEmpty then None else factors spec output
@@ -33,7 +33,7 @@ module internal Rebuild =
     let private paired (a: Tensor) (b: Tensor) : Tensor = a.unsqueeze(1L).mul(b).flatten(0L, 1L)
 
     /// The kernel, with the axes of the output. Differentiable.
-    let run (rebuild: Rebuild) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
+    let run (rebuild: DenseLowering) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
         let planned () = Contraction.runMany [ rebuild.Plan ] dtype device lookup |> List.exactlyOne
 
         match rebuild.Factors with

@@ -4,7 +4,7 @@ open TorchSharp
 
 /// What is wrong with an input of a layer.
 [<RequireQualifiedAccess>]
-module internal LayerInput =
+module internal InputChecks =
     /// The least size of an input along a spatial dimension, and why.
     let private leastAlong (g: ConvGeometry) (i: int) : int64 * string =
         let struct (before, after) = g.Padding[i]

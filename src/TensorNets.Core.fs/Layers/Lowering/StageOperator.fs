@@ -4,7 +4,7 @@ open TorchSharp
 
 /// A way to apply the tensor of a stage to images.
 [<NoEquality; NoComparison>]
-type internal StageForm =
+type internal StageOperator =
     {
         /// The tensor as it is applied.
         Shaped: Tensor -> Tensor
@@ -16,20 +16,20 @@ type internal StageForm =
 
 /// The ways to apply a stage to images of a size.
 [<RequireQualifiedAccess>]
-module internal StageForm =
+module internal StageOperator =
     /// Multiplications up to which a matrix product that reads a core as it lies is faster than a convolution that copies it first.
     let private small (images: int64) =
         let struct (one, several) = Kernels.tuning.SmallProduct
         if images = 1L then one else several
 
     /// A stage as a convolution, its tensor repeated along axes that pass by.
-    let convolved (g: ConvGeometry) (spec: Spec) (stage: Stage) (arrangement: Arrangement) apply : StageForm =
+    let convolved (g: ConvGeometry) (spec: Spec) (stage: Stage) (arrangement: AxisOrder) apply : StageOperator =
         let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
         let rows, columns = if g.Transposed && not stage.Dims.IsEmpty then summed, fresh else fresh, summed
         let ones = [| for axis in stage.Kept -> if stage.Carried axis then int64 (Spec.dim axis spec) else 1L |]
         let full = [| for axis in stage.Kept -> int64 (Spec.dim axis spec) |]
-        let shape = Engine.shapeOf g stage.Dims (Engine.product full * rows) columns
-        let kernel = Engine.product shape[2..]
+        let shape = TorchConvolution.shapeOf g stage.Dims (TorchConvolution.product full * rows) columns
+        let kernel = TorchConvolution.product shape[2..]
 
         let shaped =
             if ones = full then
@@ -51,14 +51,14 @@ module internal StageForm =
         (g: ConvGeometry)
         (spec: Spec)
         (stage: Stage)
-        (arrangement: Arrangement)
+        (arrangement: AxisOrder)
         (padding: int64 list)
         (images: int64)
         (before: int64 list)
         (after: int64 list)
-        : StageForm option =
+        : StageOperator option =
         let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
-        let multiplications = images * summed * Engine.product before * fresh
+        let multiplications = images * summed * TorchConvolution.product before * fresh
         let pointwise = stage.Dims.IsEmpty && multiplications <= small images
 
         let windows =
@@ -66,7 +66,7 @@ module internal StageForm =
             && g.Kernel.Length = 2
             && stage.Dims = [ 0; 1 ]
             && not g.Transposed
-            && Engine.product before <= Kernels.tuning.UnfoldedPositions
+            && TorchConvolution.product before <= Kernels.tuning.UnfoldedPositions
 
         if Spec.size stage.Kept spec = 1L && (pointwise || windows) then
             let columns: Tensor -> Tensor =
@@ -84,7 +84,7 @@ module internal StageForm =
                             if images <> 1L then
                                 yield images
                             yield summed
-                            yield Engine.product before
+                            yield TorchConvolution.product before
                         |]
 
                     fun x -> x.reshape flat
@@ -108,7 +108,7 @@ module internal StageForm =
 
                 y.reshape out
 
-            let kernel = stage.Dims |> List.map (fun i -> g.Kernel[i]) |> Engine.product
+            let kernel = stage.Dims |> List.map (fun i -> g.Kernel[i]) |> TorchConvolution.product
 
             Some
                 {
@@ -123,17 +123,17 @@ module internal StageForm =
     let blocks
         (spec: Spec)
         (stage: Stage)
-        (arrangement: Arrangement)
+        (arrangement: AxisOrder)
         (output: Channels)
         (images: int64)
         (before: int64 list)
-        : StageForm option =
+        : StageOperator option =
         let summed, fresh = Spec.size stage.Summed spec, Spec.size stage.New spec
 
         if
             Spec.size stage.Kept spec = 1L
             && stage.Dims.IsEmpty
-            && Kernels.pays (ConvCall.Pointwise(images, summed, fresh, Engine.product before))
+            && Kernels.pays (ConvCall.Pointwise(images, summed, fresh, TorchConvolution.product before))
         then
             Some
                 {
@@ -156,16 +156,16 @@ module internal StageForm =
         let isPlane =
             not stage.Dims.IsEmpty
             && stage.Kept |> List.forall stage.Carried
-            && Engine.isPlane g stage.Dims (Spec.size stage.Summed spec) (Spec.size stage.New spec)
+            && TorchConvolution.isPlane g stage.Dims (Spec.size stage.Summed spec) (Spec.size stage.New spec)
 
         if isPlane then
-            Some(Engine.window g stage.Dims padding before)
+            Some(TorchConvolution.window g stage.Dims padding before)
             |> Option.filter (fun window -> Kernels.pays (ConvCall.Depthwise(images, Spec.size stage.Kept spec, window)))
         else
             None
 
     /// A stage of a kernel for each channel as products by planes.
-    let planes (spec: Spec) (stage: Stage) (arrangement: Arrangement) (window: ConvWindow) : StageForm =
+    let planes (spec: Spec) (stage: Stage) (arrangement: AxisOrder) (window: ConvWindow) : StageOperator =
         let shaped = arrangement.Shaped [| Spec.size stage.Kept spec; int64 window.Taps |]
 
         {

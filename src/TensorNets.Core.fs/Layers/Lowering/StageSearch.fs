@@ -25,7 +25,7 @@ type internal Stage =
 
 /// A search over the ways to apply a network core by core, or group by group, by estimated time.
 [<RequireQualifiedAccess>]
-module internal Stages =
+module internal StageSearch =
     /// Networks of more cores than this are not staged: the search visits all pairs of disjoint sets.
     let most = 8
 
@@ -34,7 +34,7 @@ module internal Stages =
         {
             Setting: Setting
             Geometry: ConvGeometry
-            Roles: Roles
+            Roles: AxisRoles
             Spec: Spec
             Images: int64
             /// The spatial size of the input.
@@ -80,7 +80,7 @@ module internal Stages =
                     Cores = cores
                     Axes = axes
                     Dims = kernel |> List.collect snd
-                    Seconds = if q.Setting.Kept || cores.Length = 1 then 0.0 else Cost.contraction plan
+                    Seconds = if q.Setting.Kept || cores.Length = 1 then 0.0 else TimeModel.contraction plan
                 }
 
     /// Spatial dimensions that no kernel axis runs over, which the first stage takes along.
@@ -124,8 +124,10 @@ module internal Stages =
                 Applied = if g.Transposed then inside else outside
             }
 
-        let call = if q.Setting.ByKernels then Engine.kernelCall g dims q.Images work q.Input else ValueNone
-        work.Flops, Cost.convolution call work + part.Seconds
+        let call =
+            if q.Setting.ByKernels then TorchConvolution.kernelCall g dims q.Images work q.Input else ValueNone
+
+        work.Flops, TimeModel.convolution call work + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
     let private search (q: Question) : (float * float * (int * Part) list) option =
@@ -214,7 +216,7 @@ module internal Stages =
     let plan
         (setting: Setting)
         (g: ConvGeometry)
-        (roles: Roles)
+        (roles: AxisRoles)
         (spec: Spec)
         (images: int64)
         (input: int64 list)

@@ -11,18 +11,18 @@ type private Step =
         Cores: string[]
         /// Several cores' contraction.
         Plan: Plan option
-        Convolution: StageForm
+        Convolution: StageOperator
         /// As a product of matrices, where that is faster for images that lie side by side.
-        Product: StageForm option
+        Product: StageOperator option
         /// As a product by blocks, for float32 on processors that have it.
-        Blocks: StageForm option
+        Blocks: StageOperator option
         /// The name under which a form's weight is kept.
         Key: string
     }
 
 /// Stages applied one after the other, each in the form that is fast for the images.
 [<RequireQualifiedAccess>]
-module internal Staging =
+module internal StagedLowering =
     /// Positions from which stages keep the channels of a position side by side in memory.
     let private wide = Kernels.tuning.WidePositions
 
@@ -40,13 +40,13 @@ module internal Staging =
         g.Kernel.Length = 2
         && Spec.size stage.Kept spec > 1L
         && not stage.Dims.IsEmpty
-        && Engine.product positions >= wide
+        && TorchConvolution.product positions >= wide
         && (kept || torch.get_num_threads () = 1)
 
     /// A stage from images of some positions to others.
     let private step
         (g: ConvGeometry)
-        (roles: Roles)
+        (roles: AxisRoles)
         (spec: Spec)
         (images: int64)
         (padding: int64 list)
@@ -63,29 +63,29 @@ module internal Staging =
         let kernel = roles.Kernel |> List.map fst |> List.filter (fun axis -> List.contains axis tensor.Output)
 
         // A stage that runs over no dimension is no transposed convolution, which would have the channels the other way round.
-        let plain = Arrangement.between spec lying (shared @ stage.New @ stage.Summed @ kernel)
+        let plain = AxisOrder.between spec lying (shared @ stage.New @ stage.Summed @ kernel)
 
         let ordered =
             if g.Transposed && not stage.Dims.IsEmpty then
-                Arrangement.between spec lying (shared @ stage.Summed @ stage.New @ kernel)
+                AxisOrder.between spec lying (shared @ stage.Summed @ stage.New @ kernel)
             else
                 plain
 
         let groups = Spec.size stage.Kept spec
-        let inside = Spec.size stage.Before spec * Engine.product before
-        let thin = Engine.thin g stage.Dims images inside (groups * Spec.size stage.New spec)
+        let inside = Spec.size stage.Before spec * TorchConvolution.product before
+        let thin = TorchConvolution.thin g stage.Dims images inside (groups * Spec.size stage.New spec)
 
         {
-            Reorder = Arrangement.channels spec images before state stage.Before
+            Reorder = AxisOrder.channels spec images before state stage.Before
             Cores = [| for core in tensor.Cores -> core.Name |]
             Plan = if isCore then None else Some stage.Weight
-            Convolution = StageForm.convolved g spec stage ordered (Engine.convolution g stage.Dims padding groups thin)
-            Product = StageForm.multiplied g spec stage plain padding images before after
+            Convolution = StageOperator.convolved g spec stage ordered (TorchConvolution.convolution g stage.Dims padding groups thin)
+            Product = StageOperator.multiplied g spec stage plain padding images before after
             Blocks =
-                StageForm.blocks spec stage plain output images before
+                StageOperator.blocks spec stage plain output images before
                 |> Option.orElseWith (fun () ->
-                    StageForm.window g spec stage padding images before
-                    |> Option.map (StageForm.planes spec stage plain))
+                    StageOperator.window g spec stage padding images before
+                    |> Option.map (StageOperator.planes spec stage plain))
             Key = stage.Key
         }
 
@@ -93,13 +93,13 @@ module internal Staging =
     let run
         (kept: bool)
         (g: ConvGeometry)
-        (roles: Roles)
+        (roles: AxisRoles)
         (spec: Spec)
         (stages: Stage list)
         (images: int64)
         (input: int64 list)
         : WeightCache option -> (string -> Tensor) -> (Tensor | null) -> Tensor -> Tensor =
-        let pad, padding = Engine.padder g
+        let pad, padding = TorchConvolution.padder g
         let outputs = roles.Group @ roles.Outputs
 
         /// The positions once some dimensions have been run over.
@@ -123,7 +123,7 @@ module internal Staging =
                         | Some next when
                             next.Before = stage.After
                             && prefersLast kept g spec next sizes[i + 1]
-                            && (StageForm.window g spec next padding images sizes[i + 1]).IsNone
+                            && (StageOperator.window g spec next padding images sizes[i + 1]).IsNone
                             ->
                             Channels.Last
                         | _ -> Channels.First
@@ -131,8 +131,8 @@ module internal Staging =
                     step g roles spec images padding stage output states[i] sizes[i] sizes[i + 1]
             |]
 
-        let last = Arrangement.channels spec images (List.last sizes) (List.last states) outputs
-        let isWide = g.Kernel.Length = 2 && Engine.product sizes.Head >= wide
+        let last = AxisOrder.channels spec images (List.last sizes) (List.last states) outputs
+        let isWide = g.Kernel.Length = 2 && TorchConvolution.product sizes.Head >= wide
         let isMultiplied = steps |> Array.exists _.Product.IsSome
 
         // Where the engine makes the first stage of many positions, channels lie side by side, and it makes the others too.
@@ -148,7 +148,7 @@ module internal Staging =
             let all = lazy (List.toArray (contract plans))
 
             /// The weight of a step in a form, from what is kept where that is not a view of a core.
-            let weight (i: int) (name: string) (form: StageForm) : Tensor =
+            let weight (i: int) (name: string) (form: StageOperator) : Tensor =
                 let step = steps[i]
 
                 // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be copied slowly.

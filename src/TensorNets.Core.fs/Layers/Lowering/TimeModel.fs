@@ -34,7 +34,7 @@ type internal ConvWork =
 /// <remarks>What kernels make is estimated by them; the constants of what libtorch makes are in <c>Tuning</c>. Channels that do not fill vector registers, as in depthwise
 /// convolutions, run at a small part of its rate; memory that is passed through, and the call itself, cost too.</remarks>
 [<RequireQualifiedAccess>]
-module internal Cost =
+module internal TimeModel =
     let private tuning = Kernels.tuning
 
     let private memory (entries: float) = 4.0 * entries / tuning.Bandwidth

@@ -4,7 +4,7 @@ open TorchSharp
 
 /// TorchSharp's convolutions over one to three spatial dimensions, with everything but their tensors worked out.
 [<RequireQualifiedAccess>]
-module internal Engine =
+module internal TorchConvolution =
     /// Images with one spatial dimension are given a second one of size 1, in front.
     let private lifted (n: int) = n = 1
 

@@ -4,7 +4,7 @@ open TorchSharp
 
 /// The input as one more core: windows at every position of the output, contracted with the network in the order of a plan. For any network.
 [<RequireQualifiedAccess>]
-module internal Windows =
+module internal WindowedLowering =
     // No name of a user's ends in a prime.
     let private image = Axis "image'"
     let private place i = Axis $"place{i}'"
@@ -12,7 +12,7 @@ module internal Windows =
     let private input = "input'"
 
     /// The network with the windows as a core: its output is (images, places, output channels).
-    let private extended (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (places: int64 list) : Spec =
+    let private extended (g: ConvGeometry) (roles: AxisRoles) (spec: Spec) (images: int64) (places: int64 list) : Spec =
         let kernel = roles.Kernel |> List.map fst
         let around = places |> List.mapi (fun i n -> place i, int n)
 
@@ -23,7 +23,7 @@ module internal Windows =
             (image :: roles.Group @ roles.Outputs @ List.map fst around)
             spec
 
-    let plan (g: ConvGeometry) (roles: Roles) (spec: Spec) (images: int64) (size: int64 list) : Plan =
+    let plan (g: ConvGeometry) (roles: AxisRoles) (spec: Spec) (images: int64) (size: int64 list) : Plan =
         Plan.make Order.Auto (extended g roles spec images (ConvGeometry.outputSize g size))
 
     /// The input of a transposed convolution with zeros between and around its positions: the convolution at stride 1 that remains reads its kernel backwards.
@@ -72,7 +72,7 @@ module internal Windows =
             if g.Transposed then
                 stuffed g x
             else
-                let x, padding = Engine.padded g x
+                let x, padding = TorchConvolution.padded g x
 
                 if padding |> List.forall ((=) 0L) then
                     x
@@ -104,7 +104,7 @@ module internal Windows =
     /// The contraction. The input is images × channels × spatial dimensions.
     let run
         (g: ConvGeometry)
-        (roles: Roles)
+        (roles: AxisRoles)
         (spec: Spec)
         (plan: Plan)
         (lookup: string -> Tensor)

@@ -1,6 +1,6 @@
-/// How fast sweeps of the factorisation engine are, against the rate of a matrix product of the same machine in the same run.
+/// How fast sweeps of the factorization engine are, against the rate of a matrix product of the same machine in the same run.
 [<RequireQualifiedAccess>]
-module TensorNets.Benchmarks.FactoriseTable
+module TensorNets.Benchmarks.FactorizeTable
 
 open System
 open System.IO
@@ -13,26 +13,26 @@ let private entries (shape: int list) = shape |> List.fold (fun n d -> n * float
 /// Operations counted for a sweep: three products of K with a factor of R columns for CP, two for Tucker-2, whose core reuses one.
 let private counted =
     function
-    | Format.CP rank -> 3.0 * 2.0 * entries FactoriseCases.shape * float rank
-    | _ -> 2.0 * 2.0 * entries FactoriseCases.shape * 64.0
+    | Format.CP rank -> 3.0 * 2.0 * entries FactorizeCases.shape * float rank
+    | _ -> 2.0 * 2.0 * entries FactorizeCases.shape * 64.0
 
 let private speed () =
-    let square, squareRun = FactoriseCases.product 1024L 1024L 1024L
-    let tall, tallRun = FactoriseCases.product 2304L 256L 200L
+    let square, squareRun = FactorizeCases.product 1024L 1024L 1024L
+    let tall, tallRun = FactorizeCases.product 2304L 256L 200L
 
     let alsCp, epcCp =
-        FactoriseCases.settled 3 FactoriseCases.cp, FactoriseCases.settled 8 FactoriseCases.cp
+        FactorizeCases.settled 3 FactorizeCases.cp, FactorizeCases.settled 8 FactorizeCases.cp
 
     let alsTucker, epcTucker =
-        FactoriseCases.settled 3 FactoriseCases.tucker2, FactoriseCases.settled 8 FactoriseCases.tucker2
+        FactorizeCases.settled 3 FactorizeCases.tucker2, FactorizeCases.settled 8 FactorizeCases.tucker2
 
     let balanceTucker, balanceChain =
-        FactoriseCases.settled 3 FactoriseCases.tucker2, FactoriseCases.settled 3 FactoriseCases.chain
+        FactorizeCases.settled 3 FactorizeCases.tucker2, FactorizeCases.settled 3 FactorizeCases.chain
 
     let rounds = 15
 
-    FactoriseCases.balance epcCp |> ignore
-    FactoriseCases.balance epcTucker |> ignore
+    FactorizeCases.balance epcCp |> ignore
+    FactorizeCases.balance epcTucker |> ignore
 
     let measured =
         Measure.times
@@ -40,14 +40,14 @@ let private speed () =
             [
                 squareRun
                 tallRun
-                fun () -> FactoriseCases.als alsCp |> ignore
-                fun () -> Sweeping.once epcCp |> ignore
-                fun () -> FactoriseCases.als alsTucker |> ignore
-                fun () -> Sweeping.once epcTucker |> ignore
-                FactoriseCases.balanceAgain balanceTucker
-                FactoriseCases.balanceAgain balanceChain
-                fun () -> FactoriseCases.error alsCp |> ignore
-                fun () -> FactoriseCases.error alsTucker |> ignore
+                fun () -> FactorizeCases.als alsCp |> ignore
+                fun () -> CorrectionSweeps.once epcCp |> ignore
+                fun () -> FactorizeCases.als alsTucker |> ignore
+                fun () -> CorrectionSweeps.once epcTucker |> ignore
+                FactorizeCases.balanceAgain balanceTucker
+                FactorizeCases.balanceAgain balanceChain
+                fun () -> FactorizeCases.error alsCp |> ignore
+                fun () -> FactorizeCases.error alsTucker |> ignore
             ]
         |> List.toArray
 
@@ -66,9 +66,9 @@ let private speed () =
         [
             row "product 1024 × 1024 × 1024" 0 $"{rate square 0:F1} GFLOP/s" "" ""
             row "product 2304 × 256 × 200" 1 $"{rate tall 1:F1} GFLOP/s" "" ""
-            percent "ALS sweep, CP 200, of the product" (counted FactoriseCases.cp) 2 "≥ 50 %"
+            percent "ALS sweep, CP 200, of the product" (counted FactorizeCases.cp) 2 "≥ 50 %"
             times "EPC block sweep, CP 200, in ALS sweeps" 3 2 "≤ 2 ×"
-            percent "ALS (HOOI) sweep, Tucker-2 (64,64)" (counted FactoriseCases.tucker2) 4 "≥ 40 %"
+            percent "ALS (HOOI) sweep, Tucker-2 (64,64)" (counted FactorizeCases.tucker2) 4 "≥ 40 %"
             times "EPC block sweep, Tucker-2, in its ALS sweeps" 5 4 "≤ 3 ×"
             times "balance of Tucker-2 (64,64), in CP ALS sweeps" 6 2 "≤ 5 ×"
             times "  in its own ALS sweeps" 6 4 "≤ 5 ×"
@@ -100,17 +100,17 @@ let private peak (act: unit -> unit) =
     status "VmHWM" - before
 
 /// S, ‖K − T‖² and their gradients at a point.
-let private gradients (case: Sweeping) =
+let private gradients (case: CorrectionSweeps) =
     use _ = torch.NewDisposeScope()
-    let land = Landscape.make case.Full.Spec case.Target case.Bound
-    Landscape.at land (Point.ofCores case.Cores) |> ignore
+    let land = Objective.make case.Full.Spec case.Target case.Bound
+    Objective.at land (CoreVector.ofCores case.Cores) |> ignore
 
 /// One step of truncated Newton from a point.
-let private searchStep (case: Sweeping) =
+let private searchStep (case: CorrectionSweeps) =
     use _ = torch.NewDisposeScope()
-    let land = Landscape.make case.Full.Spec case.Target case.Bound
+    let land = Objective.make case.Full.Spec case.Target case.Bound
 
-    Newton.search land case.Bound None 1e-7 (fun _ -> false) (fun _ -> Some()) (Point.ofCores case.Cores)
+    AugmentedLagrangian.search land case.Bound None 1e-7 (fun _ -> false) (fun _ -> Some()) (CoreVector.ofCores case.Cores)
     |> ignore
 
 let private memory () =
@@ -118,21 +118,21 @@ let private memory () =
 
     // Code is compiled and libraries are loaded by small cases of the same kinds.
     for format in [ Format.CP 8; Format.Tucker2(8, 8) ] do
-        let case = FactoriseCases.noisy [ 32; 3; 32 ] format
+        let case = FactorizeCases.noisy [ 32; 3; 32 ] format
 
         for _ in 1..3 do
-            FactoriseCases.als case |> ignore
+            FactorizeCases.als case |> ignore
 
-        let bounded = { case with Bound = FactoriseCases.error case * 1.001 }
-        Sweeping.once bounded |> ignore
+        let bounded = { case with Bound = FactorizeCases.error case * 1.001 }
+        CorrectionSweeps.once bounded |> ignore
         gradients bounded
         searchStep bounded
 
-    let kernel = 8.0 * entries FactoriseCases.shape
+    let kernel = 8.0 * entries FactorizeCases.shape
 
     let row name format sweep =
         use _ = torch.NewDisposeScope()
-        let case = FactoriseCases.settled 3 format
+        let case = FactorizeCases.settled 3 format
         let parts = case.Cores |> Array.sumBy (fun core -> 8.0 * float (core.numel ()))
         // What else the process takes, for code and managed memory, only adds.
         let took = List.min [ for _ in 1..7 -> peak (fun () -> sweep case) ]
@@ -149,11 +149,11 @@ let private memory () =
     Measure.table
         [ "peak beyond target and cores"; "MB"; "kernel MB"; "cores MB"; "in kernels"; "target" ]
         [
-            row "ALS sweep, CP 200" FactoriseCases.cp (fun case -> FactoriseCases.als case |> ignore)
-            row "ALS sweep, Tucker-2 (64,64)" FactoriseCases.tucker2 (fun case -> FactoriseCases.als case |> ignore)
-            row "EPC block sweep, Tucker-2 (64,64)" FactoriseCases.tucker2 (fun case -> Sweeping.once case |> ignore)
+            row "ALS sweep, CP 200" FactorizeCases.cp (fun case -> FactorizeCases.als case |> ignore)
+            row "ALS sweep, Tucker-2 (64,64)" FactorizeCases.tucker2 (fun case -> FactorizeCases.als case |> ignore)
+            row "EPC block sweep, Tucker-2 (64,64)" FactorizeCases.tucker2 (fun case -> CorrectionSweeps.once case |> ignore)
             for rank in [ 200; 724 ] do
-                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> Sweeping.once case |> ignore)
+                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> CorrectionSweeps.once case |> ignore)
                 row $"S, error and gradients, CP {rank}" (Format.CP rank) gradients
                 row $"a step of the search of all cores, CP {rank}" (Format.CP rank) searchStep
         ]
@@ -163,13 +163,13 @@ let private growth (cases: (int list * int) list) =
     let made =
         [
             for shape, rank in cases ->
-                let als, epc = FactoriseCases.noisy shape (Format.CP rank), FactoriseCases.noisy shape (Format.CP rank)
+                let als, epc = FactorizeCases.noisy shape (Format.CP rank), FactorizeCases.noisy shape (Format.CP rank)
 
                 for _ in 1..3 do
-                    FactoriseCases.als epc |> ignore
+                    FactorizeCases.als epc |> ignore
 
-                let epc = { epc with Bound = FactoriseCases.error epc * 1.0001 }
-                FactoriseCases.balance epc |> ignore
+                let epc = { epc with Bound = FactorizeCases.error epc * 1.0001 }
+                FactorizeCases.balance epc |> ignore
                 als, epc
         ]
 
@@ -178,8 +178,8 @@ let private growth (cases: (int list * int) list) =
             9
             [
                 for als, epc in made do
-                    fun () -> FactoriseCases.als als |> ignore
-                    fun () -> Sweeping.once epc |> ignore
+                    fun () -> FactorizeCases.als als |> ignore
+                    fun () -> CorrectionSweeps.once epc |> ignore
             ]
 
     let per (shape, rank) ms = 1e9 * ms / (entries shape * float rank)
@@ -207,4 +207,4 @@ let run () =
     Measure.keepMemory ()
     speed ()
     growth [ for n in [ 256; 362; 512; 810 ] -> [ n; 9; n ], 32 ]
-    growth [ for rank in [ 20; 50; 100; 200 ] -> FactoriseCases.shape, rank ]
+    growth [ for rank in [ 20; 50; 100; 200 ] -> FactorizeCases.shape, rank ]

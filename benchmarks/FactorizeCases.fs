@@ -1,6 +1,6 @@
-/// Single sweeps of the factorisation engine, for the tables that time them.
+/// Single sweeps of the factorization engine, for the tables that time them.
 [<RequireQualifiedAccess>]
-module TensorNets.Benchmarks.FactoriseCases
+module TensorNets.Benchmarks.FactorizeCases
 
 open System
 open TensorNets
@@ -19,25 +19,25 @@ let orStop result =
     | Error errors -> raise (TensorNetException(List.toArray errors))
 
 /// What sweeps work on. Least squares needs no bound.
-let internal from (bound: float) (target: torch.Tensor) (network: Network) : Sweeping =
+let internal from (bound: float) (target: torch.Tensor) (network: Network) : CorrectionSweeps =
     let cores = [| for core in network.Cores -> core.clone().DetachFromDisposeScope() |]
-    Sweeping.make network.Spec target bound (target.norm().item<float>()) cores
+    CorrectionSweeps.make network.Spec target bound (target.norm().item<float>()) cores
 
-let internal error (work: Sweeping) = Fit.explicitError work.Full work.Target work.Lookup
+let internal error (work: CorrectionSweeps) = Fit.explicitError work.Full work.Target work.Lookup
 
 /// One sweep of least squares; with the explicit error where the Grams cannot tell it.
-let internal als (work: Sweeping) =
+let internal als (work: CorrectionSweeps) =
     match Als.pass work.Cache work.Blocks work.Lookup work.Target work.Norm2 work.Cores with
     | Some residual -> sqrt residual
     | None -> error work
 
 /// The gauge of least S.
-let internal balance (work: Sweeping) =
+let internal balance (work: CorrectionSweeps) =
     work.Cache.Clear()
     Gauge.cycles Gauge.maxCycles work.Gauge work.Sensitivity work.Cores |> orStop |> fst
 
 /// A network of white noise for a format and noise of its own size beside it as target: nothing converges, every sweep does the same work.
-let internal noisy (shape: int list) (format: Format) : Sweeping =
+let internal noisy (shape: int list) (format: Format) : CorrectionSweeps =
     let spec = Format.spec shape format |> Result.mapError (List.map TensorNetError.Format) |> orStop
     use _ = torch.NewDisposeScope()
     use clean = Network.random torch.float64 1UL spec
@@ -50,7 +50,7 @@ let internal noisy (shape: int list) (format: Format) : Sweeping =
     from 0.0 ((Check.double (k.div (k.norm ()))).DetachFromDisposeScope()) start
 
 /// A case after some sweeps of least squares, with a bound of a little more than its error.
-let internal settled (sweeps: int) (format: Format) : Sweeping =
+let internal settled (sweeps: int) (format: Format) : CorrectionSweeps =
     let case = noisy shape format
 
     for _ in 1..sweeps do
@@ -59,7 +59,7 @@ let internal settled (sweeps: int) (format: Format) : Sweeping =
     { case with Bound = error case * 1.0001 }
 
 /// Balances the same cores each time.
-let internal balanceAgain (case: Sweeping) : unit -> unit =
+let internal balanceAgain (case: CorrectionSweeps) : unit -> unit =
     let copies = case.Cores |> Array.map _.clone().DetachFromDisposeScope()
 
     fun () ->

@@ -4,10 +4,10 @@ open BenchmarkDotNet.Attributes
 open TensorNets
 open TorchSharp
 
-/// Sweeps of the factorisation engine on 256×9×256 in float64, on one thread, as ratios to a float64 product of 1024³ in the same run. A CP-ALS sweep counts a third of that
+/// Sweeps of the factorization engine on 256×9×256 in float64, on one thread, as ratios to a float64 product of 1024³ in the same run. A CP-ALS sweep counts a third of that
 /// product's operations (3·2·N·R), a Tucker-2 sweep a fourteenth (2·2·N·64): half the product's rate is a ratio of .66 for CP, two fifths are .18 for Tucker-2.
 [<WarmupCount(3); IterationCount(15); MedianColumn>]
-type FactoriseSweeps() =
+type FactorizeSweeps() =
     let mutable acts: Map<string, unit -> unit> = Map.empty
     let run name = acts[name]()
 
@@ -15,26 +15,26 @@ type FactoriseSweeps() =
     member _.Setup() =
         torch.set_num_threads 1
         Measure.keepMemory ()
-        let least format = FactoriseCases.settled 3 format
+        let least format = FactorizeCases.settled 3 format
 
         let bounded format =
-            let case = FactoriseCases.settled 8 format
-            FactoriseCases.balance case |> ignore
+            let case = FactorizeCases.settled 8 format
+            FactorizeCases.balance case |> ignore
             case
 
-        let alsCp, alsTucker = least FactoriseCases.cp, least FactoriseCases.tucker2
-        let epcCp, epcTucker = bounded FactoriseCases.cp, bounded FactoriseCases.tucker2
+        let alsCp, alsTucker = least FactorizeCases.cp, least FactorizeCases.tucker2
+        let epcCp, epcTucker = bounded FactorizeCases.cp, bounded FactorizeCases.tucker2
 
         acts <-
             Map
                 [
-                    "product", FactoriseCases.product 1024L 1024L 1024L |> snd
-                    "als cp", (fun () -> FactoriseCases.als alsCp |> ignore)
-                    "epc cp", (fun () -> Sweeping.once epcCp |> ignore)
-                    "als tucker2", (fun () -> FactoriseCases.als alsTucker |> ignore)
-                    "epc tucker2", (fun () -> Sweeping.once epcTucker |> ignore)
-                    "balance tucker2", FactoriseCases.balanceAgain (least FactoriseCases.tucker2)
-                    "balance chain", FactoriseCases.balanceAgain (least FactoriseCases.chain)
+                    "product", FactorizeCases.product 1024L 1024L 1024L |> snd
+                    "als cp", (fun () -> FactorizeCases.als alsCp |> ignore)
+                    "epc cp", (fun () -> CorrectionSweeps.once epcCp |> ignore)
+                    "als tucker2", (fun () -> FactorizeCases.als alsTucker |> ignore)
+                    "epc tucker2", (fun () -> CorrectionSweeps.once epcTucker |> ignore)
+                    "balance tucker2", FactorizeCases.balanceAgain (least FactorizeCases.tucker2)
+                    "balance chain", FactorizeCases.balanceAgain (least FactorizeCases.chain)
                 ]
 
     [<Benchmark(Baseline = true, Description = "product 1024 x 1024 x 1024")>]
