@@ -19,6 +19,9 @@ usage() {
 ./build.sh VERB
   build          compile everything, warnings as errors
   test [ARGS]    build, run every test program (ARGS go to Expecto, as in: ./build.sh test --filter Properties.Axis), print the total
+  test-without-kernels [ARGS]
+                 build, run tests/Properties with the kernels off (TENSORNETS_KERNELS=off), then without 512-bit vectors (DOTNET_EnableAVX512=0), print the total;
+                 with --fast as the first argument only lists that take seconds
   format         format F# with Fantomas and C# with dotnet format
   check-format   the same, changing nothing; fails if something would change
   docs           build, run the scripts under docs/, write the site to output/
@@ -53,6 +56,18 @@ run_tests() {
     fi
 }
 
+# Runs tests/Properties as on a machine that has no use for the kernels: switched off, and on a processor without their vectors.
+run_tests_without_kernels() {
+    local program=tests/Properties/bin/$configuration/net10.0/Properties.dll
+    passed=0 failed=0 skipped=0
+    skips=$(mktemp)
+    echo "== TENSORNETS_KERNELS=off"
+    TENSORNETS_KERNELS=off run_tests "$program" "$@"
+    echo "== DOTNET_EnableAVX512=0"
+    DOTNET_EnableAVX512=0 run_tests "$program" "$@"
+    print_total
+}
+
 # Runs every test program that was built; prints what was skipped and why, and last the total.
 run_all_tests() {
     local project name
@@ -64,6 +79,10 @@ run_all_tests() {
         run_tests "$(dirname "$project")/bin/$configuration/net10.0/$name.dll" "$@"
     done
 
+    print_total
+}
+
+print_total() {
     echo
     cat "$skips"
     rm -f "$skips"
@@ -140,6 +159,7 @@ verb=${1:-}
 case $verb in
     build) build ;;
     test) build && run_all_tests "$@" ;;
+    test-without-kernels) build && run_tests_without_kernels "$@" ;;
     format) format ;;
     check-format) check_format ;;
     docs) build && docs ;;

@@ -35,8 +35,8 @@ type private CpFactors =
     /// Of the kernel, and of each half of its gradients.
     member f.Operations = 2.0 * float f.T * float f.S * float f.D * float f.R
 
-/// K[t, s, d] = Σ_r C[t, r] A[s, r] B[d, r] and its gradients, those a panel of 32 values of r at a time: the matrix of all A[s, r] B[d, r], many times the size of the
-/// factors, is made again for the gradients where it would be read from far away.
+/// K[t, s, d] = Σ_r C[t, r] A[s, r] B[d, r] and its gradients, those a panel of 32 values of r at a time: the matrix of all A[s, r] B[d,
+/// r], many times the size of the factors, is made again for the gradients where it would be read from far away.
 [<RequireQualifiedAccess>]
 module private CpLoops =
     let panel = 32
@@ -46,7 +46,8 @@ module private CpLoops =
 
     let inline private load (p: Floats) (i: int) = Vector512.Load(NativePtr.add p i)
 
-    /// A[s, r] B[d, r] of `count` values of s from `first` on, as r × (s d). Each store may reach over what the next ones write, the last one vector behind the end.
+    /// A[s, r] B[d, r] of `count` values of s from `first` on, as r × (s d). Each store may reach over what the next ones write, the last
+    /// one vector behind the end.
     let private spread (f: CpFactors) (first: int) (count: int) (into: Floats) : unit =
         let padded = (f.D + 15) / 16 * 16
         use zeros = Scratch<float32>.Zeros padded

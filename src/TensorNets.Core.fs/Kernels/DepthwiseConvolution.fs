@@ -9,8 +9,8 @@ open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// Loops over one plane at a time, which stays in the first cache of a core. A result is computed as one long row, at the pitch of the padded plane: what falls between its
-/// rows is dropped.
+/// Loops over one plane at a time, which stays in the first cache of a core. A result is computed as one long row, at the pitch of the
+/// padded plane: what falls between its rows is dropped.
 [<AbstractClass; Sealed>]
 type private PlaneLoops private () =
     /// Numbers in a step: four vectors of 16.

@@ -38,8 +38,8 @@ type internal GemmCall<'T when 'T: unmanaged> =
 [<Struct>]
 type internal Places = { First: int; End: int }
 
-/// Products of float32 or float64 matrices by blocks that fit the registers, for processors with 512-bit vectors. Measured on one thread of the machine of `Tuning`:
-/// 200 to 230 GFLOP/s in float32 where libtorch's matrix products reach 90.
+/// Products of float32 or float64 matrices by blocks that fit the registers, for processors with 512-bit vectors. Measured on one thread of
+/// the machine of `Tuning`: 200 to 230 GFLOP/s in float32 where libtorch's matrix products reach 90.
 [<RequireQualifiedAccess>]
 module internal Gemm =
     /// The entries of a tensor that is contiguous. The caller keeps it alive.
@@ -89,8 +89,8 @@ module internal Gemm =
 
         struct (left, isWide)
 
-    /// Some panels of some strips of a product, or of the sum of the products of `pairs` matrices. What is summed over is taken in parts, but where blocks overlap: those are
-    /// computed over all of it, last, so that numbers computed twice are twice the same.
+    /// Some panels of some strips of a product, or of the sum of the products of `pairs` matrices. What is summed over is taken in parts,
+    /// but where blocks overlap: those are computed over all of it, last, so that numbers computed twice are twice the same.
     let private part<'T when 'T: unmanaged> (pairs: int) (call: GemmCall<'T>) (panelSpan: Places) (stripSpan: Places) : unit =
         let lanes = Vector512<'T>.Count
         let panels, rest = panelsOf<'T> call.N, call.N % (2 * lanes)

@@ -58,8 +58,8 @@ type internal GemmBlock<'T when 'T: unmanaged> =
         RowValues: nativeptr<'T>
     }
 
-/// Blocks of products of matrices of float32 or float64, held in registers. Operands are read as they lie: libtorch's matrix library packs them at every call, and on
-/// processors of AMD it runs at half the width.
+/// Blocks of products of matrices of float32 or float64, held in registers. Operands are read as they lie: libtorch's matrix library packs
+/// them at every call, and on processors of AMD it runs at half the width.
 [<AbstractClass; Sealed>]
 type internal GemmMicrokernel private () =
     /// Rows of a block.

@@ -37,7 +37,8 @@ module internal KernelSwitch =
     /// Whether what needs 512-bit vectors may run.
     let isOn () = hasVectors && isAllowed ()
 
-    /// Kernels are off for the flow of control that this is called in, gradients that it asks for included, until what comes out is disposed.
+    /// Kernels are off for the flow of control that this is called in, gradients that it asks for included, until what comes out is
+    /// disposed.
     let suspend () : IDisposable =
         scopes.Value <- scopes.Value + 1
 

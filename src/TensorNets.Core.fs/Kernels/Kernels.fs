@@ -2,20 +2,25 @@ namespace TensorNets
 
 open TorchSharp
 
-/// <summary>The one door to what is written by hand for vector units. No other room names another file of this one (but for the words of the contract, <c>ConvCall</c>, and
-/// what was measured, <c>Tuning</c>), uses pointers, or asks what the processor has.</summary>
+/// <summary>The one door to what is written by hand for vector units. No other room names another file of this one (but for the words of
+/// the contract, <c>ConvCall</c>, and what was measured, <c>Tuning</c>), uses pointers, or asks what the processor has.</summary>
 /// <remarks>
-/// <para>Who may call: anything below this room, on any thread. What begins with <c>try</c> answers ValueNone where no kernel pays; what does not always answers.</para>
-/// <para>Numbers: those of libtorch in the same dtype up to rounding, by the laws of <c>tests/Properties/Kernels</c>, on sizes of every tail. Only what is asked for is read and
-/// written, whatever the alignment. A number that is not finite spoils at most the tile that it is in.</para>
-/// <para>Bits: the same on any number of threads and in every run on one processor; not the same with kernels on and off, nor on processors without 512-bit vectors.</para>
+/// <para>Who may call: anything below this room, on any thread. What begins with <c>try</c> answers ValueNone where no kernel pays; what
+/// does not always answers.</para>
+/// <para>Numbers: those of libtorch in the same dtype up to rounding, by the laws of <c>tests/Properties/Kernels</c>, on sizes of every
+/// tail. Only what is asked for is read and written, whatever the alignment. A number that is not finite spoils at most the tile that it is
+/// in.</para>
+/// <para>Bits: the same on any number of threads and in every run on one processor; not the same with kernels on and off, nor on processors
+/// without 512-bit vectors.</para>
 /// <para>Threads: libtorch's own, as many as torch.get_num_threads() says; no more are started.</para>
-/// <para>Memory: results are new tensors; arguments are neither changed nor disposed; what lies in between is freed before a call returns, exceptions included.</para>
-/// <para>Gradients: first ones are kernels too, those of gradients are libtorch's operations. What a kernel has made its own backward pass differentiates, whatever the switch
-/// says by then.</para>
-/// <para>Off: by the AppContext switch <c>TensorNets.Kernels</c> (false) or the environment variable <c>TENSORNETS_KERNELS=off</c>, both read once; in a scope by
-/// <c>withoutKernels</c>; and where the processor has no 512-bit vectors. Then libtorch does it all, and tridiagonal systems go by scalar loops (which a processor without
-/// those vectors does not need: their loops run anywhere). No algorithm depends on it.</para>
+/// <para>Memory: results are new tensors; arguments are neither changed nor disposed; what lies in between is freed before a call returns,
+/// exceptions included.</para>
+/// <para>Gradients: first ones are kernels too, those of gradients are libtorch's operations. What a kernel has made its own backward pass
+/// differentiates, whatever the switch says by then.</para>
+/// <para>Off: by the AppContext switch <c>TensorNets.Kernels</c> (false) or the environment variable <c>TENSORNETS_KERNELS=off</c>, both
+/// read once; in a scope by <c>withoutKernels</c>; and where the processor has no 512-bit vectors. Then libtorch does it all, and
+/// tridiagonal systems go by scalar loops (which a processor without those vectors does not need: their loops run anywhere). No algorithm
+/// depends on it.</para>
 /// </remarks>
 [<RequireQualifiedAccess>]
 module internal Kernels =
@@ -51,14 +56,16 @@ module internal Kernels =
            | ConvCall.Depthwise(images, channels, window) -> DepthwiseConvolution.Pays(images, channels, window)
            | ConvCall.Dense(images, summed, fresh, window) -> (WinogradConvolution.tiles images summed fresh window).IsSome
 
-    /// A convolution of one position, by a matrix of new × old channels, for which a kernel pays. The result lies in a layout; a bias only where that is Channels.First. Differentiable.
+    /// A convolution of one position, by a matrix of new × old channels, for which a kernel pays. The result lies in a layout; a bias only
+    /// where that is Channels.First. Differentiable.
     let pointwise (output: Channels) (matrix: Tensor) (bias: Tensor | null) (images: Tensor) : Tensor =
         PointwiseConvolution.Of(output, matrix, bias, images)
 
     /// A convolution of each channel by its own kernel, channels × taps, for which a kernel pays. Differentiable.
     let depthwise (window: ConvWindow) (kernels: Tensor) (images: Tensor) : Tensor = DepthwiseConvolution.Of(window, kernels, images)
 
-    /// A convolution of all channels with all by a kernel t × s × rows × columns, between zeros above and to the left (as many below and to the right). Differentiable.
+    /// A convolution of all channels with all by a kernel t × s × rows × columns, between zeros above and to the left (as many below and to
+    /// the right). Differentiable.
     let tryDense (above: int) (left: int) (kernel: Tensor) (bias: Tensor | null) (images: Tensor) : Tensor voption =
         if takes images && images.is_contiguous () then
             DenseConvolution.TryWindow(above, left, kernel, images)

@@ -19,8 +19,8 @@ type private GompParallel = delegate of nativeint * nativeint * uint32 * uint32 
 [<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
 type private ThreadNumber = delegate of unit -> int
 
-/// Parts of a loop. Each thread takes its own range of them first, the same in every loop of that many parts, whose numbers its cache may still hold; then what others
-/// have left.
+/// Parts of a loop. Each thread takes its own range of them first, the same in every loop of that many parts, whose numbers its cache may
+/// still hold; then what others have left.
 [<Sealed>]
 type private SharedLoop(parts: int, threads: int, act: int -> unit) =
     let next = [| for i in 0 .. threads - 1 -> i * parts / threads - 1 |]
@@ -42,8 +42,9 @@ type private SharedLoop(parts: int, threads: int, act: int -> unit) =
 
                 part <- Interlocked.Increment &next[range]
 
-/// Loops shared between the threads of libtorch's own OpenMP runtime (GNU libgomp). Those threads spin for milliseconds after each operation of libtorch: a thread pool of
-/// ours would have to share the processor with them. Without that runtime, or with one thread, the caller does all parts itself.
+/// Loops shared between the threads of libtorch's own OpenMP runtime (GNU libgomp). Those threads spin for milliseconds after each
+/// operation of libtorch: a thread pool of ours would have to share the processor with them. Without that runtime, or with one thread, the
+/// caller does all parts itself.
 [<RequireQualifiedAccess>]
 module internal ParallelFor =
     /// The runtime that libtorch has loaded: one of the same name from elsewhere would bring threads of its own.
@@ -123,7 +124,8 @@ module internal ParallelFor =
             for part in 0 .. parts - 1 do
                 act part
 
-    /// Cuts 0 .. total − 1 into ranges and calls `act` with the first of each and the one behind its last. `operations`: those of all together.
+    /// Cuts 0 .. total − 1 into ranges and calls `act` with the first of each and the one behind its last. `operations`: those of all
+    /// together.
     let ranges (operations: float) (total: int) (act: int -> int -> unit) : unit =
         let parts = max 1 (min total (partsFor operations))
         run parts (fun i -> act (i * total / parts) ((i + 1) * total / parts))

@@ -62,7 +62,8 @@ module private Pixels =
     /// The entries of images in the order in which they lie.
     let memory (x: Tensor) : Tensor = if x.is_contiguous () then x.alias () else lastOf x
 
-    /// Images by a matrix of new × old channels, whose rows or columns lie side by side, into a layout. A bias only where the result lies in planes.
+    /// Images by a matrix of new × old channels, whose rows or columns lie side by side, into a layout. A bias only where the result lies
+    /// in planes.
     let apply (output: Channels) (weight: Tensor) (bias: Tensor | null) (x: Tensor) : Tensor =
         let shape = x.shape
         let t, s = int weight.shape[0], int weight.shape[1]
@@ -99,7 +100,8 @@ module private Pixels =
         GC.KeepAlive bias
         y
 
-    /// The gradient of the matrix, from those of what comes out and the images: the one that has fewer channels is transposed, unless it lies so.
+    /// The gradient of the matrix, from those of what comes out and the images: the one that has fewer channels is transposed, unless it
+    /// lies so.
     let matrixGradient (gradient: Tensor) (x: Tensor) : Tensor =
         let shape = x.shape
         let t, s = int gradient.shape[1], int shape[1]
@@ -193,7 +195,8 @@ type internal PointwiseConvolution() =
         && images * positions * max summed fresh < int64 Int32.MaxValue
         && summed * fresh < int64 Int32.MaxValue
 
-    /// The images with other channels, by a matrix of new × old ones; the bias only where the result lies in planes. For sizes for which that pays.
+    /// The images with other channels, by a matrix of new × old ones; the bias only where the result lies in planes. For sizes for which
+    /// that pays.
     static member Of(output: Channels, matrix: Tensor, bias: Tensor | null, images: Tensor) : Tensor =
         let images =
             match Pixels.layout images with

@@ -9,8 +9,8 @@ open System.Runtime.Intrinsics.X86
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// Transposes of stacks of float32 or float64 matrices, eight by eight numbers at a time. libtorch's copy writes one row of the result after the other and fetches what
-/// it reads for every one of them: 64×3136 numbers take it four times as long.
+/// Transposes of stacks of float32 or float64 matrices, eight by eight numbers at a time. libtorch's copy writes one row of the result
+/// after the other and fetches what it reads for every one of them: 64×3136 numbers take it four times as long.
 [<AbstractClass; Sealed>]
 type internal Transpose private () =
     /// Eight rows and columns of float32.
@@ -68,7 +68,8 @@ type internal Transpose private () =
                 for j in 0..4..4 do
                     Transpose.Doubles(NativePtr.add from (i * wide + j), wide, NativePtr.add into (j * out + i), out)
 
-    /// Some rows, from row i on, of a matrix of eight rows and columns at least. `wide`, `out`: the distances between rows of either side. Blocks at the rims overlap.
+    /// Some rows, from row i on, of a matrix of eight rows and columns at least. `wide`, `out`: the distances between rows of either side.
+    /// Blocks at the rims overlap.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
     static member private Strip<'T when 'T: unmanaged>
         (i: int, rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
@@ -108,7 +109,8 @@ type internal Transpose private () =
 
         GC.KeepAlive tensor
 
-    /// The transposes of `count` matrices that lie by rows one after the other, without gradients: a new tensor of matrices × columns × rows.
+    /// The transposes of `count` matrices that lie by rows one after the other, without gradients: a new tensor of matrices × columns ×
+    /// rows.
     static member Of(count: int, rows: int, columns: int, tensor: Tensor) : Tensor =
         let result = Fresh.empty tensor.dtype [| int64 count; int64 columns; int64 rows |]
 

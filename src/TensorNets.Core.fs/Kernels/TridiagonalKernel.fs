@@ -25,12 +25,13 @@ type private Reduction =
         Y: Doubles
     }
 
-/// A row of a system that is solved from the last row up: what its elimination has left (which the solution overwrites), the solution of the next row, the right-hand side,
-/// and the anchor, or null.
+/// A row of a system that is solved from the last row up: what its elimination has left (which the solution overwrites), the solution of
+/// the next row, the right-hand side, and the anchor, or null.
 [<Struct; NoEquality; NoComparison>]
 type private SystemRow = { Length: int; Vectors: int; U: Doubles; Next: Doubles; D: Doubles; Anchor: Doubles }
 
-/// Loops over float64 memory: eight numbers at a time up to `vectors`, then one by one. Vectors of 512 bits run on any processor; those that have none take two halves.
+/// Loops over float64 memory: eight numbers at a time up to `vectors`, then one by one. Vectors of 512 bits run on any processor; those
+/// that have none take two halves.
 [<AbstractClass; Sealed>]
 type private TridiagonalLoops private () =
     /// Four rows of A −= v wᵀ + w vᵀ from row i on, from column `left` on, and their products with x to Y.
@@ -176,8 +177,8 @@ module internal TridiagonalKernel =
         for i in j + 1 .. r.N - 1 do
             NativePtr.set r.W i (tau * NativePtr.get r.Y i - half * NativePtr.get x i)
 
-    /// T = Qᵀ A Q of a symmetric n×n matrix, which is overwritten: rows filled up to a multiple of four, columns of eight. Reflection j becomes row j of `reflections`, which come as
-    /// zeros. Their τ, the diagonal of T and what stands beside it.
+    /// T = Qᵀ A Q of a symmetric n×n matrix, which is overwritten: rows filled up to a multiple of four, columns of eight. Reflection j
+    /// becomes row j of `reflections`, which come as zeros. Their τ, the diagonal of T and what stands beside it.
     let reduce (n: int) (matrix: Tensor) (reflections: Tensor) : struct (float[] * float[] * float[]) =
         let pitch = int matrix.shape[1]
         use zeros = Scratch<float>.Zeros(3 * pitch)
@@ -226,7 +227,8 @@ module internal TridiagonalKernel =
         GC.KeepAlive reflections
         struct (taus, diagonal, beside)
 
-    /// U with (T + λ) U = D − λ Y, in `into`, and ⟨U, D + λ (Y + U)⟩, from the pivots of T + λ and the factors of its elimination. Y is zero where it is null.
+    /// U with (T + λ) U = D − λ Y, in `into`, and ⟨U, D + λ (Y + U)⟩, from the pivots of T + λ and the factors of its elimination. Y is
+    /// zero where it is null.
     let solve (struct (pivots: float[], factors: float[])) (lambda: float) (d: Tensor) (y: Tensor | null) (into: Tensor) : float =
         let n, length = pivots.Length, int d.shape[1]
         let vectors = vectorsOf length

@@ -1,8 +1,9 @@
 namespace TensorNets
 
-/// <summary>Every constant of the library that was found by measuring on one machine, and the command that shows it again. Another machine wants another record.</summary>
-/// <remarks>The machine: two cores of an AMD processor with AVX-512 (Zen 4), .NET 10, TorchSharp 0.107 with libtorch 2.10, one thread unless it is said otherwise. The commands are
-/// modes of <c>benchmarks</c>.</remarks>
+/// <summary>Every constant of the library that was found by measuring on one machine, and the command that shows it again. Another machine
+/// wants another record.</summary>
+/// <remarks>The machine: two cores of an AMD processor with AVX-512 (Zen 4), .NET 10, TorchSharp 0.107 with libtorch 2.10, one thread
+/// unless it is said otherwise. The commands are modes of <c>benchmarks</c>.</remarks>
 [<NoEquality; NoComparison>]
 type internal Tuning =
     {
@@ -21,7 +22,8 @@ type internal Tuning =
         GemmBlockBytes: int
         /// Rows, columns and depth from which a product is ours; below, the call costs more than the product.
         LeastGemmSize: int64
-        /// How many times smaller than the other operand a matrix is whose columns lie side by side for libtorch to be given a copy by rows.
+        /// How many times smaller than the other operand a matrix is whose columns lie side by side for libtorch to be given a copy by
+        /// rows.
         CopiedShare: int64
         /// Rows that are transposed at a time: they fill whole cache lines of the result.
         TransposedRows: int
@@ -60,7 +62,8 @@ type internal Tuning =
         // What libtorch does best how: mode `layers`.
         /// Multiplications up to which libtorch's plain product beats the start of its convolution: of one image, of several.
         SmallPointwise: struct (int64 * int64)
-        /// Multiplications up to which a product that reads a core as it lies beats a convolution that copies it first: of one image, of several.
+        /// Multiplications up to which a product that reads a core as it lies beats a convolution that copies it first: of one image, of
+        /// several.
         SmallProduct: struct (int64 * int64)
         /// Positions of one image up to which its windows are written side by side and multiplied.
         UnfoldedPositions: int64

@@ -6,7 +6,8 @@ open System
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
-/// A convolution of all channels with all by 3×3 in float32, stride and dilation 1, by minimal filtering: 16 of 36 multiplications are left.
+/// A convolution of all channels with all by 3×3 in float32, stride and dilation 1, by minimal filtering: 16 of 36 multiplications are
+/// left.
 [<RequireQualifiedAccess>]
 module internal WinogradConvolution =
     /// Channels of the group that one thread takes are a multiple of this.
@@ -17,7 +18,8 @@ module internal WinogradConvolution =
 
     let private operations (z: WinogradTiles) = 2.0 * float z.From * float z.Into * float WinogradTransforms.Numbers * float z.Count
 
-    /// G g Gᵀ of the kernels of pairs of channels, as sixteen matrices. Tap k of matrix i lies at `taps`, from its NextMatrix and NextColumn on.
+    /// G g Gᵀ of the kernels of pairs of channels, as sixteen matrices. Tap k of matrix i lies at `taps`, from its NextMatrix and
+    /// NextColumn on.
     let private filters (taps: Strided<float32>) (matrices: int) (count: int) : Tensor =
         let all = matrices * count
         let filters = Fresh.floats [| int64 WinogradTransforms.Numbers; int64 all |]
@@ -176,7 +178,8 @@ module internal WinogradConvolution =
         GC.KeepAlive x
         kernel
 
-    /// The tiles of images of a size where this pays: kernels of 3×3, channels of whole vectors, and enough tiles for the transform of the kernel.
+    /// The tiles of images of a size where this pays: kernels of 3×3, channels of whole vectors, and enough tiles for the transform of the
+    /// kernel.
     let tiles (images: int64) (s: int64) (t: int64) (w: ConvWindow) : int64 voption =
         let largest =
             images * max (s * int64 w.Height * int64 w.Width) (t * int64 w.OutHeight * int64 w.OutWidth)

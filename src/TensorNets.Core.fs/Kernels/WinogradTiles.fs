@@ -5,7 +5,8 @@ namespace TensorNets
 open System
 open Microsoft.FSharp.NativeInterop
 
-/// Planes that are cut into tiles of `Size` rows and columns, each two rows or columns after the one before; the first begins `Above` and `Left` before the planes.
+/// Planes that are cut into tiles of `Size` rows and columns, each two rows or columns after the one before; the first begins `Above` and
+/// `Left` before the planes.
 [<Struct>]
 type private TiledPlanes = { Channels: int; Height: int; Width: int; Above: int; Left: int; Size: int }
 
@@ -17,8 +18,9 @@ type internal TileRows = { Low: int; High: int }
 [<Struct>]
 type internal ChannelGroup = { First: int; Count: int }
 
-/// The results of a convolution by 3×3 in tiles of 2×2 positions. Some rows of tiles at a time are transformed; the sixteen numbers of a tile then lie in sixteen matrices of
-/// tiles × channels. `workspace`: memory of `Workspace`, for planes with the channels of a position side by side, and one tile at the rim.
+/// The results of a convolution by 3×3 in tiles of 2×2 positions. Some rows of tiles at a time are transformed; the sixteen numbers of a
+/// tile then lie in sixteen matrices of tiles × channels. `workspace`: memory of `Workspace`, for planes with the channels of a position
+/// side by side, and one tile at the rim.
 [<NoEquality; NoComparison>]
 type internal WinogradTiles =
     {
@@ -63,7 +65,8 @@ type internal WinogradTiles =
 
     member z.Workspace = new Scratch<float32>(z.Positions + WinogradTransforms.Numbers * max z.From z.Into)
 
-    /// Calls `act` for every image that some rows of tiles touch: the image, its rows of tiles, and the number of tiles in the rows before them.
+    /// Calls `act` for every image that some rows of tiles touch: the image, its rows of tiles, and the number of tiles in the rows before
+    /// them.
     member private z.EachImage(rows: TileRows, act: int -> TileRows -> int -> unit) : unit =
         let mutable row = rows.Low
 
@@ -82,7 +85,8 @@ type internal WinogradTiles =
         else
             Span<float32>(NativePtr.toVoidPtr from, numbers).CopyTo into
 
-    /// Calls `act` for every tile of some rows of an image: its number among them, and where its positions lie, each with its channels side by side.
+    /// Calls `act` for every tile of some rows of an image: its number among them, and where its positions lie, each with its channels side
+    /// by side.
     member private z.EachTile(p: TiledPlanes, planes: Floats, rows: TileRows, workspace: Floats, act: int -> Strided<float32> -> unit) =
         let rim = NativePtr.add workspace z.Positions
 

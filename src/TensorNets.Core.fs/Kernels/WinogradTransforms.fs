@@ -7,9 +7,10 @@ open System.Runtime.Intrinsics
 open Microsoft.FSharp.NativeInterop
 
 /// Minimal filtering F(2×2, 3×3): four neighbours of a correlation with nine taps by sixteen multiplications, Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A
-/// (Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, arXiv 1509.09308). Each of the transforms, and those of the gradients, for many channels at a
-/// time: the numbers of a position lie side by side. `count`: channels, a multiple of sixteen; `next`: the distance between two of the sixteen numbers of a tile. The
-/// formulas are written out, so that all numbers of a tile stay in registers.
+/// (Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, arXiv 1509.09308). Each of the transforms, and those of the
+/// gradients, for many channels at a time: the numbers of a position lie side by side. `count`: channels, a multiple of sixteen; `next`:
+/// the distance between two of the sixteen numbers of a tile. The formulas are written out, so that all numbers of a tile stay in
+/// registers.
 [<AbstractClass; Sealed>]
 type internal WinogradTransforms private () =
     /// Numbers of a tile after the transform.

@@ -528,20 +528,21 @@ let private leaks =
 
         Expect.equal (settledCount ()) before "tensors"
 
+/// What holds for kernels and for libtorch alone.
+let private both = [ matrices; spatialSizes; layers; everyKind; estimates; testSequenced leaks ]
+
+let bothSides = testList "products" both
+
 let all =
     testList
         "products"
-        [
-            matrices
-            transposes
-            pointwise
-            planes
-            cpKernels
-            tiled
-            tiledErrors
-            spatialSizes
-            layers
-            everyKind
-            estimates
-            testSequenced (testList "threads" [ threads; shares; leaks ])
-        ]
+        (both
+         @ [
+             transposes
+             pointwise
+             planes
+             cpKernels
+             tiled
+             tiledErrors
+             testSequenced (testList "threads" [ threads; shares ])
+         ])
