@@ -1,5 +1,5 @@
-/// What S costs for long chains: the FLOPs of the plans of its terms, the time of planning, and the times of the functions of `Sensitivity`, which plan at each
-/// call (a layer plans once).
+/// What S costs for long chains: the FLOPs of the plans of its terms, the time of planning, and the times of the functions of
+/// `Sensitivity`, which plan at each call (a layer plans once).
 [<RequireQualifiedAccess>]
 module TensorNets.Benchmarks.ChainTable
 

@@ -1,4 +1,5 @@
-/// How long the correction takes to an S that block sweeps alone take hundreds or thousands of sweeps for, in units of block sweeps of the same run.
+/// How long the correction takes to an S that block sweeps alone take hundreds or thousands of sweeps for, in units of block sweeps of the
+/// same run.
 [<RequireQualifiedAccess>]
 module TensorNets.Benchmarks.CorrectionTable
 

@@ -4,8 +4,9 @@ open BenchmarkDotNet.Attributes
 open TensorNets
 open TorchSharp
 
-/// Sweeps of the factorization engine on 256×9×256 in float64, on one thread, as ratios to a float64 product of 1024³ in the same run. A CP-ALS sweep counts a third of that
-/// product's operations (3·2·N·R), a Tucker-2 sweep a fourteenth (2·2·N·64): half the product's rate is a ratio of .66 for CP, two fifths are .18 for Tucker-2.
+/// Sweeps of the factorization engine on 256×9×256 in float64, on one thread, as ratios to a float64 product of 1024³ in the same run. A
+/// CP-ALS sweep counts a third of that product's operations (3·2·N·R), a Tucker-2 sweep a fourteenth (2·2·N·64): half the product's rate is
+/// a ratio of .66 for CP, two fifths are .18 for Tucker-2.
 [<WarmupCount(3); IterationCount(15); MedianColumn>]
 type FactorizeSweeps() =
     let mutable acts: Map<string, unit -> unit> = Map.empty

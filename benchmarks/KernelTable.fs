@@ -1,4 +1,5 @@
-/// Trained convolution kernels at a bounded error: what each format needs, and how sensitive it is as least squares leave it, balanced and corrected.
+/// Trained convolution kernels at a bounded error: what each format needs, and how sensitive it is as least squares leave it, balanced and
+/// corrected.
 [<RequireQualifiedAccess>]
 module TensorNets.Benchmarks.KernelTable
 

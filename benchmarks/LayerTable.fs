@@ -53,7 +53,8 @@ let private step (layer: Dense) (x: torch.Tensor) () =
     layer.zero_grad ()
     layer.call(x).sum().backward()
 
-/// Calls of a layer in its turn, for the columns of a layer that is called again; the last three are of single calls, each after those of the other layers.
+/// Calls of a layer in its turn, for the columns of a layer that is called again; the last three are of single calls, each after those of
+/// the other layers.
 let private calls = 5
 
 let private row rounds threads training images (channels: int64, size: int64) (name: string, format: Format) =

@@ -18,8 +18,8 @@ let private threshold (trim: int) (map: int) =
 /// The largest piece that glibc can be told to keep.
 let private mostKept = 32 * 1024 * 1024
 
-/// The allocator keeps what is freed. Memory that goes back to the system at every call is mapped page by page at the next, which costs a virtual machine more
-/// than the arithmetic that is to be measured.
+/// The allocator keeps what is freed. Memory that goes back to the system at every call is mapped page by page at the next, which costs a
+/// virtual machine more than the arithmetic that is to be measured.
 let keepMemory () = threshold Int32.MaxValue mostKept
 
 /// The allocator gives large pieces back at once, as it does by itself: for measuring how much memory is in use.
@@ -30,9 +30,9 @@ let private milliseconds (act: unit -> unit) =
     act ()
     Stopwatch.GetElapsedTime(from).TotalMilliseconds
 
-/// The median and the least time of each act in milliseconds. The acts take turns, so that what else the machine does falls on all alike; three rounds of
-/// warming up are not counted. In each of its turns an act is called so often, and its least time counts: called once, it finds the caches full of what the other acts
-/// have left there; called again, of its own.
+/// The median and the least time of each act in milliseconds. The acts take turns, so that what else the machine does falls on all alike;
+/// three rounds of warming up are not counted. In each of its turns an act is called so often, and its least time counts: called once, it
+/// finds the caches full of what the other acts have left there; called again, of its own.
 let repeated (calls: int) (rounds: int) (acts: (unit -> unit) list) : (float * float) list =
     for _ in 1..3 do
         for act in acts do

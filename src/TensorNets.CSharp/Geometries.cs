@@ -5,7 +5,8 @@ namespace TensorNets.CSharp;
 
 /// <summary>What a convolution may have beside channels and kernel size. Lists have one number for each spatial dimension.</summary>
 /// <param name="Stride">Null: 1.</param>
-/// <param name="Padding">Positions added before and after; of a transposed convolution, positions of the output cut off on both sides. Null: 0.</param>
+/// <param name="Padding">Positions added before and after; of a transposed convolution, positions of the output cut off on both sides.
+/// Null: 0.</param>
 /// <param name="Dilation">Null: 1.</param>
 /// <param name="Groups">Groups of channels that do not mix.</param>
 /// <param name="PaddingMode">What added positions hold.</param>
@@ -24,7 +25,8 @@ public static class Geometries
     /// <summary>A linear layer: its kernel is over (in, out).</summary>
     public static ConvGeometry Linear(long inFeatures, long outFeatures) => ConvGeometryModule.plain(0, inFeatures, outFeatures);
 
-    /// <summary>A convolution over one, two or three dimensions: its kernel is over (in, kernel positions, out), with groups over (groups, in of a group, kernel positions, out of a group).</summary>
+    /// <summary>A convolution over one, two or three dimensions: its kernel is over (in, kernel positions, out), with groups over (groups,
+    /// in of a group, kernel positions, out of a group).</summary>
     public static ConvGeometry Convolution(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
         Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), false);
 

@@ -8,7 +8,8 @@ public static class Norms
     /// <summary>‖K − T‖, every entry alike.</summary>
     public static Norm Frobenius => Norm.Frobenius;
 
-    /// <summary>‖(K − T) Σ^½‖, data-aware: Σ is the covariance (<see cref="Model.Covariance"/>) over one mode of the target, 0 for the input channels of a kernel.</summary>
+    /// <summary>‖(K − T) Σ^½‖, data-aware: Σ is the covariance (<see cref="Model.Covariance"/>) over one mode of the target, 0 for the
+    /// input channels of a kernel.</summary>
     public static Norm Weighted(Tensor covariance, int mode = 0) => Weighted(covariance, [mode]);
 
     /// <summary>As above, over several modes of the target, the last one fastest.</summary>

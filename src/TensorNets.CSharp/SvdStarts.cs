@@ -3,7 +3,8 @@ namespace TensorNets.CSharp;
 /// <summary>How the singular value decompositions of a start are made (<see cref="FitOptions"/>).</summary>
 public static class SvdStarts
 {
-    /// <summary>Each decomposition of what the ones before have left of the target (ST-HOSVD, TT-SVD, HT-SVD from the leaves), by the smaller Gram.</summary>
+    /// <summary>Each decomposition of what the ones before have left of the target (ST-HOSVD, TT-SVD, HT-SVD from the leaves), by the
+    /// smaller Gram.</summary>
     public static SvdOptions Sequential => new(true, null);
 
     /// <summary>Randomised range finders wherever they need fewer products than the smaller Gram.</summary>

@@ -10,9 +10,12 @@ namespace TensorNets.CSharp;
 /// <param name="Starts">How many starts; the second and further ones are white noise. The best is kept.</param>
 /// <param name="Norm">The norm of the error and of S, from <see cref="Norms"/>; null: Frobenius.</param>
 /// <param name="Progress">Told after each sweep.</param>
-/// <param name="Cancellation">Cancelled: the best so far is returned; where it does not meet the bound asked for yet, <c>Fit.MeetsBound</c> is false. A layer that would miss its bound is not made: a <c>Cancelled</c> error says so.</param>
-/// <param name="Svd">How the singular value decompositions of the start are made, from <see cref="SvdStarts"/>; null: of the whole target, by the smaller Gram.</param>
-/// <param name="ExtrapolationDepth">How many sweeps of least squares are combined into the start of the next, against swamps; 0: none, 8 is a good choice.</param>
+/// <param name="Cancellation">Cancelled: the best so far is returned; where it does not meet the bound asked for yet, <c>Fit.MeetsBound</c>
+/// is false. A layer that would miss its bound is not made: a <c>Cancelled</c> error says so.</param>
+/// <param name="Svd">How the singular value decompositions of the start are made, from <see cref="SvdStarts"/>; null: of the whole target,
+/// by the smaller Gram.</param>
+/// <param name="ExtrapolationDepth">How many sweeps of least squares are combined into the start of the next, against swamps; 0: none, 8 is
+/// a good choice.</param>
 public sealed record FitOptions(
     int MaxSweeps = 200,
     double Tolerance = 1e-7,
@@ -42,7 +45,8 @@ public sealed record FitOptions(
     internal static FitOptions Or(FitOptions? options) => options ?? new FitOptions();
 }
 
-/// <summary>Networks and their tensors: factorize, balance, correct, contract. Errors arrive as one <see cref="TensorNetException"/> that lists all of them.</summary>
+/// <summary>Networks and their tensors: factorize, balance, correct, contract. Errors arrive as one <see cref="TensorNetException"/> that
+/// lists all of them.</summary>
 public static class TensorNetwork
 {
     /// <summary>The network that a text describes, as in <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>.</summary>
@@ -75,7 +79,8 @@ public static class TensorNetwork
     public static Fit Factorize(Tensor target, Spec spec, FitOptions? options = null) =>
         TensorNets.Factorize.runSpec(FitOptions.Or(options).Factorize, spec, target).OrThrow();
 
-    /// <summary>The least sensitive network of a spec within an error bound of a target; without a bound, at the error that least squares reach.</summary>
+    /// <summary>The least sensitive network of a spec within an error bound of a target; without a bound, at the error that least squares
+    /// reach.</summary>
     public static Fit FactorizeStable(Tensor target, Spec spec, ErrorBound? bound = null, FitOptions? options = null) =>
         TensorNets.Factorize.stableSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, target).OrThrow();
 
@@ -89,7 +94,8 @@ public static class TensorNetwork
     public static Fit Factorize(Tensor target, Format format, FitOptions? options = null) =>
         TensorNets.Factorize.run(FitOptions.Or(options).Factorize, format, target).OrThrow();
 
-    /// <summary>The least sensitive network of a format within an error bound of a target; without a bound, at the error that least squares reach.</summary>
+    /// <summary>The least sensitive network of a format within an error bound of a target; without a bound, at the error that least squares
+    /// reach.</summary>
     public static Fit FactorizeStable(Tensor target, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
         TensorNets.Factorize.stable(FitOptions.Or(options).Factorize, Results.Option(bound), format, target).OrThrow();
 
@@ -103,11 +109,13 @@ public static class TensorNetwork
     /// <summary>The network of least sensitivity in a norm with the same tensor.</summary>
     public static Network Balance(Network network, Norm norm) => Gauge.balanceIn(norm, network).OrThrow();
 
-    /// <summary>The least sensitive network found within an error bound of a target, from a network (error-preserving correction).</summary>
+    /// <summary>The least sensitive network found within an error bound of a target, from a network (error-preserving
+    /// correction).</summary>
     public static Fit Correct(Tensor target, Network start, ErrorBound bound, FitOptions? options = null) =>
         Correction.epc(FitOptions.Or(options).Sweeps, bound, target, start).OrThrow();
 
-    /// <summary>The least sensitive network within an error bound, from given networks and, where the options ask for more starts, from noise.</summary>
+    /// <summary>The least sensitive network within an error bound, from given networks and, where the options ask for more starts, from
+    /// noise.</summary>
     public static Fit CorrectBest(Tensor target, IEnumerable<Network> starts, ErrorBound bound, FitOptions? options = null) =>
         TensorNets.Factorize.stableFrom(FitOptions.Or(options).Factorize, bound, target, [.. starts]).OrThrow();
 
@@ -133,7 +141,8 @@ public static class TensorNetwork
     /// <summary>S, a differentiable scalar: the expected squared change of the tensor per unit of white noise in the cores.</summary>
     public static Tensor Sensitivity(Network network) => TensorNets.Sensitivity.total(network);
 
-    /// <summary>S in a norm: the expected squared change of the tensor, measured in that norm, per unit of white noise in the cores. Differentiable.</summary>
+    /// <summary>S in a norm: the expected squared change of the tensor, measured in that norm, per unit of white noise in the cores.
+    /// Differentiable.</summary>
     public static Tensor Sensitivity(Network network, Norm norm) => TensorNets.Sensitivity.totalIn(norm, network).OrThrow();
 
     /// <summary>The kernel tensor [in, kernel positions, out] of a dense weight [out, in, height, width].</summary>

@@ -39,7 +39,8 @@ internal static class Child
         return 0;
     }
 
-    /// <summary>Whether an input was accepted, what was wrong with how it was read, and how many times its size was allocated beyond the fixed amount.</summary>
+    /// <summary>Whether an input was accepted, what was wrong with how it was read, and how many times its size was allocated beyond the
+    /// fixed amount.</summary>
     private static bool One(IReader reader, byte[] input, out string? trouble, out double multiple)
     {
         var accepted = false;

@@ -3,7 +3,8 @@ using System.Diagnostics;
 
 namespace TensorNets.Fuzz;
 
-/// <summary>Shares inputs out to child processes and counts how they fared. A child that ends early is a crash, one that says nothing for long is a hang; the next goes on behind it.</summary>
+/// <summary>Shares inputs out to child processes and counts how they fared. A child that ends early is a crash, one that says nothing for
+/// long is a hang; the next goes on behind it.</summary>
 internal static class Parent
 {
     private static readonly TimeSpan Silence = TimeSpan.FromSeconds(Child.Seconds + 25);

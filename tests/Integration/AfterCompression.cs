@@ -9,7 +9,8 @@ using static TorchSharp.torch.nn;
 
 namespace TensorNets.Integration;
 
-/// <summary>What was there before a layer was replaced: optimizers, schedules, hooks, passes on other threads, the layer's other paths.</summary>
+/// <summary>What was there before a layer was replaced: optimizers, schedules, hooks, passes on other threads, the layer's other
+/// paths.</summary>
 public static class AfterCompression
 {
     private static readonly FitOptions Quick = new(MaxSweeps: 2);

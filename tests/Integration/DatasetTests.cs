@@ -6,7 +6,8 @@ using static Expecto.CSharp.Runner;
 
 namespace TensorNets.Integration;
 
-/// <summary>Reading the sample's images: good files come back as they were, and every fault is named with what was found and expected.</summary>
+/// <summary>Reading the sample's images: good files come back as they were, and every fault is named with what was found and
+/// expected.</summary>
 internal static class DatasetTests
 {
     private const string Images = "train-images-idx3-ubyte";

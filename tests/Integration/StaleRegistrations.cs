@@ -8,7 +8,8 @@ using static TorchSharp.torch.nn;
 
 namespace TensorNets.Integration;
 
-/// <summary>Models whose registered modules are not, or not only, those that their code holds: a layer is replaced where a forward pass reaches it, or refused.</summary>
+/// <summary>Models whose registered modules are not, or not only, those that their code holds: a layer is replaced where a forward pass
+/// reaches it, or refused.</summary>
 public static class StaleRegistrations
 {
     private static Module<Tensor, Tensor> Conv() => Conv2d(4, 4, 3, padding: 1);
@@ -225,7 +226,8 @@ public static class StaleRegistrations
             }
         }
 
-        // A field, an overridden property, three weak references, a Sequential; of a block or a class also the two functions, which nobody has to change.
+        // A field, an overridden property, three weak references, a Sequential; of a block or a class also the two functions, which nobody
+        // has to change.
         Expect.Equal(6 + 8 + (8 * 6), replaced);
     });
 

@@ -68,7 +68,8 @@ public static class Perturbation
     public static double Rounded(IReadOnlyList<Tensor> tensors, int bits, Func<double> measure) =>
         With(tensors, tensor => Round(tensor, bits), measure);
 
-    /// <summary>The mean of what <paramref name="measure"/> gives over draws of noise, which depend on the seed and the level alone.</summary>
+    /// <summary>The mean of what <paramref name="measure"/> gives over draws of noise, which depend on the seed and the level
+    /// alone.</summary>
     public static double Noisy(IReadOnlyList<Tensor> tensors, double share, int draws, int seed, Func<double> measure)
     {
         // One generator for all draws and tensors: layers with the same shapes get the same noise, so they are compared draw by draw.

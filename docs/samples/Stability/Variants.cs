@@ -35,8 +35,8 @@ public sealed record Variant(
 
     /// <summary>
     /// Three parametrisations of one format at one rank: as alternating least squares leave it, balanced (the same kernel), and corrected
-    /// (the same kernel error); the last one also with the penalty in fine-tuning. The convolution stays as it is; the caller disposes the layers.
-    /// </summary>
+    /// (the same kernel error); the last one also with the penalty in fine-tuning. The convolution stays as it is; the caller disposes the
+    /// layers. </summary>
     public static IReadOnlyList<Variant> Build(Conv2d convolution, Options options, int seed)
     {
         using var scope = NewDisposeScope();

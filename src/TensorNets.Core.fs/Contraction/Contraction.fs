@@ -31,8 +31,8 @@ module Contraction =
 
         if operand.Transposed then next shaped shaped.mT else shaped
 
-    /// Dot products are made in pieces of about so many entries of the left operand, so that no second tensor of the size of a large operand is made. Smaller pieces
-    /// take longer.
+    /// Dot products are made in pieces of about so many entries of the left operand, so that no second tensor of the size of a large
+    /// operand is made. Smaller pieces take longer.
     let private piece = 131_072L
 
     /// Σ a b over the places of a given, b of a's number of axes or fewer.
@@ -95,8 +95,8 @@ module Contraction =
             | None -> product
         | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{operation}."
 
-    /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied in float32 and
-    /// results rounded once.
+    /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied
+    /// in float32 and results rounded once.
     let internal runKeeping
         (kept: IntermediateCache option)
         (plans: Plan list)
@@ -185,7 +185,8 @@ module Contraction =
                         one dtype device |> scope.MoveToOuter
                     else
                         let last = part.Cores.Length + part.Steps.Length - 1
-                        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the result.
+                        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core
+                        // itself is the result.
                         let result = (value last).permute part.Plan.Final
                         keyOf last |> Option.iter release
                         scope.MoveToOuter(if HalfPrecision.is dtype then result.``to`` dtype else result)
@@ -193,11 +194,13 @@ module Contraction =
 
         results
 
-    /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's scope.
+    /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's
+    /// scope.
     let internal runMany (plans: Plan list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor list =
         runKeeping None plans dtype device lookup
 
-    /// What keeps tensors from being the cores of a plan: the products of libtorch that they would reach end the process where dtypes differ.
+    /// What keeps tensors from being the cores of a plan: the products of libtorch that they would reach end the process where dtypes
+    /// differ.
     let private misfits (plan: Plan) (cores: Map<string, Tensor>) : TensorNetError list =
         let first = Seq.tryHead cores |> Option.map _.Value
 
@@ -228,7 +231,8 @@ module Contraction =
     /// <summary>The tensor of a plan's network. Differentiable in every core.</summary>
     /// <param name="plan">The order of contraction.</param>
     /// <param name="cores">The tensor of each core by name; a second copy, `A'`, reads the tensor of `A`.</param>
-    /// <exception cref="T:TensorNets.TensorNetException">Lists every core that is missing, or whose shape, dtype or device is another than that of the plan or of the first one.</exception>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every core that is missing, or whose shape, dtype or device is another than
+    /// that of the plan or of the first one.</exception>
     let run (plan: Plan) (cores: Map<string, Tensor>) : Tensor =
         match misfits plan cores with
         | [] ->

@@ -16,8 +16,8 @@ type internal Hypergraph =
         Cores: int[][]
     }
 
-/// Orders of pairwise contraction as pairs of slots: 0 … N−1 are the cores, each pair fills the next slot. A pair costs one multiplication for every
-/// combination of the axes of the two, and one addition for each of them that does not start an entry of what comes out.
+/// Orders of pairwise contraction as pairs of slots: 0 … N−1 are the cores, each pair fills the next slot. A pair costs one multiplication
+/// for every combination of the axes of the two, and one addition for each of them that does not start an entry of what comes out.
 [<RequireQualifiedAccess>]
 module internal ContractionOrder =
     let hypergraph (spec: Spec) : Hypergraph =
@@ -254,8 +254,8 @@ module internal ContractionOrder =
 
         cost, List.ofSeq order
 
-    /// No heuristic is good everywhere. Of nine tried on three hundred random networks of six to ten cores these five together came closest to the
-    /// least FLOPs: median 1.00 times, nine in ten within 1.25, the worst 2.7.
+    /// No heuristic is good everywhere. Of nine tried on three hundred random networks of six to ten cores these five together came closest
+    /// to the least FLOPs: median 1.00 times, nine in ten within 1.25, the worst 2.7.
     let private heuristics: Heuristic list =
         [
             fun _ entries a b -> entries / (a + b)

@@ -3,8 +3,9 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 
-/// Intermediates of contractions that a sweep over the cores meets again: one product of the target with a core serves the blocks of all cores that it was not
-/// made from. Each is kept under the key of its step until a core that it was made from changes, and only where several of the given plans make it.
+/// Intermediates of contractions that a sweep over the cores meets again: one product of the target with a core serves the blocks of all
+/// cores that it was not made from. Each is kept under the key of its step until a core that it was made from changes, and only where
+/// several of the given plans make it.
 [<Sealed>]
 type internal IntermediateCache(plans: Plan list) =
     let shared =

@@ -49,7 +49,8 @@ module Network =
     /// The tensor of a core, or of the original of a second copy.
     let internal lookup (network: Network) (core: string) = network[Spec.original core]
 
-    /// <summary>A network of the given tensors, checked: one tensor for every core, of its shape, all of one dtype and device, all finite.</summary>
+    /// <summary>A network of the given tensors, checked: one tensor for every core, of its shape, all of one dtype and device, all
+    /// finite.</summary>
     let create (spec: Spec) (cores: (string * Tensor) seq) : Result<Network, TensorNetError list> =
         let given = List.ofSeq cores
         let known = spec.Cores |> List.map _.Name

@@ -3,7 +3,8 @@ namespace TensorNets
 open TorchSharp
 
 /// <summary>The rewrites of <c>Rewrite</c> on networks with numbers. T is the same, permuted or reshaped as the rewrite says.</summary>
-/// <remarks>What comes back is a network of its own: nothing is shared with the original. Differentiable in every core of the original.</remarks>
+/// <remarks>What comes back is a network of its own: nothing is shared with the original. Differentiable in every core of the
+/// original.</remarks>
 [<RequireQualifiedAccess>]
 module NetworkRewrite =
     let private specErrors (result: Result<'T, SpecError list>) = result |> Result.mapError (List.map TensorNetError.Spec)
@@ -24,7 +25,8 @@ module NetworkRewrite =
 
     let private axesIn (original: Network) (core: string) = (original.Spec.Cores |> List.find (fun other -> other.Name = core)).Axes
 
-    /// <summary>As <c>SpecRewrite.fuse</c>: each core is permuted, where the axes stand apart, and reshaped. T is reshaped if the axes are open.</summary>
+    /// <summary>As <c>SpecRewrite.fuse</c>: each core is permuted, where the axes stand apart, and reshaped. T is reshaped if the axes are
+    /// open.</summary>
     let fuse (axes: Axis list) (fused: Axis) (original: Network) : Result<Network, TensorNetError list> =
         SpecRewrite.fuse axes fused original.Spec
         |> specErrors
@@ -88,9 +90,10 @@ module NetworkRewrite =
 
         if unreadable.IsEmpty then misfits () else unreadable
 
-    /// <summary>As <c>SpecRewrite.insertGauge</c>: the new core is the matrix, and the second core of the bond takes up its inverse, so that T stays.</summary>
-    /// <remarks>The inverse is applied in float64 and cast back. Errors, besides those of the rewrite: a matrix that is not square of the bond's
-    /// dimension, of another dtype or device, not finite, or of deficient rank in float64.</remarks>
+    /// <summary>As <c>SpecRewrite.insertGauge</c>: the new core is the matrix, and the second core of the bond takes up its inverse, so
+    /// that T stays.</summary>
+    /// <remarks>The inverse is applied in float64 and cast back. Errors, besides those of the rewrite: a matrix that is not square of the
+    /// bond's dimension, of another dtype or device, not finite, or of deficient rank in float64.</remarks>
     let insertGauge (at: GaugeInsertion) (matrix: Tensor) (original: Network) : Result<Network, TensorNetError list> =
         let errors =
             match original.Spec.Dims.TryFind at.Bond with
@@ -115,8 +118,8 @@ module NetworkRewrite =
                 else original[core.Name])
             |> Ok
 
-    /// <summary>As <c>SpecRewrite.inner</c>: the closed network of the cores of both, whose tensor is the number ⟨T₁, T₂⟩, and what each core of the
-    /// second network is called in it.</summary>
+    /// <summary>As <c>SpecRewrite.inner</c>: the closed network of the cores of both, whose tensor is the number ⟨T₁, T₂⟩, and what each
+    /// core of the second network is called in it.</summary>
     let inner (first: Network) (second: Network) : Result<Network * Map<string, string>, TensorNetError list> =
         let errors =
             [

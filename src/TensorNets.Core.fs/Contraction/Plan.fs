@@ -18,13 +18,13 @@ type Order =
 /// <summary>One step of a contraction: slots in, one slot out.</summary>
 type PlanStep =
     {
-        /// One slot: a core, summed over the axes that it alone carries and the output does not name. Two slots: their product, summed over the
-        /// axes that no other slot carries and the output does not name.
+        /// One slot: a core, summed over the axes that it alone carries and the output does not name. Two slots: their product, summed over
+        /// the axes that no other slot carries and the output does not name.
         Operands: int list
         /// The axes of what comes out, in its order.
         Axes: Axis list
-        /// Multiplications and additions: one multiplication for every combination of the axes of two operands, one addition for every term of a sum but
-        /// its first.
+        /// Multiplications and additions: one multiplication for every combination of the axes of two operands, one addition for every term
+        /// of a sum but its first.
         Flops: float
         /// The entries of what comes out.
         Size: float
@@ -32,8 +32,8 @@ type PlanStep =
         Key: string
     }
 
-/// <summary>An order in which to contract a network, computed from shapes alone. Slots 0 … N−1 are the cores; each step fills the next slot. The last
-/// slot has the axes of the output.</summary>
+/// <summary>An order in which to contract a network, computed from shapes alone. Slots 0 … N−1 are the cores; each step fills the next
+/// slot. The last slot has the axes of the output.</summary>
 type Plan =
     private
         {
@@ -90,8 +90,8 @@ type private PlanBuilder(spec: Spec) =
         steps.Add { Operands = operands; Axes = axes; Flops = flops; Size = product axes; Key = key }
         slots.Count - 1
 
-    /// Two slots in the order in which they are multiplied: the larger first, then by key, so that the same pair is the same step in every plan.
-    /// `leading`: an axis whose carrier goes first.
+    /// Two slots in the order in which they are multiplied: the larger first, then by key, so that the same pair is the same step in every
+    /// plan. `leading`: an axis whose carrier goes first.
     let inOrder (leading: Axis option) x y =
         let has slot axis = List.contains axis slots[slot]
         let weight slot = -(product slots[slot]), keys[slot]
@@ -114,8 +114,8 @@ type private PlanBuilder(spec: Spec) =
         else
             add [ slot ] kept (product axes - product kept) (StepOperation.sum axes kept)
 
-    /// The product of two slots. `output`: that of the network, if this is the last step; `straight`: then the operands stand as its axes come;
-    /// `partner`: the slot that the result meets next, where it is there already.
+    /// The product of two slots. `output`: that of the network, if this is the last step; `straight`: then the operands stand as its axes
+    /// come; `partner`: the slot that the result meets next, where it is there already.
     member _.Contract(output: Axis list option, straight: bool, partner: int option, x: int, y: int) : int =
         let has slot axis = List.contains axis slots[slot]
 
@@ -212,13 +212,13 @@ module Plan =
                 build straight spec (ContractionOrder.greedy graph)
 
     /// <summary>A contraction order for a network.</summary>
-    /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included. Every order first sums what one core carries
-    /// alone and the output does not name.</remarks>
+    /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included. Every order first sums what one core
+    /// carries alone and the output does not name.</remarks>
     /// <exception cref="T:System.ArgumentException">Exact search for more than twenty cores.</exception>
     let make (order: Order) (spec: Spec) : Plan = ordered false order spec
 
-    /// As `make`, for a result that is wanted in one piece, as the output's axes come: less of it is left to be copied. Its last step is not that of
-    /// other plans.
+    /// As `make`, for a result that is wanted in one piece, as the output's axes come: less of it is left to be copied. Its last step is
+    /// not that of other plans.
     let internal straight (order: Order) (spec: Spec) : Plan = ordered true order spec
 
     /// In a given order: pairs of slots, of which the cores are the first and each pair fills the next.
@@ -244,7 +244,8 @@ module Plan =
 
         peak
 
-    /// <summary>The plan as a table: what each step multiplies or sums, the axes that come out, its FLOPs and entries; then the totals.</summary>
+    /// <summary>The plan as a table: what each step multiplies or sums, the axes that come out, its FLOPs and entries; then the
+    /// totals.</summary>
     let explain (plan: Plan) =
         let names = List<string>(plan.spec.Cores |> List.map _.Name)
 

@@ -1,7 +1,7 @@
 namespace TensorNets
 
-/// How an operand becomes a stack of matrices: an order of its axes (none: as stored), the shape of the stack, and whether its matrices are then read
-/// transposed, which costs nothing.
+/// How an operand becomes a stack of matrices: an order of its axes (none: as stored), the shape of the stack, and whether its matrices are
+/// then read transposed, which costs nothing.
 type internal Operand = { Permute: int64[] option; Shape: int64[] option; Transposed: bool }
 
 /// One step as the tensor operation that runs it.
@@ -13,10 +13,11 @@ type internal StepOperation =
     | Entrywise of left: Operand * right: Operand
     /// The sum of all products of two operands of the same axes: as vectors, in one order.
     | Dot of left: Operand * right: Operand
-    /// Dot products side by side, along some places of the left operand, which carries every axis of the right: an entrywise product and a sum. As a
-    /// stack of matrices times one column each they would be many small calls, often after a copy of the left operand.
+    /// Dot products side by side, along some places of the left operand, which carries every axis of the right: an entrywise product and a
+    /// sum. As a stack of matrices times one column each they would be many small calls, often after a copy of the left operand.
     | Dots of right: Operand * places: int64[]
-    /// A product of matrices, or of stacks of them, and the shape of what comes out (none: as it is). Swapped: the second operand of the step stands left.
+    /// A product of matrices, or of stacks of them, and the shape of what comes out (none: as it is). Swapped: the second operand of the
+    /// step stands left.
     | Matrices of left: Operand * right: Operand * result: int64[] option * swapped: bool
 
 /// Two operands whose product is a step, the larger first.
@@ -59,16 +60,16 @@ module internal StepOperation =
         else
             order |> List.map (fun axis -> int64 (List.findIndex ((=) axis) axes)) |> List.toArray |> Some
 
-    /// From this ratio of rows to columns on a product is made as its transpose: wide results are up to twice as fast as tall ones (measured for 2304×256
-    /// by 256×64 in float64; `benchmarks -- products`).
+    /// From this ratio of rows to columns on a product is made as its transpose: wide results are up to twice as fast as tall ones
+    /// (measured for 2304×256 by 256×64 in float64; `benchmarks -- products`).
     let private tall = 4L
 
-    /// The last step's result is made the wide way round too where at least `deep` products are summed for each entry and it has at most `near` entries:
-    /// it may have to be copied then, which costs less than what is won while it stays in the processor's cache.
+    /// The last step's result is made the wide way round too where at least `deep` products are summed for each entry and it has at most
+    /// `near` entries: it may have to be copied then, which costs less than what is won while it stays in the processor's cache.
     let private deep, private near = 128L, 131_072L
 
-    /// From this many entries on, matrices of a stack that meet one column each are faster entry by entry (two to six times in the forward and the backward
-    /// pass, measured for 8 to 200 matrices of 9×64 to 256×256); much smaller ones as products.
+    /// From this many entries on, matrices of a stack that meet one column each are faster entry by entry (two to six times in the forward
+    /// and the backward pass, measured for 8 to 200 matrices of 9×64 to 256×256); much smaller ones as products.
     let private wideStack = 256L
 
     /// An operand brought to the shape that broadcasts against the axes of a result.
@@ -118,8 +119,8 @@ module internal StepOperation =
             Transposed = transposed
         }
 
-    /// The operation of a product, and the axes of its result in the order in which it comes out: where there is a choice that of the output, if this is
-    /// the last step.
+    /// The operation of a product, and the axes of its result in the order in which it comes out: where there is a choice that of the
+    /// output, if this is the last step.
     let product (step: StepProduct) : StepOperation * Axis list =
         let a, b = step.Left, step.Right
         let size, kept = step.Size, step.Kept

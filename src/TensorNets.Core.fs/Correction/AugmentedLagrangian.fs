@@ -3,11 +3,11 @@ namespace TensorNets
 open TorchSharp
 
 /// Truncated Newton on the augmented Lagrangian, for all cores at once and of any size:
-/// minimise S + y h + ½ ρ h² over the cores, where h = ‖K − T‖² − δ² and y → y + ρ h in between. The way to a low S leads through points that miss the bound,
-/// which block descent cannot take: it follows a narrow valley instead. The quadratic model is minimised in a ball by conjugate gradients; products with the
-/// Hessian are differences of gradients, so that nothing larger than a gradient is ever formed, and the blocks' own curvature is the preconditioner.
-/// Sources: Steihaug, "The Conjugate Gradient Method and Trust Regions in Large Scale Optimization", SIAM J. Numer. Anal. 20(3), 1983; Nocedal and Wright,
-/// Numerical Optimization, 2nd ed., ch. 7 and 17.
+/// minimise S + y h + ½ ρ h² over the cores, where h = ‖K − T‖² − δ² and y → y + ρ h in between. The way to a low S leads through points
+/// that miss the bound, which block descent cannot take: it follows a narrow valley instead. The quadratic model is minimised in a ball by
+/// conjugate gradients; products with the Hessian are differences of gradients, so that nothing larger than a gradient is ever formed, and
+/// the blocks' own curvature is the preconditioner. Sources: Steihaug, "The Conjugate Gradient Method and Trust Regions in Large Scale
+/// Optimization", SIAM J. Numer. Anal. 20(3), 1983; Nocedal and Wright, Numerical Optimization, 2nd ed., ch. 7 and 17.
 [<RequireQualifiedAccess>]
 module internal AugmentedLagrangian =
     /// The step of a difference of gradients, relative to the point: both its rounding and its error are about this.
@@ -74,7 +74,8 @@ module internal AugmentedLagrangian =
             else
                 s - 0.5 * this.Y * this.Y / this.Rho
 
-    /// Directions of a step are kept for smaller balls if so many of them are no larger than the target, or than so many entries; otherwise a smaller ball starts anew.
+    /// Directions of a step are kept for smaller balls if so many of them are no larger than the target, or than so many entries; otherwise
+    /// a smaller ball starts anew.
     let private directions, private smallTarget = 7L, 1_000_000L
 
     /// The step from a point; the model takes the Hessian of S + μ r by differences and the penalty's own ρ ∇r ∇rᵀ exactly.
@@ -149,8 +150,8 @@ module internal AugmentedLagrangian =
             Waited = 0
         }
 
-    /// The state after a step of a penalty, in a ball that shrinks until the step is accepted, moved or with a ball too small; the decrease that was predicted, and
-    /// whether it was accepted at the first attempt.
+    /// The state after a step of a penalty, in a ball that shrinks until the step is accepted, moved or with a ball too small; the decrease
+    /// that was predicted, and whether it was accepted at the first attempt.
     let private tried (land: Objective) (penalty: Penalty) (state: State) : State * float * bool =
         use scope = torch.NewDisposeScope()
         let value (ground: Evaluation) = penalty.Value(ground.S, ground.Residual)
@@ -197,8 +198,8 @@ module internal AugmentedLagrangian =
 
         loop true (stepFrom land penalty state.Point state.Ground state.Radius)
 
-    /// The point brought nearer to the bound by Newton's steps on h alone, each the shortest in the norm of the blocks' curvature, as long as they halve |h|. The
-    /// caller's scope owns it.
+    /// The point brought nearer to the bound by Newton's steps on h alone, each the shortest in the norm of the blocks' curvature, as long
+    /// as they halve |h|. The caller's scope owns it.
     let private restored (land: Objective) (bound2: float) (state: State) : Tensor =
         use scope = torch.NewDisposeScope()
         let aim = bound2 * (1.0 - restoredTo)
@@ -252,9 +253,10 @@ module internal AugmentedLagrangian =
             Missed = h
         }
 
-    /// What `lands`, sweeps of blocks that bring a point to the bound, or None where they fail, makes of a point of low S near the bound. Without `multiplier`, from anywhere:
-    /// the first such point that lands. `multiplier` is y at a start that is already near the least S: then the point from where a step's predicted decrease is
-    /// below `tolerance` S. `listen` hears of every step and says whether to go on. The start is not changed.
+    /// What `lands`, sweeps of blocks that bring a point to the bound, or None where they fail, makes of a point of low S near the bound.
+    /// Without `multiplier`, from anywhere: the first such point that lands. `multiplier` is y at a start that is already near the least S:
+    /// then the point from where a step's predicted decrease is below `tolerance` S. `listen` hears of every step and says whether to go
+    /// on. The start is not changed.
     let search
         (land: Objective)
         (bound: float)
@@ -308,8 +310,8 @@ module internal AugmentedLagrangian =
         let state, result = iterate next listen { initial land start y with Falls = multiplier.IsNone }
         result |> Option.orElseWith (fun () -> landed state)
 
-    /// A point that meets the bound, or the nearest found: S + y ‖K − T‖² with rising y, whose S keeps the cores from growing where least squares alone
-    /// creeps along diverging ones. The caller's scope owns the result.
+    /// A point that meets the bound, or the nearest found: S + y ‖K − T‖² with rising y, whose S keeps the cores from growing where least
+    /// squares alone creeps along diverging ones. The caller's scope owns the result.
     let approach (land: Objective) (bound: float) (listen: Evaluation -> bool) (start: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let bound2 = bound * bound

@@ -4,10 +4,10 @@ open System
 open TorchSharp
 
 /// <summary>Error-preserving correction (EPC): the least sensitive network at a bounded error.</summary>
-/// <remarks>minimise S(θ) subject to ‖K − T(θ)‖_F ≤ δ. The network is balanced first (<c>Gauge.balance</c>), since block descent cannot move along
-/// the gauge; then each core in turn becomes the minimiser with the others fixed, which one scalar equation gives exactly, and the gauge is balanced
-/// again after each sweep. Sources: Phan, Tichavský and Cichocki, "Error Preserving Correction", IEEE TSP 2019; Phan et al., ECCV 2020
-/// (arXiv 2008.05441).</remarks>
+/// <remarks>minimise S(θ) subject to ‖K − T(θ)‖_F ≤ δ. The network is balanced first (<c>Gauge.balance</c>), since block descent cannot
+/// move along the gauge; then each core in turn becomes the minimiser with the others fixed, which one scalar equation gives exactly, and
+/// the gauge is balanced again after each sweep. Sources: Phan, Tichavský and Cichocki, "Error Preserving Correction", IEEE TSP 2019; Phan
+/// et al., ECCV 2020 (arXiv 2008.05441).</remarks>
 [<RequireQualifiedAccess>]
 module Correction =
     /// The relative error in ‖K − T‖ that counts as meeting the bound.
@@ -22,7 +22,8 @@ module Correction =
     /// The most rounds of the way to a bound, and the factor by which one must lower the error for another.
     let private mostRounds, private roundGain = 16, 0.95
 
-    /// The cores brought nearer to the bound all together, in place: where least squares one core at a time creep. The error after it, which is no higher than before.
+    /// The cores brought nearer to the bound all together, in place: where least squares one core at a time creep. The error after it,
+    /// which is no higher than before.
     let private approach (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (cores: Tensor[]) : float =
         let full = Plan.make Order.Auto spec
         let error () = Fit.explicitError full target (Fit.lookup spec cores)
@@ -59,8 +60,8 @@ module Correction =
 
         rounds 1 (error ())
 
-    /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the S of every step. `given` holds
-    /// cores as they were before they were balanced, from where other valleys are reached.
+    /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the S of every step.
+    /// `given` holds cores as they were before they were balanced, from where other valleys are reached.
     let private alongFibre (options: SweepOptions) (work: DenseDerivatives) norm bound n (given: Tensor list) (s: float) (cores: Tensor[]) =
         if bound >= CorrectionSweeps.jointBelow * norm || options.Cancellation.IsCancellationRequested then
             []
@@ -130,7 +131,8 @@ module Correction =
             best.Restore()
             before.number ()
 
-    /// Sweeps from cores that meet the bound, and where blocks crawl or the bound is all but zero all cores together: the spec of what is left, and how that went.
+    /// Sweeps from cores that meet the bound, and where blocks crawl or the bound is all but zero all cores together: the spec of what is
+    /// left, and how that went.
     let private improved (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm (cores: Tensor[]) : Spec * FitHistory =
         use given = CoreVector.ofCores cores
         let s = balanced spec cores
@@ -164,8 +166,8 @@ module Correction =
         let cut = if finite then withoutNoise spent limit k smaller cores else smaller
         cut, FitHistory.make (n + together.Length) stop (trace @ together)
 
-    /// `noise`: the share of the target's norm that is rounding of the numbers it came in. `slack`: by which share of its norm the error may exceed the bound for
-    /// directions that are noise.
+    /// `noise`: the share of the target's norm that is rounding of the numbers it came in. `slack`: by which share of its norm the error
+    /// may exceed the bound for directions that are noise.
     let private frobenius
         noise
         slack
@@ -234,11 +236,12 @@ module Correction =
                         core.Dispose()
         | errors -> Error errors
 
-    /// The part of the target's norm, as a multiple of the dtype's spacing, that a bound leaves to the rounding of the result; the share of the bound that this may be
-    /// at first; and how often the bound is lowered for a result that rounding has taken above it.
+    /// The part of the target's norm, as a multiple of the dtype's spacing, that a bound leaves to the rounding of the result; the share of
+    /// the bound that this may be at first; and how often the bound is lowered for a result that rounding has taken above it.
     let private castShare, private mostOfBound, private mostRetries = 0.5, 0.25, 5
 
-    /// A correction by `run`, whose result has been rounded to a dtype, at a bound that leaves room for that. `MeetsBound` tells of the network that is returned.
+    /// A correction by `run`, whose result has been rounded to a dtype, at a bound that leaves room for that. `MeetsBound` tells of the
+    /// network that is returned.
     let private roundedWithin (dtype: torch.ScalarType) (bound: ErrorBound) run (start: Network) : Result<Fit, TensorNetError list> =
         let normOf (fit: Fit) = fit.Error / fit.RelativeError
 
@@ -315,12 +318,13 @@ module Correction =
     /// <summary>The least sensitive network found at a bounded error, from a given network.</summary>
     /// <remarks>From a start that meets the bound, S never rises and the error never exceeds δ(1 + 1e-9), both in the norm of the
     /// options. From one that does not, least squares first
-    /// bring the error down. Cancelled: the best so far; before the bound is met, the network of least error, whose <c>MeetsBound</c> is false; later,
-    /// one within the bound. Computed in float64, returned in the dtype of the target, whose rounding
+    /// bring the error down. Cancelled: the best so far; before the bound is met, the network of least error, whose <c>MeetsBound</c> is
+    /// false; later, one within the bound. Computed in float64, returned in the dtype of the target, whose rounding
     /// the bound leaves room for; the given network is not changed. Ranks that T does not need are cut. Cost per sweep: an ALS sweep
     /// plus, for each core, an eigendecomposition of the size of its bonds.</remarks>
     /// <param name="options">Sweeps, tolerance on the relative change of S, norm, progress, cancellation.</param>
-    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming it.</param>
+    /// <param name="bound">δ, at least 0 and below ‖K‖. Below what these ranks reach from this start: <c>Unreachable</c>, naming
+    /// it.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =

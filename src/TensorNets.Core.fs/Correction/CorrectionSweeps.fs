@@ -131,12 +131,12 @@ module internal CorrectionSweeps =
     /// How many sweeps are combined into an extrapolated point.
     let private accelerationDepth = 8
 
-    /// Whether S and the error of a sweep are better than S before, within the bound. Written so that NaN counts as a failure, and an S below zero, which is
-    /// rounding alone.
+    /// Whether S and the error of a sweep are better than S before, within the bound. Written so that NaN counts as a failure, and an S
+    /// below zero, which is rounding alone.
     let private isBetter bound s (error, next) = error <= bound * (1.0 + feasibility) && next >= 0.0 && next <= s * (1.0 + 1e-12)
 
-    /// Sweeps of blocks in place from a feasible, balanced start, of which n0 have been before; ends with the last iterate that kept the bound and did not raise S,
-    /// or, if `heeds`, where a bond has directions without weight, which is said too.
+    /// Sweeps of blocks in place from a feasible, balanced start, of which n0 have been before; ends with the last iterate that kept the
+    /// bound and did not raise S, or, if `heeds`, where a bond has directions without weight, which is said too.
     let private runOn (options: SweepOptions) (heeds: bool) (n0: int) (s0: float) (work: CorrectionSweeps) =
         let spec, target, bound, norm, cores =
             work.Full.Spec, work.Target, work.Bound, sqrt work.Norm2, work.Cores
@@ -145,8 +145,8 @@ module internal CorrectionSweeps =
 
         use point = new Extrapolated(accelerationDepth, blocks.Length, cores, ignore)
 
-        /// Sweeps from the current point, which may be an extrapolated one, until the bound is met, at most so many: kept where that does not raise S, undone
-        /// otherwise; then the next extrapolated point.
+        /// Sweeps from the current point, which may be an extrapolated one, until the bound is met, at most so many: kept where that does
+        /// not raise S, undone otherwise; then the next extrapolated point.
         let attempt most s =
             point.Attempt(fun () ->
                 let rec land count before =
@@ -171,7 +171,8 @@ module internal CorrectionSweeps =
             && spec.Cores.Length > 1
             && bound >= jointBelow * norm
 
-        /// All cores moved together, and brought to the bound by sweeps: the steps that took, and what has been reached, or None where that is not below S.
+        /// All cores moved together, and brought to the bound by sweeps: the steps that took, and what has been reached, or None where that
+        /// is not below S.
         let search n again s =
             use _ = torch.NewDisposeScope()
             point.Undo()
@@ -249,11 +250,12 @@ module internal CorrectionSweeps =
         point.Undo()
         n, stop, List.rev trace
 
-    /// Shares of T up to which directions of bonds are tried to do without, the largest first; and the sweeps that each gets to meet the bound again.
+    /// Shares of T up to which directions of bonds are tried to do without, the largest first; and the sweeps that each gets to meet the
+    /// bound again.
     let private redundant, private recovery = [ 1e-5; 1e-8; 1e-12 ], 3
 
-    /// The cores, in place, without directions of bonds that they do not need, within the bound and at no larger S: the spec, the error and S. None where there is none
-    /// such; then the cores are as they were.
+    /// The cores, in place, without directions of bonds that they do not need, within the bound and at no larger S: the spec, the error and
+    /// S. None where there is none such; then the cores are as they were.
     let private pruned (spec: Spec) (target: Tensor) bound norm s (cores: Tensor[]) : (Spec * float * float) option =
         let before = [| for core in cores -> core.clone().DetachFromDisposeScope() |]
 
@@ -289,8 +291,8 @@ module internal CorrectionSweeps =
             for core in before do
                 core.Dispose()
 
-    /// Sweeps of blocks in place from a feasible, balanced start until they end and no bond has a direction that can be spared: the spec of what is left, the sweeps,
-    /// why they ended, and S at the start and after each.
+    /// Sweeps of blocks in place from a feasible, balanced start until they end and no bond has a direction that can be spared: the spec of
+    /// what is left, the sweeps, why they ended, and S at the start and after each.
     let run (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (norm: float) (s0: float) (cores: Tensor[]) =
         let rec goOn heeds (spec: Spec) n s trace =
             use work = make spec target bound norm cores

@@ -4,8 +4,8 @@ open System
 open System.Collections.Generic
 open TorchSharp
 
-/// What methods for all cores of a small network read: T and S at a point, their first derivatives, second derivatives of S − ⟨y, T⟩. A point is a vector: the
-/// cores' entries, one core after the other.
+/// What methods for all cores of a small network read: T and S at a point, their first derivatives, second derivatives of S − ⟨y, T⟩. A
+/// point is a vector: the cores' entries, one core after the other.
 type internal DenseDerivatives(spec: Spec, target: Tensor) =
     /// The step of the central difference for second derivatives, relative to the largest entry: its error is the square of this.
     static let differenceStep = 1e-4
@@ -45,8 +45,8 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
                     LocalProblem.block spec core, Plan.make Order.Auto network
             ]
 
-    /// A network at several points at once: their number is an axis of every core and of the output. One without cores, the term of S of a core that is alone, is the same
-    /// at every point.
+    /// A network at several points at once: their number is an axis of every core and of the output. One without cores, the term of S of a
+    /// core that is alone, is the same at every point.
     let together (count: int) (network: Spec) : Spec =
         if network.Cores.IsEmpty then
             network

@@ -3,9 +3,10 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// The correction for all cores at once, for networks small enough for dense matrices. Each step minimises the quadratic model of S subject to the linearised
-/// bound: with R = K − T, J the Jacobian of T, s = ∇S and H its Hessian without negative curvature, damped by ν,
-/// min sᵀd + ½ dᵀ(H + νI)d subject to ‖R − J d‖² ≤ δ². A basis that makes JᵀJ and H + νI diagonal turns that into the scalar equation of one block.
+/// The correction for all cores at once, for networks small enough for dense matrices. Each step minimises the quadratic model of S subject
+/// to the linearised bound: with R = K − T, J the Jacobian of T, s = ∇S and H its Hessian without negative curvature, damped by ν,
+/// min sᵀd + ½ dᵀ(H + νI)d subject to ‖R − J d‖² ≤ δ². A basis that makes JᵀJ and H + νI diagonal turns that into the scalar equation of
+/// one block.
 [<RequireQualifiedAccess>]
 module internal DenseSqp =
     /// The most parameters for which n × n matrices, and n gradients for H, cost less than the sweeps they save.
@@ -62,8 +63,8 @@ module internal DenseSqp =
         scope.MoveToOuter whole, scope.MoveToOuter y
 
     /// The multipliers of the last step give the curvature of the bound, so that steps converge like Newton's.
-    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S, and its number, error and S
-    /// are reported.
+    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S, and its
+    /// number, error and S are reported.
     let run
         (options: SweepOptions)
         (report: int -> float -> float -> unit)

@@ -130,7 +130,8 @@ module LeastError =
             | Ok corrected -> Ok corrected
             | Error _ -> Ok(Fit.copyAs torch.float64 k fit))
 
-    /// The start if its S meets the bound: balanced where that can be, without the bonds that it does not need, or as it is, whichever has the least S.
+    /// The start if its S meets the bound: balanced where that can be, without the bonds that it does not need, or as it is, whichever has
+    /// the least S.
     let private feasible (s: float) (k: Tensor) (start: Network) (exact: Network) : Fit option =
         let fitOf (network: Network) = Fit.make torch.float64 network.Spec (Seq.toArray network.Cores) k FitHistory.direct
 
@@ -185,13 +186,15 @@ module LeastError =
 
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
     /// both in the norm of the options.</summary>
-    /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends. S ≤ s(1 + 1e-9).
-    /// The error is within 1e-5 (<c>tolerance</c>) of the least δ at which <c>Correction.epc</c> on the way reached s; that is the least error where
-    /// correction has converged to the best network. Never worse than a start that meets s and is balanced. Where s exceeds what least squares
-    /// need, the error of least squares.</para>
-    /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about ten steps.
-    /// Cancelled: the best so far that meets s; before one does, the least sensitive so far, whose <c>MeetsBound</c> is false.</para>
-    /// <para>Errors: those of a target and of a norm; s that is NaN, infinite, zero or negative, or so small that only rounding would be left of the target.</para></remarks>
+    /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends.
+    /// S ≤ s(1 + 1e-9). The error is within 1e-5 (<c>tolerance</c>) of the least δ at which <c>Correction.epc</c> on the way reached s;
+    /// that is the least error where correction has converged to the best network. Never worse than a start that meets s and is balanced.
+    /// Where s exceeds what least squares need, the error of least squares.</para>
+    /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about
+    /// ten steps. Cancelled: the best so far that meets s; before one does, the least sensitive so far, whose <c>MeetsBound</c> is
+    /// false.</para>
+    /// <para>Errors: those of a target and of a norm; s that is NaN, infinite, zero or negative, or so small that only rounding would be
+    /// left of the target.</para></remarks>
     /// <param name="options">The iteration of each correction.</param>
     /// <param name="s">The bound on S.</param>
     /// <param name="target">K, of the shape of the network's output.</param>

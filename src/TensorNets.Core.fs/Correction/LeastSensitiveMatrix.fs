@@ -35,9 +35,10 @@ module LeastSensitiveMatrix =
         search kept.Length
 
     /// <summary>The least sensitive matrix of at most a given rank within an error bound of a target, exactly.</summary>
-    /// <remarks>K is m × n with singular values σ. S_min = 2√(mn) Σ_{i≤R} (σ_i − τ)₊ where τ is set by the bound: Σ_{i≤R} min(σ_i, τ)² + Σ_{i>R} σ_i² = δ². Components
-    /// that vanish are left out, so that the rank may be less. Computed in float64 by one singular value decomposition. Errors: those of a target; a rank
-    /// outside 1 … min(m, n); a bound that is negative, at least ‖K‖, or below the best error of that rank (<c>Unreachable</c>, naming it).</remarks>
+    /// <remarks>K is m × n with singular values σ. S_min = 2√(mn) Σ_{i≤R} (σ_i − τ)₊ where τ is set by the bound: Σ_{i≤R} min(σ_i, τ)² +
+    /// Σ_{i>R} σ_i² = δ². Components that vanish are left out, so that the rank may be less. Computed in float64 by one singular value
+    /// decomposition. Errors: those of a target; a rank outside 1 … min(m, n); a bound that is negative, at least ‖K‖, or below the best
+    /// error of that rank (<c>Unreachable</c>, naming it).</remarks>
     let fit (rank: int) (bound: ErrorBound) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()

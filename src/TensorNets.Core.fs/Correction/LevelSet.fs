@@ -3,10 +3,11 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// The least S among all cores of one tensor: where the bound is all but zero, that is what the correction asks for. A point moves in the null space of the
-/// Jacobian of T, by Newton's steps with the Hessian of S − ⟨y, T⟩ there, Jᵀy = ∇S, in a ball; its negative curvature is followed. Then the least change of
-/// all cores brings T back. Contains the gauge as far as it leaves T as it is; where T fixes the cores but for the gauge there is nothing else to find.
-/// Source: Nocedal and Wright, Numerical Optimization, 2nd ed., ch. 4.3 (the step in a ball) and 18 (steps along the constraint).
+/// The least S among all cores of one tensor: where the bound is all but zero, that is what the correction asks for. A point moves in the
+/// null space of the Jacobian of T, by Newton's steps with the Hessian of S − ⟨y, T⟩ there, Jᵀy = ∇S, in a ball; its negative curvature is
+/// followed. Then the least change of all cores brings T back. Contains the gauge as far as it leaves T as it is; where T fixes the cores
+/// but for the gauge there is nothing else to find. Source: Nocedal and Wright, Numerical Optimization, 2nd ed., ch. 4.3 (the step in a
+/// ball) and 18 (steps along the constraint).
 [<RequireQualifiedAccess>]
 module internal LevelSet =
     /// Singular values of the Jacobian below this share of the largest are zero.
@@ -44,7 +45,8 @@ module internal LevelSet =
                 v.narrow(1L, 0L, rank).contiguous() |> scope.MoveToOuter,
                 v.narrow(1L, rank, n - rank).contiguous() |> scope.MoveToOuter)
 
-    /// The minimiser of ⟨b, z⟩ + ½ Σ w z² in the ball, its length where the ball does not hold it, and the decrease: in the basis of eigenvectors.
+    /// The minimiser of ⟨b, z⟩ + ½ Σ w z² in the ball, its length where the ball does not hold it, and the decrease: in the basis of
+    /// eigenvectors.
     let private step (w: float[]) (b: float[]) (radius: float) : float[] * bool * float =
         let lowest = Array.min w
         let scale = w |> Array.map abs |> Array.max
@@ -89,7 +91,8 @@ module internal LevelSet =
         let first = miss point
         (go mostRestorations point first (first.norm().number())).clone() |> scope.MoveToOuter
 
-    /// From a point that meets the bound to one that does, with an S that is no larger. `listen` hears of every S and says whether to go on.
+    /// From a point that meets the bound to one that does, with an S that is no larger. `listen` hears of every S and says whether to go
+    /// on.
     let descend
         (work: DenseDerivatives)
         (bound: float)
@@ -121,8 +124,8 @@ module internal LevelSet =
                     let next = restored work wanted there
                     let after = if next.isfinite().all().truth() then work.Sensitivity next else nan
                     let meets = (work.Residual next).norm().number() <= bound
-                    // Written so that NaN counts as a failure. At a stationary point both may be rounding, and of any sign: what does not fall is refused, and tried again
-                    // in a smaller ball.
+                    // Written so that NaN counts as a failure. At a stationary point both may be rounding, and of any sign: what does not
+                    // fall is refused, and tried again in a smaller ball.
                     let ratio = if meets && after < s then (s - after) / decrease else -1.0
 
                     let radius' =
@@ -149,10 +152,12 @@ module internal LevelSet =
         let point, s = run 1 start s (firstRadius * start.norm().number()) false
         scope.MoveToOuter point, s
 
-    /// How many points near the first start are tried as well, and their distance as a share of its length: the descent ends in different valleys.
+    /// How many points near the first start are tried as well, and their distance as a share of its length: the descent ends in different
+    /// valleys.
     let private others, private distance = 4, 0.05
 
-    /// The least S found from points that meet the bound and from some near the first, with the S after each step of the best. `listen` hears the least S so far.
+    /// The least S found from points that meet the bound and from some near the first, with the S after each step of the best. `listen`
+    /// hears the least S so far.
     let search
         (work: DenseDerivatives)
         (bound: float)

@@ -37,8 +37,8 @@ type internal BlockSystem =
 /// The correction of one core, all others fixed: min tr(X W Xᵀ) subject to ‖K − T‖ ≤ δ, by one scalar equation.
 [<RequireQualifiedAccess>]
 module internal LocalCorrection =
-    /// Below this δ/‖K‖ the residual is followed from the current block, where nothing cancels; above, it is cheaper from zero: its relative
-    /// rounding is about 1e-16 (‖K‖/δ)².
+    /// Below this δ/‖K‖ the residual is followed from the current block, where nothing cancels; above, it is cheaper from zero: its
+    /// relative rounding is about 1e-16 (‖K‖/δ)².
     let private anchorBelow = 3e-2
 
     /// The part of a block's bound given up to rounding, so that explicit and algebraic residual agree on which side they are.
@@ -47,13 +47,15 @@ module internal LocalCorrection =
     /// How often a block above the bound is solved again at a lower one, and the relative excess in ‖K − T‖² for that.
     let private mostAttempts, private excess = 2, 1e-10
 
-    /// The bound on the rounding of a residual from Grams above which the explicit difference is asked: what rounding is found is a hundredth of it.
+    /// The bound on the rounding of a residual from Grams above which the explicit difference is asked: what rounding is found is a
+    /// hundredth of it.
     let private vague = 1e-8
 
     /// Squares above so many times the largest that Cauchy and Schwarz allow are no rounding of such a one.
     let private slack = 2.0
 
-    /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or none, for zero.
+    /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or
+    /// none, for zero.
     let internal spectral (grams: Tensor list) (weights: Tensor list) (c: Tensor) (start: Tensor option) (rho2: float) : BlockSystem =
         let pencils = List.map2 Pencil.pencil grams weights
         let batch = c.shape[0]
@@ -72,8 +74,8 @@ module internal LocalCorrection =
         let sum (a: Tensor) : Tensor = a.sum ([| 1L |])
         let d = transform _.V c
 
-        // ⟨K, T⟩ for the tensor T of a coordinate, whose squared norm is g: what exceeds ‖K‖ √g is rounding, which a small g + λw would blow up where two branches
-        // vanish.
+        // ⟨K, T⟩ for the tensor T of a coordinate, whose squared norm is g: what exceeds ‖K‖ √g is rounding, which a small g + λw would
+        // blow up where two branches vanish.
         let d, dd =
             let dd = sum (d.squared ())
             let isFelt = dd.le (g.mul (Num.tensor (slack * rho2)))
@@ -113,7 +115,8 @@ module internal LocalCorrection =
             IsRough = pencils |> List.exists (fun p -> not p.IsDefinite)
         }
 
-    /// From so many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more than eigenvectors.
+    /// From so many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more than
+    /// eigenvectors.
     let private wide = 96L
 
     /// The least ratio of the pivots of a tridiagonal Gram at which it is used.

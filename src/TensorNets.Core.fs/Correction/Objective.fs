@@ -2,8 +2,8 @@ namespace TensorNets
 
 open TorchSharp
 
-/// S and r = ‖K − T‖² over all cores at once, with their gradients, for methods that move every core together. A point is a vector: the cores' entries, one
-/// core after the other. With the blocks' X, G, W and C: ∇S = 2 X W, ∇r = 2 (X G − C).
+/// S and r = ‖K − T‖² over all cores at once, with their gradients, for methods that move every core together. A point is a vector: the
+/// cores' entries, one core after the other. With the blocks' X, G, W and C: ∇S = 2 X W, ∇r = 2 (X G − C).
 type internal Objective =
     {
         Blocks: Block list
@@ -23,7 +23,8 @@ type internal Evaluation =
         Residual: float
         SlopeS: Tensor
         SlopeResidual: Tensor
-        /// Each block's G and W, one for each of its branches, where they are not larger than the target: what else they serve is made from them.
+        /// Each block's G and W, one for each of its branches, where they are not larger than the target: what else they serve is made from
+        /// them.
         Matrices: (Tensor list * Tensor list) list
     }
 
@@ -106,8 +107,8 @@ module internal Objective =
         let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
         fun name -> all[index[name]]
 
-    /// For each block what an act makes of its G and of its weights with their factors, for every branch; what it is to keep the act gives to a function. Nothing
-    /// else is left when the next block, or the next group of them, comes.
+    /// For each block what an act makes of its G and of its weights with their factors, for every branch; what it is to keep the act gives
+    /// to a function. Nothing else is left when the next block, or the next group of them, comes.
     let private withMatrices
         (land: Objective)
         (lookup: string -> Tensor)
@@ -147,7 +148,8 @@ module internal Objective =
                     act keep block (List.map2 square block.Branches grams) weights
         ]
 
-    /// X and C of each block by the core's name, and T where r is explicit. The largest products are made and gone before there are any matrices.
+    /// X and C of each block by the core's name, and T where r is explicit. The largest products are made and gone before there are any
+    /// matrices.
     let private targets (land: Objective) (lookup: string -> Tensor) =
         let results =
             LocalProblem.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ (land.Blocks |> List.map _.Target))

@@ -62,8 +62,8 @@ module ParetoFront =
             Fit.dispose fit
             kept, false
 
-    /// Passes over the bounds in float64, into the array of fits: from the tightest up, each point from the start and from the one below it; from
-    /// the loosest down, each from the one above; up again from points that have changed or lie below their neighbour.
+    /// Passes over the bounds in float64, into the array of fits: from the tightest up, each point from the start and from the one below
+    /// it; from the loosest down, each from the one above; up again from points that have changed or lie below their neighbour.
     let private passes (options: SweepOptions) (deltas: float[]) (k: Tensor) (start: Network) : Fit option[] * TensorNetError list =
         let fits: Fit option[] = Array.create deltas.Length None
         let mutable errors = []
@@ -188,12 +188,14 @@ module ParetoFront =
             Error failed
 
     /// <summary>The front S over δ, by warm-started continuation from a network.</summary>
-    /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>), in the norm of the options, from the start, from the point with the next tighter bound and, where
-    /// least squares lead down, from that with the next looser one. Hence S never rises with the bound, and no point is worse than
-    /// <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the target; the start is not changed.</para>
-    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far, which may be none. Bonds of the start that are rank deficient are cut first.</para>
-    /// <para>Errors: those of a target and of a norm; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound is met, those of the
-    /// loosest one.</para></remarks>
+    /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>), in the norm of the options, from the start, from the
+    /// point with the next tighter bound and, where least squares lead down, from that with the next looser one. Hence S never rises with
+    /// the bound, and no point is worse than <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the
+    /// target; the start is not changed.</para>
+    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far, which may be none. Bonds of the start that
+    /// are rank deficient are cut first.</para>
+    /// <para>Errors: those of a target and of a norm; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound
+    /// is met, those of the loosest one.</para></remarks>
     /// <param name="options">The iteration of each correction; its progress counts the sweeps of one correction at a time.</param>
     /// <param name="bounds">Bounds on ‖K − T‖ / ‖K‖, 0 ≤ bound &lt; 1, in any order; duplicates count once.</param>
     /// <param name="target">K, of the shape of the network's output.</param>

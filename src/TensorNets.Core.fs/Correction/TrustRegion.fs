@@ -17,7 +17,8 @@ type internal CgStep =
         PP: float
     }
 
-/// A step in a ball: the move, the decrease that the model predicts, and the legs from which steps in smaller balls are made without another product.
+/// A step in a ball: the move, the decrease that the model predicts, and the legs from which steps in smaller balls are made without
+/// another product.
 type internal BallStep =
     {
         Move: Tensor
@@ -34,7 +35,8 @@ type internal BallStep =
 /// Source: Steihaug, "The Conjugate Gradient Method and Trust Regions in Large Scale Optimization", SIAM J. Numer. Anal. 20(3), 1983.
 [<RequireQualifiedAccess>]
 module internal TrustRegion =
-    /// Conjugate gradients end at this share of the squared gradient, or after so many products: more of them for a step cost more than the steps they save.
+    /// Conjugate gradients end at this share of the squared gradient, or after so many products: more of them for a step cost more than the
+    /// steps they save.
     let private enough, private mostProducts = 1e-2, 6
 
     /// What a ball shrinks to, as a share of the step that was refused.
@@ -52,8 +54,8 @@ module internal TrustRegion =
     /// What going so far along a leg gains.
     let private gain (leg: CgStep) t = t * leg.Slope - 0.5 * t * t * leg.Curvature
 
-    /// In a ball of some radius; without one, of twice the length of the first preconditioned slope. The legs are kept for smaller balls, or (`keeps` false) none,
-    /// which takes as many vectors less. The caller's scope owns the tensors.
+    /// In a ball of some radius; without one, of twice the length of the first preconditioned slope. The legs are kept for smaller balls,
+    /// or (`keeps` false) none, which takes as many vectors less. The caller's scope owns the tensors.
     let minimise
         (keeps: bool)
         (hessian: Tensor -> Tensor)
@@ -69,7 +71,8 @@ module internal TrustRegion =
         // A smaller ball never gets to legs that start beyond it.
         let isKept (leg: CgStep) = keeps && leg.DD <= shrink * shrink * radius * radius
 
-        /// Along one leg, to the next one if there is one; d and r follow. Also what it gains, whether it meets the boundary, and ⟨d, d⟩ after it.
+        /// Along one leg, to the next one if there is one; d and r follow. Also what it gains, whether it meets the boundary, and ⟨d, d⟩
+        /// after it.
         let go count (leg: CgStep) =
             use inner = torch.NewDisposeScope()
             let hp = hessian leg.Direction
@@ -126,7 +129,8 @@ module internal TrustRegion =
 
         loop 1 0.0 [] { Direction = p; Length = nan; Curvature = nan; Slope = first; DD = 0.0; DP = 0.0; PP = first }
 
-    /// The step in a ball that is smaller than the one of a step by at least `shrink`. The caller's scope owns the move; the legs are those of the step.
+    /// The step in a ball that is smaller than the one of a step by at least `shrink`. The caller's scope owns the move; the legs are those
+    /// of the step.
     let shorter (radius: float) (step: BallStep) : BallStep =
         use scope = torch.NewDisposeScope()
         let d = torch.zeros_like step.Move

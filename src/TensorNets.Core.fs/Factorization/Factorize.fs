@@ -37,14 +37,16 @@ module Factorize =
             use start = start
             Als.run options.Sweeps target start)
 
-    /// <summary>A network of a given spec near a target: a start, then alternating least squares; of several starts the one of least error.</summary>
+    /// <summary>A network of a given spec near a target: a start, then alternating least squares; of several starts the one of least
+    /// error.</summary>
     /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call
-    /// <c>stableSpec</c>, which does both. Computed in float64, returned in the dtype of the target. More starts never raise the error. Errors: those
-    /// of a target; fewer than one start.</remarks>
+    /// <c>stableSpec</c>, which does both. Computed in float64, returned in the dtype of the target. More starts never raise the error.
+    /// Errors: those of a target; fewer than one start.</remarks>
     let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options -> MultiStart.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
 
-    /// Correction of a fit, which meets the bound where there is one. Where it is cancelled before it meets the bound again, the fit itself; it is disposed else.
+    /// Correction of a fit, which meets the bound where there is one. Where it is cancelled before it meets the bound again, the fit
+    /// itself; it is disposed else.
     let private correctFit (options: FactorizeOptions) (bound: ErrorBound option) (target: Tensor) (fit: Fit) =
         let corrected =
             match bound with
@@ -59,7 +61,8 @@ module Factorize =
             Fit.dispose fit
             Result.bind Fit.settled result
 
-    /// A start from noise, corrected from where it first meets the bound: further least squares would only lead on towards degenerate networks.
+    /// A start from noise, corrected from where it first meets the bound: further least squares would only lead on towards degenerate
+    /// networks.
     let private correctNoise (options: FactorizeOptions) (bound: ErrorBound) (spec: Spec) (target: Tensor) (i: int) =
         SvdStart.noise (MultiStart.seed options.Seed i) spec target
         |> Result.bind (fun start ->
@@ -67,11 +70,11 @@ module Factorize =
             Correction.nearest options.Sweeps bound target start)
 
     /// <summary>The least sensitive network of a given spec: <c>runSpec</c>, then <c>Correction.epc</c> within an error bound.</summary>
-    /// <remarks>Of several starts that meet the bound, the one of least S after correction; more starts never raise S. Without a bound the error is that
-    /// of the best start, and S is that of this start alone.</remarks>
+    /// <remarks>Of several starts that meet the bound, the one of least S after correction; more starts never raise S. Without a bound the
+    /// error is that of the best start, and S is that of this start alone.</remarks>
     /// <param name="options">The iterations.</param>
-    /// <param name="bound">None: the error that <c>runSpec</c> reaches, so that S falls at no cost in error. Bonds that least squares leave rank deficient
-    /// are cut to their rank, so that the fit may be smaller than asked.</param>
+    /// <param name="bound">None: the error that <c>runSpec</c> reaches, so that S falls at no cost in error. Bonds that least squares leave
+    /// rank deficient are cut to their rank, so that the fit may be smaller than asked.</param>
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
     let stableSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
@@ -92,11 +95,11 @@ module Factorize =
                             use fit = fit
                             Correction.nearest options.Sweeps bound target fit.Network)))
 
-    /// <summary>The least sensitive network within an error bound, from given networks and from noise: of all that meet the bound, the one of least S
-    /// after correction.</summary>
-    /// <remarks>The given networks come first, as they are; where <c>options.Starts</c> is larger than their number, the rest is white noise over the spec
-    /// of the first. The given networks are not changed. S is at most that of <c>Correction.epc</c> from any of them. Errors: none given; fewer than
-    /// one start; those of <c>Correction.epc</c>, where no start has a result.</remarks>
+    /// <summary>The least sensitive network within an error bound, from given networks and from noise: of all that meet the bound, the one
+    /// of least S after correction.</summary>
+    /// <remarks>The given networks come first, as they are; where <c>options.Starts</c> is larger than their number, the rest is white
+    /// noise over the spec of the first. The given networks are not changed. S is at most that of <c>Correction.epc</c> from any of them.
+    /// Errors: none given; fewer than one start; those of <c>Correction.epc</c>, where no start has a result.</remarks>
     /// <param name="options">The iterations, the seed and the number of starts.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
     /// <param name="target">K, of the shape of the networks' output.</param>
@@ -150,7 +153,8 @@ module Factorize =
         prepared format target
         |> Result.bind (fun (spec, k) -> runSpec (splitNorm format options) spec k |> Result.map Fit.toOuterScope)
 
-    /// <summary>The least sensitive network of the given format: <c>run</c>, then <c>Correction.epc</c> within an error bound (<c>stableSpec</c>).</summary>
+    /// <summary>The least sensitive network of the given format: <c>run</c>, then <c>Correction.epc</c> within an error bound
+    /// (<c>stableSpec</c>).</summary>
     let stable (options: FactorizeOptions) (bound: ErrorBound option) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = torch.NewDisposeScope()
 
@@ -179,20 +183,22 @@ module Factorize =
                     Error [ TensorNetError.Unreachable(delta, fit.Error) ]))
 
     /// <summary>The smallest network found in a family whose error meets a bound: <c>‖K − T‖ ≤ δ(1 + 1e-9)</c>, or an error.</summary>
-    /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation (<c>SvdStart.start</c>) is at
-    /// most the sum over bonds of the squared singular values left out there. Directions are dropped one by one, the one that saves most parameters for
-    /// its squared error first, or by an equal share of δ² for each bond, whichever leaves fewer parameters; then the budget is widened as far as the
-    /// explicit error allows, and single ranks are lowered. Smallest means: no single rank can be lowered by one (the others cut to what is then
-    /// admissible) so that the same truncation still meets the bound.</para>
-    /// <para>Tensor chain: by sequential truncations (TR-SVD), over the ways to share out the first rank; then single ranks are lowered as long as ten
-    /// sweeps of least squares meet the bound. CP: the rank is doubled until least squares from one of <c>options.Starts</c> starts meet the bound, then
-    /// bisected; the next lower rank that was tried did not, which does not prove that it cannot. At the largest rank the target itself is a CP
-    /// network.</para>
-    /// <para>Least squares follow, which may only lower the error. Computed in float64, returned in the dtype of the target, whose rounding is counted in.
-    /// Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c> where δ is below
-    /// rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
-    /// <param name="options">The iteration; for CP also the starts and their seed, while trees and chains start from truncations anyhow. Cancelled: the
-    /// smallest network found so far that meets the bound; one that the target itself is for CP, where none was found.</param>
+    /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation
+    /// (<c>SvdStart.start</c>) is at most the sum over bonds of the squared singular values left out there. Directions are dropped one by
+    /// one, the one that saves most parameters for its squared error first, or by an equal share of δ² for each bond, whichever leaves
+    /// fewer parameters; then the budget is widened as far as the explicit error allows, and single ranks are lowered. Smallest means: no
+    /// single rank can be lowered by one (the others cut to what is then admissible) so that the same truncation still meets the
+    /// bound.</para>
+    /// <para>Tensor chain: by sequential truncations (TR-SVD), over the ways to share out the first rank; then single ranks are lowered as
+    /// long as ten sweeps of least squares meet the bound. CP: the rank is doubled until least squares from one of <c>options.Starts</c>
+    /// starts meet the bound, then bisected; the next lower rank that was tried did not, which does not prove that it cannot. At the
+    /// largest rank the target itself is a CP network.</para>
+    /// <para>Least squares follow, which may only lower the error. Computed in float64, returned in the dtype of the target, whose rounding
+    /// is counted in. Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c>
+    /// where δ is below rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
+    /// <param name="options">The iteration; for CP also the starts and their seed, while trees and chains start from truncations anyhow.
+    /// Cancelled: the smallest network found so far that meets the bound; one that the target itself is for CP, where none was
+    /// found.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
     /// <param name="family">The format without its ranks.</param>
     /// <param name="target">K.</param>

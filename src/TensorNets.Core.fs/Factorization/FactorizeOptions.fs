@@ -36,7 +36,7 @@ type FactorizeOptions =
         Start: Start
         /// The seed of whatever noise the start needs.
         Seed: uint64
-        /// How many starts; by default 1. The second and further ones are white noise, each from a seed of its own that follows from <c>Seed</c>; the
-        /// best result is kept.
+        /// How many starts; by default 1. The second and further ones are white noise, each from a seed of its own that follows from
+        /// <c>Seed</c>; the best result is kept.
         Starts: int
     }

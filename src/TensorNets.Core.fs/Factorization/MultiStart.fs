@@ -3,7 +3,8 @@ namespace TensorNets
 /// Several starts, of which the best is kept.
 [<RequireQualifiedAccess>]
 module internal MultiStart =
-    /// The seed of start i, derived from the given one (SplitMix64, so that neighbouring seeds have nothing in common); start 0 has the given one.
+    /// The seed of start i, derived from the given one (SplitMix64, so that neighbouring seeds have nothing in common); start 0 has the
+    /// given one.
     let seed (seed: uint64) (i: int) : uint64 =
         if i = 0 then
             seed
@@ -25,8 +26,8 @@ module internal MultiStart =
         Fit.dispose other
         kept
 
-    /// The fit of least value over the starts 0 … count − 1, in turn; the others are disposed. A start that fails counts only where all do. Cancelled:
-    /// no further start.
+    /// The fit of least value over the starts 0 … count − 1, in turn; the others are disposed. A start that fails counts only where all do.
+    /// Cancelled: no further start.
     let best (options: SweepOptions) (value: Fit -> 'Value) (count: int) (run: int -> Result<Fit, TensorNetError list>) =
         let rec loop i (kept: Fit option) errors =
             if i > 0 && (i >= count || options.Cancellation.IsCancellationRequested) then
@@ -48,8 +49,8 @@ module internal MultiStart =
 
         loop 0 None []
 
-    /// Of corrections from several starts (<c>Correction.nearest</c>) the one of least S that meets the bound; where none does, that of least error if they
-    /// were cancelled, else an error that names it.
+    /// Of corrections from several starts (<c>Correction.nearest</c>) the one of least S that meets the bound; where none does, that of
+    /// least error if they were cancelled, else an error that names it.
     let leastSensitive (options: SweepOptions) (count: int) (run: int -> Result<Fit, TensorNetError list>) =
         let value (fit: Fit) = if fit.MeetsBound then struct (0, fit.Sensitivity) else struct (1, fit.Error)
 

@@ -6,8 +6,8 @@ open TorchSharp
 /// The smallest networks of a family found within an error bound.
 [<RequireQualifiedAccess>]
 module internal RankSelection =
-    /// Halvings of the interval of the budget: the ranks are whole numbers, so that a finer budget seldom changes them, and single ranks are lowered
-    /// one by one afterwards.
+    /// Halvings of the interval of the budget: the ranks are whole numbers, so that a finer budget seldom changes them, and single ranks
+    /// are lowered one by one afterwards.
     let private halvings = 6
 
     /// Sweeps that a ring gets to meet the bound at a lower rank: its truncation is not near the best.
@@ -26,7 +26,8 @@ module internal RankSelection =
 
     let private isStopped (options: SweepOptions) () = options.Cancellation.IsCancellationRequested
 
-    /// The network of the largest budget, between δ² and `most` times it, whose truncation meets the bound. Where rounding spoils that of δ², less.
+    /// The network of the largest budget, between δ² and `most` times it, whose truncation meets the bound. Where rounding spoils that of
+    /// δ², less.
     let private byBudget
         (stopped: unit -> bool)
         (meets: Spec -> bool)
@@ -54,8 +55,8 @@ module internal RankSelection =
             if meets spec then Some(factor, spec) else None)
         |> Option.map (fun (factor, spec) -> if factor < 1.0 then spec else widen spec 1.0 most halvings)
 
-    /// Single ranks lowered by one, the largest saving first, until none can be: the last that an attempt gave a result for, or the first; what comes before
-    /// it is disposed.
+    /// Single ranks lowered by one, the largest saving first, until none can be: the last that an attempt gave a result for, or the first;
+    /// what comes before it is disposed.
     let rec private descend (stopped: unit -> bool) (attempt: Spec -> 'T option) (drop: 'T -> unit) (spec: Spec) (result: 'T) : 'T =
         let attempt' next = if stopped () then None else attempt next |> Option.map (fun found -> next, found)
 
@@ -103,8 +104,8 @@ module internal RankSelection =
 
     let private dispose (network: Network) = (network :> IDisposable).Dispose()
 
-    /// A ring by the budget, then single ranks lowered as long as a few sweeps of least squares meet the bound from the truncation. They need not meet it
-    /// again, so that the network is kept.
+    /// A ring by the budget, then single ranks lowered as long as a few sweeps of least squares meet the bound from the truncation. They
+    /// need not meet it again, so that the network is kept.
     let private ring (options: SweepOptions) (delta: float) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         let short = { options with MaxSweeps = min ringSweeps options.MaxSweeps }
         let stopped = isStopped options
@@ -141,7 +142,8 @@ module internal RankSelection =
 
         new Network(spec, [| for mode in 0 .. shape.Length - 1 -> (core mode).contiguous() |> scope.MoveToOuter |])
 
-    /// The rank doubled until least squares meet the bound, then bisected. At the largest rank the target itself is a network of the family.
+    /// The rank doubled until least squares meet the bound, then bisected. At the largest rank the target itself is a network of the
+    /// family.
     let private cp (options: FactorizeOptions) (delta: float) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         let axis = (Spec.bonds spec).Head
         let stopped = isStopped options.Sweeps

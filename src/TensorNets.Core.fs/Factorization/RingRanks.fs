@@ -30,7 +30,8 @@ module internal RingRanks =
                 remaining <- projected.reshape (int64 rank * shape[i + 1], -1L)
         ]
 
-    /// The pairs (closing, second) whose product is at least the rank and at most what the first mode spans; (1, rank) is always among them.
+    /// The pairs (closing, second) whose product is at least the rank and at most what the first mode spans; (1, rank) is always among
+    /// them.
     let private pairs (rank: int) (most: int) =
         [
             for small in 1 .. int (ceil (sqrt (float rank))) do
@@ -57,8 +58,8 @@ module internal RingRanks =
             Tails = TreeRanks.tailsFrom s
         }
 
-    /// <summary>The ring of fewest parameters among the ways to share out the first rank, each truncation within its part of the budget: the first has
-    /// two parts, the others one. Once it is to stop: of the ways that have been looked at, at least one.</summary>
+    /// <summary>The ring of fewest parameters among the ways to share out the first rank, each truncation within its part of the budget:
+    /// the first has two parts, the others one. Once it is to stop: of the ways that have been looked at, at least one.</summary>
     let ofBudget (stopped: unit -> bool) (spec: Spec) (target: Tensor) (first: First) (budget: float) : Spec =
         use _ = torch.NewDisposeScope()
         let share = budget / float target.shape.Length

@@ -69,7 +69,8 @@ module internal TreeRanks =
     /// Σ over bonds of the tails at the ranks of a network: the truncation's squared error is at most that.
     let cost (tails: (Axis * float[]) list) (spec: Spec) = tails |> List.sumBy (fun (axis, tail) -> tail[Spec.dim axis spec])
 
-    /// Drops one singular direction after another, always the one that saves most parameters for its squared error, while the sum keeps the budget. Stopped, it has dropped fewer.
+    /// Drops one singular direction after another, always the one that saves most parameters for its squared error, while the sum keeps the
+    /// budget. Stopped, it has dropped fewer.
     let private greedy (stopped: unit -> bool) (tails: (Axis * float[]) list) (budget: float) (full: Spec) : Spec =
         let rec descend spec spent =
             let parameters = Spec.parameters spec
@@ -103,7 +104,8 @@ module internal TreeRanks =
 
         if cost tails spec <= budget then Some spec else None
 
-    /// <summary>The network of fewest parameters, of the greedy and the equal share, whose tails sum up to at most a budget. Stopped, one of more parameters within it.</summary>
+    /// <summary>The network of fewest parameters, of the greedy and the equal share, whose tails sum up to at most a budget. Stopped, one
+    /// of more parameters within it.</summary>
     let ofBudget (stopped: unit -> bool) (tails: (Axis * float[]) list) (spec: Spec) (budget: float) : Spec =
         let full =
             spec |> resize (tails |> List.map (fun (axis, tail) -> axis, max 1 (tail.Length - 1))) |> admissible

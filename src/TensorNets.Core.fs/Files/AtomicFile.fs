@@ -18,7 +18,8 @@ module internal AtomicFile =
         | :? IOException
         | :? UnauthorizedAccessException as problem -> Error [ refused (problem.Message.TrimEnd '.') ]
 
-    /// <summary>What is read from a file. Errors: <c>BadFile</c>, with the reason, where it cannot be opened; those of the reader.</summary>
+    /// <summary>What is read from a file. Errors: <c>BadFile</c>, with the reason, where it cannot be opened; those of the
+    /// reader.</summary>
     let read (path: string) (reader: Stream -> Result<'T, TensorNetError list>) : Result<'T, TensorNetError list> =
         let refused reason = TensorNetError.BadFile(path, reason)
 
@@ -79,8 +80,8 @@ module internal AtomicFile =
 
             reraise ()
 
-    /// <summary>Writes a file: whenever the process or the machine ends, the path holds what it held before or all that is new. A link stays one; a device or
-    /// a pipe is written to as it is. Errors: <c>UnwrittenFile</c>, with the reason.</summary>
+    /// <summary>Writes a file: whenever the process or the machine ends, the path holds what it held before or all that is new. A link
+    /// stays one; a device or a pipe is written to as it is. Errors: <c>UnwrittenFile</c>, with the reason.</summary>
     let write (path: string) (fill: Stream -> unit) : Result<unit, TensorNetError list> =
         attempt (fun reason -> TensorNetError.UnwrittenFile(path, reason)) path (fun () ->
             let target = target path

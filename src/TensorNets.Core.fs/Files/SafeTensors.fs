@@ -225,7 +225,8 @@ type SafeTensorReader
     /// What the file says beside its tensors.
     member _.Metadata = metadata
 
-    /// <summary>One tensor, on the CPU. The caller owns it. Errors: <c>MissingKey</c>; <c>BadFile</c>, where the file has been cut off since.</summary>
+    /// <summary>One tensor, on the CPU. The caller owns it. Errors: <c>MissingKey</c>; <c>BadFile</c>, where the file has been cut off
+    /// since.</summary>
     member _.Read(key: string) : Result<torch.Tensor, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(key, nameof key)
 
@@ -254,15 +255,16 @@ type SafeTensorReader
 
         read [] entries |> Result.map (List.map (fun (name, tensor) -> name, scope.MoveToOuter tensor))
 
-/// <summary>Named tensors in the safetensors format: 8 bytes with the length of a header, the header in JSON, the bytes of the tensors side by side.</summary>
-/// <remarks>F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. A reader trusts nothing: the header must agree with itself and with the size of the file before anything
-/// is allocated for a tensor.</remarks>
+/// <summary>Named tensors in the safetensors format: 8 bytes with the length of a header, the header in JSON, the bytes of the tensors side
+/// by side.</summary>
+/// <remarks>F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. A reader trusts nothing: the header must agree with itself and with the size
+/// of the file before anything is allocated for a tensor.</remarks>
 [<RequireQualifiedAccess>]
 module SafeTensors =
     let private bad name reasons = Error(reasons |> List.map (fun reason -> TensorNetError.BadFile(name, reason)))
 
-    /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays the caller's. Errors:
-    /// <c>BadFile</c>, with the reasons.</summary>
+    /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
+    /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
     let ofStream (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(stream, nameof stream)
 
@@ -294,11 +296,13 @@ module SafeTensors =
         with :? EndOfStreamException ->
             bad name [ "it ends too early" ]
 
-    /// <summary>What is read from the safetensors file at a path, which is open meanwhile. Errors: <c>BadFile</c>, with the reasons; those of the reader.</summary>
+    /// <summary>What is read from the safetensors file at a path, which is open meanwhile. Errors: <c>BadFile</c>, with the reasons; those
+    /// of the reader.</summary>
     let read (path: string) (reader: SafeTensorReader -> Result<'T, TensorNetError list>) : Result<'T, TensorNetError list> =
         AtomicFile.read path (fun stream -> ofStream path stream |> Result.bind reader)
 
-    /// <summary>All tensors of the safetensors file at a path, by name; the caller owns them. Errors: <c>BadFile</c>, with the reasons.</summary>
+    /// <summary>All tensors of the safetensors file at a path, by name; the caller owns them. Errors: <c>BadFile</c>, with the
+    /// reasons.</summary>
     let load (path: string) : Result<(string * torch.Tensor) list, TensorNetError list> = read path _.ReadAll()
 
     let private isUnicode (text: string) = not (isNull (box text)) && Text.Encoding.UTF8.GetString(Text.Encoding.UTF8.GetBytes text) = text
@@ -337,7 +341,8 @@ module SafeTensors =
     let private writer (metadata: (string * string) list) (tensors: (string * Tensor) list) : Result<Stream -> unit, TensorNetError list> =
         match errors metadata tensors with
         | [] ->
-            // The largest entries first: every tensor then begins at a multiple of the size of its entries, as a view of a mapped file wants it.
+            // The largest entries first: every tensor then begins at a multiple of the size of its entries, as a view of a mapped file
+            // wants it.
             let size (tensor: Tensor) = (TensorBytes.entrySize tensor.dtype).Value
             let ordered = tensors |> List.sortBy (fun (_, tensor) -> -(size tensor))
 
@@ -365,7 +370,8 @@ module SafeTensors =
                         TensorBytes.write stream tensor)
         | errors -> Error errors
 
-    /// <summary>Writes tensors and metadata to a stream. Errors, all before the first byte is written: <c>DType</c>, <c>Unsupported</c>.</summary>
+    /// <summary>Writes tensors and metadata to a stream. Errors, all before the first byte is written: <c>DType</c>,
+    /// <c>Unsupported</c>.</summary>
     let write
         (metadata: (string * string) list)
         (tensors: (string * torch.Tensor) list)
@@ -374,7 +380,8 @@ module SafeTensors =
         ArgumentNullException.ThrowIfNull(stream, nameof stream)
         writer metadata tensors |> Result.map (fun write -> write stream)
 
-    /// <summary>Writes tensors and metadata to a file, which holds its old content or the new one whole, whatever happens meanwhile. Equivalent to: <c>load</c> gives the
-    /// same tensors to the bit. Errors: <c>DType</c>, <c>Unsupported</c>, <c>UnwrittenFile</c>.</summary>
+    /// <summary>Writes tensors and metadata to a file, which holds its old content or the new one whole, whatever happens meanwhile.
+    /// Equivalent to: <c>load</c> gives the same tensors to the bit. Errors: <c>DType</c>, <c>Unsupported</c>,
+    /// <c>UnwrittenFile</c>.</summary>
     let save (path: string) (metadata: (string * string) list) (tensors: (string * torch.Tensor) list) : Result<unit, TensorNetError list> =
         writer metadata tensors |> Result.bind (AtomicFile.write path)

@@ -5,8 +5,9 @@ open System.IO
 open System.Text
 open TorchSharp
 
-/// States as TorchSharp's `save` writes them: the number of tensors, then of each its name behind its length, dtype, number of dimensions, dimensions, bytes. All
-/// numbers are in groups of seven bits, the lowest first. TorchSharp's loader trusts what it reads; nothing of a file reaches it.
+/// States as TorchSharp's `save` writes them: the number of tensors, then of each its name behind its length, dtype, number of dimensions,
+/// dimensions, bytes. All numbers are in groups of seven bits, the lowest first. TorchSharp's loader trusts what it reads; nothing of a
+/// file reaches it.
 [<RequireQualifiedAccess>]
 module internal TorchState =
     /// A tensor in the stream, its bytes at an absolute position.
@@ -120,8 +121,8 @@ module internal TorchState =
 
         read |> List.map (fun (name, tensor) -> name, scope.MoveToOuter tensor)
 
-    /// <summary>The tensors by name of the state that stands at the position of a stream; the position is then behind it. The caller's scope owns them. A stream
-    /// that cannot seek is read to its end first. Errors: <c>BadFile</c>, with the reason.</summary>
+    /// <summary>The tensors by name of the state that stands at the position of a stream; the position is then behind it. The caller's
+    /// scope owns them. A stream that cannot seek is read to its end first. Errors: <c>BadFile</c>, with the reason.</summary>
     /// <param name="toEnd">Whether nothing may follow the state.</param>
     /// <param name="name">What errors call the state.</param>
     /// <param name="stream">Stays the caller's.</param>

@@ -5,7 +5,8 @@ open TorchSharp
 /// The gauge of one bond or hyperedge at a time: where it is free, and where it leaves S least (<c>Gauge</c>).
 [<RequireQualifiedAccess>]
 module internal BondGauge =
-    /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may differ along it.
+    /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may
+    /// differ along it.
     type Link = { Bonds: Axis list; Along: Axis list; I: int; J: int; P: Plan; Q: Plan }
 
     type Bond =
@@ -95,7 +96,8 @@ module internal BondGauge =
         let shapeOf (m: Tensor) = if link.Bonds.Length = 1 then Array.append shape[.. shape.Length - 2] [| m.shape[2] |] else shape
         matrix, (fun (m: Tensor) -> (m.reshape (shapeOf m)).permute(inverse).contiguous())
 
-    /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not its square.
+    /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not
+    /// its square.
     let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
         let a, foldA = unfolded spec link link.I cores[link.I]
         let b, foldB = unfolded spec link link.J cores[link.J]

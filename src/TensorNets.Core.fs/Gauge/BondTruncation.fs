@@ -94,7 +94,7 @@ module internal BondTruncation =
         | Some smaller -> cutAll smaller cores
         | None -> spec
 
-    /// Cuts what can be cut, in place: entries of the array are replaced and the old ones disposed. Returns the smaller spec. Cores that are not finite have no
-    /// rank: then everything stays.
+    /// Cuts what can be cut, in place: entries of the array are replaced and the old ones disposed. Returns the smaller spec. Cores that
+    /// are not finite have no rank: then everything stays.
     let truncate (spec: Spec) (cores: Tensor[]) : Spec =
         if cores |> Array.forall _.isfinite().all().truth() then cutAll spec cores else spec

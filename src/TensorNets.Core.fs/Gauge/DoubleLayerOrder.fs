@@ -2,8 +2,8 @@ namespace TensorNets
 
 open System.Collections.Generic
 
-/// Orders of contraction for the double layers of a network without one core, a hole: those of one network with different holes have all but a few steps in
-/// common, so that what changes from hole to hole does not grow with the number of cores.
+/// Orders of contraction for the double layers of a network without one core, a hole: those of one network with different holes have all
+/// but a few steps in common, so that what changes from hole to hole does not grow with the number of cores.
 [<RequireQualifiedAccess>]
 module internal DoubleLayerOrder =
     /// How many times the FLOPs of an order found for one hole alone an order along the line may take.

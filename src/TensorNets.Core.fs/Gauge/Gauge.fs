@@ -5,12 +5,14 @@ open System.Collections.Generic
 open TorchSharp
 
 /// <summary>The least sensitivity at no change of the tensor.</summary>
-/// <remarks>A network's tensor does not change when a matrix M and its inverse are inserted on a bond, or slices of the cores along a hyperedge are
-/// scaled by factors of product one; its sensitivity does. For one bond the best H = M Mᵀ is known in closed form:
-/// S(H) = const + tr(P H⁻¹) + tr(Q H) is least where H Q H = P. For one hyperedge, where all c_kr = m_k ‖E_k‖² at slice r are equal over the cores.</remarks>
+/// <remarks>A network's tensor does not change when a matrix M and its inverse are inserted on a bond, or slices of the cores along a
+/// hyperedge are scaled by factors of product one; its sensitivity does. For one bond the best H = M Mᵀ is known in closed form:
+/// S(H) = const + tr(P H⁻¹) + tr(Q H) is least where H Q H = P. For one hyperedge, where all c_kr = m_k ‖E_k‖² at slice r are equal over
+/// the cores.</remarks>
 [<RequireQualifiedAccess>]
 module Gauge =
-    /// A cycle that lowers S by less than this share of it may be the last, if what is left to gain is small too; and one that lowers it by rounding.
+    /// A cycle that lowers S by less than this share of it may be the last, if what is left to gain is small too; and one that lowers it by
+    /// rounding.
     let private standstill, private rounding = 1e-13, 2e-15
 
     /// The share of S that may be left to gain where cycles gain little each.
@@ -18,7 +20,8 @@ module Gauge =
 
     let internal maxCycles = 200
 
-    /// The cores that bonds join, directly or through one another: numbers may be moved between them. Of three and more; two share their one bond.
+    /// The cores that bonds join, directly or through one another: numbers may be moved between them. Of three and more; two share their
+    /// one bond.
     let private connected (count: int) (all: BondGauge.Bond list) : int list list =
         let part = Array.init count id
 
@@ -35,8 +38,8 @@ module Gauge =
         |> List.map snd
         |> List.filter (fun cores -> cores.Length > 2)
 
-    /// Each core of a part times a number, the product of the numbers one, so that the terms of S become their geometric mean; how much that lowers S. Along a chain
-    /// single bonds pass such numbers on by one core a cycle.
+    /// Each core of a part times a number, the product of the numbers one, so that the terms of S become their geometric mean; how much
+    /// that lowers S. Along a chain single bonds pass such numbers on by one core a cycle.
     let private level (terms: float[]) (multiply: int -> float -> unit) (cores: int list) : float =
         let own = cores |> List.map (fun i -> terms[i])
 
@@ -114,8 +117,9 @@ module Gauge =
 
                     pass turns (gain + step.Gain) others)
 
-        // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any, so that the larger of the
-        // last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a single cycle can do by chance.
+        // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any,
+        // so that the larger of the last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a
+        // single cycle can do by chance.
         let rec loop cycle s before ratioBefore calm =
             if cycle >= limit then
                 Ok(sensitivity (), cycle)
@@ -145,8 +149,8 @@ module Gauge =
     let internal cycles limit all plan cores : Result<float * int, TensorNetError list> =
         cyclesBy (fun _ _ _ _ error -> Error error) limit all plan cores
 
-    /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly as they are. S, and
-    /// whether there was such a bond.
+    /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly
+    /// as they are. S, and whether there was such a bond.
     let internal lenient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * bool =
         let mutable found = false
 
@@ -165,9 +169,10 @@ module Gauge =
             total.number (), true
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
-    /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never raises S.
-    /// Idempotent, and from any random gauge of the same network the same S, unless 200 cycles do not suffice: seldom, where the least S is only approached.
-    /// Errors: a bond whose environment is rank deficient, for which the least S is not attained: <c>truncate</c> it first.</remarks>
+    /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never
+    /// raises S. Idempotent, and from any random gauge of the same network the same S, unless 200 cycles do not suffice: seldom, where the
+    /// least S is only approached. Errors: a bond whose environment is rank deficient, for which the least S is not attained:
+    /// <c>truncate</c> it first.</remarks>
     let balance (network: Network) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -194,7 +199,8 @@ module Gauge =
                 for core in cores do
                     core.Dispose()
 
-    /// <summary>The network of least sensitivity in a norm (<c>Sensitivity.totalIn</c>) among those that differ from the given one by a gauge.</summary>
+    /// <summary>The network of least sensitivity in a norm (<c>Sensitivity.totalIn</c>) among those that differ from the given one by a
+    /// gauge.</summary>
     /// <remarks>As <c>balance</c>; in the Frobenius norm the same. Errors: those of <c>balance</c> and of a norm.</remarks>
     let balanceIn (norm: Norm) (network: Network) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
@@ -219,9 +225,11 @@ module Gauge =
                     use plain = Whitening.plain w balanced
                     Network.copyAs network.DType plain |> owned))
 
-    /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in a core.</summary>
-    /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays; <c>balance</c>
-    /// refuses that by name. The spec of the result has the smaller dimensions. A network whose cores are not all finite comes back as it is.</remarks>
+    /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in
+    /// a core.</summary>
+    /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays;
+    /// <c>balance</c> refuses that by name. The spec of the result has the smaller dimensions. A network whose cores are not all finite
+    /// comes back as it is.</remarks>
     let truncate (network: Network) : Network =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -237,8 +245,8 @@ module Gauge =
                 core.Dispose()
 
     /// <summary>The network of least sensitivity with the same T, whatever its bonds: <c>truncate</c>, then <c>balance</c>.</summary>
-    /// <remarks>For networks that <c>balance</c> refuses because a bond is wider than its rank. The spec of the result has the smaller dimensions. Errors: a bond that
-    /// a loop makes deficient; cores that are not finite.</remarks>
+    /// <remarks>For networks that <c>balance</c> refuses because a bond is wider than its rank. The spec of the result has the smaller
+    /// dimensions. Errors: a bond that a loop makes deficient; cores that are not finite.</remarks>
     let balanceTruncated (network: Network) : Result<Network, TensorNetError list> =
         use cut = truncate network
         balance cut

@@ -3,15 +3,16 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// Directions of bonds that T hardly needs: what may be cut, by the Grams of both sides of a bond in its whole network, so that loops count.
+/// Directions of bonds that T hardly needs: what may be cut, by the Grams of both sides of a bond in its whole network, so that loops
+/// count.
 [<RequireQualifiedAccess>]
 module internal Redundancy =
     /// A bond as it may become.
     [<NoEquality; NoComparison>]
     type private Cut = { Bond: Axis; Width: int; Cores: (int * Tensor) list }
 
-    /// Noise of a double in what a factorization computes, and of shorter numbers as a multiple of their spacing: as shares of ‖T‖. A rounded tensor has about a
-    /// fifth of its spacing, one that was summed in its own dtype several times that.
+    /// Noise of a double in what a factorization computes, and of shorter numbers as a multiple of their spacing: as shares of ‖T‖. A
+    /// rounded tensor has about a fifth of its spacing, one that was summed in its own dtype several times that.
     let private ofDouble, private ofSpacing = 1e-13, 2.0
 
     /// The spacing of numbers next to 1.
@@ -22,7 +23,8 @@ module internal Redundancy =
         | torch.ScalarType.BFloat16 -> 7.8125e-3
         | _ -> 2.220446049250313e-16
 
-    /// The share of a tensor's norm that is rounding of the numbers it came in: those of its dtype, or of the shortest one that holds all its entries.
+    /// The share of a tensor's norm that is rounding of the numbers it came in: those of its dtype, or of the shortest one that holds all
+    /// its entries.
     let noise (tensor: Tensor) : float =
         use _ = torch.NewDisposeScope()
         let holds (dtype: torch.ScalarType) = tensor.``to``(dtype).``to``(tensor.dtype).eq(tensor).all().truth()
@@ -31,7 +33,8 @@ module internal Redundancy =
 
         if source = torch.float64 then ofDouble else ofSpacing * spacing source
 
-    /// The width of a bond without the directions that have the least of both sides, and a basis of the others: `own` is the Gram that decides, batch × w × w.
+    /// The width of a bond without the directions that have the least of both sides, and a basis of the others: `own` is the Gram that
+    /// decides, batch × w × w.
     let private basis (share: float) (own: Tensor) (other: Tensor) : (int64 * Tensor) option =
         let width = own.shape[2]
         let struct (values, vectors) = Decompose.eigh ((own.plus own.mT).mul(Num.tensor 0.5))
@@ -107,8 +110,9 @@ module internal Redundancy =
                     Cores = [ for i in carriers -> i, cores[i].index_select(place i, index) ]
                 }
 
-    /// Cuts every bond of the smallest directions, in place, where `accepts` what comes of it, the spec and the tensors. T changes by about `share` of it at most
-    /// at each bond where nothing cancels; what it changes by in truth is for `accepts` to find. The spec of what is left.
+    /// Cuts every bond of the smallest directions, in place, where `accepts` what comes of it, the spec and the tensors. T changes by about
+    /// `share` of it at most at each bond where nothing cancels; what it changes by in truth is for `accepts` to find. The spec of what is
+    /// left.
     let cut (share: float) (accepts: Spec -> Tensor[] -> bool) (spec: Spec) (cores: Tensor[]) : Spec =
         let tryBond (spec: Spec, bonds: BondGauge.Bond list) (axis: Axis) : Spec * BondGauge.Bond list =
             use scope = torch.NewDisposeScope()

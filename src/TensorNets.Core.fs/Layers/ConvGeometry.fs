@@ -3,8 +3,8 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// <summary>Everything about a linear layer or a convolution but its numbers. Lists have one entry for each spatial dimension: none for a linear layer, one
-/// to three for convolutions.</summary>
+/// <summary>Everything about a linear layer or a convolution but its numbers. Lists have one entry for each spatial dimension: none for a
+/// linear layer, one to three for convolutions.</summary>
 type ConvGeometry =
     {
         InChannels: int64
@@ -101,8 +101,9 @@ module ConvGeometry =
             let expected = $"the entries of {TensorNetError.shapeText shape}"
             TensorNetError.raiseErrors (Error [ TensorNetError.Shape(what, Check.shapeOf tensor, expected) ])
 
-    /// <summary>The shape of a kernel tensor: (s, t) for a linear layer, (s, d, t) for a convolution: input channels, kernel positions (row by row), output
-    /// channels. With groups a group axis stands in front, and s and t are the channels of one group: (g, s, d, t).</summary>
+    /// <summary>The shape of a kernel tensor: (s, t) for a linear layer, (s, d, t) for a convolution: input channels, kernel positions (row
+    /// by row), output channels. With groups a group axis stands in front, and s and t are the channels of one group: (g, s, d,
+    /// t).</summary>
     let kernelShape (g: ConvGeometry) : int list =
         sound g
 
@@ -157,7 +158,8 @@ module ConvGeometry =
 
         kernel.reshape [| for n in kernelShape g -> int64 n |] |> scope.MoveToOuter
 
-    /// <summary>The dense weight of a kernel tensor, as TorchSharp's own layers hold it: the inverse of <c>kernelOfWeight</c>. Differentiable.</summary>
+    /// <summary>The dense weight of a kernel tensor, as TorchSharp's own layers hold it: the inverse of <c>kernelOfWeight</c>.
+    /// Differentiable.</summary>
     let weightOfKernel (g: ConvGeometry) (kernel: Tensor) : Tensor =
         sound g
         laid "The kernel" (kernelShape g |> List.map int64) kernel
@@ -175,8 +177,8 @@ module ConvGeometry =
         | 0 -> "Linear"
         | n -> if g.Transposed then $"ConvTranspose{n}d" else $"Conv{n}d"
 
-    /// <summary>A convolution over n spatial dimensions, at stride 1, with a kernel of one position and no padding, to be changed with <c>with</c>; for n = 0
-    /// a linear layer.</summary>
+    /// <summary>A convolution over n spatial dimensions, at stride 1, with a kernel of one position and no padding, to be changed with
+    /// <c>with</c>; for n = 0 a linear layer.</summary>
     let plain (n: int) (inChannels: int64) (outChannels: int64) : ConvGeometry =
         if n < 0 || n > 3 then
             invalidArg (nameof n) $"{n} spatial dimensions; expected 0 (Linear), 1, 2 or 3."
@@ -214,7 +216,8 @@ module ConvGeometry =
                 numbers conv.padding |> List.map (fun p -> struct (p, p))
             elif conv.padding_type.Value = Padding.Same then
                 let pairs = List.init n (same (List.ofArray conv.kernel_size))
-                // TorchSharp 0.107 hands these to its padding in the wrong order, unless the mode is zeros. What the layer does is what counts.
+                // TorchSharp 0.107 hands these to its padding in the wrong order, unless the mode is zeros. What the layer does is what
+                // counts.
                 if conv.padding_mode = PaddingModes.Zeros then pairs else List.rev pairs
             else
                 List.replicate n (struct (0L, 0L))
@@ -266,7 +269,7 @@ module ConvGeometry =
                     )
                 ]
 
-    /// <summary>The geometry of a dense layer. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or
-    /// Linear; <c>Unsupported</c>, naming each option.</summary>
+    /// <summary>The geometry of a dense layer. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d, Conv3d, ConvTranspose1d,
+    /// ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option.</summary>
     let ofLayer (dense: torch.nn.Module) : Result<ConvGeometry, TensorNetError list> =
         ofDense dense |> Result.map (fun (geometry, _, _) -> geometry)

@@ -70,8 +70,8 @@ module internal DenseLayer =
                 dtype
             )
 
-    /// The dense layer of a geometry, with whatever numbers it starts from. Throws where TorchSharp has none: paddings that differ before and after and are not
-    /// those of 'same', output paddings that differ between dimensions.
+    /// The dense layer of a geometry, with whatever numbers it starts from. Throws where TorchSharp has none: paddings that differ before
+    /// and after and are not those of 'same', output paddings that differ between dimensions.
     let make (g: ConvGeometry) (bias: bool) (dtype: torch.ScalarType) (device: torch.Device) : torch.nn.Module<Tensor, Tensor> =
         let dense = build g bias dtype device
 

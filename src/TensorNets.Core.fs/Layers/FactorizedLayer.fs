@@ -7,14 +7,15 @@ open System.Runtime.InteropServices
 open TorchSharp
 
 /// <summary>A linear layer or a convolution whose weight is a tensor network.</summary>
-/// <remarks>Equivalent to the dense layer with the kernel that the network contracts to, forward and gradient. The cores are parameters under their names
-/// in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: images × channels × spatial dimensions, or without
-/// the images; for a linear layer any axes, then features. Made by <c>Layers</c>.</remarks>
+/// <remarks>Equivalent to the dense layer with the kernel that the network contracts to, forward and gradient. The cores are parameters
+/// under their names in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: images × channels ×
+/// spatial dimensions, or without the images; for a linear layer any axes, then features. Made by <c>Layers</c>.</remarks>
 [<AbstractClass>]
 type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor list, bias': Tensor option, trained: string -> bool) as this =
     inherit torch.nn.Module<Tensor, Tensor>(name')
 
-    // A move of dtype or device looks for fields by the names of the parameters. Fields of this class end in a prime, which no core's name can.
+    // A move of dtype or device looks for fields by the names of the parameters. Fields of this class end in a prime, which no core's name
+    // can.
     let spec' = plan'.Spec
     let geometry' = plan'.Geometry
     let sensitivity' = lazy Sensitivity.plan spec'
@@ -61,7 +62,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     member internal _.Plan = plan'
 
-    /// Keeps in mind whose place the layer has taken, without keeping it alive: an optimizer that holds those parameters can be given these.
+    /// Keeps in mind whose place the layer has taken, without keeping it alive: an optimizer that holds those parameters can be given
+    /// these.
     member internal _.Replaces(dense: torch.nn.Module) =
         replaced' <- [ for struct (name, p) in dense.named_parameters () -> name, WeakReference<Modules.Parameter> p ]
 
@@ -91,16 +93,17 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     /// The number of trainable numbers, bias included.
     member this.ParameterCount = Spec.parameters spec' + (if hasBias' then geometry'.OutChannels else 0L)
 
-    /// <summary>Multiplications and additions for one image of the given spatial size, one number for each spatial dimension, without bias; for a linear
-    /// layer none, for one row. As in training: a dense weight is rebuilt.</summary>
+    /// <summary>Multiplications and additions for one image of the given spatial size, one number for each spatial dimension, without bias;
+    /// for a linear layer none, for one row. As in training: a dense weight is rebuilt.</summary>
     member _.Flops([<ParamArray>] size: int64[]) =
         if size.Length <> geometry'.Kernel.Length then
             invalidArg (nameof size) $"{size.Length} sizes for a {ConvGeometry.name geometry'}; expected {geometry'.Kernel.Length}."
 
         Convolution.flops plan' (List.ofArray size)
 
-    /// How an input of a shape (images, channels, spatial dimensions) is applied as things stand: Staged, Windowed or Dense. By estimate where the lowering is
-    /// Measured. While no gradient of the cores is recorded, a dense weight is rebuilt only when a core has changed, which favours it.
+    /// How an input of a shape (images, channels, spatial dimensions) is applied as things stand: Staged, Windowed or Dense. By estimate
+    /// where the lowering is Measured. While no gradient of the cores is recorded, a dense weight is rebuilt only when a core has changed,
+    /// which favours it.
     member this.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
         if shape.Length <> geometry'.Kernel.Length + 2 then
             invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
@@ -115,7 +118,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         (Convolution.choiceFor plan' setting shape None).Lowering
 
-    /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorized, Frobenius unless told otherwise. It is no part of the state dict.
+    /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorized, Frobenius unless told otherwise. It is no
+    /// part of the state dict.
     member _.Norm = norm'
 
     /// <summary>Sets the norm in which <c>Sensitivity</c> is measured; Σ is copied. Modes count the open axes of the spec from 0.</summary>
@@ -169,7 +173,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         new Network(spec', [| for p in this.Factors -> p.detach().clone() |> scope.MoveToOuter |])
 
-    /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them. They may be the cores themselves, in any order.</summary>
+    /// <summary>Copies tensors into the cores in place: an optimizer that holds the parameters keeps them. They may be the cores
+    /// themselves, in any order.</summary>
     /// <returns>Every core whose shape or dtype differs or whose numbers cannot be read; then nothing is changed.</returns>
     member this.TrySetFactors(factors: IReadOnlyList<Tensor>) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(factors, nameof factors)
@@ -223,8 +228,10 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     /// <summary>As <c>TryLoadState</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
     member this.LoadState(state: IReadOnlyDictionary<string, Tensor>) : unit = this.TryLoadState state |> TensorNetError.raiseErrors
 
-    /// <summary>As TorchSharp's own, but all or nothing: a state that does not fit changes nothing. Not strict: missing and extra keys are left and returned.</summary>
-    /// <remarks>TorchSharp's <c>load_state_dict</c> and <c>load</c> of a model do not ask the layers in it: <c>StateDict.load</c> is all or nothing for a whole model.</remarks>
+    /// <summary>As TorchSharp's own, but all or nothing: a state that does not fit changes nothing. Not strict: missing and extra keys are
+    /// left and returned.</summary>
+    /// <remarks>TorchSharp's <c>load_state_dict</c> and <c>load</c> of a model do not ask the layers in it: <c>StateDict.load</c> is all or
+    /// nothing for a whole model.</remarks>
     /// <exception cref="T:TensorNets.TensorNetException">Lists every misshapen key and, if strict, every missing and extra one.</exception>
     override this.load_state_dict
         (
@@ -243,9 +250,10 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         let own = this.state_dict().Keys
         struct (left own source.Keys, left source.Keys own)
 
-    /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a stream comes here. The reader may go on
-    /// behind the state.</summary>
-    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the state cannot be read (<c>BadFile</c>).</exception>
+    /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a
+    /// stream comes here. The reader may go on behind the state.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the state cannot be read
+    /// (<c>BadFile</c>).</exception>
     override this.load
         (
             reader: BinaryReader,
@@ -258,8 +266,10 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         let state = StateDict.read false "The state" reader.BaseStream |> TensorNetError.raiseErrors
         this.LoadRead(state, strict, skip, loadedParameters)
 
-    /// <summary>As TorchSharp's own, for a file that <c>save</c> has written, with nothing behind the state, but all or nothing, as <c>load_state_dict</c>.</summary>
-    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the file cannot be read (<c>BadFile</c>).</exception>
+    /// <summary>As TorchSharp's own, for a file that <c>save</c> has written, with nothing behind the state, but all or nothing, as
+    /// <c>load_state_dict</c>.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">Lists every key that does not fit, or says why the file cannot be read
+    /// (<c>BadFile</c>).</exception>
     override this.load
         (
             location: string,
@@ -287,8 +297,10 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         this
 
-    /// <summary>A dense layer with the weight that the network contracts to, the same geometry and a copy of the bias: TorchSharp's own Linear or convolution.</summary>
-    /// <remarks>The weight is trained if any core is, the bias if the bias is. A padding that differs before and after, as 'same' with an even kernel has, is written as 'same'.</remarks>
+    /// <summary>A dense layer with the weight that the network contracts to, the same geometry and a copy of the bias: TorchSharp's own
+    /// Linear or convolution.</summary>
+    /// <remarks>The weight is trained if any core is, the bias if the bias is. A padding that differs before and after, as 'same' with an
+    /// even kernel has, is written as 'same'.</remarks>
     /// <exception cref="T:TensorNets.TensorNetException">TorchSharp has no layer of this geometry (<c>Unsupported</c>).</exception>
     member this.ToDense() : torch.nn.Module<Tensor, Tensor> =
         use _ = Mode.left ()

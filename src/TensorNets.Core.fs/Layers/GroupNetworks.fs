@@ -28,7 +28,8 @@ module internal GroupNetworks =
 
         torch.nn.functional.pad (tensor, pads, PaddingModes.Constant, 0.0)
 
-    /// The networks of all groups, of one structure, side by side; bonds that differ are brought to the largest. The given networks are not changed.
+    /// The networks of all groups, of one structure, side by side; bonds that differ are brought to the largest. The given networks are not
+    /// changed.
     let stack (networks: Network list) : Network =
         use scope = torch.NewDisposeScope()
         let one = largest networks

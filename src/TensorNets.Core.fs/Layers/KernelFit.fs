@@ -80,8 +80,8 @@ module internal KernelFit =
     /// A bound is met up to this share of it, as everywhere; and room for rounding, which another fit meets differently.
     let private counted, private room = 1e-9, 1.5
 
-    /// A fit whose cores are rounded to 16 bits afterwards and meet the bound then: again, to a bound that leaves room for the rounding, where
-    /// the first one does not. Of any other dtype, the fit. Errors: <c>Unreachable</c> where the dtype does not meet the bound.
+    /// A fit whose cores are rounded to 16 bits afterwards and meet the bound then: again, to a bound that leaves room for the rounding,
+    /// where the first one does not. Of any other dtype, the fit. Errors: <c>Unreachable</c> where the dtype does not meet the bound.
     let withinRounded
         (dtype: torch.ScalarType)
         (norm: Norm)

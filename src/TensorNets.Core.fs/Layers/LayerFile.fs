@@ -22,8 +22,8 @@ type private LayerDescription =
 
 /// <summary>Factorized layers in files that need no knowledge of the original.</summary>
 /// <remarks>A safetensors file: the parameters under their keys in a state dict (A, B, C, …, <c>bias</c>), the Σ of a weighted norm as
-/// <c>norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>layer</c> the rest in JSON: spec, geometry, lowering, modes of the norm,
-/// and for each parameter whether it is trained.</remarks>
+/// <c>norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>layer</c> the rest in JSON: spec, geometry,
+/// lowering, modes of the norm, and for each parameter whether it is trained.</remarks>
 [<RequireQualifiedAccess>]
 module LayerFile =
     let private version = "1"
@@ -284,8 +284,8 @@ module LayerFile =
     let write (stream: Stream) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         written layer (fun metadata tensors -> SafeTensors.write metadata tensors stream)
 
-    /// <summary>The layer that <c>write</c> has written, from the position of a stream to its end. Nothing is allocated that the stream does not hold. Errors:
-    /// <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
+    /// <summary>The layer that <c>write</c> has written, from the position of a stream to its end. Nothing is allocated that the stream
+    /// does not hold. Errors: <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
     let read (name: string) (stream: Stream) : Result<FactorizedLayer, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(stream, nameof stream)
 
@@ -297,8 +297,9 @@ module LayerFile =
             memory.Position <- 0L
             SafeTensors.ofStream name memory |> Result.bind (ofFile name)
 
-    /// <summary>Writes a layer to a file, which holds its old content or the new one whole, whatever happens meanwhile. Equivalent to: <c>load</c> of the file gives the same
-    /// layer to the bit. Errors: those of <c>write</c>; <c>UnwrittenFile</c>, with the reason.</summary>
+    /// <summary>Writes a layer to a file, which holds its old content or the new one whole, whatever happens meanwhile. Equivalent to:
+    /// <c>load</c> of the file gives the same layer to the bit. Errors: those of <c>write</c>; <c>UnwrittenFile</c>, with the
+    /// reason.</summary>
     let save (path: string) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
         written layer (SafeTensors.save path)

@@ -6,9 +6,11 @@ open TorchSharp
 /// <summary>Layers whose weights are tensor networks.</summary>
 [<RequireQualifiedAccess>]
 module Layers =
-    /// <summary>The layer of a geometry with a given network as kernel, over the axes of <c>ConvGeometry.kernelShape</c> or finer ones.</summary>
-    /// <remarks>In order, the network's open axes multiply to (groups,) input channels, kernel positions, output channels; each of these may be split into
-    /// several axes, the kernel into one for each spatial dimension. Errors: <c>Unsupported</c>, naming each option; <c>Shape</c>.</remarks>
+    /// <summary>The layer of a geometry with a given network as kernel, over the axes of <c>ConvGeometry.kernelShape</c> or finer
+    /// ones.</summary>
+    /// <remarks>In order, the network's open axes multiply to (groups,) input channels, kernel positions, output channels; each of these
+    /// may be split into several axes, the kernel into one for each spatial dimension. Errors: <c>Unsupported</c>, naming each option;
+    /// <c>Shape</c>.</remarks>
     /// <param name="lowering">How to apply it; None: Cheapest.</param>
     /// <param name="geometry">Everything but the numbers.</param>
     /// <param name="bias">Copied, or none.</param>
@@ -82,10 +84,13 @@ module Layers =
                 KernelFit.fitted g bound (fit weight.dtype) (HalfPrecision.widened kernel))
             |> Result.bind (ofDense None dense))
 
-    /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias copied.</summary>
-    /// <remarks>The layer's sensitivity is measured in the norm of the options. A layer of 16 bits is factorized in float64 like the others, and the bound is that of the cores
-    /// rounded to them: one that they cannot meet is <c>Unreachable</c>. With groups each group has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no
-    /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>; <c>Cancelled</c> before the bound was met.</remarks>
+    /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias
+    /// copied.</summary>
+    /// <remarks>The layer's sensitivity is measured in the norm of the options. A layer of 16 bits is factorized in float64 like the
+    /// others, and the bound is that of the cores rounded to them: one that they cannot meet is <c>Unreachable</c>. With groups each group
+    /// has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d,
+    /// Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>;
+    /// <c>Cancelled</c> before the bound was met.</remarks>
     /// <param name="options">The factorization.</param>
     /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
@@ -116,8 +121,8 @@ module Layers =
 
         factorizedBy KernelAxes.Fused bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
-    /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>LeastSensitiveMatrix.fit</c>): a linear layer, or a convolution
-    /// with one kernel position.</summary>
+    /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>LeastSensitiveMatrix.fit</c>): a linear
+    /// layer, or a convolution with one kernel position.</summary>
     let matrix (rank: int) (bound: ErrorBound) (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
         ConvGeometry.ofDense dense
         |> Result.bind (fun (g, _, _) ->
@@ -142,10 +147,12 @@ module Layers =
     /// The bound below which a fresh bias lies, that of TorchSharp's own layers: 1/√(inputs of an output).
     let private biasBound (g: ConvGeometry) = 1.0 / sqrt (float (g.InChannels / g.Groups * ConvGeometry.positions g))
 
-    /// <summary>A fresh layer of a geometry, its kernel a random network that keeps variance: entries of T have mean 0 and variance 1/(inputs of an output),
-    /// so that white noise comes out with the variance with which it went in (inside, away from padding).</summary>
-    /// <remarks>The cores are white noise of equal variance; each kernel entry sums as many products as the bonds have combinations. A gain of √2 in front
-    /// of a ReLU is Kaiming's start. The bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of <c>ofNetwork</c>.</remarks>
+    /// <summary>A fresh layer of a geometry, its kernel a random network that keeps variance: entries of T have mean 0 and variance
+    /// 1/(inputs of an output), so that white noise comes out with the variance with which it went in (inside, away from
+    /// padding).</summary>
+    /// <remarks>The cores are white noise of equal variance; each kernel entry sums as many products as the bonds have combinations. A gain
+    /// of √2 in front of a ReLU is Kaiming's start. The bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of
+    /// <c>ofNetwork</c>.</remarks>
     /// <param name="lowering">How to apply it; None: Cheapest.</param>
     /// <param name="seed">The seed of the numbers.</param>
     /// <param name="gain">By how much the standard deviation is scaled.</param>
@@ -201,7 +208,8 @@ module Layers =
                 |> Result.map (fun one -> if geometry.Groups > 1L then GroupNetworks.spec (int geometry.Groups) one else one))
         | errors -> Error errors
 
-    /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, each trained or not as there, and a random network of a format as kernel (<c>random</c>).</summary>
+    /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, each trained or not as there,
+    /// and a random network of a format as kernel (<c>random</c>).</summary>
     let fresh
         (lowering: Lowering option)
         (axes: KernelAxes)
@@ -228,7 +236,8 @@ module Layers =
                 layer.train like.training
                 layer))
 
-    /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training, each parameter trained or not as there. Hooks stay behind.</summary>
+    /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training, each parameter trained or not
+    /// as there. Hooks stay behind.</summary>
     let copy (layer: FactorizedLayer) : FactorizedLayer =
         ArgumentNullException.ThrowIfNull(layer, nameof layer)
         Check.alive "The layer" layer |> TensorNetError.raiseAny

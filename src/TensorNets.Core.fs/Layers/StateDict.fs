@@ -54,8 +54,8 @@ module StateDict =
                         TensorNetError.UnknownKey(key, nearest own.Keys key)
         ]
 
-    /// The numbers as the tensor that is to hold them has them, in memory of their own, so that it does not matter which of several is written first.
-    /// The tensor is given the numbers that it has: what forbids to write shows before anything has changed.
+    /// The numbers as the tensor that is to hold them has them, in memory of their own, so that it does not matter which of several is
+    /// written first. The tensor is given the numbers that it has: what forbids to write shows before anything has changed.
     let private prepared (what: string, own: Tensor, found: Tensor) : Result<Tensor, TensorNetError> =
         try
             let kept = own.detach().clone()
@@ -112,11 +112,12 @@ module StateDict =
             | errors -> Error errors
         | errors -> Error errors
 
-    /// <summary>Copies a state into the parameters and buffers of a module, in place, or says everything that does not fit and changes nothing. dtype and
-    /// device remain the module's.</summary>
-    /// <remarks>For a model with factorized layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers. The state may hold
-    /// the module's own tensors, in any order. Errors, all at once: <c>MissingKey</c>, <c>UnknownKey</c>, <c>KeyShape</c>; <c>DType</c> for complex numbers where the
-    /// module has real ones; <c>Unreadable</c> for quantized, sparse and meta tensors; <c>Disposed</c>.</remarks>
+    /// <summary>Copies a state into the parameters and buffers of a module, in place, or says everything that does not fit and changes
+    /// nothing. dtype and device remain the module's.</summary>
+    /// <remarks>For a model with factorized layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers.
+    /// The state may hold the module's own tensors, in any order. Errors, all at once: <c>MissingKey</c>, <c>UnknownKey</c>,
+    /// <c>KeyShape</c>; <c>DType</c> for complex numbers where the module has real ones; <c>Unreadable</c> for quantized, sparse and meta
+    /// tensors; <c>Disposed</c>.</remarks>
     let load (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         loadWith true null state model
 
@@ -129,15 +130,16 @@ module StateDict =
     /// As `read`, of a file with nothing behind the state.
     let internal readFile (path: string) : Result<Dictionary<string, Tensor>, TensorNetError list> = AtomicFile.read path (read true path)
 
-    /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written. All of the file is checked before any of it is used. Errors:
-    /// <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
+    /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written. All of the file is checked before any of it is used.
+    /// Errors: <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
     let loadFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         use _ = torch.NewDisposeScope()
         readFile path |> Result.bind (fun state -> load state model)
 
-    /// <summary>Writes the parameters and buffers of a module as TorchSharp's <c>save</c> does, but the file holds its old content or the new one whole, whatever
-    /// happens meanwhile. Equivalent to: <c>loadFile</c> of the file changes nothing. Errors: <c>DType</c>, <c>Unsupported</c>, <c>UnwrittenFile</c>.</summary>
+    /// <summary>Writes the parameters and buffers of a module as TorchSharp's <c>save</c> does, but the file holds its old content or the
+    /// new one whole, whatever happens meanwhile. Equivalent to: <c>loadFile</c> of the file changes nothing. Errors: <c>DType</c>,
+    /// <c>Unsupported</c>, <c>UnwrittenFile</c>.</summary>
     let saveFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         let state = [ for KeyValue(key, tensor) in model.state_dict () -> key, tensor ]

@@ -15,10 +15,12 @@ module Als =
     /// The ratio of the smallest to the largest squared pivot from which on a Gram counts as singular to rounding.
     let private singularShare = 1e-13
 
-    /// The same from which on the inverse serves as well as a solution: what it adds to ‖K − T‖² is the square of the rounding over this share.
+    /// The same from which on the inverse serves as well as a solution: what it adds to ‖K − T‖² is the square of the rounding over this
+    /// share.
     let private regularShare = 1e-7
 
-    /// C G⁻¹ along the columns of one branch. Cholesky; where G is singular to rounding, with a ridge; where that fails too, the pseudo-inverse.
+    /// C G⁻¹ along the columns of one branch. Cholesky; where G is singular to rounding, with a ridge; where that fails too, the
+    /// pseudo-inverse.
     let private divide (i: int) (gram: Tensor) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let p = gram.shape[2]
@@ -44,7 +46,8 @@ module Als =
         let times inverse = LocalAlgebra.along i inverse x
 
         let solved (factor: Tensor, least: float) =
-            // A product is faster than the solution of triangular systems where there are as many rows as columns. Of several branches each is small beside the core.
+            // A product is faster than the solution of triangular systems where there are as many rows as columns. Of several branches each
+            // is small beside the core.
             let isInverted = x.dim () > 3L || least > regularShare && x.shape[1] >= p
 
             if isInverted then
@@ -103,8 +106,8 @@ module Als =
 
         residual
 
-    /// Sweeps of which each starts from an Anderson combination of the ones before; of the first `free` cores, the others are fixed. A sweep that does not
-    /// lower the error is undone and followed by a plain one, which alone can end the iteration.
+    /// Sweeps of which each starts from an Anderson combination of the ones before; of the first `free` cores, the others are fixed. A
+    /// sweep that does not lower the error is undone and followed by a plain one, which alone can end the iteration.
     let private extrapolated
         (options: SweepOptions)
         (finished: float -> float -> bool)
@@ -144,7 +147,8 @@ module Als =
         point.Undo()
         result
 
-    /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to it to rounding.
+    /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to
+    /// it to rounding.
     let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
         let blocks = LocalProblem.blocks spec
         let plan = Plan.make Order.Auto spec
@@ -216,17 +220,17 @@ module Als =
         | errors -> Error errors
 
     /// <summary>Alternating least squares from a start.</summary>
-    /// <remarks><para>The error, in the norm of the options, never rises beyond rounding. Computed in float64 and returned in the dtype of the target; the start is
-    /// not changed. Cost per sweep: for each core, one contraction of K with its environment and a solve of the size of the core's bonds; a Tucker core
-    /// is solved branch by branch, never as one matrix. A weighted norm adds one eigendecomposition of Σ. Errors: those of a target and of a norm; a depth
-    /// of extrapolation below two.</para>
-    /// <para>Extrapolation (<c>SweepOptions.Extrapolation</c>): turn it on where the error falls by little from sweep to sweep for long, as it does for CP
-    /// with nearly collinear or diverging factors, for tensor chains, and for most kernels at tight tolerances. A sweep then starts from
-    /// θ = g_n − Σ_i γ_i (g_{i+1} − g_i), where g_i is what sweep i made of θ_i and γ minimises ‖f_n − Σ_i γ_i (f_{i+1} − f_i)‖ with f_i = g_i − θ_i; a sweep
-    /// that does not lower the error is undone, counts as one, and a plain one follows. Where plain sweeps converge within a few dozen it gains little, and it may end in
-    /// another local minimum, which is why it is off by default. It costs copies of the cores, twice the depth.
-    /// Sources: Walker and Ni, SIAM J. Numer. Anal. 49(4), 2011; for CP by least squares De Sterck, "A Nonlinear GMRES Optimization Algorithm for
-    /// Canonical Tensor Decomposition", SIAM J. Sci. Comput. 34(3), 2012.</para></remarks>
+    /// <remarks><para>The error, in the norm of the options, never rises beyond rounding. Computed in float64 and returned in the dtype of
+    /// the target; the start is not changed. Cost per sweep: for each core, one contraction of K with its environment and a solve of the
+    /// size of the core's bonds; a Tucker core is solved branch by branch, never as one matrix. A weighted norm adds one eigendecomposition
+    /// of Σ. Errors: those of a target and of a norm; a depth of extrapolation below two.</para>
+    /// <para>Extrapolation (<c>SweepOptions.Extrapolation</c>): turn it on where the error falls by little from sweep to sweep for long, as
+    /// it does for CP with nearly collinear or diverging factors, for tensor chains, and for most kernels at tight tolerances. A sweep then
+    /// starts from θ = g_n − Σ_i γ_i (g_{i+1} − g_i), where g_i is what sweep i made of θ_i and γ minimises ‖f_n − Σ_i γ_i (f_{i+1} − f_i)‖
+    /// with f_i = g_i − θ_i; a sweep that does not lower the error is undone, counts as one, and a plain one follows. Where plain sweeps
+    /// converge within a few dozen it gains little, and it may end in another local minimum, which is why it is off by default. It costs
+    /// copies of the cores, twice the depth. Sources: Walker and Ni, SIAM J. Numer. Anal. 49(4), 2011; for CP by least squares De Sterck,
+    /// "A Nonlinear GMRES Optimization Algorithm for Canonical Tensor Decomposition", SIAM J. Sci. Comput. 34(3), 2012.</para></remarks>
     /// <param name="options">Sweeps, tolerance on the relative change of the error, norm, progress, cancellation.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>

@@ -4,8 +4,8 @@ open System
 open System.Collections.Generic
 open TorchSharp
 
-/// Anderson acceleration of a fixed-point map x → g(x) on all cores at once: the combination of the last images whose combined step g(x) − x is
-/// smallest. Source: Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49(4), 2011.
+/// Anderson acceleration of a fixed-point map x → g(x) on all cores at once: the combination of the last images whose combined step g(x) −
+/// x is smallest. Source: Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49(4), 2011.
 [<Sealed>]
 type internal Anderson(depth: int) =
     let images = List<Tensor>()
@@ -79,8 +79,8 @@ type internal Best(cores: Tensor[]) =
     interface IDisposable with
         member _.Dispose() = release ()
 
-/// Cores that sweeps improve in place, each from an Anderson combination of the ones before: of the first `free` cores, the others are fixed. `changed` hears
-/// whenever the cores become others than a sweep has made.
+/// Cores that sweeps improve in place, each from an Anderson combination of the ones before: of the first `free` cores, the others are
+/// fixed. `changed` hears whenever the cores become others than a sweep has made.
 [<Sealed>]
 type internal Extrapolated(depth: int, free: int, cores: Tensor[], changed: unit -> unit) =
     let memory = new Anderson(depth)
@@ -104,8 +104,8 @@ type internal Extrapolated(depth: int, free: int, cores: Tensor[], changed: unit
     /// Whether the next sweep starts from where the last one ended.
     member _.IsPlain = memory.IsEmpty
 
-    /// A sweep, which says what it has reached, or None where that is not to be: then it is undone; otherwise it is the best, and the cores become the next
-    /// extrapolated point.
+    /// A sweep, which says what it has reached, or None where that is not to be: then it is undone; otherwise it is the best, and the cores
+    /// become the next extrapolated point.
     member this.Attempt(sweep: unit -> 'T option) : 'T option =
         use _ = torch.NewDisposeScope()
         let point = this.Vector()

@@ -51,18 +51,20 @@ type FitProgress =
         RelativeError: float
         /// S, or NaN where the iteration does not compute it.
         Sensitivity: float
-        /// An estimate of the sweeps that remain, 0 to MaxSweeps − Sweep: how many the decrease of a sweep needs, at the geometric rate of the last
-        /// sweeps, to fall to the tolerance; all that are allowed where it does not fall yet. Too low where an iteration slows down on the way.
+        /// An estimate of the sweeps that remain, 0 to MaxSweeps − Sweep: how many the decrease of a sweep needs, at the geometric rate of
+        /// the last sweeps, to fall to the tolerance; all that are allowed where it does not fall yet. Too low where an iteration slows
+        /// down on the way.
         SweepsLeft: int
     }
 
-/// <summary>Whether alternating least squares extrapolate. In a swamp, where factors are nearly collinear or diverge, sweeps move along nearly the same
-/// direction by little for hundreds or thousands of times.</summary>
+/// <summary>Whether alternating least squares extrapolate. In a swamp, where factors are nearly collinear or diverge, sweeps move along
+/// nearly the same direction by little for hundreds or thousands of times.</summary>
 [<RequireQualifiedAccess>]
 type Extrapolation =
     /// Plain sweeps.
     | Off
-    /// Each sweep starts from the combination of the last sweeps, up to so many (2 or more, 8 is a good choice), whose combined step is least.
+    /// Each sweep starts from the combination of the last sweeps, up to so many (2 or more, 8 is a good choice), whose combined step is
+    /// least.
     | Anderson of depth: int
 
 /// <summary>How long an iteration runs and whom it tells.</summary>
@@ -75,7 +77,8 @@ type SweepOptions =
         Cancellation: CancellationToken
         /// The norm of the error and of S; by default Frobenius. Bounds and what is reported are in this norm.
         Norm: Norm
-        /// For alternating least squares; by default off. See <c>Als.run</c> for when to turn it on. The correction extrapolates in any case.
+        /// For alternating least squares; by default off. See <c>Als.run</c> for when to turn it on. The correction extrapolates in any
+        /// case.
         Extrapolation: Extrapolation
     }
 
@@ -149,10 +152,11 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
     member _.Sweeps = course.Sweeps
     /// Why the iteration ended.
     member _.Stop = course.Stop
-    /// What the iteration lowers, at the start and after each sweep: S, or the relative error (ALS, and a correction that has not met its bound).
+    /// What the iteration lowers, at the start and after each sweep: S, or the relative error (ALS, and a correction that has not met its
+    /// bound).
     member _.Trace: IReadOnlyList<float> = course.Trace
-    /// False where an iteration was broken off, by cancellation or NaN, before any network met the bound asked for; this one is the nearest to it so far.
-    /// True everywhere else, also where no bound was asked for.
+    /// False where an iteration was broken off, by cancellation or NaN, before any network met the bound asked for; this one is the nearest
+    /// to it so far. True everywhere else, also where no bound was asked for.
     member _.MeetsBound = course.Missed.IsNone
     member internal _.Course = course
     /// ‖K‖ in the norm asked for.

@@ -17,8 +17,8 @@ module internal LocalAlgebra =
                 shape[i + 2] <- matrix.shape[1]
                 x.mul (matrix.reshape shape)
             else
-                // Several branches only occur without batch axes, so that there is one matrix. Where other branches follow, it stands left of what lies as stacks
-                // of matrices: nothing is copied.
+                // Several branches only occur without batch axes, so that there is one matrix. Where other branches follow, it stands left
+                // of what lies as stacks of matrices: nothing is copied.
                 let shape = x.shape
                 let size (places: int64[]) = Array.fold (*) 1L places
 
@@ -56,7 +56,8 @@ module internal LocalAlgebra =
         let xg = times grams x
         norm2 + x.mul(xg.minus(c).minus c).sum().number()
 
-    /// ‖X‖ √tr G, at least the sum of the norms of the terms of T that belong to the columns of X: how large the terms are that cancel at this core.
+    /// ‖X‖ √tr G, at least the sum of the norms of the terms of T that belong to the columns of X: how large the terms are that cancel at
+    /// this core.
     let reach (grams: Tensor list) (x: Tensor) : float =
         use _ = torch.NewDisposeScope()
         let traces = grams |> List.map _.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L)
@@ -68,12 +69,14 @@ module internal LocalAlgebra =
 
         x.norm().number() * sqrt (max 0.0 trace)
 
-    /// The relative rounding of a residual from Grams that is due to cancelling terms, for the largest reach of all cores: a bound, seldom near.
+    /// The relative rounding of a residual from Grams that is due to cancelling terms, for the largest reach of all cores: a bound, seldom
+    /// near.
     let rounding (norm2: float) (reach: float) (residual: float) : float =
         let largest = sqrt norm2 + reach
         4e-16 * largest * largest / residual
 
-    /// The bound on the rounding of a residual from Grams up to which it stands for the explicit difference: what rounding is found is a hundredth of it.
+    /// The bound on the rounding of a residual from Grams up to which it stands for the explicit difference: what rounding is found is a
+    /// hundredth of it.
     let private known = 1e-10
 
     /// A residual from Grams, or None where its rounding might show: then only the explicit difference tells.

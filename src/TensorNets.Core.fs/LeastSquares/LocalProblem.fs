@@ -7,7 +7,8 @@ type internal Branch =
     {
         Columns: Axis list
         Gram: Plan
-        /// For each core j of the branch, m_j and the double layer of the branch without j; only its diagonal, where all are diagonal along every column.
+        /// For each core j of the branch, m_j and the double layer of the branch without j; only its diagonal, where all are diagonal along
+        /// every column.
         Weights: (float * Plan) list
         Diagonal: bool
     }
@@ -28,8 +29,8 @@ type internal Block =
         Dims: Map<Axis, int>
     }
 
-/// The systems that alternating methods solve: for one core, the Gram G of its environment, the target C = K·E_k, and the weight W for which
-/// S = tr(X W Xᵀ) + const.
+/// The systems that alternating methods solve: for one core, the Gram G of its environment, the target C = K·E_k, and the weight W for
+/// which S = tr(X W Xᵀ) + const.
 [<RequireQualifiedAccess>]
 module internal LocalProblem =
     /// The name of the target among the cores of a plan; no core may be called so.
@@ -39,7 +40,8 @@ module internal LocalProblem =
 
     let private onesCore (axis: Axis) = { Name = "~" + axis.Name; Axes = [ axis ] }
 
-    /// Groups of cores that share axes, directly or through one another. An axis of dimension 1 ties nothing together: a ring closed by one is a train.
+    /// Groups of cores that share axes, directly or through one another. An axis of dimension 1 ties nothing together: a ring closed by one
+    /// is a train.
     let private components (spec: Spec) (cores: Core list) =
         let ties (b: Core) axis = Spec.dim axis spec > 1 && List.contains axis b.Axes
 

@@ -93,19 +93,20 @@ module SvdStart =
             Ok(owned spec (TargetUnits.cores units spec cores) scope)
         | errors -> Error errors
 
-    /// <summary>A start from singular value decompositions, made as the options say: truncated at every bond of a tree (Tucker, Tucker-2, tensor train,
-    /// hierarchical Tucker, or any other), the leading singular vectors of the unfoldings for CP, sequential for a ring. Any other network starts from
-    /// noise.</summary>
-    /// <remarks><para>Computed in float64. Where a rank exceeds what a branch has, the rest is noise from the seed. For a tree whose ranks do not,
-    /// with τ_b² the sum of the squared singular values of the target that the rank of bond b leaves out: ‖K − T‖² ≤ Σ_b τ_b², so that ‖K − T‖ is
-    /// at most √(number of bonds) times the least error at these ranks. Sequential, T is a projection of K: ‖K − T‖² = ‖K‖² − ‖T‖², with the same
-    /// bound; each decomposition is of a smaller matrix, the smallest branches first.</para>
+    /// <summary>A start from singular value decompositions, made as the options say: truncated at every bond of a tree (Tucker, Tucker-2,
+    /// tensor train, hierarchical Tucker, or any other), the leading singular vectors of the unfoldings for CP, sequential for a ring. Any
+    /// other network starts from noise.</summary>
+    /// <remarks><para>Computed in float64. Where a rank exceeds what a branch has, the rest is noise from the seed. For a tree whose ranks
+    /// do not, with τ_b² the sum of the squared singular values of the target that the rank of bond b leaves out: ‖K − T‖² ≤ Σ_b τ_b², so
+    /// that ‖K − T‖ is at most √(number of bonds) times the least error at these ranks. Sequential, T is a projection of K: ‖K − T‖² = ‖K‖²
+    /// − ‖T‖², with the same bound; each decomposition is of a smaller matrix, the smallest branches first.</para>
     /// <para>With a sketch of p vectors beyond rank r: E‖A − U Uᵀ A‖_F ≤ √(2 + r/(p − 1)) τ for each decomposition. It is used where
-    /// (r + p)(2q + 2), with q power iterations, is at most the smaller dimension, so that it never takes more products of the unfolding than the Gram: O(r n m)
-    /// for n × m. The same seed gives the same bits.</para>
-    /// <para>Sources: Kolda and Bader 2009, §3.4 and §4.2; De Lathauwer, De Moor and Vandewalle 2000 (HOSVD); Vannieuwenhoven, Vandebril and Meerbergen, "A New
-    /// Truncation Strategy for the Higher-Order Singular Value Decomposition", SIAM J. Sci. Comput. 34(2), 2012 (ST-HOSVD); Oseledets 2011 (TT-SVD);
-    /// Grasedyck 2010 (HT); Zhao et al. 2016 (TR-SVD); Halko, Martinsson and Tropp, SIAM Review 53(2), 2011 (sketches).</para></remarks>
+    /// (r + p)(2q + 2), with q power iterations, is at most the smaller dimension, so that it never takes more products of the unfolding
+    /// than the Gram: O(r n m) for n × m. The same seed gives the same bits.</para>
+    /// <para>Sources: Kolda and Bader 2009, §3.4 and §4.2; De Lathauwer, De Moor and Vandewalle 2000 (HOSVD); Vannieuwenhoven, Vandebril
+    /// and Meerbergen, "A New Truncation Strategy for the Higher-Order Singular Value Decomposition", SIAM J. Sci. Comput. 34(2), 2012
+    /// (ST-HOSVD); Oseledets 2011 (TT-SVD); Grasedyck 2010 (HT); Zhao et al. 2016 (TR-SVD); Halko, Martinsson and Tropp, SIAM Review 53(2),
+    /// 2011 (sketches).</para></remarks>
     /// <param name="options">Errors: fewer than two vectors of oversampling; a negative number of power iterations.</param>
     /// <param name="seed">The seed of sketches and noise.</param>
     /// <param name="spec">The network.</param>
@@ -141,6 +142,7 @@ module SvdStart =
             | [] -> noise seed spec target
             | errors -> Error errors
 
-    /// <summary>A start from singular value decompositions of the target by the smaller Gram: equivalent to <c>startWith SvdOptions.defaults</c>.</summary>
+    /// <summary>A start from singular value decompositions of the target by the smaller Gram: equivalent to <c>startWith
+    /// SvdOptions.defaults</c>.</summary>
     let start (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         startWith SvdOptions.defaults seed spec target

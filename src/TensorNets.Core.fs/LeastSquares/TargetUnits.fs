@@ -3,8 +3,8 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// Units in which a target of any size has a norm near one: the target in units of 2^(n q), each of the n cores that are not fixed in units of 2^q. Powers of two,
-/// so that nothing rounds on the way in and out.
+/// Units in which a target of any size has a norm near one: the target in units of 2^(n q), each of the n cores that are not fixed in units
+/// of 2^q. Powers of two, so that nothing rounds on the way in and out.
 [<NoEquality; NoComparison>]
 type internal TargetUnits =
     {

@@ -45,8 +45,9 @@ module internal TreeSvd =
 
         spec.Cores |> List.minBy cost
 
-    /// Truncated SVDs of the unfoldings at every bond of a tree (HOSVD, TT-SVD and HT-SVD without the order of truncation). Each core but the root
-    /// becomes the leading basis of its branch, written in the bases of the branches below it; the root is what is left of the target.
+    /// Truncated SVDs of the unfoldings at every bond of a tree (HOSVD, TT-SVD and HT-SVD without the order of truncation). Each core but
+    /// the root becomes the leading basis of its branch, written in the bases of the branches below it; the root is what is left of the
+    /// target.
     let independent (sketch: Sketch option) (generator: torch.Generator) (spec: Spec) (target: Tensor) : Tensor list =
         let openAxes = spec.Output
         let root = root spec
@@ -92,9 +93,10 @@ module internal TreeSvd =
 
     let private shapeOf (spec: Spec) (axes: Axis list) = [| for axis in axes -> int64 (Spec.dim axis spec) |]
 
-    /// Truncated SVDs from the leaves to the root, each of what the ones before have left of the target (ST-HOSVD, TT-SVD from both ends, HT-SVD by
-    /// successive truncation). Each core but the root becomes the leading basis of its unfolding, the root what is left in the end. Projections on
-    /// nested or separate branches commute, so that their squared errors add up, and a projected unfolding has no larger singular values.
+    /// Truncated SVDs from the leaves to the root, each of what the ones before have left of the target (ST-HOSVD, TT-SVD from both ends,
+    /// HT-SVD by successive truncation). Each core but the root becomes the leading basis of its unfolding, the root what is left in the
+    /// end. Projections on nested or separate branches commute, so that their squared errors add up, and a projected unfolding has no
+    /// larger singular values.
     let sequential (sketch: Sketch option) (generator: torch.Generator) (spec: Spec) (target: Tensor) : Tensor list =
         let root = root spec
         let results = Dictionary<string, Tensor>()

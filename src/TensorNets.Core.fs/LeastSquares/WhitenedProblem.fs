@@ -2,10 +2,12 @@ namespace TensorNets
 
 open TorchSharp
 
-/// Problems in a weighted norm, solved as the whitened problem in the Frobenius norm (<c>Whitening</c>), so that no method knows of weights.
+/// Problems in a weighted norm, solved as the whitened problem in the Frobenius norm (<c>Whitening</c>), so that no method knows of
+/// weights.
 [<RequireQualifiedAccess>]
 module internal WhitenedProblem =
-    /// The fit of the whitened problem as one of the plain problem; the network gets the dtype asked for, and is measured as it is handed over.
+    /// The fit of the whitened problem as one of the plain problem; the network gets the dtype asked for, and is measured as it is handed
+    /// over.
     let private plain (dtype: torch.ScalarType) (w: Whitening) (k: Tensor) (fit: Fit) : Fit =
         use scope = torch.NewDisposeScope()
         use plain = Whitening.plain w fit.Network

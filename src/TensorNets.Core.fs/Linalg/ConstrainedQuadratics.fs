@@ -30,8 +30,8 @@ module ConstrainedQuadratics =
         | errors -> errors
 
     /// <summary>The X of least norm that meets a bound: min ‖X‖_F subject to ‖X A − B‖_F ≤ δ.</summary>
-    /// <remarks>Unique. X = 0 where δ ≥ ‖B‖; the least-squares solution of least norm where δ is the least-squares residual. Computed by the SVD of A
-    /// in float64 and returned in the dtype of B. Cost: that SVD, then O(p) per step of a scalar root search.</remarks>
+    /// <remarks>Unique. X = 0 where δ ≥ ‖B‖; the least-squares solution of least norm where δ is the least-squares residual. Computed by
+    /// the SVD of A in float64 and returned in the dtype of B. Cost: that SVD, then O(p) per step of a scalar root search.</remarks>
     /// <param name="bound">δ ≥ 0. Below the least-squares residual: <c>Unreachable</c>, naming it.</param>
     /// <param name="a">A, p × n.</param>
     /// <param name="b">B, m × n.</param>
@@ -99,8 +99,9 @@ module ConstrainedQuadratics =
                 | Multiplier.Slack -> Ok(torch.zeros (b.shape[0], a.shape[0], dtype = b.dtype, device = b.device) |> scope.MoveToOuter)
 
     /// <summary>The global minimum of a diagonal quadratic on the unit sphere: min ½ xᵀdiag(q)x + bᵀx subject to ‖x‖ = 1.</summary>
-    /// <remarks>(q − λ)x = −b with λ ≤ min q. In the hard case (b vanishes where q is least and λ = min q) the remaining length goes along the first
-    /// of those coordinates, with a positive sign; the other sign is as good. Cost: O(n) per step of a scalar root search.</remarks>
+    /// <remarks>(q − λ)x = −b with λ ≤ min q. In the hard case (b vanishes where q is least and λ = min q) the remaining length goes along
+    /// the first of those coordinates, with a positive sign; the other sign is as good. Cost: O(n) per step of a scalar root
+    /// search.</remarks>
     /// <param name="q">The diagonal, in any order, n ≥ 1.</param>
     /// <param name="b">The linear part, n.</param>
     /// <returns>x, n.</returns>

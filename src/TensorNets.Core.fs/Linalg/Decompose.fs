@@ -3,8 +3,8 @@ namespace TensorNets
 open System.Runtime.InteropServices
 open TorchSharp
 
-/// Decompositions that never throw: where a matrix is not finite, or LAPACK gives up, every entry of what they return is NaN. What reads them is written so that
-/// NaN counts as a failure.
+/// Decompositions that never throw: where a matrix is not finite, or LAPACK gives up, every entry of what they return is NaN. What reads
+/// them is written so that NaN counts as a failure.
 [<RequireQualifiedAccess>]
 module internal Decompose =
     let private isFinite (matrix: Tensor) = matrix.isfinite().all().truth()

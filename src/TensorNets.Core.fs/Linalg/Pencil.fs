@@ -2,7 +2,8 @@ namespace TensorNets
 
 open TorchSharp
 
-/// The basis V that makes two positive semidefinite matrices diagonal, VᵀGV = diag g and VᵀWV = diag w, each batch × p × p, and M with VᵀMV = 1.
+/// The basis V that makes two positive semidefinite matrices diagonal, VᵀGV = diag g and VᵀWV = diag w, each batch × p × p, and M with VᵀMV
+/// = 1.
 [<NoEquality; NoComparison>]
 type internal Pencil =
     {
@@ -100,7 +101,8 @@ module internal Pencil =
         found
         |> Option.map (fun found -> { found with Reduced = scope.MoveToOuter found.Reduced; Root = scope.MoveToOuter found.Root })
 
-    /// W X = G X diag, for positive semidefinite G and W: V⁻¹ = VᵀM. Directions that both annihilate get V = 0. W is batch × p × p, or batch × p if diagonal.
+    /// W X = G X diag, for positive semidefinite G and W: V⁻¹ = VᵀM. Directions that both annihilate get V = 0. W is batch × p × p, or
+    /// batch × p if diagonal.
     let pencil (gram: Tensor) (weight: Tensor) : Pencil =
         use scope = torch.NewDisposeScope()
         let diagonal = weight.dim () = 2L
@@ -142,7 +144,8 @@ module internal Pencil =
             IsDefinite = definite
         }
 
-    /// The pencils (g, w) of several branches as one: g and w over the grid of their dimensions, g = ⊗ g_i and w = Σ_i w_i ⊗_{l≠i} g_l. Of one: its own.
+    /// The pencils (g, w) of several branches as one: g and w over the grid of their dimensions, g = ⊗ g_i and w = Σ_i w_i ⊗_{l≠i} g_l. Of
+    /// one: its own.
     let grid (pencils: (Tensor * Tensor) list) : {| G: Tensor; W: Tensor |} =
         let outer (parts: Tensor list) = parts |> List.reduce (fun (a: Tensor) b -> (a.unsqueeze -1L).mul b)
 
@@ -167,8 +170,8 @@ module internal Pencil =
         let isClear = k.amin([| -1L |]).gt(k.amax([| -1L |]).mul(Num.tensor wellShare)).all().truth()
         if isClear then roots.sum().number() else nan
 
-    /// M with M Mᵀ = H for the H with H Q H = P, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the identity
-    /// where P = Q.
+    /// M with M Mᵀ = H for the H with H Q H = P, for each matrix of a batch; or the numerical rank where P or Q is singular. M is the
+    /// identity where P = Q.
     let root (p: Tensor) (q: Tensor) : Result<GeometricMean, int> =
         let extreme (values: Tensor) =
             values.amin ([| -1L |], keepdim = true), values.amax([| -1L |], keepdim = true).maximum(Num.tensor 0.0)

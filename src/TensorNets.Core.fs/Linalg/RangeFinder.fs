@@ -20,10 +20,11 @@ module Sketch =
 /// <summary>How the singular value decompositions of a start are made.</summary>
 type SvdOptions =
     {
-        /// Whether each decomposition is that of what the ones before have left (ST-HOSVD, TT-SVD, HT-SVD from the leaves) instead of that of the
-        /// whole target; by default not. Of trees only: CP has one decomposition for each mode, a ring is sequential anyhow.
+        /// Whether each decomposition is that of what the ones before have left (ST-HOSVD, TT-SVD, HT-SVD from the leaves) instead of that
+        /// of the whole target; by default not. Of trees only: CP has one decomposition for each mode, a ring is sequential anyhow.
         Sequential: bool
-        /// By default none: eigenvectors of the smaller Gram. With one, a randomised range finder takes its place wherever it needs fewer products.
+        /// By default none: eigenvectors of the smaller Gram. With one, a randomised range finder takes its place wherever it needs fewer
+        /// products.
         Sketch: Sketch option
     }
 
@@ -63,9 +64,10 @@ module internal RangeFinder =
             // Orthonormal again: directions of small singular values come out of the product imprecise.
             orthonormal (matrix.matmul (last count vectors))
 
-    /// By a sketch: an orthonormal basis Q of the range of (A Aᵀ)^q A Ω, then the leading left singular vectors of QᵀA. The error of the projection, E‖A − U Uᵀ A‖_F,
-    /// is at most √(2 + r/(p − 1)) times the best one at rank r, with p vectors more than that; less with power iterations.
-    /// Source: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53(2), 2011, algorithm 4.4 and theorem 10.5; the 2 for the second truncation.
+    /// By a sketch: an orthonormal basis Q of the range of (A Aᵀ)^q A Ω, then the leading left singular vectors of QᵀA. The error of the
+    /// projection, E‖A − U Uᵀ A‖_F, is at most √(2 + r/(p − 1)) times the best one at rank r, with p vectors more than that; less with
+    /// power iterations. Source: Halko, Martinsson and Tropp, "Finding Structure with Randomness", SIAM Review 53(2), 2011, algorithm 4.4
+    /// and theorem 10.5; the 2 for the second truncation.
     let private bySketch (sketch: Sketch) (generator: torch.Generator) (width: int) (count: int) (matrix: Tensor) : Tensor =
         let omega = Fresh.noise generator matrix.dtype matrix.device [| matrix.shape[1]; int64 width |]
 

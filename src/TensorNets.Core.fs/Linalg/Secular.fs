@@ -4,8 +4,8 @@ open System
 
 /// The root of residual(λ) = δ², where every coordinate J of a block has been made independent of the others:
 /// minimise Σ_J w_J|Y_J|² subject to ρ² + Σ_J (−2⟨Y_J − Y⁰_J, d_J⟩ + g_J|Y_J − Y⁰_J|²) ≤ δ².
-/// The minimiser for multiplier λ is Y_J = (g_J Y⁰_J + d_J)/(g_J + λ w_J). Y⁰ = 0 and ρ² = ‖K‖² is the plain form; with Y⁰ the current block and ρ²
-/// its squared residual nothing cancels, so that a small δ keeps its digits.
+/// The minimiser for multiplier λ is Y_J = (g_J Y⁰_J + d_J)/(g_J + λ w_J). Y⁰ = 0 and ρ² = ‖K‖² is the plain form; with Y⁰ the current
+/// block and ρ² its squared residual nothing cancels, so that a small δ keeps its digits.
 type internal Secular =
     {
         G: float[]
@@ -50,8 +50,8 @@ module internal Secular =
 
     /// The λ at which a residual that rises with it is δ², taken from the side that meets the bound.
     let solveFor (bound2: float) (start: float option) (scale: float) (residual: float -> float) : Multiplier =
-        // x = log λ/scale: a target of another size has the same x. Beyond these the block no longer changes: λ w is below, or above, every g by more than
-        // the digits of a double.
+        // x = log λ/scale: a target of another size has the same x. Beyond these the block no longer changes: λ w is below, or above, every
+        // g by more than the digits of a double.
         let lowest, highest = log 1e-32, log 1e32
         let at x = scale * exp x
         let h x = residual (at x) - bound2

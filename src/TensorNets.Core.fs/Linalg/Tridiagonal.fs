@@ -2,9 +2,9 @@ namespace TensorNets
 
 open TorchSharp
 
-/// A symmetric matrix as Q T Qᵀ, T tridiagonal and Q a product of reflections H = 1 − τ v vᵀ, in blocks 1 − V R Vᵀ: of several right-hand sides the
-/// systems (T + λ) Y = D are solved in time proportional to their size, for as many λ as wanted. A third of what eigenvectors cost.
-/// Source: Golub and Van Loan, Matrix Computations, sections 8.3.1 and 5.1.7.
+/// A symmetric matrix as Q T Qᵀ, T tridiagonal and Q a product of reflections H = 1 − τ v vᵀ, in blocks 1 − V R Vᵀ: of several right-hand
+/// sides the systems (T + λ) Y = D are solved in time proportional to their size, for as many λ as wanted. A third of what eigenvectors
+/// cost. Source: Golub and Van Loan, Matrix Computations, sections 8.3.1 and 5.1.7.
 [<NoEquality; NoComparison>]
 type internal Tridiagonal =
     {
@@ -100,6 +100,7 @@ module internal Tridiagonal =
         let struct (pivots, _) = pivots t 0.0
         if pivots |> Array.forall (fun p -> p > 0.0) then Array.min pivots / Array.max pivots else 0.0
 
-    /// U with (T + λ) U = D − λ Y, in `into`, and ⟨U, D + λ (Y + U)⟩; Y is zero where it is null. All are matrices of as many rows as T, in rows that lie side by side.
+    /// U with (T + λ) U = D − λ Y, in `into`, and ⟨U, D + λ (Y + U)⟩; Y is zero where it is null. All are matrices of as many rows as T, in
+    /// rows that lie side by side.
     let solve (t: Tridiagonal) (lambda: float) (d: Tensor) (y: Tensor | null) (into: Tensor) : float =
         Kernels.solveTridiagonal (pivots t lambda) lambda d y into

@@ -82,14 +82,16 @@ module Calibration =
         | :? ExternalException as error -> refused error
         | :? ArgumentException as error when error.Source = "TorchSharp" -> refused error
 
-    /// <summary>Σ, the mean of x xᵀ over all inputs x of a layer, in float64: channels × channels, for <c>Norm.Weighted([ 0 ], Σ)</c>.</summary>
-    /// <remarks><para>The batches run through the whole model in evaluation mode without gradients; x is a vector of channels at one position of one image. The model is as it was
-    /// afterwards, each module's mode of training too, also where a batch makes it throw. Means are not subtracted: it is the second moment that the
-    /// error of the layer's output depends on.</para>
-    /// <para>For a linear layer, or a 1×1 convolution of stride 1, the mean squared change of the output per position is the squared weighted error of the kernel. For larger
-    /// kernels it is what that would be if neighbouring positions were uncorrelated and all counted alike.</para>
-    /// <para>Errors: a path that leads nowhere; a layer that is neither linear nor a convolution; no batch, or none that reached the layer; one that the model does not take;
-    /// inputs that are NaN or infinite. Source: arXiv 2511.04494.</para></remarks>
+    /// <summary>Σ, the mean of x xᵀ over all inputs x of a layer, in float64: channels × channels, for <c>Norm.Weighted([ 0 ],
+    /// Σ)</c>.</summary>
+    /// <remarks><para>The batches run through the whole model in evaluation mode without gradients; x is a vector of channels at one
+    /// position of one image. The model is as it was afterwards, each module's mode of training too, also where a batch makes it throw.
+    /// Means are not subtracted: it is the second moment that the error of the layer's output depends on.</para>
+    /// <para>For a linear layer, or a 1×1 convolution of stride 1, the mean squared change of the output per position is the squared
+    /// weighted error of the kernel. For larger kernels it is what that would be if neighbouring positions were uncorrelated and all
+    /// counted alike.</para>
+    /// <para>Errors: a path that leads nowhere; a layer that is neither linear nor a convolution; no batch, or none that reached the layer;
+    /// one that the model does not take; inputs that are NaN or infinite. Source: arXiv 2511.04494.</para></remarks>
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>

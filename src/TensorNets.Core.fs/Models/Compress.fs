@@ -12,8 +12,8 @@ module Compress =
         FactorizedLayers.all model
 
     /// <summary>The sum of the sensitivities of a model's factorized layers: a differentiable scalar, to be added to a loss.</summary>
-    /// <remarks>Errors: <c>ModuleType</c> where the model has no factorized layer, since a penalty that is always zero is a mistake. The layers must
-    /// agree in dtype and device.</remarks>
+    /// <remarks>Errors: <c>ModuleType</c> where the model has no factorized layer, since a penalty that is always zero is a mistake. The
+    /// layers must agree in dtype and device.</remarks>
     let sensitivity (model: torch.nn.Module) : Result<Tensor, TensorNetError list> =
         match factorized model with
         | [] ->
@@ -65,22 +65,24 @@ module Compress =
         match hooked |> Result.bind (fun () -> Surgery.retire path layer model) with
         | Ok old ->
             layer.Replaces old
-            // Disposing it could take the weight from under a pass on another thread. What no pass uses any more goes with the next collection,
-            // which knows nothing of native memory and would come late.
+            // Disposing it could take the weight from under a pass on another thread. What no pass uses any more goes with the next
+            // collection, which knows nothing of native memory and would come late.
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Forced, false)
             Ok layer
         | Error errors ->
             layer.Dispose()
             Error errors
 
-    /// <summary>Replaces the linear layer or convolution at a path by its factorized layer, in place, and returns the new layer, which belongs to the model.</summary>
-    /// <remarks><para>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and <c>Surgery.exchange</c>. Forward hooks of the dense layer
-    /// run on the new one, and what removes them does so there.</para>
-    /// <para>An optimizer made before does not know the new parameters: its next step throws a KeyNotFoundException or leaves them out, until <c>Optimizers.follow</c> has
-    /// given them to it, or it is made anew.</para>
-    /// <para>The dense layer is not disposed, since another thread may be in a forward pass through it: that pass ends with the dense layer, later ones take the new
-    /// one. Its memory is given back by the garbage collector once nothing refers to it.</para>
-    /// <para>Errors: <c>Compressed</c> for a layer that is factorized already, under this path or another; those of <c>Layers.factorize</c> and <c>Surgery.replace</c>.</para></remarks>
+    /// <summary>Replaces the linear layer or convolution at a path by its factorized layer, in place, and returns the new layer, which
+    /// belongs to the model.</summary>
+    /// <remarks><para>On any error the model is as it was. Equivalent to <c>Surgery.find</c>, <c>Layers.factorize</c> and
+    /// <c>Surgery.exchange</c>. Forward hooks of the dense layer run on the new one, and what removes them does so there.</para>
+    /// <para>An optimizer made before does not know the new parameters: its next step throws a KeyNotFoundException or leaves them out,
+    /// until <c>Optimizers.follow</c> has given them to it, or it is made anew.</para>
+    /// <para>The dense layer is not disposed, since another thread may be in a forward pass through it: that pass ends with the dense
+    /// layer, later ones take the new one. Its memory is given back by the garbage collector once nothing refers to it.</para>
+    /// <para>Errors: <c>Compressed</c> for a layer that is factorized already, under this path or another; those of <c>Layers.factorize</c>
+    /// and <c>Surgery.replace</c>.</para></remarks>
     /// <param name="options">The factorization.</param>
     /// <param name="axes">How the format sees the kernel of a convolution.</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>

@@ -63,7 +63,8 @@ module internal ModulePath =
             towards path m
             |> List.tryPick (fun (_, child, rest) -> if rest = "" then None else tryUnregistered rest child))
 
-    /// The modules from below the root to the submodule at a path, each with the name under which the one before has registered it; or why there is none.
+    /// The modules from below the root to the submodule at a path, each with the name under which the one before has registered it; or why
+    /// there is none.
     let steps (path: string) (root: nn.Module) : Result<(string * nn.Module) list, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
         ArgumentNullException.ThrowIfNull(root, nameof root)

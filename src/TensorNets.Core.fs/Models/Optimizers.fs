@@ -7,8 +7,9 @@ open TorchSharp
 open TorchSharp.Utils
 
 /// <summary>Optimizers made before a layer was replaced: the parameters of the new layer in the place of those of the old one.</summary>
-/// <remarks>An optimizer has a state for each parameter that it was made with. Of the new ones it knows nothing: its next step throws a KeyNotFoundException where its groups
-/// list the parameters of the model anew (<c>Adam(model.parameters())</c>), and otherwise goes on with those of the layer that is gone and trains no core.</remarks>
+/// <remarks>An optimizer has a state for each parameter that it was made with. Of the new ones it knows nothing: its next step throws a
+/// KeyNotFoundException where its groups list the parameters of the model anew (<c>Adam(model.parameters())</c>), and otherwise goes on
+/// with those of the layer that is gone and trains no core.</remarks>
 [<RequireQualifiedAccess>]
 module Optimizers =
     let private instance = BindingFlags.Instance ||| BindingFlags.NonPublic
@@ -74,8 +75,8 @@ module Optimizers =
                 | _ -> ()
             | _ -> ()
 
-    /// Puts parameters in the place of others wherever a group has these, and gives a state to what a group has without one: a group may list the parameters of a
-    /// model anew at every step. Says how many have entered.
+    /// Puts parameters in the place of others wherever a group has these, and gives a state to what a group has without one: a group may
+    /// list the parameters of a model anew at every step. Says how many have entered.
     let private substitute
         (places: (Modules.Parameter * Modules.Parameter list) list)
         (optimizer: torch.optim.Optimizer)
@@ -127,10 +128,12 @@ module Optimizers =
                 ]
         ]
 
-    /// <summary>Puts the parameters of a replacement into the groups of an optimizer in the place of those of the module that it replaces, with the options of the
-    /// group and a state of their own that starts afresh; says how many have entered. What the optimizer does not hold of the old module stays out.</summary>
-    /// <remarks>A parameter takes the place of the one of its name (<c>bias</c>), all others that of the first (<c>weight</c>). Frozen ones stay out. The old module may
-    /// be in no tree any more, but must not be disposed. Errors: <c>Unsupported</c> for LBFGS, whose parameters are fixed; <c>Disposed</c>.</remarks>
+    /// <summary>Puts the parameters of a replacement into the groups of an optimizer in the place of those of the module that it replaces,
+    /// with the options of the group and a state of their own that starts afresh; says how many have entered. What the optimizer does not
+    /// hold of the old module stays out.</summary>
+    /// <remarks>A parameter takes the place of the one of its name (<c>bias</c>), all others that of the first (<c>weight</c>). Frozen ones
+    /// stay out. The old module may be in no tree any more, but must not be disposed. Errors: <c>Unsupported</c> for LBFGS, whose
+    /// parameters are fixed; <c>Disposed</c>.</remarks>
     let exchange
         (old: torch.nn.Module)
         (replacement: torch.nn.Module)
@@ -144,10 +147,11 @@ module Optimizers =
         | [] -> substitute (pairs replacement [ for struct (name, p) in old.named_parameters () -> name, p ]) optimizer
         | errors -> Error errors
 
-    /// <summary>After <c>Compress</c> or <c>ReplaceAll</c>: puts the cores and biases of a model's factorized layers into the groups of an optimizer in the place of the
-    /// dense weights and biases that it still holds; says how many have entered.</summary>
-    /// <remarks>Options, number and order of the groups stay, so that schedules of the learning rate go on; the new parameters start with a fresh state. Equivalent to
-    /// <c>exchange</c> for every layer that <c>Compress</c> has replaced. Errors: <c>Unsupported</c> for LBFGS; <c>Disposed</c>.</remarks>
+    /// <summary>After <c>Compress</c> or <c>ReplaceAll</c>: puts the cores and biases of a model's factorized layers into the groups of an
+    /// optimizer in the place of the dense weights and biases that it still holds; says how many have entered.</summary>
+    /// <remarks>Options, number and order of the groups stay, so that schedules of the learning rate go on; the new parameters start with a
+    /// fresh state. Equivalent to <c>exchange</c> for every layer that <c>Compress</c> has replaced. Errors: <c>Unsupported</c> for LBFGS;
+    /// <c>Disposed</c>.</remarks>
     let follow (model: torch.nn.Module) (optimizer: torch.optim.Optimizer) : Result<int, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         ArgumentNullException.ThrowIfNull(optimizer, nameof optimizer)

@@ -37,9 +37,10 @@ module ReplaceAll =
         | _ -> false
 
     /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorized layer, in place.</summary>
-    /// <remarks>A layer that cannot be factorized or replaced stays as it is and stands in the report with every reason; so does one for which no format
-    /// is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first. Equivalent to <c>Compress.layer</c>, layer by layer:
-    /// an optimizer made before needs <c>Optimizers.follow</c>, and passes on other threads may go on meanwhile.</remarks>
+    /// <remarks>A layer that cannot be factorized or replaced stays as it is and stands in the report with every reason; so does one for
+    /// which no format is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first.
+    /// Equivalent to <c>Compress.layer</c>, layer by layer: an optimizer made before needs <c>Optimizers.follow</c>, and passes on other
+    /// threads may go on meanwhile.</remarks>
     /// <param name="options">The factorization.</param>
     /// <param name="axes">How formats see the kernels of convolutions.</param>
     /// <param name="bound">How far each kernel may be from the dense one; None: the error that alternating least squares reach.</param>

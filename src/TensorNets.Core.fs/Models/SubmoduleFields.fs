@@ -249,7 +249,8 @@ module internal SubmoduleFields =
             | Some theirs, Some own -> below.IsSubclassOf above && own.GetBaseDefinition() = theirs.GetBaseDefinition()
             | _ -> false
 
-    /// The field of the very name under which a child is registered that holds another module: one that was assigned after registering, or that a base type hides.
+    /// The field of the very name under which a child is registered that holds another module: one that was assigned after registering, or
+    /// that a base type hides.
     let rival (name: string) (child: nn.Module) (owner: nn.Module) : FieldInfo option =
         let componentName (field: FieldInfo) =
             match field.GetCustomAttribute<ComponentNameAttribute>() with
@@ -286,7 +287,8 @@ module internal SubmoduleFields =
 
     let private hookTables = [ "pre_hooks"; "post_hooks"; "module_pre_hooks"; "module_post_hooks" ]
 
-    /// Gives a module the tables of forward hooks of another: what is registered there runs here, and what removes it there removes it here.
+    /// Gives a module the tables of forward hooks of another: what is registered there runs here, and what removes it there removes it
+    /// here.
     let shareHooks (from: nn.Module<Tensor, Tensor>) (into: nn.Module<Tensor, Tensor>) : Result<unit, TensorNetError> =
         let all = fields typeof<nn.Module<Tensor, Tensor>>
 

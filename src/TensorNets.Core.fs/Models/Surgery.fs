@@ -10,11 +10,11 @@ open type TorchSharp.torch
 /// ModuleList, a ModuleDict or a class of one's own in C# or F#; its field may be readonly, inherited and private, or an array, list,
 /// dictionary or tuple. The field's declared type must be able to hold the replacement: <c>Module&lt;Tensor, Tensor&gt;</c> or a base
 /// type of it.</para>
-/// <para>A layer that occurs at several places of the tree is replaced at all of them, so it stays shared and the old one is nowhere left in
-/// the tree. On any error nothing is changed.</para>
-/// <para>Hooks stay with the layer on which they were registered. An optimizer made before holds the old parameters: <c>Optimizers.exchange</c> puts the new
-/// ones in their place. The replacement must have the dtype and device of the model, which it joins as it is.</para>
-/// </remarks>
+/// <para>A layer that occurs at several places of the tree is replaced at all of them, so it stays shared and the old one is nowhere left
+/// in the tree. On any error nothing is changed.</para>
+/// <para>Hooks stay with the layer on which they were registered. An optimizer made before holds the old parameters:
+/// <c>Optimizers.exchange</c> puts the new ones in their place. The replacement must have the dtype and device of the model, which it joins
+/// as it is.</para> </remarks>
 [<RequireQualifiedAccess>]
 module Surgery =
     let private typeOf = ModulePath.typeOf
@@ -23,8 +23,8 @@ module Surgery =
     let paths (root: nn.Module) : (string * nn.Module) list = ModulePath.all root
 
     /// <summary>The submodule at a path.</summary>
-    /// <remarks>Errors: <c>PathNotFound</c> with up to five of the nearest paths, best first; <c>UnreachableField</c> if a field of that name
-    /// holds a module that was never registered; <c>Unsupported</c> for the empty path, which is the root itself.</remarks>
+    /// <remarks>Errors: <c>PathNotFound</c> with up to five of the nearest paths, best first; <c>UnreachableField</c> if a field of that
+    /// name holds a module that was never registered; <c>Unsupported</c> for the empty path, which is the root itself.</remarks>
     let find (path: string) (root: nn.Module) : Result<nn.Module, TensorNetError list> = ModulePath.find path root
 
     /// The root and all modules below it, each once, without going into the module left out.
@@ -72,8 +72,8 @@ module Surgery =
                 with :? ObjectDisposedException ->
                     unsupported $"a {typeOf replacement} that has been disposed"
 
-    /// What makes a registered module on the way to a path another one than that which the code holds: it is in no field of its owner or of a module above,
-    /// or the field of its name holds another.
+    /// What makes a registered module on the way to a path another one than that which the code holds: it is in no field of its owner or of
+    /// a module above, or the field of its name holds another.
     let private stale (path: string) (root: nn.Module) (steps: (string * nn.Module) list) : TensorNetError list =
         let owners = root :: (steps |> List.map snd)
 
@@ -270,10 +270,10 @@ module Surgery =
     /// <summary>Puts a module in the place of the submodule at a path and returns the one taken out, unharmed; it is now the caller's to
     /// put back or to dispose. The replacement belongs to the tree from then on.</summary>
     /// <remarks>
-    /// <para>The replacement takes over whether the old layer trains or evaluates, and registers its fields if it has not. Exchanging again with the module returned restores
-    /// the model to the bit. The replacement may contain the old layer, to wrap it.</para>
-    /// <para>Errors, all of them at once and with nothing changed: <c>PathNotFound</c> with the nearest paths; <c>ModuleType</c> if the module
-    /// there is not a Module&lt;Tensor, Tensor&gt;; <c>SealedField</c> if the type of a field cannot hold the replacement;
+    /// <para>The replacement takes over whether the old layer trains or evaluates, and registers its fields if it has not. Exchanging again
+    /// with the module returned restores the model to the bit. The replacement may contain the old layer, to wrap it.</para>
+    /// <para>Errors, all of them at once and with nothing changed: <c>PathNotFound</c> with the nearest paths; <c>ModuleType</c> if the
+    /// module there is not a Module&lt;Tensor, Tensor&gt;; <c>SealedField</c> if the type of a field cannot hold the replacement;
     /// <c>UnreachableField</c> if no field holds the old layer, or a closure or an immutable collection has kept it; <c>Unsupported</c> for
     /// the root, for a replacement that is in the tree already or disposed, and for a TorchSharp without the members needed.</para>
     /// </remarks>
@@ -286,8 +286,9 @@ module Surgery =
 
     /// <summary>Puts a module in the place of the submodule at a path and disposes the one taken out with its parameters and buffers.
     /// The replacement belongs to the tree from then on.</summary>
-    /// <remarks>Equivalent to <c>exchange</c> and <c>Dispose</c> of the module that it returns: while another thread may be running the model, or an optimizer holds the
-    /// old parameters, <c>exchange</c> is the one to take. The hooks of the old layer go with it. Errors: those of <c>exchange</c>, and
-    /// <c>UnreachableField</c> if the replacement or another layer uses the old layer, a submodule of it or one of its tensors.</remarks>
+    /// <remarks>Equivalent to <c>exchange</c> and <c>Dispose</c> of the module that it returns: while another thread may be running the
+    /// model, or an optimizer holds the old parameters, <c>exchange</c> is the one to take. The hooks of the old layer go with it. Errors:
+    /// those of <c>exchange</c>, and <c>UnreachableField</c> if the replacement or another layer uses the old layer, a submodule of it or
+    /// one of its tensors.</remarks>
     let replace (path: string) (replacement: nn.Module<Tensor, Tensor>) (root: nn.Module) : Result<unit, TensorNetError list> =
         take true path replacement root |> Result.map _.Dispose()

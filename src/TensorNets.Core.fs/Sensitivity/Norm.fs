@@ -8,15 +8,17 @@ type Norm =
     /// ‖K − T‖_F.
     | Frobenius
     /// <summary>‖(K − T) × Σ^½‖_F, data-aware: Σ is the covariance of what the tensor is applied to.</summary>
-    /// <remarks>Σ is n × n, symmetric and positive semidefinite, over the modes listed (of the target, counted from 0; [0] for the input channels of a
-    /// kernel), n the product of their dimensions, the last mode fastest. Where Σ is the mean of x xᵀ over inputs x of a linear layer, this is the root mean square of
-    /// the change of its output. Directions in which Σ vanishes cost nothing: there T is of least norm. Add a share of the identity
-    /// (<c>Norm.shrunk</c>) where inputs beyond those that Σ has seen are to count. Source: arXiv 2511.04494.</remarks>
+    /// <remarks>Σ is n × n, symmetric and positive semidefinite, over the modes listed (of the target, counted from 0; [0] for the input
+    /// channels of a kernel), n the product of their dimensions, the last mode fastest. Where Σ is the mean of x xᵀ over inputs x of a
+    /// linear layer, this is the root mean square of the change of its output. Directions in which Σ vanishes cost nothing: there T is of
+    /// least norm. Add a share of the identity (<c>Norm.shrunk</c>) where inputs beyond those that Σ has seen are to count. Source: arXiv
+    /// 2511.04494.</remarks>
     | Weighted of modes: int list * covariance: torch.Tensor
 
 [<RequireQualifiedAccess>]
 module Norm =
-    /// Eigenvalues of Σ below this share of the largest are zero up to rounding: of the double in which they are computed, or of a Σ in float32.
+    /// Eigenvalues of Σ below this share of the largest are zero up to rounding: of the double in which they are computed, or of a Σ in
+    /// float32.
     let internal nullShare (covariance: Tensor) = if covariance.dtype = torch.float64 then 1e-12 else 1e-6
 
     let private whole what (covariance: Tensor) =
@@ -53,8 +55,9 @@ module Norm =
         | errors -> Error errors
 
     /// <summary>Σ pulled towards a multiple of the identity: (1 − ρ) Σ + ρ (tr Σ / n) I.</summary>
-    /// <remarks>The trace stays. With ρ = 1 the weighted norm is the Frobenius norm up to a factor. Returned in the dtype of Σ. Errors: those of a covariance;
-    /// ρ outside 0 … 1. Source: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate Anal. 88, 2004.</remarks>
+    /// <remarks>The trace stays. With ρ = 1 the weighted norm is the Frobenius norm up to a factor. Returned in the dtype of Σ. Errors:
+    /// those of a covariance; ρ outside 0 … 1. Source: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+    /// matrices", J. Multivariate Anal. 88, 2004.</remarks>
     /// <param name="share">ρ, 0 ≤ ρ ≤ 1.</param>
     /// <param name="covariance">Σ, n × n.</param>
     let shrunk (share: float) (covariance: Tensor) : Result<Tensor, TensorNetError list> =

@@ -23,8 +23,8 @@ type SensitivityPlan internal (spec: Spec, terms: Lazy<(float * Plan) list>, eli
         terms |> List.collect (fun (_, plan) -> plan.Steps) |> List.distinctBy _.Key |> List.sumBy _.Flops
 
 /// <summary>The expected squared change of a network's tensor per unit of white noise in its cores.</summary>
-/// <remarks>S(θ) = lim σ→0 σ⁻² E‖T(θ+σξ) − T(θ)‖² = Σ_k ‖∂T/∂θ_k‖_F² = Σ_k m_k ‖E_k‖_F². Source: Tichavský, Phan and Cichocki, "Sensitivity in
-/// tensor decomposition", IEEE Signal Processing Letters 26(11), 2019; here for any network, by one rule.</remarks>
+/// <remarks>S(θ) = lim σ→0 σ⁻² E‖T(θ+σξ) − T(θ)‖² = Σ_k ‖∂T/∂θ_k‖_F² = Σ_k m_k ‖E_k‖_F². Source: Tichavský, Phan and Cichocki, "Sensitivity
+/// in tensor decomposition", IEEE Signal Processing Letters 26(11), 2019; here for any network, by one rule.</remarks>
 [<RequireQualifiedAccess>]
 module Sensitivity =
     /// Networks of more cores than this are eliminated core by core without a look at their single terms, whose plans grow like N².
@@ -71,12 +71,13 @@ module Sensitivity =
     /// The plans that `totalKeeping` runs.
     let internal plans (plan: SensitivityPlan) : Plan list = if plan.Elimination.IsSome then [] else plan.Terms |> List.map snd
 
-    /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores, in the dtype of the network. Differentiable.</summary>
+    /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores, in the dtype of the network.
+    /// Differentiable.</summary>
     let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// <summary>S, a scalar that can be added to a loss, in the dtype of the network: differentiable in every core.</summary>
-    /// <remarks>Cost: for CP, a few products of Grams; T is never formed. A network of 16 bits is measured in float32 and S rounded once; float16 holds none above
-    /// 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
+    /// <remarks>Cost: for CP, a few products of Grams; T is never formed. A network of 16 bits is measured in float32 and S rounded once;
+    /// float16 holds none above 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
     let total (network: Network) : Tensor = totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// The network as it is computed with, to read only.
@@ -88,8 +89,10 @@ module Sensitivity =
         use _ = torch.NewDisposeScope()
         (total (wide network)).number()
 
-    /// <summary>S in a norm: Σ_k ‖∂(T × Σ^½)/∂θ_k‖², the expected squared change of T × Σ^½ per unit of white noise in the cores. Differentiable.</summary>
-    /// <remarks>In the Frobenius norm, or with Σ = I, that of <c>total</c>. Errors: modes that T has not, a Σ that does not fit them or is no covariance.</remarks>
+    /// <summary>S in a norm: Σ_k ‖∂(T × Σ^½)/∂θ_k‖², the expected squared change of T × Σ^½ per unit of white noise in the cores.
+    /// Differentiable.</summary>
+    /// <remarks>In the Frobenius norm, or with Σ = I, that of <c>total</c>. Errors: modes that T has not, a Σ that does not fit them or is
+    /// no covariance.</remarks>
     /// <param name="norm">The norm; its modes count the axes of the output from 0.</param>
     /// <param name="network">The network.</param>
     let totalIn (norm: Norm) (network: Network) : Result<Tensor, TensorNetError list> =

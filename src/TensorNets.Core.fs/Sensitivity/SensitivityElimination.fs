@@ -3,9 +3,9 @@ namespace TensorNets
 open System.Collections.Generic
 open TorchSharp
 
-/// One step of an elimination: a core and the messages that touch it become one message. A message is the double layer of the cores that went into it,
-/// with the axes that other cores still carry left open; its tangent is the sum, over those cores k, of m_k times the same with core k taken out and
-/// its axes identified in both copies.
+/// One step of an elimination: a core and the messages that touch it become one message. A message is the double layer of the cores that
+/// went into it, with the axes that other cores still carry left open; its tangent is the sum, over those cores k, of m_k times the same
+/// with core k taken out and its axes identified in both copies.
 type internal Node =
     {
         Value: Plan option
@@ -13,8 +13,8 @@ type internal Node =
         Tangents: (float * Plan) list
     }
 
-/// All terms of S at once, with work that grows like the number of cores: cores are absorbed one after the other, each time the one that leaves the smallest
-/// boundary, and the tangents of the messages add up to S = Σ_k m_k ‖E_k‖² in the end.
+/// All terms of S at once, with work that grows like the number of cores: cores are absorbed one after the other, each time the one that
+/// leaves the smallest boundary, and the tangents of the messages add up to S = Σ_k m_k ‖E_k‖² in the end.
 [<RequireQualifiedAccess>]
 module internal SensitivityElimination =
     /// Names that no core can have: message and tangent of node i, the identity over an axis and its second copy, ones over an axis.

@@ -2,9 +2,10 @@ namespace TensorNets
 
 open TorchSharp
 
-/// A network and a norm weighted by Σ = F Fᵀ as a network T' = T × F in the Frobenius norm. Where one core A carries the weighted axis and no other core
-/// does, A' = A × F takes its place: T' is a network of the same form, and S in the weighted norm, Σ_k ‖∂(T × F)/∂θ_k‖², is that of the whitened network with
-/// the term of A' counted tr Σ / r times, r the dimension of its axis, since white noise in A is F-coloured in A'. Otherwise F joins the network as a fixed core.
+/// A network and a norm weighted by Σ = F Fᵀ as a network T' = T × F in the Frobenius norm. Where one core A carries the weighted axis and
+/// no other core does, A' = A × F takes its place: T' is a network of the same form, and S in the weighted norm, Σ_k ‖∂(T × F)/∂θ_k‖², is
+/// that of the whitened network with the term of A' counted tr Σ / r times, r the dimension of its axis, since white noise in A is
+/// F-coloured in A'. Otherwise F joins the network as a fixed core.
 type internal Whitening =
     {
         Plain: Spec
@@ -25,7 +26,8 @@ module internal Whitening =
     /// The name of F where it is a fixed core; no user's core may be called so.
     let private fixedName = "@"
 
-    /// F with F Fᵀ = Σ, and F⁺. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns of nonzero eigenvalue.
+    /// F with F Fᵀ = Σ, and F⁺. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns of nonzero
+    /// eigenvalue.
     let private roots (covariance: Tensor) : Result<Tensor * Tensor, TensorNetError list> =
         Norm.eigen covariance
         |> Result.map (fun (values, vectors) ->
@@ -80,8 +82,8 @@ module internal Whitening =
                     TensorNetError.Shape("The covariance", Check.shapeOf covariance, $"{n} × {n}, for mode {found} of the target")
         ]
 
-    /// The whitening of a network of the given spec; None in the Frobenius norm. Errors: modes that the target has not, a Σ that does not fit them or is no
-    /// covariance, all at once.
+    /// The whitening of a network of the given spec; None in the Frobenius norm. Errors: modes that the target has not, a Σ that does not
+    /// fit them or is no covariance, all at once.
     let private make (absorbing: bool) (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> =
         match norm with
         | Norm.Frobenius -> Ok None

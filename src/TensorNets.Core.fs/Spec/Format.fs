@@ -1,8 +1,9 @@
 namespace TensorNets
 
-/// <summary>The named networks, with their ranks. Each is a smart constructor of <c>Spec</c>; no format has code of its own beyond that.</summary>
-/// <remarks>For a convolution kernel the modes are (s, d, t), input channels, kernel positions, output channels, or (s, h, w, t) with the kernel's
-/// axes kept apart.</remarks>
+/// <summary>The named networks, with their ranks. Each is a smart constructor of <c>Spec</c>; no format has code of its own beyond
+/// that.</summary>
+/// <remarks>For a convolution kernel the modes are (s, d, t), input channels, kernel positions, output channels, or (s, h, w, t) with the
+/// kernel's axes kept apart.</remarks>
 [<RequireQualifiedAccess>]
 type Format =
     /// CP: `sr, dr, tr -> sdt`. T = Σ_r a_r ∘ b_r ∘ c_r.
@@ -19,8 +20,8 @@ type Format =
     | HierarchicalTucker of DimTree
     /// Block-term decomposition with equal ranks: `sax, dbx, tcx, abcx -> sdt`, a sum over x of Tucker networks.
     | BlockTerm of blocks: int * ranks: int list
-    /// TT-matrix of a matrix (m, n) with m = Π rows and n = Π columns: core k carries row factor k and column factor k. Output: all row factors,
-    /// then all column factors.
+    /// TT-matrix of a matrix (m, n) with m = Π rows and n = Π columns: core k carries row factor k and column factor k. Output: all row
+    /// factors, then all column factors.
     | TensorTrainMatrix of rows: int list * columns: int list * ranks: int list
 
 [<RequireQualifiedAccess>]
@@ -210,7 +211,8 @@ module Format =
         | Format.BlockTerm(blocks, ranks) -> blockTerm blocks ranks shape
         | Format.TensorTrainMatrix(rows, columns, ranks) -> trainMatrix rows columns ranks
 
-    /// <summary>The network of a format over a tensor of the given shape; ranks outside what is admissible are named with their bound.</summary>
+    /// <summary>The network of a format over a tensor of the given shape; ranks outside what is admissible are named with their
+    /// bound.</summary>
     let spec (shape: int list) (format: Format) : Result<Spec, FormatError list> =
         let bad =
             [

@@ -33,8 +33,8 @@ module internal FormatLayout =
         // Beyond the largest int no rank is refused.
         dims |> List.fold (fun p n -> min (p * n) (int64 System.Int32.MaxValue)) 1L |> int
 
-    /// The largest rank of a bond, and why: an ordinary bond cannot exceed what either of its cores can span by its other axes; a hyperedge of a sum of
-    /// rank-one terms, the product of all dimensions but the largest.
+    /// The largest rank of a bond, and why: an ordinary bond cannot exceed what either of its cores can span by its other axes; a hyperedge
+    /// of a sum of rank-one terms, the product of all dimensions but the largest.
     let private largest (layout: FormatLayout) (axis: Axis) : int * string =
         let dims = Map.ofList (layout.Modes @ layout.Bonds)
         let carriers = layout.Cores |> List.filter (List.contains axis)

@@ -4,8 +4,8 @@ open System
 open System.Text
 open System.Text.Json
 
-/// Parts of JSON read one by one. A reader takes the path of an element and the element, and gives what it says with what is wrong with it, so that every
-/// error is found.
+/// Parts of JSON read one by one. A reader takes the path of an element and the element, and gives what it says with what is wrong with it,
+/// so that every error is found.
 [<RequireQualifiedAccess>]
 module internal Json =
     let private strict = UTF8Encoding(false, true)
@@ -13,7 +13,8 @@ module internal Json =
     /// Half of a character cannot be said in UTF-8, and is refused wherever it stands.
     let private halves = [ SpecError.JsonType("$", "text with half of a character", "Unicode text") ]
 
-    /// <summary>What a reader makes of the root of a text in UTF-8. Errors: <c>MalformedJson</c>, with the place; <c>JsonType</c>; those of the reader.</summary>
+    /// <summary>What a reader makes of the root of a text in UTF-8. Errors: <c>MalformedJson</c>, with the place; <c>JsonType</c>; those of
+    /// the reader.</summary>
     let ofBytes (options: JsonDocumentOptions) (read: JsonElement -> Result<'T, SpecError list>) (json: ReadOnlyMemory<byte>) =
         try
             strict.GetCharCount json.Span |> ignore

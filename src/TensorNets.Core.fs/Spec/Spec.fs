@@ -8,8 +8,9 @@ type Core = { Name: string; Axes: Axis list }
 
 /// <summary>A tensor network as data: cores with named axes, the dimension of each axis, and the axes that stay open, in the order of the
 /// result.</summary>
-/// <remarks>T[output] = Σ over every other axis of Π_k θ_k. An axis may occur in any number of cores: in two it is an ordinary bond, in three or
-/// more a hyperedge (as the rank of a CP decomposition), in one, if not open, a plain sum. Made by <c>Spec.create</c>, which checks it.</remarks>
+/// <remarks>T[output] = Σ over every other axis of Π_k θ_k. An axis may occur in any number of cores: in two it is an ordinary bond, in
+/// three or more a hyperedge (as the rank of a CP decomposition), in one, if not open, a plain sum. Made by <c>Spec.create</c>, which
+/// checks it.</remarks>
 [<CustomEquality; NoComparison>]
 type Spec =
     private
@@ -17,7 +18,8 @@ type Spec =
             dims: Map<Axis, int>
             cores: Core list
             output: Axis list
-            // How often the term of a core counts in S, where that is not once. 0: the core is given, as that of a weighted norm, and nothing may change it.
+            // How often the term of a core counts in S, where that is not once. 0: the core is given, as that of a weighted norm, and
+            // nothing may change it.
             weights: Map<string, float>
         }
 
@@ -95,16 +97,17 @@ module Spec =
     /// The name that position i takes where the user gives none: A, B, …, Z, A26, A27, …
     let positionName i = if i < 26 then string (char (int 'A' + i)) else $"A{i}"
 
-    /// <summary>The network that a text describes, as <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>. Returns every error at once.</summary>
+    /// <summary>The network that a text describes, as <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>. Returns every error at
+    /// once.</summary>
     /// <remarks>
     /// <para>A text is the cores, separated by commas, then <c>-></c> and the output; then, if wanted, a bar and dimensions
-    /// <c>name=number</c>, separated by spaces or commas. A core is its axes; a name and a colon may stand in front, as in <c>G: abc</c>. A core
-    /// without a name gets that of its position: A, B, …</para>
-    /// <para>Axes are either one word, in which every letter begins an axis, digits and underscores behind it included (<c>a1bc</c> is a1, b, c),
-    /// or several names separated by spaces (<c>in rank</c>), or names in parentheses, for one long name by itself (<c>(rank)</c>), or nothing
-    /// (a core or an output without axes).</para>
-    /// <para>Positions in errors count from 1. Where there are syntax errors, what may follow from them (an axis without dimension, say) is not
-    /// reported.</para>
+    /// <c>name=number</c>, separated by spaces or commas. A core is its axes; a name and a colon may stand in front, as in <c>G: abc</c>. A
+    /// core without a name gets that of its position: A, B, …</para>
+    /// <para>Axes are either one word, in which every letter begins an axis, digits and underscores behind it included (<c>a1bc</c> is a1,
+    /// b, c), or several names separated by spaces (<c>in rank</c>), or names in parentheses, for one long name by itself (<c>(rank)</c>),
+    /// or nothing (a core or an output without axes).</para>
+    /// <para>Positions in errors count from 1. Where there are syntax errors, what may follow from them (an axis without dimension, say) is
+    /// not reported.</para>
     /// <para>Equivalent to: <c>Spec.parse [] (Spec.print spec)</c> is <c>Ok spec</c>, for every network made by <c>Spec.create</c>.</para>
     /// </remarks>
     /// <param name="dims">Dimensions of axes that the text gives none for.</param>
@@ -130,7 +133,8 @@ module Spec =
         | syntax, Ok _ -> Error syntax
         | syntax, Error errors -> Error(syntax @ List.filter (follows >> not) errors)
 
-    /// <summary>The network as text with dimensions; cores whose name is not that of their position are named. <c>Spec.parse</c> reads it.</summary>
+    /// <summary>The network as text with dimensions; cores whose name is not that of their position are named. <c>Spec.parse</c> reads
+    /// it.</summary>
     let print (spec: Spec) : string =
         let cores =
             spec.cores
@@ -245,8 +249,8 @@ module Spec =
 
     let private withCore name spec rewrite = tryCore name spec |> Result.map rewrite
 
-    /// <summary>E_k, the network without core k. Its output: the axes that core k shares with other cores, in the core's order, then the open axes
-    /// that core k does not carry.</summary>
+    /// <summary>E_k, the network without core k. Its output: the axes that core k shares with other cores, in the core's order, then the
+    /// open axes that core k does not carry.</summary>
     /// <remarks>Equivalent to: the environment paired with its core is T.</remarks>
     let environment (core: string) (spec: Spec) : Result<Spec, SpecError list> =
         withCore core spec (fun core ->
@@ -257,7 +261,8 @@ module Spec =
     /// <summary>The closed network whose value is ‖T‖².</summary>
     let normSq (spec: Spec) : Spec = doubled spec.cores (Set.ofList spec.output) [] spec
 
-    /// <summary>The Gram of E_k over the axes that core k shares: an open axis once (the Gram is diagonal along it), a bond twice, `c` and `c'`.</summary>
+    /// <summary>The Gram of E_k over the axes that core k shares: an open axis once (the Gram is diagonal along it), a bond twice, `c` and
+    /// `c'`.</summary>
     let gram (core: string) (spec: Spec) : Result<Spec, SpecError list> =
         withCore core spec (fun core ->
             let shared = sharedAxes core spec

@@ -2,8 +2,8 @@ namespace TensorNets
 
 open System
 
-/// <summary>Where a gauge goes and what it is called: bond l between cores j and k (in the order of the network) becomes l between j and the
-/// new core and <c>Fresh</c> between the new core and k.</summary>
+/// <summary>Where a gauge goes and what it is called: bond l between cores j and k (in the order of the network) becomes l between j and
+/// the new core and <c>Fresh</c> between the new core and k.</summary>
 type GaugeInsertion =
     {
         /// The bond, in two cores and not open.
@@ -14,7 +14,8 @@ type GaugeInsertion =
         Fresh: Axis
     }
 
-/// <summary>Rewrites of a network into another that says the same in other axes or cores; <c>NetworkRewrite</c> does the same to numbers.</summary>
+/// <summary>Rewrites of a network into another that says the same in other axes or cores; <c>NetworkRewrite</c> does the same to
+/// numbers.</summary>
 [<RequireQualifiedAccess>]
 module SpecRewrite =
     let private axesOf (spec: Spec) = spec.Dims |> Map.toList |> List.map fst
@@ -58,10 +59,10 @@ module SpecRewrite =
         | None -> list
         | Some place -> List.take place list @ [ fused ] @ (List.skip place list |> List.except axes)
 
-    /// <summary>The network in which axes that always occur together are one axis, whose dimension is the product, row-major in the order given.
-    /// In a core it stands where the first of them stood.</summary>
-    /// <remarks>Equivalent to reshaping T, if they are open: then they must be side by side in the output, in the order given. Errors: unknown
-    /// or repeated axes, a core with some of them only, a name that is taken.</remarks>
+    /// <summary>The network in which axes that always occur together are one axis, whose dimension is the product, row-major in the order
+    /// given. In a core it stands where the first of them stood.</summary>
+    /// <remarks>Equivalent to reshaping T, if they are open: then they must be side by side in the output, in the order given. Errors:
+    /// unknown or repeated axes, a core with some of them only, a name that is taken.</remarks>
     let fuse (axes: Axis list) (fused: Axis) (spec: Spec) : Result<Spec, SpecError list> =
         let known = axes |> List.distinct |> List.filter spec.Dims.ContainsKey
         let present (list: Axis list) = known |> List.filter (fun axis -> List.contains axis list)
@@ -90,8 +91,8 @@ module SpecRewrite =
 
         result errors (fun () -> mapped (spec.Dims |> Map.add fused (List.fold (*) 1 dims)) (fusedAxes axes fused) spec)
 
-    /// <summary>The network in which several axes stand in the place of one, row-major; the product of their dimensions is its dimension. An axis
-    /// of dimension 1 may be split into none.</summary>
+    /// <summary>The network in which several axes stand in the place of one, row-major; the product of their dimensions is its dimension.
+    /// An axis of dimension 1 may be split into none.</summary>
     /// <remarks>Equivalent to reshaping T, if the axis is open. <c>fuse</c> takes it back.</remarks>
     let split (axis: Axis) (parts: (Axis * int) list) (spec: Spec) : Result<Spec, SpecError list> =
         let axes, factors = List.unzip parts
@@ -121,8 +122,8 @@ module SpecRewrite =
         else
             Error [ SpecError.NotAPermutation(names output, names spec.Output) ]
 
-    /// <summary>The network in which one core stands for two, in the place of the first: it carries the axes of both except those that no other core
-    /// carries and that are not open, which are summed.</summary>
+    /// <summary>The network in which one core stands for two, in the place of the first: it carries the axes of both except those that no
+    /// other core carries and that are not open, which are summed.</summary>
     /// <remarks>T stays the same. Errors: unknown cores, twice the same core, a name that a third core has.</remarks>
     let merge (first: string) (second: string) (merged: string) (spec: Spec) : Result<Spec, SpecError list> =
         let find name =
@@ -161,7 +162,8 @@ module SpecRewrite =
             Spec.make spec.Dims cores spec.Output)
 
     /// <summary>The network with a matrix as a further core on a bond, behind the first core of the bond.</summary>
-    /// <remarks>T stays the same if the matrix is the identity. Errors: an axis that is not an ordinary bond, names that are taken.</remarks>
+    /// <remarks>T stays the same if the matrix is the identity. Errors: an axis that is not an ordinary bond, names that are
+    /// taken.</remarks>
     let insertGauge (at: GaugeInsertion) (spec: Spec) : Result<Spec, SpecError list> =
         let carriers = Spec.carriers at.Bond spec
 
@@ -191,8 +193,8 @@ module SpecRewrite =
             Spec.make (spec.Dims |> Map.add at.Fresh spec.Dims[at.Bond]) (List.collect change spec.Cores) spec.Output)
 
     /// <summary>The closed network whose value is ⟨T₁, T₂⟩, and what each core of the second network is called in it.</summary>
-    /// <remarks>The open axes, the same in both networks in any order, with the same dimensions, become bonds of the two. Cores and bonds of the
-    /// second network get <c>_2</c> behind their names, or the next number that leaves all names distinct.</remarks>
+    /// <remarks>The open axes, the same in both networks in any order, with the same dimensions, become bonds of the two. Cores and bonds
+    /// of the second network get <c>_2</c> behind their names, or the next number that leaves all names distinct.</remarks>
     let inner (first: Spec) (second: Spec) : Result<Spec * Map<string, string>, SpecError list> =
         let errors =
             [

@@ -15,7 +15,8 @@ module internal Check =
         else
             [ TensorNetError.DType(what, string dtype, "Float64, Float32, BFloat16 or Float16") ]
 
-    /// Why the numbers of a tensor cannot be read: there is no tensor, it is disposed, on the meta device, quantized or sparse, or its dtype is raw bits.
+    /// Why the numbers of a tensor cannot be read: there is no tensor, it is disposed, on the meta device, quantized or sparse, or its
+    /// dtype is raw bits.
     let readable (what: string) (tensor: Tensor) : TensorNetError list =
         let unreadable found = [ TensorNetError.Unreadable(what, found) ]
 
@@ -84,5 +85,6 @@ module internal Check =
             yield! target "The target" tensor
         ]
 
-    /// A copy of the tensor in float64, detached, that the caller's dispose scope owns. A view of a tensor made in inference mode could take part in no gradient.
+    /// A copy of the tensor in float64, detached, that the caller's dispose scope owns. A view of a tensor made in inference mode could
+    /// take part in no gradient.
     let double (tensor: Tensor) : Tensor = tensor.detach().``to``(torch.float64, copy = true).contiguous()

@@ -4,15 +4,17 @@ open TorchSharp
 
 type internal Tensor = torch.Tensor
 
-// TorchSharp reads the handle of a Scalar and calls native code with it; nothing holds the Scalar meanwhile, so that the garbage collector may free one made
-// for the call too early. `add`, `sub`, `square` and `ToDouble` make one each time. Hence numbers as tensors, and two Scalars that live as long as the program.
+// TorchSharp reads the handle of a Scalar and calls native code with it; nothing holds the Scalar meanwhile, so that the garbage collector
+// may free one made for the call too early. `add`, `sub`, `square` and `ToDouble` make one each time. Hence numbers as tensors, and two
+// Scalars that live as long as the program.
 
 [<RequireQualifiedAccess>]
 module internal Num =
     let internal one: Scalar = Scalar.op_Implicit 1
     let internal minusOne: Scalar = Scalar.op_Implicit -1
 
-    /// A number as a tensor without axes, owned by the scope around it. In float64: of what has no axes either it makes float64, whatever it was.
+    /// A number as a tensor without axes, owned by the scope around it. In float64: of what has no axes either it makes float64, whatever
+    /// it was.
     let tensor (x: float) : Tensor = torch.tensor (x, dtype = torch.float64, device = torch.CPU)
 
     /// A number as a tensor without axes, in the dtype of another, which keeps its own when they meet.

@@ -11,8 +11,8 @@ open Generators
 
 let private size (spec: Spec) (axes: Axis seq) = axes |> Seq.fold (fun p axis -> p * float (Spec.dim axis spec)) 1.0
 
-/// The least FLOPs over every order of pairs, each with and without summing first what only one of the two carries: all tried, nothing remembered. Sets of
-/// axes are bits of a number.
+/// The least FLOPs over every order of pairs, each with and without summing first what only one of the two carries: all tried, nothing
+/// remembered. Sets of axes are bits of a number.
 let private bruteForce (spec: Spec) =
     let axes = spec.Dims |> Map.toArray
     let bits list = list |> List.sumBy (fun axis -> 1 <<< Array.findIndex (fst >> (=) axis) axes)
@@ -50,7 +50,8 @@ let private bruteForce (spec: Spec) =
     | [ only ] -> sizes[bits only.Axes] - sizes[output]
     | cores -> best [| for core in cores -> bits core.Axes |]
 
-/// A connected network as they occur: every core has bonds, a few of them hyperedges; dimensions from 2 to 8; about half of the cores have an open axis.
+/// A connected network as they occur: every core has bonds, a few of them hyperedges; dimensions from 2 to 8; about half of the cores have
+/// an open axis.
 let private drawn (seed: int) (cores: int) (extra: int) : Spec =
     let random = Random seed
 

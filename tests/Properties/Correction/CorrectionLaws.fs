@@ -7,8 +7,8 @@ open TensorNets
 open Generators
 open Golden
 
-/// A block is solved by its Gram, which squares the condition: where the error is all but zero it is known to about the root of the rounding of
-/// a double, relative to the target.
+/// A block is solved by its Gram, which squares the condition: where the error is all but zero it is known to about the root of the
+/// rounding of a double, relative to the target.
 let private gramRounding = 1e-7
 
 let private options sweeps = { SweepOptions.defaults with MaxSweeps = sweeps; Tolerance = 1e-9 }

@@ -71,7 +71,8 @@ let private descent =
                     let listen s =
                         Expect.isLessThanOrEqual s last "S of a step"
                         steps <- steps + 1
-                        // Newton's steps end at once; steps that shrink with their ball, where T cannot be brought back, gain about as much as the one before.
+                        // Newton's steps end at once; steps that shrink with their ball, where T cannot be brought back, gain about as much
+                        // as the one before.
                         hasSettled <- last - s <= min (1e-9 * s) (0.1 * gain)
                         gain <- last - s
                         last <- s

@@ -1,5 +1,5 @@
-/// Targets of low rank by networks with more ranks than they need, at loose bounds: as pruned and trained kernels are. `LAW_CASES` raises the number of cases,
-/// of which each law here takes a fifth.
+/// Targets of low rank by networks with more ranks than they need, at loose bounds: as pruned and trained kernels are. `LAW_CASES` raises
+/// the number of cases, of which each law here takes a fifth.
 module RedundantRankLaws
 
 open Expecto
@@ -70,7 +70,8 @@ let private target (case: Case) =
 
 let private sweeps = { Factorize.defaults with Sweeps = { SweepOptions.defaults with MaxSweeps = 30 } }
 
-/// How much larger than the size that S says an entry of a core may be: what formats and unequal dimensions make of it was seen to be up to 25.
+/// How much larger than the size that S says an entry of a core may be: what formats and unequal dimensions make of it was seen to be up to
+/// 25.
 let private multiple = 100.0
 
 let private meetsEverything (k: torch.Tensor) (delta: float) (start: float) (fit: Fit) =

@@ -1,4 +1,5 @@
-/// Laws of every way to a factorization: scale, order of modes, dtype, exact ranks, inputs that stay, cancellation, numbers that fail on the way.
+/// Laws of every way to a factorization: scale, order of modes, dtype, exact ranks, inputs that stay, cancellation, numbers that fail on
+/// the way.
 module FactorizationLaws
 
 open System

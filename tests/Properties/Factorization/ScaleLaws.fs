@@ -12,7 +12,8 @@ open Golden
 let private few = { SweepOptions.defaults with MaxSweeps = 4 }
 let private options = { Factorize.defaults with Sweeps = few }
 
-/// A case, and the power of two of its units: those far enough from one to count are multiples of the number of cores, so that they part evenly.
+/// A case, and the power of two of its units: those far enough from one to count are multiples of the number of cores, so that they part
+/// evenly.
 let private scaled =
     Arb.fromGen (
         gen {
@@ -33,7 +34,8 @@ let private fewCases cases name check =
             use _ = torch.NewDisposeScope()
             check case))
 
-/// A fit of K 2^e is one of K but for the units, up to where a few sweeps lead, while units that are missed are off by powers of two of twenty and more; or what leaves the range is named.
+/// A fit of K 2^e is one of K but for the units, up to where a few sweeps lead, while units that are missed are off by powers of two of
+/// twenty and more; or what leaves the range is named.
 let private agrees
     (what: string)
     (e: int)

@@ -1,4 +1,5 @@
-/// Products of matrices by blocks, in layers and by themselves, are libtorch's in float64 up to rounding, with their gradients and gradients of gradients.
+/// Products of matrices by blocks, in layers and by themselves, are libtorch's in float64 up to rounding, with their gradients and
+/// gradients of gradients.
 module ProductLaws
 
 open Expecto
@@ -7,7 +8,8 @@ open TensorNets
 open Generators
 open DenseKinds
 
-/// Sums of two thousand float32 products, of squares of such sums at the most: 24 bits, less the growth of the rounding with the number of terms.
+/// Sums of two thousand float32 products, of squares of such sums at the most: 24 bits, less the growth of the rounding with the number of
+/// terms.
 let private rounding = 2e-4
 
 /// The same for 53 bits.
@@ -214,7 +216,8 @@ let private tiled =
         for images, s, t, height, width, above, left in tiledSizes do
             agreeSpatial (images, s, t, height, width, 3, 3, above, left)
 
-/// Transforms add numbers before they are multiplied, which costs a digit at most; fewer numbers are added one after the other, which gains some.
+/// Transforms add numbers before they are multiplied, which costs a digit at most; fewer numbers are added one after the other, which gains
+/// some.
 let private tiledErrors =
     testCase "a convolution by minimal filtering is as exact as libtorch's, up to a digit"
     <| fun () ->

@@ -19,7 +19,8 @@ let private overLowerings (dense: torch.nn.Module) check =
             use layer = lowered lowering dense
             check layer
 
-/// A forward pass for which every weight is made. The dense way is that of training; stages may be others there, as several cores are contracted at every pass.
+/// A forward pass for which every weight is made. The dense way is that of training; stages may be others there, as several cores are
+/// contracted at every pass.
 let private rebuilt (layer: FactorizedLayer) (x: torch.Tensor) =
     use copy = layer.Network()
 

@@ -1,5 +1,5 @@
-/// An argument for every type in a public signature, by its name where that says more. What is not known here fails the law: a new function of the library comes with
-/// the arguments that it can be given.
+/// An argument for every type in a public signature, by its name where that says more. What is not known here fails the law: a new function
+/// of the library comes with the arguments that it can be given.
 module HostileArguments
 
 // Reflection does not say what may be null.

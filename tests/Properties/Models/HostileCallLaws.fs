@@ -1,7 +1,8 @@
-/// No exception of libtorch's leaves the library: random valid and invalid calls at every public function end with a value, typed errors, a TensorNetException or an
-/// ArgumentException of the library's, in time, and give every tensor back.
+/// No exception of libtorch's leaves the library: random valid and invalid calls at every public function end with a value, typed errors, a
+/// TensorNetException or an ArgumentException of the library's, in time, and give every tensor back.
 ///
-/// The calls run in a process of their own, so that one that ends or never returns is counted. More calls, from other seeds, and one call again as it was printed:
+/// The calls run in a process of their own, so that one that ends or never returns is counted. More calls, from other seeds, and one call
+/// again as it was printed:
 ///
 ///     HOSTILE_CALLS=50000 HOSTILE_SEED=2 ./build.sh test --filter Properties.hostile
 ///     dotnet Properties.dll --hostile-call 'Gauge.balance(Network)' 12345
@@ -62,7 +63,8 @@ let run (argv: string[]) : int =
         0
     | _ -> 2
 
-/// Runs calls in a child until all are made; one that ends the child or hangs is skipped by the next. What went wrong, and how many calls each function accepted.
+/// Runs calls in a child until all are made; one that ends the child or hangs is skipped by the next. What went wrong, and how many calls
+/// each function accepted.
 let private made (seed: int) (count: int) : string list * Map<string, int> =
     let found = List<string>()
     let accepted = Dictionary<string, int>()

@@ -33,7 +33,8 @@ let private excluded =
 
 let private isGenerated (m: MemberInfo) = m.IsDefined(typeof<CompilerGeneratedAttribute>, false)
 
-/// Modules of F# and static classes of C#: all their functions. Classes of the library that are more than results: all their members but those of every object.
+/// Modules of F# and static classes of C#: all their functions. Classes of the library that are more than results: all their members but
+/// those of every object.
 let entries: Entry list =
     let statics = BindingFlags.Static ||| BindingFlags.Public ||| BindingFlags.DeclaredOnly
     let members = BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.DeclaredOnly
@@ -130,8 +131,8 @@ let private wrong (d: Draw) (value: obj) : string option =
 
 let private ours = [ typeof<Spec>.Assembly; typeof<CSharp.FitOptions>.Assembly ]
 
-/// Whether an exception is one that the library may throw: its own; a caller's, from a callback; one about an argument, thrown by the library itself or naming a
-/// parameter of the function called.
+/// Whether an exception is one that the library may throw: its own; a caller's, from a callback; one about an argument, thrown by the
+/// library itself or naming a parameter of the function called.
 let private isTyped (method: MethodInfo) (error: exn) =
     match error with
     | :? TensorNetException

@@ -8,8 +8,8 @@ open TensorNets
 
 type Tensor = torch.Tensor
 
-/// What is drawn from one seed for one call. What belongs together (a shape, a network over it, a tensor of that shape, a layer, an input of it) is drawn once, so
-/// that calls get past the first check as often as not; everything made is owned here.
+/// What is drawn from one seed for one call. What belongs together (a shape, a network over it, a tensor of that shape, a layer, an input
+/// of it) is drawn once, so that calls get past the first check as often as not; everything made is owned here.
 type Draw(seed: int) =
     let random = Random seed
     let owned = List<IDisposable>()
@@ -199,7 +199,8 @@ let private numbers (d: Draw) (shape: int64[]) : float[] =
     else
         values
 
-/// A tensor of a shape: mostly of float32 or float64 as it comes, now and then of another dtype, a view, with gradient, disposed, without memory.
+/// A tensor of a shape: mostly of float32 or float64 as it comes, now and then of another dtype, a view, with gradient, disposed, without
+/// memory.
 let tensor (d: Draw) (shape: int64 list) : Tensor =
     let shape = List.toArray shape
 

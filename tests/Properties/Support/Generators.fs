@@ -1,5 +1,5 @@
-/// Random networks: shapes, ranks and a seed are drawn; the numbers come from the seed. A failing case prints its network as `Spec.parse` reads
-/// it, and the seed.
+/// Random networks: shapes, ranks and a seed are drawn; the numbers come from the seed. A failing case prints its network as `Spec.parse`
+/// reads it, and the seed.
 ///
 /// Every law is tried on 100 cases. For more, all laws or those of one list:
 ///
@@ -21,8 +21,8 @@ let specOk (result: Result<Spec, SpecError list>) =
     | Ok spec -> spec
     | Error errors -> failtestf "%A" (errors |> List.map _.Message)
 
-/// Any network: axes by number, dimensions, cores as lists of axes, output. Hyperedges, axes of one core, open axes in several cores, dimensions
-/// of one and cores without bonds all occur.
+/// Any network: axes by number, dimensions, cores as lists of axes, output. Hyperedges, axes of one core, open axes in several cores,
+/// dimensions of one and cores without bonds all occur.
 [<StructuredFormatDisplay("{Text}")>]
 type AnyNetwork =
     {

@@ -1,6 +1,7 @@
 namespace TensorNets
 
-/// What the open axes of a kernel network stand for: channels of the input, kernel positions, channels of the output, and the group, if there are groups.
+/// What the open axes of a kernel network stand for: channels of the input, kernel positions, channels of the output, and the group, if
+/// there are groups.
 type internal AxisRoles =
     {
         Group: Axis list
@@ -24,8 +25,8 @@ module internal AxisRoles =
         | _ when dims = (large |> List.map (fun i -> g.Kernel[i])) -> Some(List.map2 (fun axis i -> axis, [ i ]) axes large)
         | _ -> None
 
-    /// <summary>The roles of a network's open axes, which in order multiply to (groups,) input channels, kernel positions, output channels; a kernel axis
-    /// runs over all positions or over those of one dimension. None: the network does not fit.</summary>
+    /// <summary>The roles of a network's open axes, which in order multiply to (groups,) input channels, kernel positions, output channels;
+    /// a kernel axis runs over all positions or over those of one dimension. None: the network does not fit.</summary>
     let tryOf (g: ConvGeometry) (spec: Spec) : AxisRoles option =
         let group, rest =
             match spec.Output with

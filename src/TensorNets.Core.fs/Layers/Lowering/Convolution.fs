@@ -7,8 +7,9 @@ open TorchSharp
 /// <summary>How a kernel network is applied to an input. All give the same result up to rounding.</summary>
 [<RequireQualifiedAccess>]
 type Lowering =
-    /// Core after core, or group of cores after group, each as one convolution of the channels: for CP with a kernel axis for each dimension 1×1, kh×1 and
-    /// 1×kw depthwise, 1×1. The order and grouping are those of least estimated time for the size of the input. For convolutions by networks of two to eight cores.
+    /// Core after core, or group of cores after group, each as one convolution of the channels: for CP with a kernel axis for each
+    /// dimension 1×1, kh×1 and 1×kw depthwise, 1×1. The order and grouping are those of least estimated time for the size of the input. For
+    /// convolutions by networks of two to eight cores.
     | Staged
     /// The input in windows as one more core of the network, contracted by a plan. For any network and any layer.
     | Windowed
@@ -55,7 +56,8 @@ type internal ConvPlan =
 /// <summary>A kernel network applied to an input: the same as the dense layer with the reconstructed kernel.</summary>
 [<RequireQualifiedAccess>]
 module Convolution =
-    /// <summary>The kernel tensor K[s, d, t] of a dense convolution weight [t, s, height, width] (any number of dimensions, no groups).</summary>
+    /// <summary>The kernel tensor K[s, d, t] of a dense convolution weight [t, s, height, width] (any number of dimensions, no
+    /// groups).</summary>
     let kernelOfWeight (weight: Tensor) : Tensor =
         match Check.readable "The weight" weight with
         | [] when weight.dim () >= 2L -> ()
@@ -279,9 +281,9 @@ module Convolution =
              (run (x.unsqueeze 0L) (Array.append [| 1L |] shape)).squeeze 0L)
         |> scope.MoveToOuter
 
-    /// The layer, of an input of the shape given. A cache is given where no core needs a gradient. Numbers of 16 bits on the CPU are computed
-    /// with in float32 and the result rounded once: libtorch's convolutions of bfloat16 read what nobody wrote where channels do not fill
-    /// their blocks, those of float16 take a hundred times as long, and each stage would round.
+    /// The layer, of an input of the shape given. A cache is given where no core needs a gradient. Numbers of 16 bits on the CPU are
+    /// computed with in float32 and the result rounded once: libtorch's convolutions of bfloat16 read what nobody wrote where channels do
+    /// not fill their blocks, those of float16 take a hundred times as long, and each stage would round.
     let internal apply
         (plan: ConvPlan)
         (cache: WeightCache option)

@@ -3,7 +3,8 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 
-/// One step of a staged layer: cores, contracted first if there are several, applied as one convolution to the channels that have come so far.
+/// One step of a staged layer: cores, contracted first if there are several, applied as one convolution to the channels that have come so
+/// far.
 type internal Stage =
     {
         /// The tensor that is applied: axes kept (but for spectators), then new and summed ones in the order of a weight, then kernel axes.

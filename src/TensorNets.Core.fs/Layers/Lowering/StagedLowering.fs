@@ -34,8 +34,8 @@ module internal StagedLowering =
         else
             x
 
-    /// Whether a stage runs over many positions in groups, which the engine does faster with the channels of a position side by side; but not, on several threads,
-    /// forward and backward (measured with two: a tenth of a training step).
+    /// Whether a stage runs over many positions in groups, which the engine does faster with the channels of a position side by side; but
+    /// not, on several threads, forward and backward (measured with two: a tenth of a training step).
     let private prefersLast (kept: bool) (g: ConvGeometry) (spec: Spec) (stage: Stage) (positions: int64 list) =
         g.Kernel.Length = 2
         && Spec.size stage.Kept spec > 1L
@@ -89,7 +89,8 @@ module internal StagedLowering =
             Key = stage.Key
         }
 
-    /// Stage after stage, for images of a size: kept weights, cores by name, bias, input. `kept`: weights are kept, as while no gradient is needed.
+    /// Stage after stage, for images of a size: kept weights, cores by name, bias, input. `kept`: weights are kept, as while no gradient is
+    /// needed.
     let run
         (kept: bool)
         (g: ConvGeometry)
@@ -151,7 +152,8 @@ module internal StagedLowering =
             let weight (i: int) (name: string) (form: StageOperator) : Tensor =
                 let step = steps[i]
 
-                // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be copied slowly.
+                // Made contiguous while it is a matrix, for which there is a fast transposition; as a convolution's weight it would be
+                // copied slowly.
                 let shaped (tensor: Tensor) = form.Shaped(tensor.contiguous ())
 
                 match cache, step.Plan with

@@ -31,8 +31,9 @@ type internal ConvWork =
     member this.Flops = 2.0 * this.Applied * this.Groups * this.Summed * this.Fresh * this.Kernel
 
 /// <summary>Estimated seconds of tensor operations. Only ratios matter: the lowerings of a layer are compared by them.</summary>
-/// <remarks>What kernels make is estimated by them; the constants of what libtorch makes are in <c>Tuning</c>. Channels that do not fill vector registers, as in depthwise
-/// convolutions, run at a small part of its rate; memory that is passed through, and the call itself, cost too.</remarks>
+/// <remarks>What kernels make is estimated by them; the constants of what libtorch makes are in <c>Tuning</c>. Channels that do not fill
+/// vector registers, as in depthwise convolutions, run at a small part of its rate; memory that is passed through, and the call itself,
+/// cost too.</remarks>
 [<RequireQualifiedAccess>]
 module internal TimeModel =
     let private tuning = Kernels.tuning

@@ -8,7 +8,8 @@ module internal TorchConvolution =
     /// Images with one spatial dimension are given a second one of size 1, in front.
     let private lifted (n: int) = n = 1
 
-    /// The input with the positions around it that a convolution of the mode given cannot add by itself, and the padding left to the convolution.
+    /// The input with the positions around it that a convolution of the mode given cannot add by itself, and the padding left to the
+    /// convolution.
     let padder (g: ConvGeometry) : (Tensor -> Tensor) option * int64 list =
         let zeros = g.PaddingMode = PaddingModes.Zeros || g.PaddingMode = PaddingModes.Constant
         let even = g.Padding |> List.forall (fun (struct (a, b)) -> a = b)
@@ -35,7 +36,8 @@ module internal TorchConvolution =
 
     let private isSpatial (g: ConvGeometry) (dims: int list) = isUnit g dims && dims |> List.exists (fun i -> g.Kernel[i] > 1L)
 
-    /// Whether a convolution over some dimensions is one of a kernel for each channel, by their numbers of one group, at every position of a plane.
+    /// Whether a convolution over some dimensions is one of a kernel for each channel, by their numbers of one group, at every position of
+    /// a plane.
     let isPlane (g: ConvGeometry) (dims: int list) (s: int64) (t: int64) = g.Kernel.Length = 2 && s * t = 1L && isUnit g dims
 
     /// The planes of a convolution over some of two dimensions, of images of a size.
@@ -69,8 +71,8 @@ module internal TorchConvolution =
             elif work.Groups > 1.0 then ValueNone
             else ValueSome(ConvCall.Dense(images, s, t, window))
 
-    /// Multiplications up to which a plain matrix product is faster than the start of libtorch's convolution; of one image its vectorised code with a bias measures up to ten
-    /// times slower.
+    /// Multiplications up to which a plain matrix product is faster than the start of libtorch's convolution; of one image its vectorised
+    /// code with a bias measures up to ten times slower.
     let private small (images: int64) =
         let struct (one, several) = Kernels.tuning.SmallPointwise
         if images = 1L then one else several
@@ -78,9 +80,10 @@ module internal TorchConvolution =
     /// The engine's blocks of channels.
     let private block = 16L
 
-    /// libtorch 2.10 takes float32 channels in blocks and reads numbers behind the last one that nobody wrote: results and gradients of convolutions of several positions
-    /// without groups were seen to be wrong by up to half of them, or NaN, wherever channels coming in or out do not fill their blocks (AVX-512, two images or more).
-    /// Where the channels of a position lie side by side it has none. The result then lies as the input does.
+    /// libtorch 2.10 takes float32 channels in blocks and reads numbers behind the last one that nobody wrote: results and gradients of
+    /// convolutions of several positions without groups were seen to be wrong by up to half of them, or NaN, wherever channels coming in or
+    /// out do not fill their blocks (AVX-512, two images or more). Where the channels of a position lie side by side it has none. The
+    /// result then lies as the input does.
     let private guarded (apply: Tensor -> (Tensor | null) -> Tensor -> Tensor) : Tensor -> (Tensor | null) -> Tensor -> Tensor =
         fun w bias x ->
             let isFull = w.shape[0] % block = 0L && w.shape[1] % block = 0L
@@ -102,9 +105,9 @@ module internal TorchConvolution =
                 else
                     y
 
-    /// A convolution over the spatial dimensions given, of groups, with everything but its tensors worked out: the others are left as they are.
-    /// `thin`: the engine passes float32 1×1 convolutions of few images on to plain matrix products when it has one thread. A dilation, which a kernel of
-    /// one position does not feel, keeps them in the vectorised code; measured up to twice as fast.
+    /// A convolution over the spatial dimensions given, of groups, with everything but its tensors worked out: the others are left as they
+    /// are. `thin`: the engine passes float32 1×1 convolutions of few images on to plain matrix products when it has one thread. A
+    /// dilation, which a kernel of one position does not feel, keeps them in the vectorised code; measured up to twice as fast.
     let convolution
         (g: ConvGeometry)
         (dims: int list)

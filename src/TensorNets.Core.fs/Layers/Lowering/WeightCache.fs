@@ -7,9 +7,10 @@ open TorchSharp
 /// A weight and copies of the cores that it was made from.
 type private CachedWeight = { Cores: Tensor[]; Weight: Tensor; Inference: bool }
 
-/// <summary>Weights of a layer whose cores need no gradient, as they are applied; each is made anew when a core of it has changed.</summary>
-/// <remarks>TorchSharp does not show the version counters of tensors, so cores are held against copies of them, bit for bit, at every use: p entries are
-/// read twice, which is little beside making the weight, and a change by any way is seen.</remarks>
+/// <summary>Weights of a layer whose cores need no gradient, as they are applied; each is made anew when a core of it has
+/// changed.</summary>
+/// <remarks>TorchSharp does not show the version counters of tensors, so cores are held against copies of them, bit for bit, at every use:
+/// p entries are read twice, which is little beside making the weight, and a change by any way is seen.</remarks>
 [<Sealed>]
 type internal WeightCache() =
     let kept = Dictionary<string, CachedWeight>()
@@ -42,7 +43,8 @@ type internal WeightCache() =
     // Tensors made in inference mode cannot take part in what records gradients.
     let fits (cores: Tensor[]) (k: CachedWeight) = k.Inference = torch.is_inference_mode_enabled () && Array.forall2 same cores k.Cores
 
-    /// The weight of a key, made of the cores given if need be: a handle that the caller's scope owns. Layers may be applied on several threads at once.
+    /// The weight of a key, made of the cores given if need be: a handle that the caller's scope owns. Layers may be applied on several
+    /// threads at once.
     member _.Take(key: string, cores: Tensor[], make: unit -> Tensor) : Tensor =
         lock kept (fun () ->
             match kept.TryGetValue key with

@@ -2,7 +2,8 @@ namespace TensorNets
 
 open TorchSharp
 
-/// The input as one more core: windows at every position of the output, contracted with the network in the order of a plan. For any network.
+/// The input as one more core: windows at every position of the output, contracted with the network in the order of a plan. For any
+/// network.
 [<RequireQualifiedAccess>]
 module internal WindowedLowering =
     // No name of a user's ends in a prime.
@@ -26,7 +27,8 @@ module internal WindowedLowering =
     let plan (g: ConvGeometry) (roles: AxisRoles) (spec: Spec) (images: int64) (size: int64 list) : Plan =
         Plan.make Order.Auto (extended g roles spec images (ConvGeometry.outputSize g size))
 
-    /// The input of a transposed convolution with zeros between and around its positions: the convolution at stride 1 that remains reads its kernel backwards.
+    /// The input of a transposed convolution with zeros between and around its positions: the convolution at stride 1 that remains reads
+    /// its kernel backwards.
     let private stuffed (g: ConvGeometry) (x: Tensor) : Tensor =
         let n = g.Kernel.Length
         let mutable y = x
