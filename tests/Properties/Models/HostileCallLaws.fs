@@ -13,6 +13,7 @@ open System.Collections.Concurrent
 open System.Collections.Generic
 open System.Diagnostics
 open Expecto
+open HostileEntries
 open HostileCalls
 
 /// A call takes longer where nothing ends it.
@@ -34,6 +35,8 @@ let run (argv: string[]) : int =
     match List.ofArray argv with
     | [ "--hostile-call"; name; seed ] ->
         let entry = entries |> List.find (fun entry -> entry.Name = name)
+        stdout.WriteLine(words entry (int seed))
+        stdout.Flush()
         let accepted, problems = call entry (int seed)
         stdout.WriteLine(if accepted then "accepted" else "refused")
         problems |> List.iter stdout.WriteLine

@@ -1,4 +1,4 @@
-/// Every public function of the library, called with what a seed draws, and what came of it.
+/// A public function of the library called with what a seed draws, and what came of it.
 module HostileCalls
 
 // Reflection does not say what may be null.
@@ -11,77 +11,10 @@ open System.Runtime.CompilerServices
 open FSharp.Reflection
 open TorchSharp
 open TensorNets
-open HostileTensors
+open HostileSpecs
+open HostileValues
 open HostileArguments
-
-/// A function or member under the name by which a call is replayed.
-type Entry = { Name: string; Method: MethodInfo }
-
-/// Members that are no functions of the library's, and why.
-let private excluded =
-    set
-        [
-            // Throws what it is given, by its purpose.
-            "TensorNetErrorModule.raiseErrors"
-            // The error's own words: those of every error that comes up are read.
-            "TensorNetErrorModule.message"
-            // Disposed by the draw.
-            "Network.Dispose"
-            // Hands a reader to the caller's function: `SafeTensorReader` and `load` are called.
-            "SafeTensors.read"
-        ]
-
-let private isGenerated (m: MemberInfo) = m.IsDefined(typeof<CompilerGeneratedAttribute>, false)
-
-/// Modules of F# and static classes of C#: all their functions. Classes of the library that are more than results: all their members but
-/// those of every object.
-let entries: Entry list =
-    let statics = BindingFlags.Static ||| BindingFlags.Public ||| BindingFlags.DeclaredOnly
-    let members = BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.DeclaredOnly
-    let data = set [ "Fit"; "FrontPoint"; "FrontResult"; "SensitivityPlan" ]
-    let ofObject = set [ "ToString"; "GetHashCode"; "Equals"; "CompareTo"; "GetName" ]
-
-    [
-        for assembly in [ typeof<Spec>.Assembly; typeof<CSharp.FitOptions>.Assembly ] do
-            for t in assembly.GetExportedTypes() do
-                let isData =
-                    data.Contains t.Name
-                    || FSharpType.IsUnion t
-                    || FSharpType.IsRecord t
-                    || typeof<exn>.IsAssignableFrom t
-                    || isGenerated t
-
-                let methods =
-                    if t.IsAbstract && t.IsSealed then t.GetMethods statics
-                    elif isData || t.Assembly <> typeof<Spec>.Assembly || t.DeclaringType <> null then [||]
-                    else t.GetMethods members
-
-                for method in methods do
-                    let name = $"{t.Name}.{method.Name}"
-
-                    if not (isGenerated method || ofObject.Contains method.Name || excluded.Contains name) then
-                        let types = [ for p in method.GetParameters() -> p.ParameterType.Name ]
-                        { Name = $"""{name}({String.Join(",", types)})"""; Method = method }
-    ]
-    |> List.sortBy _.Name
-
-let private closed (method: MethodInfo) =
-    if method.IsGenericMethodDefinition then
-        method.MakeGenericMethod [| for _ in method.GetGenericArguments() -> typeof<Modules.Conv2d> |]
-    else
-        method
-
-/// The function; "Files" where a path is one of the disk, which in a tree of modules it is not.
-let private owner (method: MethodInfo) =
-    let inTree =
-        [ "SurgeryModule"; "CompressModule"; "CalibrationModule"; "Surgery"; "Compress"; "Calibration" ]
-
-    match (nonNull method.DeclaringType).Name, method.Name with
-    | "Model", name when name.StartsWith "Save" || name.StartsWith "Load" -> "Files"
-    | "Model", name -> name
-    | t, name when List.contains t inTree -> name
-    | _, name when method.GetParameters() |> Array.exists (fun p -> p.Name = "path") -> "Files"
-    | _, name -> name
+open HostileEntries
 
 /// What a result holds: tensors, networks and modules to dispose, errors to read.
 let rec private held (value: obj | null) : obj list =
@@ -209,6 +142,19 @@ let private drawn (d: Draw) (method: MethodInfo) : obj * obj[] =
 
     (if method.IsStatic then null else make d (owner method) "this" method.DeclaringType), arguments
 
+let private described (method: MethodInfo) (self: obj) (arguments: obj[]) =
+    let values = if method.IsStatic then arguments else Array.append [| self |] arguments
+    String.Join(", ", Array.map show values)
+
+/// The arguments of a call in words.
+let words (entry: Entry) (seed: int) : string =
+    let d = Draw seed
+    let method = closed entry.Method
+    let self, arguments = drawn d method
+    let text = described method self arguments
+    d.Dispose()
+    text
+
 /// The tensors that a draw of a seed itself leaves to the garbage collector: TorchSharp's layers leave some when they are made.
 let private leftByDraw (method: MethodInfo) (seed: int) : int64 =
     let before = Tensor.TotalCount
@@ -254,8 +200,7 @@ let private attempt (method: MethodInfo) (seed: int) : Outcome =
     let d = Draw seed
     let before = Tensor.TotalCount
     let self, arguments = drawn d method
-    let values = if method.IsStatic then arguments else Array.append [| self |] arguments
-    let described = String.Join(", ", Array.map show values)
+    let described = described method self arguments
 
     let alive =
         [

@@ -6,6 +6,7 @@ open System.Collections.Generic
 open System.IO
 open TorchSharp
 open TensorNets
+open HostileSpecs
 open HostileTensors
 
 type Module = torch.nn.Module
@@ -145,6 +146,11 @@ let model (d: Draw) : TensorModule =
                     | Error errors -> invalidOp $"%A{errors}"
 
             let first: TensorModule = torch.nn.Conv2d(3L, 4L, 3L, padding = 1L)
+
+            // A layer that is replaced is in the model no more, and is not disposed with it.
+            for part in [ first; inner; last ] do
+                d.Own part |> ignore
+
             d.Own(scaled d (torch.nn.Sequential(struct ("first", first), struct ("inner", inner), struct ("last", last))))
     )
 
