@@ -250,8 +250,11 @@ module ConvGeometry =
         ArgumentNullException.ThrowIfNull(dense, nameof dense)
         let optional (bias: Modules.Parameter | null) = if isNull bias then None else Some(nonNull bias :> Tensor)
 
+        // A layer on the meta device has a geometry and no numbers: whoever reads them says so.
+        let isMeta (weight: Tensor) = not (isNull (box weight)) && not weight.IsInvalid && weight.device_type = DeviceType.META
+
         let withNumbers geometry (weight: Tensor) bias =
-            match Check.readable "The weight" weight with
+            match (if isMeta weight then [] else Check.readable "The weight" weight) with
             | [] -> geometry |> Result.map (fun g -> g, weight, optional bias)
             | errors -> Error errors
 

@@ -71,7 +71,9 @@ module Layers =
 
         ConvGeometry.ofDense dense
         |> Result.bind (fun (g, weight, _) ->
-            KernelFit.refuseDepthwise g
+            (match Check.readable "The weight" weight with
+             | [] -> KernelFit.refuseDepthwise g
+             | errors -> Error errors)
             |> Result.bind (fun () ->
                 let shape =
                     [
