@@ -106,6 +106,10 @@ public static class TensorNetwork
     /// <summary>The network of least sensitivity with the same tensor.</summary>
     public static Network Balance(Network network) => Gauge.balance(network).OrThrow();
 
+    /// <summary>As <see cref="Balance(Network)"/>, with every bond cut to its numerical rank first: for networks whose bonds are wider than
+    /// that.</summary>
+    public static Network BalanceTruncated(Network network) => Gauge.balanceTruncated(network).OrThrow();
+
     /// <summary>The network of least sensitivity in a norm with the same tensor.</summary>
     public static Network Balance(Network network, Norm norm) => Gauge.balanceIn(norm, network).OrThrow();
 

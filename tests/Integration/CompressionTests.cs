@@ -96,6 +96,16 @@ public static class CompressionTests
             using var found = TensorNetwork.FactorizeStable(tensor + (0.1 * randn_like(tensor)), spec);
             Expect.True(found.RelativeError < 0.5, $"{found}");
         }),
+        TestCase("a network whose bond is wider than its rank is refused by Balance, cut and balanced by BalanceTruncated", () =>
+        {
+            using var scope = NewDisposeScope();
+            using var wide = TensorNetwork.Random(TensorNetwork.Parse("ab, bc -> ac | a=2 b=3 c=2"), 1, ScalarType.Float64);
+            Expect.True(Expect.Throws<TensorNetException>(() => TensorNetwork.Balance(wide)).Errors.Single().IsRankDeficientBond, "refused");
+            using var balanced = TensorNetwork.BalanceTruncated(wide);
+            Expect.SequenceEqual([2L, 2L], balanced["A"].shape);
+            var tensor = TensorNetwork.Reconstruct(wide);
+            Expect.True(Number((TensorNetwork.Reconstruct(balanced) - tensor).norm()) < 1e-12 * Number(tensor.norm()), "the same tensor");
+        }),
         TestCase("every format is built from C# and agrees with its text", () =>
         {
             (Spec Spec, string Text)[] all =
