@@ -311,14 +311,23 @@ module internal AugmentedLagrangian =
         result |> Option.orElseWith (fun () -> landed state)
 
     /// A point that meets the bound, or the nearest found: S + y ‖K − T‖² with rising y, whose S keeps the cores from growing where least
-    /// squares alone creeps along diverging ones. The caller's scope owns the result.
-    let approach (land: Objective) (bound: float) (listen: Evaluation -> bool) (start: Tensor) : Tensor =
+    /// squares alone creeps along diverging ones. `listen` hears the least ‖K − T‖² so far after every step, and says whether to go on. The
+    /// caller's scope owns the result.
+    let approach (land: Objective) (bound: float) (listen: float -> bool) (start: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let bound2 = bound * bound
+        let mutable least, best = infinity, start.clone ()
+
+        let keep (state: State) =
+            if state.Ground.Residual < least then
+                least <- state.Ground.Residual
+                best.Dispose()
+                best <- state.Point.clone ()
 
         let next n (state: State) =
             let penalty = { Y = state.Y; Rho = 0.0; Bound2 = 0.0 }
             let after, _, _ = tried land penalty state
+            keep after
             let met = after.Ground.Residual <= bound2
 
             if n % rising = rising - 1 then
@@ -329,4 +338,7 @@ module internal AugmentedLagrangian =
 
         // Where the residual's share of the sum is that of S at the start.
         let y (ground: Evaluation) = ground.S / max ground.Residual bound2
-        (fst (iterate next listen (initial land start y))).Point |> scope.MoveToOuter
+        let first = initial land start y
+        keep first
+        iterate next (fun _ -> listen least) first |> ignore
+        scope.MoveToOuter best

@@ -16,156 +16,6 @@ module Correction =
     /// A δ/‖K‖ below this is the rounding of a double and counts as this.
     let private rounding = 1e-12
 
-    /// The share of T up to which directions of bonds are cut where sweeps have ended.
-    let private spent = 1e-10
-
-    /// The most rounds of the way to a bound, and the factor by which one must lower the error for another.
-    let private mostRounds, private roundGain = 16, 0.95
-
-    /// The cores brought nearer to the bound all together, in place: where least squares one core at a time creep. The error after it,
-    /// which is no higher than before.
-    let private approach (options: SweepOptions) (spec: Spec) (target: Tensor) (bound: float) (cores: Tensor[]) : float =
-        let full = Plan.make Order.Auto spec
-        let error () = Fit.explicitError full target (Fit.lookup spec cores)
-        let land = Objective.make spec target bound
-        let goOn _ = not options.Cancellation.IsCancellationRequested
-
-        let round before =
-            use scope = torch.NewDisposeScope()
-            use best = new Best(cores)
-            // A bond that cannot be balanced is left as it is.
-            Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
-
-            let found =
-                AugmentedLagrangian.approach land (bound * (1.0 - feasibility)) goOn (CoreVector.ofCores cores)
-
-            CoreVector.put scope cores.Length cores found
-
-            let after = error ()
-
-            // Written so that NaN counts as a failure.
-            if after <= before then
-                after
-            else
-                best.Restore()
-                before
-
-        let rec rounds n before =
-            let after = round before
-
-            if after <= bound || n >= mostRounds || after > roundGain * before || not (goOn ()) then
-                after
-            else
-                rounds (n + 1) after
-
-        rounds 1 (error ())
-
-    /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the S of every step.
-    /// `given` holds cores as they were before they were balanced, from where other valleys are reached.
-    let private alongFibre (options: SweepOptions) (work: DenseDerivatives) norm bound n (given: Tensor list) (s: float) (cores: Tensor[]) =
-        if bound >= CorrectionSweeps.jointBelow * norm || options.Cancellation.IsCancellationRequested then
-            []
-        else
-            use scope = torch.NewDisposeScope()
-            let mutable steps = 0
-
-            let listen now =
-                steps <- steps + 1
-                SweepOptions.report options (n + steps) (bound / norm) (min s now)
-                not options.Cancellation.IsCancellationRequested
-
-            let point, trace =
-                LevelSet.search
-                    work
-                    (bound * (1.0 + 0.5 * feasibility))
-                    options.MaxSweeps
-                    options.Tolerance
-                    listen
-                    (CoreVector.ofCores cores :: given)
-
-            if not trace.IsEmpty then
-                CoreVector.put scope cores.Length cores point
-
-            // Where the best path began above the S of the sweeps, the trace does not.
-            trace |> List.map (min s)
-
-    /// The bonds of cores without directions that are noise of the target, in place, where the error stays within a limit.
-    let private withoutNoise (noise: float) (limit: float) (target: Tensor) (spec: Spec) (cores: Tensor[]) : Spec =
-        use _ = torch.NewDisposeScope()
-
-        let tensor spec cores =
-            Contraction.runMany [ Plan.make Order.Auto spec ] target.dtype target.device (Fit.lookup spec cores)
-            |> List.head
-
-        let before: Tensor = tensor spec cores
-        let most = noise * target.norm().number()
-
-        let accepts spec cores =
-            use _ = torch.NewDisposeScope()
-            let after: Tensor = tensor spec cores
-            target.minus(after).norm().number() <= limit && before.minus(after).norm().number() <= most
-
-        let exact =
-            use best = new Best(cores)
-            let smaller = BondTruncation.truncate spec cores
-
-            if smaller = spec || accepts smaller cores then
-                smaller
-            else
-                best.Restore()
-                spec
-
-        Redundancy.cut noise accepts exact cores
-
-    /// Balanced in place, unless rounding at a bond without weight raises S by it: S.
-    let private balanced (spec: Spec) (cores: Tensor[]) : float =
-        use best = new Best(cores)
-        let plan = Sensitivity.plan spec
-        use before = Sensitivity.totalOf plan torch.float64 cores[0].device (Fit.lookup spec cores)
-        let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) plan cores
-
-        // Written so that NaN counts as a failure.
-        if s <= before.number () then
-            s
-        else
-            best.Restore()
-            before.number ()
-
-    /// Sweeps from cores that meet the bound, and where blocks crawl or the bound is all but zero all cores together: the spec of what is
-    /// left, and how that went.
-    let private improved (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm (cores: Tensor[]) : Spec * FitHistory =
-        use given = CoreVector.ofCores cores
-        let s = balanced spec cores
-        let smaller, n, stop, trace = CorrectionSweeps.run options spec k bound norm s cores
-        let crawls = stop <> Stop.Converged || bound < CorrectionSweeps.jointBelow * norm
-
-        let finite =
-            Double.IsFinite(Fit.explicitError (Plan.make Order.Auto smaller) k (Fit.lookup smaller cores))
-
-        let together =
-            if crawls && finite && CorrectionSweeps.hasAllFree smaller && Spec.parameters smaller <= DenseSqp.limit then
-                let tensors = DenseDerivatives(smaller, k)
-                let given = if smaller = spec then [ given ] else []
-
-                let fibre =
-                    ConstrainedQuadratics.guarded (fun () -> alongFibre options tensors norm bound n given (List.last trace) cores)
-                    |> Option.defaultValue []
-
-                let s = List.last (trace @ fibre)
-                let report i error s = SweepOptions.report options (n + fibre.Length + i) (error / norm) s
-
-                fibre
-                @ (ConstrainedQuadratics.guarded (fun () -> DenseSqp.run options report tensors bound feasibility s cores)
-                   |> Option.defaultValue [])
-            else
-                []
-
-        let stop = if crawls && options.Cancellation.IsCancellationRequested then Stop.Cancelled else stop
-        // Sweeps that were broken off leave directions without weight, along which cores may be of any size.
-        let limit = bound * (1.0 + feasibility)
-        let cut = if finite then withoutNoise spent limit k smaller cores else smaller
-        cut, FitHistory.make (n + together.Length) stop (trace @ together)
-
     /// `noise`: the share of the target's norm that is rounding of the numbers it came in. `slack`: by which share of its norm the error
     /// may exceed the bound for directions that are noise.
     let private frobenius
@@ -202,17 +52,7 @@ module Correction =
                     let first = error ()
 
                     let way, reached =
-                        if meets first then
-                            FitHistory.direct, first
-                        else
-                            let until _ relative = meets (relative * norm)
-                            let way = Als.sweepUntil options until spec k cores |||> FitHistory.make
-                            let swept = error ()
-
-                            if meets swept || delta = 0.0 || not (CorrectionSweeps.hasAllFree spec) then
-                                way, swept
-                            else
-                                way, approach options spec k delta cores
+                        if meets first then FitHistory.direct, first else BoundApproach.run options spec k delta norm cores
 
                     let made spec course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
@@ -225,12 +65,12 @@ module Correction =
                         Ok(made spec { way with Stop = stop; Missed = Some asked })
                     else
                         let limit = max delta reached + slack * norm
-                        let cut = withoutNoise noise limit k spec cores
+                        let cut = Descent.withoutNoise noise limit k spec cores
 
                         let bound =
                             max (max delta reached) (Fit.explicitError (Plan.make Order.Auto cut) k (Fit.lookup cut cores))
 
-                        Ok(improved options cut k bound norm cores ||> made)
+                        Ok(Descent.run options cut k bound norm cores ||> made)
                 finally
                     for core in cores do
                         core.Dispose()
@@ -240,9 +80,19 @@ module Correction =
     /// the bound that this may be at first; and how often the bound is lowered for a result that rounding has taken above it.
     let private castShare, private mostOfBound, private mostRetries = 0.5, 0.25, 5
 
+    /// The most sweeps of a correction at a lowered bound: its start misses that by rounding.
+    let private retrySweeps = 8
+
     /// A correction by `run`, whose result has been rounded to a dtype, at a bound that leaves room for that. `MeetsBound` tells of the
     /// network that is returned.
-    let private roundedWithin (dtype: torch.ScalarType) (bound: ErrorBound) run (start: Network) : Result<Fit, TensorNetError list> =
+    let private roundedWithin
+        (dtype: torch.ScalarType)
+        (options: SweepOptions)
+        (bound: ErrorBound)
+        (run: SweepOptions -> ErrorBound -> Network -> Result<Fit, TensorNetError list>)
+        (start: Network)
+        : Result<Fit, TensorNetError list> =
+        let again = SweepOptions.part 0 retrySweeps options
         let normOf (fit: Fit) = fit.Error / fit.RelativeError
 
         let less room norm =
@@ -255,8 +105,8 @@ module Correction =
             | ErrorBound.Relative epsilon -> epsilon
             | ErrorBound.Absolute delta -> delta / norm
 
-        let rec attempt retries (room: float) norm (from: Network) : Result<Fit, TensorNetError list> =
-            run (less room norm) from
+        let rec attempt options retries (room: float) norm (from: Network) : Result<Fit, TensorNetError list> =
+            run options (less room norm) from
             |> Result.bind (fun (fit: Fit) ->
                 let norm = normOf fit
                 let asked = share norm
@@ -269,10 +119,10 @@ module Correction =
                     Ok(fit.After missed)
                 elif fit.MeetsBound && retries > 0 && next < asked then
                     use fit = fit
-                    attempt (retries - 1) next norm fit.Network
+                    attempt again (retries - 1) next norm fit.Network
                 elif not fit.MeetsBound && room > 0.0 then
                     Fit.dispose fit
-                    attempt 0 0.0 norm from
+                    attempt again 0 0.0 norm from
                 else
                     Ok(fit.After missed))
 
@@ -282,7 +132,7 @@ module Correction =
             | ErrorBound.Relative epsilon when epsilon > 0.0 -> min (mostOfBound * epsilon) (castShare * Redundancy.spacing dtype)
             | _ -> 0.0
 
-        attempt mostRetries first 1.0 start
+        attempt options mostRetries first 1.0 start
 
     /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
     let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
@@ -297,8 +147,12 @@ module Correction =
             let inUnits units (options: SweepOptions) (target: Tensor) start =
                 let bound = TargetUnits.bound units bound
                 let noise = Redundancy.noise target
-                let run bound start = WhitenedProblem.from (frobenius noise 0.0 bound) options target start
-                if target.dtype = torch.float64 then run bound start else roundedWithin target.dtype bound run start
+                let run options bound start = WhitenedProblem.from (frobenius noise 0.0 bound) options target start
+
+                if target.dtype = torch.float64 then
+                    run options bound start
+                else
+                    roundedWithin target.dtype options bound run start
 
             checkedBound |> Result.bind (fun _ -> TargetUnits.from true inUnits options target start)
         | errors -> Error errors

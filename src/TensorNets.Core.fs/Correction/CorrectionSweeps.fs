@@ -24,7 +24,7 @@ type internal CorrectionSweeps =
         /// The reach of each block when it was last solved; 0 before.
         Reaches: float[]
         Cache: IntermediateCache
-        /// Sweeps that the last attempt took.
+        /// Sweeps that the last attempt took, whatever came of it.
         mutable Taken: int
         /// Whether a bond had directions without weight after the last sweep.
         mutable Deficient: bool
@@ -150,8 +150,8 @@ module internal CorrectionSweeps =
         let attempt most s =
             point.Attempt(fun () ->
                 let rec land count before =
-                    let error, next = once work
                     work.Taken <- count
+                    let error, next = once work
 
                     if error <= bound * (1.0 + feasibility) then
                         if isBetter bound s (error, next) then Some(error, next) else None
@@ -171,8 +171,8 @@ module internal CorrectionSweeps =
             && spec.Cores.Length > 1
             && bound >= jointBelow * norm
 
-        /// All cores moved together, and brought to the bound by sweeps: the steps that took, and what has been reached, or None where that
-        /// is not below S.
+        /// All cores moved together, and brought to the bound by sweeps: the steps and sweeps that took, and what has been reached, or None
+        /// where that is not below S.
         let search n again s =
             use _ = torch.NewDisposeScope()
             point.Undo()
@@ -196,12 +196,14 @@ module internal CorrectionSweeps =
                     None
                 else
                     point.Put found
-                    attempt most s
+                    let landed = attempt most s
+                    steps <- steps + work.Taken
+                    landed
 
             let result =
                 AugmentedLagrangian.search land.Value bound multiplier options.Tolerance listen lands (point.Vector())
 
-            (if result.IsSome then steps + work.Taken else steps), result
+            steps, result
 
         /// When to search next: the sweep, S at the last search.
         let mutable nextSearch, searchedAt = n0 + searchAfter, infinity
@@ -255,12 +257,14 @@ module internal CorrectionSweeps =
     let private redundant, private recovery = [ 1e-5; 1e-8; 1e-12 ], 3
 
     /// The cores, in place, without directions of bonds that they do not need, within the bound and at no larger S: the spec, the error and
-    /// S. None where there is none such; then the cores are as they were.
-    let private pruned (spec: Spec) (target: Tensor) bound norm s (cores: Tensor[]) : (Spec * float * float) option =
+    /// S. None where there is none such; then the cores are as they were. Also the sweeps that took, at most so many.
+    let private pruned (most: int) (spec: Spec) (target: Tensor) bound norm s (cores: Tensor[]) : int * (Spec * float * float) option =
         let before = [| for core in cores -> core.clone().DetachFromDisposeScope() |]
+        let mutable taken = 0
 
         let tryShare share =
-            let smaller = Redundancy.cut share (fun _ _ -> true) spec cores
+            let left = min recovery (most - taken)
+            let smaller = if left < 1 then spec else Redundancy.cut share (fun _ _ -> true) spec cores
 
             let result =
                 if smaller = spec then
@@ -270,10 +274,11 @@ module internal CorrectionSweeps =
                     Gauge.lenient Gauge.maxCycles work.Gauge work.Sensitivity cores |> ignore
 
                     let rec land count =
+                        taken <- taken + 1
                         let found = once work
 
                         if isBetter bound s found then Some(smaller, fst found, snd found)
-                        elif count < recovery then land (count + 1)
+                        elif count < left then land (count + 1)
                         else None
 
                     ConstrainedQuadratics.guarded (fun () -> land 1) |> Option.flatten
@@ -286,7 +291,8 @@ module internal CorrectionSweeps =
             result
 
         try
-            redundant |> List.tryPick tryShare
+            let result = redundant |> List.tryPick tryShare
+            taken, result
         finally
             for core in before do
                 core.Dispose()
@@ -303,14 +309,16 @@ module internal CorrectionSweeps =
             if stop <> Stop.Rounding && stop <> Stop.Converged then
                 spec, n, stop, trace
             else
-                match pruned spec target bound norm s cores with
-                | Some(smaller, error, s) ->
-                    SweepOptions.report options (n + 1) (error / norm) s
+                let taken, result = pruned (options.MaxSweeps - n) spec target bound norm s cores
+                let n = n + taken
+                let s = result |> Option.map (fun (_, _, s) -> s) |> Option.defaultValue s
+                let trace = trace @ List.replicate taken s
 
-                    if n + 1 < options.MaxSweeps then
-                        goOn true smaller (n + 1) s (trace @ [ s ])
-                    else
-                        smaller, n + 1, Stop.MaxSweeps, trace @ [ s ]
+                match result with
+                | Some(smaller, error, _) ->
+                    SweepOptions.report options n (error / norm) s
+
+                    if n < options.MaxSweeps then goOn true smaller n s trace else smaller, n, Stop.MaxSweeps, trace
                 | None when heeds && work.Deficient -> goOn false spec n s trace
                 | None -> spec, n, stop, trace
 

@@ -62,18 +62,18 @@ module internal DenseSqp =
         let y = (r.minus (j.matmul whole)).div(Num.tensor lambda)
         scope.MoveToOuter whole, scope.MoveToOuter y
 
-    /// The multipliers of the last step give the curvature of the bound, so that steps converge like Newton's.
-    /// Steps in place from a point that meets the bound, until S stands still; every accepted step keeps the bound and lowers S, and its
-    /// number, error and S are reported.
+    /// Steps in place from a point that meets the bound, until S stands still or the sweeps of the options are used up; every accepted step
+    /// keeps the bound and lowers S, and its number, error in units of `norm` and S are reported: the S of each, and why they ended. The
+    /// multipliers of the last step give the curvature of the bound, so that steps converge like Newton's.
     let run
         (options: SweepOptions)
-        (report: int -> float -> float -> unit)
         (work: DenseDerivatives)
         (bound: float)
         (feasible: float)
+        (norm: float)
         (s0: float)
         (cores: Tensor[])
-        : float list =
+        : float list * Stop =
         let eye = torch.eye (work.Size, dtype = torch.float64, device = work.Device)
 
         /// The nearest point that meets the bound, by the least steps in the linearised bound.
@@ -134,20 +134,21 @@ module internal DenseSqp =
             tryWith damping
 
         let rec loop count s damping small trace =
-            if count >= min options.MaxSweeps maxSteps || options.Cancellation.IsCancellationRequested then
-                trace
-            else
+            match SweepOptions.ending options count with
+            | Some stop -> trace, stop
+            | None when count >= maxSteps -> trace, Stop.Converged
+            | None ->
                 match attempt s damping with
-                | None -> trace
+                | None -> trace, Stop.Converged
                 | Some(next, nu) ->
-                    report (count + 1) (error ()) next
+                    SweepOptions.report options (count + 1) (error () / norm) next
                     let small = if s - next <= options.Tolerance * s then small + 1 else 0
 
                     if small >= 2 then
-                        next :: trace
+                        next :: trace, Stop.Converged
                     else
                         loop (count + 1) next (max 1e-12 (nu / 16.0)) small (next :: trace)
 
-        let trace = loop 0 s0 1e-3 0 [] |> List.rev
+        let trace, stop = loop 0 s0 1e-3 0 []
         multipliers |> Option.iter _.Dispose()
-        trace
+        List.rev trace, stop

@@ -156,8 +156,8 @@ module internal LevelSet =
     /// valleys.
     let private others, private distance = 4, 0.05
 
-    /// The least S found from points that meet the bound and from some near the first, with the S after each step of the best. `listen`
-    /// hears the least S so far.
+    /// The least S found from points that meet the bound and from some near the first, with the least S so far after each step, which
+    /// `listen` hears.
     let search
         (work: DenseDerivatives)
         (bound: float)
@@ -171,28 +171,25 @@ module internal LevelSet =
         let first = List.head starts
         let share = distance * first.norm().number() / sqrt (float first.shape[0])
 
-        let near =
-            [
-                for _ in 1..others ->
-                    let noise = Fresh.noise generator first.dtype first.device first.shape
-                    restored work (work.Tensor first) (first.plus (noise.mul (Num.tensor share)))
-            ]
+        let near () =
+            let noise = Fresh.noise generator first.dtype first.device first.shape
+            restored work (work.Tensor first) (first.plus (noise.mul (Num.tensor share)))
 
         let mutable best, trace, goOn = (first, work.Sensitivity first), [], true
 
-        for start in starts @ near do
-            if goOn && start.isfinite().all().truth() && (work.Residual start).norm().number() <= bound then
-                let mutable own = []
-
+        let from (start: Tensor) =
+            if start.isfinite().all().truth() && (work.Residual start).norm().number() <= bound then
                 let heard s =
-                    own <- s :: own
-                    goOn <- listen (min s (snd best))
+                    trace <- min s (snd best) :: trace
+                    goOn <- listen trace.Head
                     goOn
 
                 let found, s = descend work bound most tolerance heard start
 
                 if s < snd best then
                     best <- (found, s)
-                    trace <- List.rev own
 
-        (fst best).clone() |> scope.MoveToOuter, trace
+        for start in Seq.append starts (Seq.init others (fun _ -> near ())) |> Seq.takeWhile (fun _ -> goOn) do
+            from start
+
+        (fst best).clone() |> scope.MoveToOuter, List.rev trace

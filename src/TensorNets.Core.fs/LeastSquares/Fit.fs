@@ -70,6 +70,10 @@ type Extrapolation =
 /// <summary>How long an iteration runs and whom it tells.</summary>
 type SweepOptions =
     {
+        /// The most sweeps of an iteration, steps of all cores together among them, and so the most that it reports. Least squares are one
+        /// iteration; a correction is one from a start that meets its bound, and from any other the way to the bound is another one before
+        /// it. Methods that are made of several, of several starts or networks to try, have as many for each. A result in float32 or 16
+        /// bits that rounding has taken out of its bound is corrected again up to five times, in up to 8 sweeps.
         MaxSweeps: int
         /// A sweep that changes the error (ALS) or S (EPC) by less than this share of it is the last.
         Tolerance: float
@@ -107,6 +111,22 @@ module SweepOptions =
         if options.Cancellation.IsCancellationRequested then Some Stop.Cancelled
         elif n >= options.MaxSweeps then Some Stop.MaxSweeps
         else None
+
+    /// Those of a part of an iteration after the sweeps that have been before it: at most so many of the sweeps that are left, which are
+    /// counted on in reports.
+    let internal part (before: int) (most: int) (options: SweepOptions) : SweepOptions =
+        let counting (progress: IProgress<FitProgress>) =
+            { new IProgress<FitProgress> with
+                member _.Report own =
+                    let sweep = before + own.Sweep
+
+                    progress.Report { own with Sweep = sweep; MaxSweeps = options.MaxSweeps; SweepsLeft = options.MaxSweeps - sweep }
+            }
+
+        { options with
+            MaxSweeps = max 0 (min most (options.MaxSweeps - before))
+            Progress = options.Progress |> Option.map counting
+        }
 
     let internal report (options: SweepOptions) sweep relativeError sensitivity =
         match options.Progress with
@@ -148,7 +168,7 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
     member _.RelativeError = error / targetNorm
     /// S in the norm asked for.
     member _.Sensitivity = sensitivity
-    /// The sweeps that were run.
+    /// The sweeps of the last iteration that led here, steps of all cores together among them: at most <c>MaxSweeps</c>.
     member _.Sweeps = course.Sweeps
     /// Why the iteration ended.
     member _.Stop = course.Stop
