@@ -65,8 +65,34 @@ module internal TargetUnits =
     /// A target in these units, in its dtype.
     let target (units: TargetUnits) (given: Tensor) : Tensor = Num.shifted -units.Exponent (given.detach ())
 
-    /// A network in these units: copies.
-    let network (units: TargetUnits) (start: Network) : Network = scaled -units.Share start start.Spec
+    /// Cores of a start beyond this power of two, in units of the target, are brought near one.
+    let private far = 64
+
+    let private exponentOf (core: Tensor) : int =
+        use _ = torch.NewDisposeScope()
+        let largest = (core.detach().``to`` torch.float64).abs().max().number()
+        if largest > 0.0 && Double.IsFinite largest then Math.ILogB largest else 0
+
+    /// A start in these units, in float64: copies. Products of cores that are many powers of two away from the target leave the range of a
+    /// double within a sweep; each such core is brought near one by a power of two, which changes T(start) by that.
+    let network (units: TargetUnits) (start: Network) : Network =
+        use scope = torch.NewDisposeScope()
+
+        let core (core: Core) (given: Tensor) =
+            let double = given.detach().``to`` (torch.float64, copy = true)
+
+            (if Spec.isFixed core start.Spec then
+                 double
+             else
+                 let away = exponentOf double - units.Share
+                 Num.shifted (-units.Share - (if abs away > far then away else 0)) double)
+            |> scope.MoveToOuter
+
+        new Network(start.Spec, Seq.map2 core start.Spec.Cores start.Cores |> Seq.toArray)
+
+    /// Whether a start needs no other units.
+    let private isNear (start: Network) =
+        Seq.forall2 (fun core given -> Spec.isFixed core start.Spec || abs (exponentOf given) <= far) start.Spec.Cores start.Cores
 
     /// The listener hears of S as it is.
     let listening (units: TargetUnits) (options: SweepOptions) : SweepOptions =
@@ -159,7 +185,7 @@ module internal TargetUnits =
         | [] ->
             let units = ofTarget start.Spec given
 
-            if isNone units then
+            if isNone units && isNear start then
                 run units options given start
             else
                 use _ = torch.NewDisposeScope()

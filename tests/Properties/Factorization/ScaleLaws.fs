@@ -141,4 +141,20 @@ let all =
                 | Error [ TensorNetError.OutOfRange("The sensitivity", log10, "Float64") ] ->
                     Expect.isTrue (log10 > 390.0 && log10 < 410.0) $"{log10}"
                 | other -> failtestf "%A" other)
+            fewCases scaled "a start that is many powers of two from its target ends in finite numbers or a typed error" (fun (case, e) ->
+                let k = targetWith 0.3 case
+
+                for dtype, far in [ torch.float64, e / case.Spec.Cores.Length; torch.float32, sign e * 100 ] do
+                    use start = randomNetwork (case.Seed + 5) case.Spec
+                    use start = inUnits far (Network.copyAs dtype start)
+
+                    for target in [ k; Num.shifted (-e / 2) k ] do
+                        for result in [ Als.run few target start; Correction.epc few (ErrorBound.Relative 0.9) target start ] do
+                            match result with
+                            | Ok fit ->
+                                Expect.isTrue (System.Double.IsFinite fit.RelativeError) $"{dtype}: error {fit.RelativeError}"
+
+                                for core in fit.Network.Cores do
+                                    Expect.isTrue (core.isfinite().all().truth()) $"{dtype}: finite cores"
+                            | Error errors -> Expect.isNonEmpty errors "typed")
         ]
