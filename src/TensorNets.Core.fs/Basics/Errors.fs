@@ -23,33 +23,61 @@ module private ErrorText =
 /// <summary>Why a list of cores, dimensions and output axes is not a tensor network.</summary>
 [<RequireQualifiedAccess>]
 type SpecError =
+    /// The list of cores is empty; give at least one.
     | NoCores
+    /// A core or an axis has what is no name; give it a letter followed by letters, digits or underscores.
     | BadName of name: string
+    /// Two cores have the same name; rename one.
     | DuplicateCore of core: string
+    /// A core carries an axis twice; give one of the two places an axis of its own.
     | RepeatedAxis of core: string * axis: string
+    /// The output names an axis twice; name it once.
     | RepeatedOutputAxis of axis: string
+    /// An axis that a core carries has no dimension; add it to the dimensions or to the text.
     | MissingDimension of axis: string * usedBy: string
+    /// The dimension of an axis is given twice; give it once, as an argument or in the text.
     | DuplicateDimension of axis: string
+    /// A dimension is zero or negative; give 1 or more.
     | NonPositiveDimension of axis: string * found: int
+    /// A dimension is given for an axis that no core carries; leave it out, or correct its name.
     | UnusedDimension of axis: string
+    /// The output names an axis that no core carries; leave it out, or add it to a core.
     | OutputAxisWithoutCore of axis: string
+    /// <summary>No core has the name asked for; use one of <c>known</c>.</summary>
     | UnknownCore of core: string * known: string list
+    /// <summary>The text of a network breaks its grammar; mend it at <c>position</c>, which counts characters from 1.</summary>
     | Syntax of position: int * found: string * expected: string
+    /// <summary>The text is no JSON; mend it at <c>line</c> and <c>position</c> (in bytes), which both count from 1.</summary>
     | MalformedJson of line: int64 * position: int64 * reason: string
+    /// The JSON was written in another version; read it by a library of that version, or write it anew.
     | JsonVersion of found: string * expected: string
+    /// <summary>A value of the JSON at <c>path</c> has the wrong type, is missing or stands twice; put <c>expected</c> there.</summary>
     | JsonType of path: string * found: string * expected: string
+    /// <summary>The network has no axis of that name; use one of <c>known</c>.</summary>
     | UnknownAxis of axis: string * known: string list
+    /// A new core or axis would bear a name that is in use; choose another.
     | NameTaken of name: string
+    /// An axis stands twice in a list of axes; list it once.
     | ListedTwice of axis: string
+    /// The list of axes to fuse is empty; give at least one.
     | NothingToFuse of name: string
+    /// A core carries only some of the axes to fuse; fuse axes that always occur together.
     | AxesApart of core: string * found: string list * expected: string list
+    /// <summary>The axes to fuse are apart in the output, or in another order; bring them side by side by <c>permute</c> first.</summary>
     | NotAdjacent of output: string list * expected: string list
+    /// The product of the dimensions to fuse exceeds the largest int, 2³¹ − 1; fuse fewer axes.
     | DimensionTooLarge of axis: string * found: bigint
+    /// <summary>The product of the parts that an axis is split into is not its dimension; give factors of <c>expected</c>.</summary>
     | WrongProduct of axis: string * factors: int list * expected: int
+    /// <summary>The new output does not name each open axis once; give a permutation of <c>expected</c>.</summary>
     | NotAPermutation of found: string list * expected: string list
+    /// The two cores to merge are one; name two.
     | SameCore of core: string
+    /// <summary>A gauge goes on an axis of exactly two cores that is not open, and this axis is <c>found</c>; choose another.</summary>
     | NotOrdinaryBond of axis: string * found: string
+    /// Two networks of an inner product have different open axes; rename those of one.
     | OpenAxesDiffer of found: string list * expected: string list
+    /// Two networks of an inner product differ in the dimension of an open axis; make them equal.
     | DimensionsDiffer of axis: string * found: int * expected: int
 
     /// The error in words: what was found and what was expected.
@@ -90,13 +118,21 @@ type SpecError =
 /// <summary>Why a format does not fit a shape.</summary>
 [<RequireQualifiedAccess>]
 type FormatError =
+    /// The format does not exist for tensors of that number of modes; choose another, or reshape the tensor.
     | WrongOrder of format: string * found: int * expected: string
+    /// <summary>The list of ranks has the wrong length for the tensor; give <c>expected</c> ranks.</summary>
     | WrongRankCount of format: string * found: int * expected: int
+    /// <summary>A rank is below 1 or above what any tensor of that shape needs; give 1 to <c>largest</c>.</summary>
     | RankOutOfRange of format: string * rank: string * found: int * largest: int * bound: string
+    /// A mode of the tensor, counted from 0, has dimension zero or less; give 1 or more.
     | NonPositiveMode of mode: int * found: int
+    /// <summary>The leaves of a dimension tree are not the modes 0 … <c>modes</c> − 1, each once; give those.</summary>
     | BadTree of found: int list * modes: int
+    /// A node of a dimension tree has fewer than two children; give two or more, or put its child in its place.
     | NarrowTree
+    /// A TT-matrix has more factors of rows than of columns, or fewer, or none; give as many of both, with 1 where one lacks.
     | UnequalSplits of rows: int * columns: int
+    /// <summary>The factors of the rows or columns of a TT-matrix have another product; give factors of <c>expected</c>.</summary>
     | WrongSplit of what: string * factors: int list * expected: int
 
     /// The error in words: what was found and what was expected.
@@ -118,37 +154,67 @@ type FormatError =
 /// <summary>Everything that can be wrong with what a caller hands in, naming what was found and what was expected.</summary>
 [<RequireQualifiedAccess>]
 type TensorNetError =
+    /// A network without numbers is at fault; see the inner error.
     | Spec of SpecError
+    /// A format does not fit the shape; see the inner error.
     | Format of FormatError
+    /// A core of the spec has no tensor; give one under its name.
     | MissingCore of core: string
+    /// <summary>A tensor is given for a core that the spec has not; use one of <c>known</c>.</summary>
     | UnknownCore of core: string * known: string list
+    /// <summary>A core's tensor has another shape than its axes say; reshape or permute it to <c>expected</c>.</summary>
     | CoreShape of core: string * found: int64 list * expected: int64 list
+    /// <summary>A core's tensor has another dtype than the network's; convert it to <c>expected</c>.</summary>
     | CoreDType of core: string * found: string * expected: string
+    /// <summary>A core's tensor is on another device than the network's; move it to <c>expected</c>.</summary>
     | CoreDevice of core: string * found: string * expected: string
+    /// <summary>A tensor has a dtype that is not computed with here; convert it to <c>expected</c>.</summary>
     | DType of what: string * found: string * expected: string
+    /// A tensor is sparse, quantised, or without numbers (device meta); make it dense.
     | Unreadable of what: string * found: string
+    /// A tensor or a module has been disposed; keep it alive until the call returns.
     | Disposed of what: string
+    /// <summary>A tensor has another shape than the call needs; give it the shape that <c>expected</c> describes.</summary>
     | Shape of what: string * found: int64 list * expected: string
+    /// <summary><c>count</c> entries of a tensor are NaN or infinite; clean what made them.</summary>
     | NotFinite of what: string * count: int64
+    /// A tensor that is zero everywhere has no relative error and no direction; give one that is not.
     | ZeroTensor of what: string
-    /// A number that its dtype cannot hold, by the logarithm of its size to the base ten.
+    /// A result exceeds what its dtype can hold, as log₁₀ of its size; scale the target, or use float64.
     | OutOfRange of what: string * log10: float * dtype: string
+    /// <summary>The matrix of a norm is not symmetric positive semidefinite; <c>Calibration.covariance</c> makes one that is.</summary>
     | NotCovariance of found: string
+    /// A bound on the error is NaN, negative, or not below the norm of the target; give one in the range that is expected.
     | ErrorBound of found: string * expected: string
+    /// No network of these ranks was found within the bound; raise ranks, bound, sweeps or starts. Both numbers are ‖K − T‖.
     | Unreachable of bound: float * reached: float
+    /// The caller cancelled before the bound was met; let it run longer, or loosen the bound. Both numbers are ‖K − T‖.
     | Cancelled of bound: float * reached: float
+    /// <summary>A bond has a lower numerical rank than its dimension, so that it has no gauge; use <c>Gauge.truncate</c> first.</summary>
     | RankDeficientBond of bond: string * rank: int * dimension: int
+    /// <summary>A matrix that must be inverted has numerical rank <c>rank</c> below <c>dimension</c>; give one of full rank.</summary>
     | SingularMatrix of what: string * rank: int * dimension: int
+    /// An option has a value outside its range; give one that is supported.
     | Unsupported of option: string * found: string * supported: string
+    /// <summary>The model has no submodule at that path; use one of <c>nearest</c> or of <c>Surgery.paths</c>.</summary>
     | PathNotFound of path: string * nearest: string list
+    /// A module is of another kind than the call can work on; give the kind that is expected.
     | ModuleType of path: string * found: string * expected: string
+    /// <summary>The layer is factorized already, at each of <c>paths</c>; leave it, or compress its dense layer anew.</summary>
     | Compressed of paths: string list * kind: string
+    /// <summary>The field that holds a submodule is of too narrow a type; declare it as <c>Module&lt;Tensor, Tensor&gt;</c>.</summary>
     | SealedField of path: string * owner: string * field: string * declared: string * replacement: string
+    /// No field or list that can be written holds the submodule, for the reason given; change the owner's class.
     | UnreachableField of path: string * owner: string * reason: string
+    /// The state lacks a tensor that the module has; save it from a module of the same kind.
     | MissingKey of key: string
+    /// The state has a tensor that the module has not; rename its key or leave it out.
     | UnknownKey of key: string * nearest: string list
+    /// A tensor of the state has another shape than the module's; make the module with the ranks of the state.
     | KeyShape of key: string * found: int64 list * expected: int64 list
+    /// A file is missing, broken or of another kind, for the reason given; check the path, or write the file anew.
     | BadFile of path: string * reason: string
+    /// A file cannot be written, for the reason given; check the folder, its rights and the disk.
     | UnwrittenFile of path: string * reason: string
 
     /// The error in words: what was found and what was expected.
@@ -195,21 +261,23 @@ type TensorNetError =
         | UnwrittenFile(path, reason) -> $"'{path}' cannot be written: {reason}."
 
 /// <summary>The one exception of this library: <c>Errors</c> lists every error found, the message the first hundred.</summary>
-type TensorNetException(errors: IReadOnlyList<TensorNetError>) =
+type TensorNetException
+    /// An exception of at least one error.
+    (errors: IReadOnlyList<TensorNetError>) =
     inherit Exception(ErrorText.lines (errors |> Seq.map _.Message) errors.Count)
 
     /// Every error found, in the order in which it was found.
     member _.Errors = errors
 
+/// <summary>From results to values or exceptions.</summary>
 [<RequireQualifiedAccess>]
 module TensorNetError =
-    /// The error in words.
-    let message (error: TensorNetError) = error.Message
-
     /// A list of numbers as messages show it: [1, 2, 3].
     let internal shapeText (numbers: int64 list) = shape numbers
 
-    /// The value of a result, or a TensorNetException that lists every error. For C# and for constructors, which cannot return a result.
+    /// <summary>The value of a result, or a TensorNetException that lists every error. For C# and for constructors, which cannot return a
+    /// result.</summary>
+    /// <example><code>TensorNetError.raiseErrors (Network.copy network |> Ok)</code></example>
     let raiseErrors (result: Result<'T, TensorNetError list>) : 'T =
         match result with
         | Ok value -> value

@@ -2,9 +2,9 @@ namespace TensorNets
 
 open TorchSharp
 
-/// <summary>The rewrites of <c>Rewrite</c> on networks with numbers. T is the same, permuted or reshaped as the rewrite says.</summary>
+/// <summary>The rewrites of <c>SpecRewrite</c> on networks with numbers. T is the same, permuted or reshaped as the rewrite says.</summary>
 /// <remarks>What comes back is a network of its own: nothing is shared with the original. Differentiable in every core of the
-/// original.</remarks>
+/// original. Errors: those of the rewrite.</remarks>
 [<RequireQualifiedAccess>]
 module NetworkRewrite =
     let private specErrors (result: Result<'T, SpecError list>) = result |> Result.mapError (List.map TensorNetError.Spec)
@@ -27,6 +27,8 @@ module NetworkRewrite =
 
     /// <summary>As <c>SpecRewrite.fuse</c>: each core is permuted, where the axes stand apart, and reshaped. T is reshaped if the axes are
     /// open.</summary>
+    /// <example><code>NetworkRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] network
+    /// |> Result.bind (NetworkRewrite.fuse [ Axis "h"; Axis "w" ] (Axis "d")) |> orStop</code></example>
     let fuse (axes: Axis list) (fused: Axis) (original: Network) : Result<Network, TensorNetError list> =
         SpecRewrite.fuse axes fused original.Spec
         |> specErrors
@@ -36,18 +38,21 @@ module NetworkRewrite =
                 original[core.Name] |> permuted (axesIn original core.Name) apart |> reshaped spec core))
 
     /// <summary>As <c>SpecRewrite.split</c>: each core is reshaped. T is reshaped if the axis is open.</summary>
+    /// <example><code>NetworkRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] network |> orStop</code></example>
     let split (axis: Axis) (parts: (Axis * int) list) (original: Network) : Result<Network, TensorNetError list> =
         SpecRewrite.split axis parts original.Spec
         |> specErrors
         |> Result.map (fun spec -> network spec (fun core -> reshaped spec core original[core.Name]))
 
     /// <summary>As <c>SpecRewrite.permute</c>: the cores stay, T is permuted.</summary>
+    /// <example><code>NetworkRewrite.permute [ Axis "t"; Axis "d"; Axis "s" ] network |> orStop</code></example>
     let permute (output: Axis list) (original: Network) : Result<Network, TensorNetError list> =
         SpecRewrite.permute output original.Spec
         |> specErrors
         |> Result.map (fun spec -> network spec (fun core -> original[core.Name]))
 
     /// <summary>As <c>SpecRewrite.merge</c>: the two cores are contracted over the axes that nothing else carries. T stays.</summary>
+    /// <example><code>NetworkRewrite.merge "A" "B" "G" network |> orStop</code></example>
     let merge (first: string) (second: string) (merged: string) (original: Network) : Result<Network, TensorNetError list> =
         SpecRewrite.merge first second merged original.Spec
         |> specErrors
@@ -94,6 +99,9 @@ module NetworkRewrite =
     /// that T stays.</summary>
     /// <remarks>The inverse is applied in float64 and cast back. Errors, besides those of the rewrite: a matrix that is not square of the
     /// bond's dimension, of another dtype or device, not finite, or of deficient rank in float64.</remarks>
+    /// <example><code>Network.random torch.float64 1UL (specOrStop (Spec.parse [] "sr, rt -> st | s=4 r=2 t=5"))
+    /// |> NetworkRewrite.insertGauge { Bond = Axis "r"; Core = "M"; Fresh = Axis "q" } (torch.eye (2L, dtype = torch.float64))
+    /// |> orStop</code></example>
     let insertGauge (at: GaugeInsertion) (matrix: Tensor) (original: Network) : Result<Network, TensorNetError list> =
         let errors =
             match original.Spec.Dims.TryFind at.Bond with
@@ -120,6 +128,8 @@ module NetworkRewrite =
 
     /// <summary>As <c>SpecRewrite.inner</c>: the closed network of the cores of both, whose tensor is the number ⟨T₁, T₂⟩, and what each
     /// core of the second network is called in it.</summary>
+    /// <remarks>Errors, besides those of the rewrite: cores of another dtype or device.</remarks>
+    /// <example><code>NetworkRewrite.inner network network |> orStop</code></example>
     let inner (first: Network) (second: Network) : Result<Network * Map<string, string>, TensorNetError list> =
         let errors =
             [

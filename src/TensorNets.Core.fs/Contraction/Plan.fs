@@ -17,20 +17,27 @@ type Order =
 
 /// <summary>One step of a contraction: slots in, one slot out.</summary>
 type PlanStep =
-    {
-        /// One slot: a core, summed over the axes that it alone carries and the output does not name. Two slots: their product, summed over
-        /// the axes that no other slot carries and the output does not name.
-        Operands: int list
-        /// The axes of what comes out, in its order.
-        Axes: Axis list
-        /// Multiplications and additions: one multiplication for every combination of the axes of two operands, one addition for every term
-        /// of a sum but its first.
-        Flops: float
-        /// The entries of what comes out.
-        Size: float
-        /// The same for two steps that compute the same thing from the same tensors.
-        Key: string
-    }
+    internal
+        {
+            operands: int list
+            axes: Axis list
+            flops: float
+            size: float
+            key: string
+        }
+
+    /// One slot: a core, summed over the axes that it alone carries and the output does not name. Two slots: their product, summed over the
+    /// axes that no other slot carries and the output does not name.
+    member this.Operands = this.operands
+    /// The axes of what comes out, in its order.
+    member this.Axes = this.axes
+    /// Multiplications and additions: one multiplication for every combination of the axes of two operands, one addition for every term of
+    /// a sum but its first.
+    member this.Flops = this.flops
+    /// The entries of what comes out.
+    member this.Size = this.size
+    /// The same for two steps that compute the same thing from the same tensors.
+    member internal this.Key = this.key
 
 /// <summary>An order in which to contract a network, computed from shapes alone. Slots 0 … N−1 are the cores; each step fills the next
 /// slot. The last slot has the axes of the output.</summary>
@@ -87,7 +94,7 @@ type private PlanBuilder(spec: Spec) =
         slots.Add axes
         keys.Add key
         operations.Add operation
-        steps.Add { Operands = operands; Axes = axes; Flops = flops; Size = product axes; Key = key }
+        steps.Add { operands = operands; axes = axes; flops = flops; size = product axes; key = key }
         slots.Count - 1
 
     /// Two slots in the order in which they are multiplied: the larger first, then by key, so that the same pair is the same step in every
@@ -215,6 +222,7 @@ module Plan =
     /// <remarks>Exact search minimises the FLOPs over every pairwise order, outer products included. Every order first sums what one core
     /// carries alone and the output does not name.</remarks>
     /// <exception cref="T:System.ArgumentException">Exact search for more than twenty cores.</exception>
+    /// <example><code>Plan.make Order.Auto spec</code></example>
     let make (order: Order) (spec: Spec) : Plan = ordered false order spec
 
     /// As `make`, for a result that is wanted in one piece, as the output's axes come: less of it is left to be copied. Its last step is
@@ -224,7 +232,8 @@ module Plan =
     /// In a given order: pairs of slots, of which the cores are the first and each pair fills the next.
     let internal inOrder (pairs: struct (int * int) list) (spec: Spec) : Plan = build false spec pairs
 
-    /// The most entries alive at one time: the tensors made by steps and not used up yet, the cores not counted.
+    /// <summary>The most entries alive at one time: the tensors made by steps and not used up yet, the cores not counted.</summary>
+    /// <example><code>Plan.peakEntries (Plan.make Order.Auto spec)</code></example>
     let peakEntries (plan: Plan) =
         let n = plan.spec.Cores.Length
         let alive = Dictionary<int, float>()
@@ -246,6 +255,7 @@ module Plan =
 
     /// <summary>The plan as a table: what each step multiplies or sums, the axes that come out, its FLOPs and entries; then the
     /// totals.</summary>
+    /// <example><code>Plan.explain (Plan.make Order.Auto spec)</code></example>
     let explain (plan: Plan) =
         let names = List<string>(plan.spec.Cores |> List.map _.Name)
 

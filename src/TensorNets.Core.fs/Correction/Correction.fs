@@ -11,7 +11,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Correction =
     /// The relative error in ‖K − T‖ that counts as meeting the bound.
-    let feasibility = CorrectionSweeps.feasibility
+    let internal feasibility = CorrectionSweeps.feasibility
 
     /// A δ/‖K‖ below this is the rounding of a double and counts as this.
     let private rounding = 1e-12

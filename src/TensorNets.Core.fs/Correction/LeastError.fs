@@ -7,7 +7,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module LeastError =
     /// The interval of δ in which the least error is looked for ends at this share of δ.
-    let tolerance = 1e-5
+    let private tolerance = 1e-5
 
     /// S within this share below its bound ends the search as well: no δ to gain.
     let private closeness = 1e-7
@@ -187,11 +187,11 @@ module LeastError =
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
     /// both in the norm of the options.</summary>
     /// <remarks><para>The δ at which error-preserving correction reaches S = s, by a search over δ, each step warm-started from both ends.
-    /// S ≤ s(1 + 1e-9). The error is within 1e-5 (<c>tolerance</c>) of the least δ at which <c>Correction.epc</c> on the way reached s;
+    /// S ≤ s(1 + 1e-9). The error is within 1e-5, as a share, of the least δ at which <c>Correction.epc</c> on the way reached s;
     /// that is the least error where correction has converged to the best network. Never worse than a start that meets s and is balanced.
     /// Where s exceeds what least squares need, the error of least squares.</para>
     /// <para>Computed in float64, returned in the dtype of the target; the start is not changed. Cost: two corrections for each of about
-    /// ten steps. Cancelled: the best so far that meets s; before one does, the least sensitive so far, whose <c>MeetsBound</c> is
+    /// ten steps. Cancelled: the best one found that meets s; before one does, the least sensitive one, whose <c>MeetsBound</c> is
     /// false.</para>
     /// <para>Errors: those of a target and of a norm; s that is NaN, infinite, zero or negative, or so small that only rounding would be
     /// left of the target.</para></remarks>
@@ -199,6 +199,7 @@ module LeastError =
     /// <param name="s">The bound on S.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
+    /// <example><code>LeastError.fit SweepOptions.defaults (Sensitivity.value network) target network |> orStop</code></example>
     let fit (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         // A weighted problem is solved in float64 and rounded afterwards.
         match Check.readable "The target" target with

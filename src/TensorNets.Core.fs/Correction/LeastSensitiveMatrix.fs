@@ -6,7 +6,9 @@ open TorchSharp
 /// <summary>The matrix case, whose least sensitive network is known exactly.</summary>
 [<RequireQualifiedAccess>]
 module LeastSensitiveMatrix =
-    /// The spec of a matrix of a given rank: `sa, at -> st`.
+    /// <summary>The spec of a matrix, rows × columns, of a given rank: <c>sa, at -> st</c>.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">A number below 1.</exception>
+    /// <example><code>LeastSensitiveMatrix.spec 6 4 2</code></example>
     let spec (rows: int) (columns: int) (rank: int) : Spec =
         let s, a, t = Axis "s", Axis "a", Axis "t"
 
@@ -39,6 +41,7 @@ module LeastSensitiveMatrix =
     /// Σ_{i>R} σ_i² = δ². Components that vanish are left out, so that the rank may be less. Computed in float64 by one singular value
     /// decomposition. Errors: those of a target; a rank outside 1 … min(m, n); a bound that is negative, at least ‖K‖, or below the best
     /// error of that rank (<c>Unreachable</c>, naming it).</remarks>
+    /// <example><code>LeastSensitiveMatrix.fit 2 (ErrorBound.Relative 0.9) matrix |> orStop</code></example>
     let fit (rank: int) (bound: ErrorBound) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()

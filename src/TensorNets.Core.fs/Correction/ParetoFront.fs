@@ -192,7 +192,7 @@ module ParetoFront =
     /// point with the next tighter bound and, where least squares lead down, from that with the next looser one. Hence S never rises with
     /// the bound, and no point is worse than <c>Correction.epc</c> from the start. Computed in float64, returned in the dtype of the
     /// target; the start is not changed.</para>
-    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found so far, which may be none. Bonds of the start that
+    /// <para>Cost: two to four corrections for each bound. Cancelled: the points found before, which may be none. Bonds of the start that
     /// are rank deficient are cut first.</para>
     /// <para>Errors: those of a target and of a norm; no bounds; bounds that are NaN, negative, or 1 and above, all named; where no bound
     /// is met, those of the loosest one.</para></remarks>
@@ -200,6 +200,7 @@ module ParetoFront =
     /// <param name="bounds">Bounds on ‖K − T‖ / ‖K‖, 0 ≤ bound &lt; 1, in any order; duplicates count once.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
+    /// <example><code>ParetoFront.trace SweepOptions.defaults [ 0.3; 0.6 ] target network |> orStop</code></example>
     let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<ParetoFront, TensorNetError list> =
         match Check.forSpec start.Spec target with
         | [] ->

@@ -5,6 +5,7 @@ open TorchSharp
 /// <summary>The front door: target → format → fit.</summary>
 [<RequireQualifiedAccess>]
 module Factorize =
+    /// <summary>At most 200 sweeps from singular value decompositions, one start, seed 0.</summary>
     let defaults = { Sweeps = SweepOptions.defaults; Start = Start.Svd; Seed = 0UL; Starts = 1 }
 
     let private listening (options: FactorizeOptions) = { options with Sweeps = SweepsLeft.listening options.Sweeps }
@@ -42,6 +43,7 @@ module Factorize =
     /// <remarks>The parametrisation is as ALS leaves it: balance it (<c>Gauge.balance</c>) or correct it (<c>Correction.epc</c>), or call
     /// <c>stableSpec</c>, which does both. Computed in float64, returned in the dtype of the target. More starts never raise the error.
     /// Errors: those of a target; fewer than one start.</remarks>
+    /// <example><code>Factorize.runSpec options spec target |> orStop</code></example>
     let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options -> MultiStart.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
 
@@ -77,6 +79,7 @@ module Factorize =
     /// rank deficient are cut to their rank, so that the fit may be smaller than asked.</param>
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
+    /// <example><code>Factorize.stableSpec options (Some bound) spec target |> orStop</code></example>
     let stableSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options ->
             match bound with
@@ -104,6 +107,7 @@ module Factorize =
     /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
     /// <param name="target">K, of the shape of the networks' output.</param>
     /// <param name="starts">The networks to start from; at least one.</param>
+    /// <example><code>Factorize.stableFrom Factorize.defaults bound target [ network ] |> orStop</code></example>
     let stableFrom
         (options: FactorizeOptions)
         (bound: ErrorBound)
@@ -147,6 +151,8 @@ module Factorize =
         | _ -> options
 
     /// <summary>A network of the given format near a target, as alternating least squares leave it (<c>runSpec</c>).</summary>
+    /// <remarks>Errors: those of a format and of a target; fewer than one start.</remarks>
+    /// <example><code>Factorize.run options (Format.TensorTrain [ 2; 3 ]) target |> orStop</code></example>
     let run (options: FactorizeOptions) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = torch.NewDisposeScope()
 
@@ -155,13 +161,15 @@ module Factorize =
 
     /// <summary>The least sensitive network of the given format: <c>run</c>, then <c>Correction.epc</c> within an error bound
     /// (<c>stableSpec</c>).</summary>
+    /// <remarks>Errors: those of <c>run</c>; a bound outside its range; <c>Unreachable</c>.</remarks>
+    /// <example><code>Factorize.stable options None (Format.TensorTrain [ 2; 3 ]) target |> orStop</code></example>
     let stable (options: FactorizeOptions) (bound: ErrorBound option) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
         use _ = torch.NewDisposeScope()
 
         prepared format target
         |> Result.bind (fun (spec, k) -> stableSpec (splitNorm format options) bound spec k |> Result.map Fit.toOuterScope)
 
-    /// As <c>toBound</c> on the whitened target, with room in the bound for the rounding of the result.
+    /// <summary>As <c>toBound</c> on the whitened target, with room in the bound for the rounding of the result.</summary>
     let private weightedToBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
         let onWhitened (sweeps: SweepOptions) (k: Tensor) =
             ErrorBound.resolve bound (Check.norm k)
@@ -197,11 +205,12 @@ module Factorize =
     /// is counted in. Errors: those of a target, a family that does not fit its shape, a bound; fewer than one start; <c>Unreachable</c>
     /// where δ is below rounding. Sources: De Lathauwer et al. 2000, Oseledets 2011, Grasedyck 2010, Zhao et al. 2016.</para></remarks>
     /// <param name="options">The iteration; for CP also the starts and their seed, while trees and chains start from truncations anyhow.
-    /// Cancelled: the smallest network found so far that meets the bound; one that the target itself is for CP, where none was
+    /// Cancelled: the smallest network found before that meets the bound; one that the target itself is for CP, where none was
     /// found.</param>
     /// <param name="bound">δ, at least 0 and below ‖K‖.</param>
     /// <param name="family">The format without its ranks.</param>
     /// <param name="target">K.</param>
+    /// <example><code>Factorize.toBound options bound FormatFamily.TensorTrain target |> orStop</code></example>
     let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
         checkedBy options (fun options ->
             match Check.readable "The target" target, options.Sweeps.Norm with
@@ -210,7 +219,9 @@ module Factorize =
             | errors, _ -> Error errors)
 
     /// <summary>As <c>toBound</c>, and then the least sensitive network of these ranks within the bound (<c>Correction.epc</c>).</summary>
-    /// <remarks>S is what this size has at this error: a network with a rank to spare can be far less sensitive.</remarks>
+    /// <remarks>S is what this size has at this error: a network with a rank to spare can be far less sensitive. Errors: those of
+    /// <c>toBound</c>.</remarks>
+    /// <example><code>Factorize.stableToBound options bound FormatFamily.Tucker target |> orStop</code></example>
     let stableToBound
         (options: FactorizeOptions)
         (bound: ErrorBound)

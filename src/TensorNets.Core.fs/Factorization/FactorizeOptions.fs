@@ -5,9 +5,10 @@ open TorchSharp
 /// <summary>Where alternating least squares starts.</summary>
 [<RequireQualifiedAccess>]
 type Start =
-    /// Singular value decompositions of the target (<c>SvdStart.start</c>).
+    /// <summary>Singular value decompositions of the target (<c>SvdStart.start</c>).</summary>
     | Svd
-    /// Singular value decompositions made as the options say: sequentially (ST-HOSVD), or with sketches (<c>SvdStart.startWith</c>).
+    /// <summary>Singular value decompositions made as the options say: sequentially (ST-HOSVD), or with sketches
+    /// (<c>SvdStart.startWith</c>).</summary>
     | SvdWith of options: SvdOptions
     /// White noise from the seed.
     | Random
@@ -34,9 +35,9 @@ type FactorizeOptions =
         Sweeps: SweepOptions
         /// Where it starts; by default singular value decompositions.
         Start: Start
-        /// The seed of whatever noise the start needs.
+        /// The seed of whatever noise the start needs; by default 0.
         Seed: uint64
-        /// How many starts; by default 1. The second and further ones are white noise, each from a seed of its own that follows from
-        /// <c>Seed</c>; the best result is kept.
+        /// <summary>The number of starts, 1 or more; by default 1. The second and further ones are white noise, each from a seed of its own
+        /// that follows from Seed; the best result is kept.</summary>
         Starts: int
     }

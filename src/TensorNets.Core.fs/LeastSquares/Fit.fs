@@ -8,15 +8,15 @@ open TorchSharp
 /// <summary>How far a network may be from its target, in the norm of the options.</summary>
 [<RequireQualifiedAccess>]
 type ErrorBound =
-    /// ‖K − T‖ ≤ δ.
+    /// ‖K − T‖ ≤ δ, 0 ≤ δ < ‖K‖, in the units of the target.
     | Absolute of delta: float
-    /// ‖K − T‖ ≤ ε ‖K‖.
+    /// ‖K − T‖ ≤ ε ‖K‖, 0 ≤ ε < 1.
     | Relative of epsilon: float
 
 [<RequireQualifiedAccess>]
-module ErrorBound =
+module internal ErrorBound =
     /// δ for a target of the given norm; a bound that is no number, negative, or not below the norm is an error.
-    let internal resolve (bound: ErrorBound) (norm: float) : Result<float, TensorNetError list> =
+    let resolve (bound: ErrorBound) (norm: float) : Result<float, TensorNetError list> =
         let checkedBound (value: float) largest unit =
             if Double.IsNaN value || value < 0.0 || value >= largest then
                 Error [ TensorNetError.ErrorBound($"{value:G6}", $"0 ≤ bound < {largest:G6} ({unit})") ]
@@ -36,7 +36,7 @@ type Stop =
     | Converged
     /// The sweeps that were allowed are used up.
     | MaxSweeps
-    /// The caller cancelled; the result is the best so far.
+    /// The caller cancelled; the result is the best of the sweeps that were run.
     | Cancelled
     /// A sweep produced NaN, or lost the error or the sensitivity to rounding; the result is the last good iterate.
     | Rounding
@@ -45,7 +45,9 @@ type Stop =
 [<Struct>]
 type FitProgress =
     {
+        /// The number of this sweep, from 1.
         Sweep: int
+        /// The most sweeps that are allowed.
         MaxSweeps: int
         /// ‖K − T‖ / ‖K‖ in the norm asked for.
         RelativeError: float
@@ -63,8 +65,8 @@ type FitProgress =
 type Extrapolation =
     /// Plain sweeps.
     | Off
-    /// Each sweep starts from the combination of the last sweeps, up to so many (2 or more, 8 is a good choice), whose combined step is
-    /// least.
+    /// Each sweep starts from the combination of the last `depth` sweeps whose combined step is least; depth 2 or more, 8 is a good
+    /// choice.
     | Anderson of depth: int
 
 /// <summary>How long an iteration runs and whom it tells.</summary>
@@ -77,15 +79,18 @@ type SweepOptions =
         MaxSweeps: int
         /// A sweep that changes the error (ALS) or S (EPC) by less than this share of it is the last.
         Tolerance: float
+        /// Who hears of each sweep; by default nobody.
         Progress: IProgress<FitProgress> option
+        /// Cancelled, an iteration ends after the sweep that it is in, with the best network that it has.
         Cancellation: CancellationToken
         /// The norm of the error and of S; by default Frobenius. Bounds and what is reported are in this norm.
         Norm: Norm
-        /// For alternating least squares; by default off. See <c>Als.run</c> for when to turn it on. The correction extrapolates in any
-        /// case.
+        /// <summary>For alternating least squares; by default off. See <c>Als.run</c> for when to use it. The correction extrapolates in
+        /// any case.</summary>
         Extrapolation: Extrapolation
     }
 
+/// <summary>The options that iterations begin with.</summary>
 [<RequireQualifiedAccess>]
 module SweepOptions =
     /// At most 200 sweeps, until a sweep changes less than 1e-7 of the value.
@@ -162,21 +167,21 @@ module internal FitHistory =
 type Fit internal (network: Network, error: float, targetNorm: float, sensitivity: float, course: FitHistory) =
     /// The network, in the dtype of the target.
     member _.Network = network
-    /// ‖K − T‖ in the norm asked for, from the explicit difference in float64.
+    /// ‖K − T‖ in the norm asked for and the units of the target, from the explicit difference in float64.
     member _.Error = error
     /// ‖K − T‖ / ‖K‖ in the norm asked for.
     member _.RelativeError = error / targetNorm
-    /// S in the norm asked for.
+    /// S = Σ_k m_k ‖E_k‖² in the norm asked for.
     member _.Sensitivity = sensitivity
-    /// The sweeps of the last iteration that led here, steps of all cores together among them: at most <c>MaxSweeps</c>.
+    /// The sweeps of the last iteration that led here, steps of all cores together among them: at most MaxSweeps.
     member _.Sweeps = course.Sweeps
     /// Why the iteration ended.
     member _.Stop = course.Stop
     /// What the iteration lowers, at the start and after each sweep: S, or the relative error (ALS, and a correction that has not met its
     /// bound).
     member _.Trace: IReadOnlyList<float> = course.Trace
-    /// False where an iteration was broken off, by cancellation or NaN, before any network met the bound asked for; this one is the nearest
-    /// to it so far. True everywhere else, also where no bound was asked for.
+    /// False where an iteration was broken off, by cancellation or NaN, before any network met the bound asked for; this one is the
+    /// nearest to it of all that were found. True everywhere else, also where no bound was asked for.
     member _.MeetsBound = course.Missed.IsNone
     member internal _.Course = course
     /// ‖K‖ in the norm asked for.

@@ -7,11 +7,12 @@ type Sketch =
     {
         /// How many vectors beyond the rank that is wanted; at least 2, by default 10.
         Oversampling: int
-        /// How often the sketch is multiplied by A Aᵀ, orthonormal again after each product; by default 2. Each one raises by two
+        /// How often the sketch is multiplied by A Aᵀ, orthonormal again after each product; 0 or more, default 2. Each one raises by two
         /// the power at which ratios of singular values tell what is wanted from what is not.
         PowerIterations: int
     }
 
+/// <summary>The sketch to begin with.</summary>
 [<RequireQualifiedAccess>]
 module Sketch =
     /// 10 vectors more than the rank, two power iterations.
@@ -28,6 +29,7 @@ type SvdOptions =
         Sketch: Sketch option
     }
 
+/// <summary>The options to begin with.</summary>
 [<RequireQualifiedAccess>]
 module SvdOptions =
     /// Of the whole target, by the smaller Gram.

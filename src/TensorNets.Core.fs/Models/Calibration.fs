@@ -95,6 +95,7 @@ module Calibration =
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>
+    /// <example><code>Calibration.covariance "conv" [ images ] model |> orStop</code></example>
     let covariance (path: string) (batches: Tensor seq) (model: Module<Tensor, Tensor>) : Result<Tensor, TensorNetError list> =
         Surgery.find path model
         |> Result.bind (channelAxis path)

@@ -6,7 +6,8 @@ open TorchSharp
 /// <summary>Replacing the layers of a model by tensor networks, and their sensitivity as a penalty.</summary>
 [<RequireQualifiedAccess>]
 module Compress =
-    /// The factorized layers of a model with their paths; the model itself, at the empty path, if it is one.
+    /// <summary>The factorized layers of a model with their paths; the model itself, at the empty path, if it is one.</summary>
+    /// <example><code>Compress.factorized layer // of the empty path and the layer itself</code></example>
     let factorized (model: torch.nn.Module) : (string * FactorizedLayer) list =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         FactorizedLayers.all model
@@ -14,6 +15,7 @@ module Compress =
     /// <summary>The sum of the sensitivities of a model's factorized layers: a differentiable scalar, to be added to a loss.</summary>
     /// <remarks>Errors: <c>ModuleType</c> where the model has no factorized layer, since a penalty that is always zero is a mistake. The
     /// layers must agree in dtype and device.</remarks>
+    /// <example><code>Compress.sensitivity layer |> orStop</code></example>
     let sensitivity (model: torch.nn.Module) : Result<Tensor, TensorNetError list> =
         match factorized model with
         | [] ->
@@ -89,6 +91,7 @@ module Compress =
     /// <param name="format">The format, over (s, d, t), or (s, t) for a linear layer.</param>
     /// <param name="path">The path of the layer, such as `layer1.1.conv2`.</param>
     /// <param name="model">The model.</param>
+    /// <example><code>Compress.layerWith options KernelAxes.Separate None (Format.CP 2) "conv" (makeModel ()) |> orStop</code></example>
     let layerWith
         (options: FactorizeOptions)
         (axes: KernelAxes)
@@ -105,4 +108,5 @@ module Compress =
             |> Result.bind (put path model found))
 
     /// <summary>As <c>layerWith</c>, the kernel of a convolution over (s, d, t).</summary>
+    /// <example><code>Compress.layer options None (Format.CP 2) "conv" (makeModel ()) |> orStop</code></example>
     let layer options bound format path model = layerWith options KernelAxes.Fused bound format path model

@@ -5,15 +5,33 @@ open System.Collections.Generic
 open TorchSharp
 
 /// <summary>A layer that <c>ReplaceAll.run</c> has put into a model.</summary>
-type ReplacedLayer = { Path: string; Layer: FactorizedLayer; DenseParameters: int64 }
+type ReplacedLayer =
+    {
+        /// Where it stands in the model, such as `layer1.1.conv2`.
+        Path: string
+        /// The factorized layer, which belongs to the model.
+        Layer: FactorizedLayer
+        /// The entries of weight and bias of the dense layer.
+        DenseParameters: int64
+    }
 
 /// <summary>A layer that <c>ReplaceAll.run</c> has left as it was, and why.</summary>
-type SkippedLayer = { Path: string; Kind: string; Reasons: IReadOnlyList<string> }
+type SkippedLayer =
+    {
+        /// Where it stands in the model, such as `layer1.1.conv2`.
+        Path: string
+        /// The name of its class, such as Conv2d.
+        Kind: string
+        /// Every reason in words, at least one.
+        Reasons: IReadOnlyList<string>
+    }
 
 /// <summary>What became of every linear layer and convolution of a model.</summary>
 type ReplaceReport =
     {
+        /// The layers that are factorized now, in the order of the model.
         Replaced: IReadOnlyList<ReplacedLayer>
+        /// The layers that are dense as before, in the order of the model.
         Skipped: IReadOnlyList<SkippedLayer>
     }
 
@@ -46,6 +64,7 @@ module ReplaceAll =
     /// <param name="bound">How far each kernel may be from the dense one; None: the error that alternating least squares reach.</param>
     /// <param name="choose">The format for a layer at a path, or None to leave it.</param>
     /// <param name="model">The model.</param>
+    /// <example><code>ReplaceAll.run options KernelAxes.Fused None (fun path layer -> Some (Format.CP 2)) (makeModel ())</code></example>
     let run
         (options: FactorizeOptions)
         (axes: KernelAxes)

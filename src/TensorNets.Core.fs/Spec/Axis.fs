@@ -7,6 +7,7 @@ open System
 /// rewrites such as <c>Spec.normSq</c>.</remarks>
 [<Struct>]
 type Axis =
+    /// An axis of that name; `Spec.create` refuses what is no name.
     | Axis of string
 
     /// The name as text.
@@ -16,13 +17,15 @@ type Axis =
 
     override this.ToString() = this.Name
 
+/// <summary>Names of axes.</summary>
 [<RequireQualifiedAccess>]
 module Axis =
-    /// The name of an axis as text.
+    /// <summary>The name of an axis as text.</summary>
+    /// <example><code>Axis.name (Axis "s") // "s"</code></example>
     let name (Axis name) = name
 
     /// The same index in the second copy of a network: `a` becomes `a'`.
-    let primed (Axis name) = Axis(name + "'")
+    let internal primed (Axis name) = Axis(name + "'")
 
     /// Whether a text is a name for an axis or a core: a letter, then letters, digits or underscores.
     let internal isName (name: string) =

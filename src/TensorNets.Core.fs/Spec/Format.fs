@@ -24,9 +24,11 @@ type Format =
     /// factors, then all column factors.
     | TensorTrainMatrix of rows: int list * columns: int list * ranks: int list
 
+/// <summary>Names of formats, and their networks over a shape.</summary>
 [<RequireQualifiedAccess>]
 module Format =
-    /// The format's name.
+    /// <summary>The format's name without its ranks, as errors print it.</summary>
+    /// <example><code>Format.name (Format.CP 3) // "CP"</code></example>
     let name format =
         match format with
         | Format.CP _ -> "CP"
@@ -211,8 +213,9 @@ module Format =
         | Format.BlockTerm(blocks, ranks) -> blockTerm blocks ranks shape
         | Format.TensorTrainMatrix(rows, columns, ranks) -> trainMatrix rows columns ranks
 
-    /// <summary>The network of a format over a tensor of the given shape; ranks outside what is admissible are named with their
-    /// bound.</summary>
+    /// <summary>The network of a format over a tensor of the given shape, each dimension at least 1.</summary>
+    /// <remarks>Errors: every case of <c>FormatError</c>; ranks outside what is admissible are named with their bound.</remarks>
+    /// <example><code>Format.spec [ 4; 9; 5 ] (Format.CP 3) // Ok: sr, dr, tr -> sdt</code></example>
     let spec (shape: int list) (format: Format) : Result<Spec, FormatError list> =
         let bad =
             [

@@ -3,22 +3,25 @@ namespace TensorNets
 /// <summary>A named network without its ranks, for which a bound on the error finds them (<c>Factorize.toBound</c>).</summary>
 [<RequireQualifiedAccess>]
 type FormatFamily =
-    /// <c>Format.CP</c>.
+    /// <summary><c>Format.CP</c>.</summary>
     | CP
-    /// <c>Format.Tucker</c>.
+    /// <summary><c>Format.Tucker</c>.</summary>
     | Tucker
-    /// <c>Format.Tucker2</c>.
+    /// <summary><c>Format.Tucker2</c>.</summary>
     | Tucker2
-    /// <c>Format.TensorTrain</c>.
+    /// <summary><c>Format.TensorTrain</c>.</summary>
     | TensorTrain
-    /// <c>Format.TensorChain</c>; three modes or more.
+    /// <summary><c>Format.TensorChain</c>; three modes or more.</summary>
     | TensorChain
-    /// <c>Format.HierarchicalTucker</c>.
+    /// <summary><c>Format.HierarchicalTucker</c>.</summary>
     | HierarchicalTucker of ModeTree
 
+/// <summary>From a family to a format with ranks.</summary>
 [<RequireQualifiedAccess>]
 module FormatFamily =
-    /// <summary>The family's format over a tensor of that many modes with every rank 1.</summary>
+    /// <summary>The family's format over a tensor of <c>modes</c> modes with every rank 1.</summary>
+    /// <exception cref="T:System.ArgumentException">A negative number of modes.</exception>
+    /// <example><code>FormatFamily.lowest 3 FormatFamily.TensorTrain // Format.TensorTrain [ 1; 1 ]</code></example>
     let lowest (modes: int) (family: FormatFamily) : Format =
         if modes < 0 then
             invalidArg (nameof modes) $"{modes} modes; expected 0 or more."

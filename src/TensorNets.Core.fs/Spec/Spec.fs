@@ -3,9 +3,6 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 
-/// <summary>One core of a network: its name and the axes of its tensor in storage order.</summary>
-type Core = { Name: string; Axes: Axis list }
-
 /// <summary>A tensor network as data: cores with named axes, the dimension of each axis, and the axes that stay open, in the order of the
 /// result.</summary>
 /// <remarks>T[output] = Σ over every other axis of Π_k θ_k. An axis may occur in any number of cores: in two it is an ordinary bond, in
@@ -23,7 +20,7 @@ type Spec =
             weights: Map<string, float>
         }
 
-    /// The dimension of every axis.
+    /// The dimension of every axis, each at least 1.
     member this.Dims = this.dims
     /// The cores in order.
     member this.Cores = this.cores
@@ -53,6 +50,7 @@ module Spec =
     /// <param name="dims">The dimension of each axis, at least 1.</param>
     /// <param name="cores">The cores; names differ, no axis repeats within a core.</param>
     /// <param name="output">The open axes, in the order of the result.</param>
+    /// <example><code>Spec.create [ Axis "s", 4 ] [ { Name = "A"; Axes = [ Axis "s" ] } ] [ Axis "s" ] |> specOrStop</code></example>
     let create (dims: (Axis * int) list) (cores: Core list) (output: Axis list) : Result<Spec, SpecError list> =
         let used = cores |> List.collect _.Axes |> List.distinct
         let given = dims |> List.map fst
@@ -95,7 +93,7 @@ module Spec =
             Error errors
 
     /// The name that position i takes where the user gives none: A, B, …, Z, A26, A27, …
-    let positionName i = if i < 26 then string (char (int 'A' + i)) else $"A{i}"
+    let internal positionName i = if i < 26 then string (char (int 'A' + i)) else $"A{i}"
 
     /// <summary>The network that a text describes, as <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>. Returns every error at
     /// once.</summary>
@@ -112,6 +110,7 @@ module Spec =
     /// </remarks>
     /// <param name="dims">Dimensions of axes that the text gives none for.</param>
     /// <param name="text">The network.</param>
+    /// <example><code>Spec.parse [] "sr, dr, tr -> sdt | s=4 d=9 t=5 r=3" |> specOrStop</code></example>
     let parse (dims: (string * int) list) (text: string) : Result<Spec, SpecError list> =
         let parsed = SpecText.parse text
 
@@ -135,6 +134,7 @@ module Spec =
 
     /// <summary>The network as text with dimensions; cores whose name is not that of their position are named. <c>Spec.parse</c> reads
     /// it.</summary>
+    /// <example><code>Spec.print spec // "sr, dr, tr -> sdt | d=9 r=3 s=4 t=5"</code></example>
     let print (spec: Spec) : string =
         let cores =
             spec.cores
@@ -142,7 +142,9 @@ module Spec =
 
         SpecText.print cores spec.output + SpecText.printDims (Map.toList spec.dims)
 
-    /// The dimension of an axis, one of the network's.
+    /// <summary>The dimension of an axis.</summary>
+    /// <exception cref="T:System.ArgumentException">The network has no such axis.</exception>
+    /// <example><code>Spec.dim (Axis "d") spec // 9</code></example>
     let dim (axis: Axis) (spec: Spec) =
         match Map.tryFind axis spec.dims with
         | Some dimension -> dimension
@@ -150,34 +152,43 @@ module Spec =
             let known = [ for pair in spec.dims -> pair.Key.Name ]
             invalidArg (nameof axis) (SpecError.UnknownAxis(axis.Name, known)).Message
 
-    /// The shape of the network's tensor: the dimensions of the output axes.
+    /// <summary>The shape of the network's tensor T: the dimensions of the output axes, in their order.</summary>
+    /// <example><code>Spec.shape spec // [ 4L; 9L; 5L ]</code></example>
     let shape (spec: Spec) = spec.output |> List.map (fun axis -> int64 spec.dims[axis])
 
-    /// The shape of one core's tensor; its axes are of the network's.
+    /// <summary>The shape of one core's tensor, in storage order; throws as Spec.dim does.</summary>
+    /// <example><code>Spec.coreShape spec.Cores.Head spec // [ 4L; 3L ]</code></example>
     let coreShape (core: Core) (spec: Spec) = core.Axes |> List.map (fun axis -> int64 (dim axis spec))
 
-    /// The number of entries of all cores together.
+    /// <summary>The number of entries of all cores together.</summary>
+    /// <example><code>Spec.parameters spec // 54L</code></example>
     let parameters (spec: Spec) = spec.cores |> List.sumBy (fun core -> coreShape core spec |> List.fold (*) 1L)
 
-    /// The core of that name, or the error that lists the names there are.
+    /// <summary>The core of that name; <c>UnknownCore</c> lists the names there are.</summary>
+    /// <example><code>Spec.tryCore "A" spec |> specOrStop</code></example>
     let tryCore (name: string) (spec: Spec) : Result<Core, SpecError list> =
         match spec.cores |> List.tryFind (fun core -> core.Name = name) with
         | Some core -> Ok core
         | None -> Error [ SpecError.UnknownCore(name, spec.cores |> List.map _.Name) ]
 
-    /// The cores that carry an axis.
+    /// <summary>The cores that carry an axis, in the order of the network; none where it has no such axis.</summary>
+    /// <example><code>Spec.carriers (Axis "r") spec // all three</code></example>
     let carriers (axis: Axis) (spec: Spec) = spec.cores |> List.filter (fun core -> List.contains axis core.Axes)
 
-    /// Whether an axis is named by the output.
+    /// <summary>Whether the output names an axis.</summary>
+    /// <example><code>Spec.isOpen (Axis "r") spec // false</code></example>
     let isOpen (axis: Axis) (spec: Spec) = List.contains axis spec.output
 
-    /// The axes of a core that occur in no other core.
+    /// <summary>The axes of a core that occur in no other core.</summary>
+    /// <example><code>Spec.ownAxes spec.Cores.Head spec // [ Axis "s" ]</code></example>
     let ownAxes (core: Core) (spec: Spec) = core.Axes |> List.filter (fun axis -> (carriers axis spec).Length = 1)
 
-    /// m_k: the product of the dimensions of the axes that occur in this core and in no other.
+    /// <summary>m_k: the product of the dimensions of the axes that occur in this core and in no other.</summary>
+    /// <example><code>Spec.ownSize spec.Cores.Head spec // 4L</code></example>
     let ownSize (core: Core) (spec: Spec) = ownAxes core spec |> List.fold (fun size axis -> size * int64 spec.dims[axis]) 1L
 
-    /// The axes that are summed: those that the output does not name, in order of appearance.
+    /// <summary>The axes that are summed: those that the output does not name, in order of appearance.</summary>
+    /// <example><code>Spec.bonds spec // [ Axis "r" ]</code></example>
     let bonds (spec: Spec) =
         spec.cores
         |> List.collect _.Axes
@@ -219,7 +230,7 @@ module Spec =
     let internal size (axes: Axis list) (spec: Spec) : int64 = axes |> List.fold (fun n axis -> n * int64 (dim axis spec)) 1L
 
     /// The name of the tensor that a core reads: a second copy, `A'`, reads the tensor of `A`.
-    let original (name: string) =
+    let internal original (name: string) =
         ArgumentNullException.ThrowIfNull(name, nameof name)
         name.TrimEnd '\''
 
@@ -251,7 +262,8 @@ module Spec =
 
     /// <summary>E_k, the network without core k. Its output: the axes that core k shares with other cores, in the core's order, then the
     /// open axes that core k does not carry.</summary>
-    /// <remarks>Equivalent to: the environment paired with its core is T.</remarks>
+    /// <remarks>Equivalent to: the environment paired with its core is T. Error: <c>UnknownCore</c>.</remarks>
+    /// <example><code>Spec.environment "A" spec |> specOrStop // dr, tr -> rdt</code></example>
     let environment (core: string) (spec: Spec) : Result<Spec, SpecError list> =
         withCore core spec (fun core ->
             let rest = spec.output |> List.filter (fun axis -> not (List.contains axis core.Axes))
@@ -259,10 +271,12 @@ module Spec =
             make spec.dims (without core.Name spec) (sharedAxes core spec @ rest))
 
     /// <summary>The closed network whose value is ‖T‖².</summary>
+    /// <example><code>Spec.normSq spec // of six cores</code></example>
     let normSq (spec: Spec) : Spec = doubled spec.cores (Set.ofList spec.output) [] spec
 
-    /// <summary>The Gram of E_k over the axes that core k shares: an open axis once (the Gram is diagonal along it), a bond twice, `c` and
-    /// `c'`.</summary>
+    /// <summary>The Gram of E_k over the axes that core k shares: an open axis once (the Gram is diagonal along it), a bond twice, c and
+    /// c'. Error: <c>UnknownCore</c>.</summary>
+    /// <example><code>Spec.gram "A" spec |> specOrStop</code></example>
     let gram (core: string) (spec: Spec) : Result<Spec, SpecError list> =
         withCore core spec (fun core ->
             let shared = sharedAxes core spec
@@ -277,6 +291,7 @@ module Spec =
 
     /// <summary>The terms of the sensitivity S = Σ_k m_k ‖E_k‖²: for each core, m_k and the closed network whose value is ‖E_k‖².</summary>
     /// <remarks>Two copies of E_k in which the open axes and the axes of core k carry the same label in both.</remarks>
+    /// <example><code>Spec.sensitivityTerms spec |> List.map fst // [ 4L; 9L; 5L ]</code></example>
     let sensitivityTerms (spec: Spec) : (int64 * Spec) list =
         spec.cores |> List.map (fun core -> ownSize core spec, environmentNormSq core spec)
 

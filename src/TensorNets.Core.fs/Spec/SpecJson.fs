@@ -8,10 +8,11 @@ open System.Text.Json
 /// <remarks>Version 1: <c>{"version":1,"dims":{"r":4,"s":3},"cores":[{"name":"A","axes":["s","r"]}],"output":["s"]}</c>.</remarks>
 [<RequireQualifiedAccess>]
 module SpecJson =
-    /// The version that `write` writes and `read` reads.
+    /// The version that `write` writes and `read` reads: 1.
     let version = 1
 
     /// <summary>A network as JSON. Equivalent to: <c>SpecJson.read (SpecJson.write spec)</c> is <c>Ok spec</c>.</summary>
+    /// <example><code>SpecJson.write spec</code></example>
     let write (spec: Spec) : string =
         use stream = new MemoryStream()
         use json = new Utf8JsonWriter(stream)
@@ -78,4 +79,5 @@ module SpecJson =
 
     /// <summary>The network that JSON describes, or every error: malformed JSON, an unknown version, a value of the wrong type, or what
     /// <c>Spec.create</c> refuses. Properties that it does not know are passed over.</summary>
+    /// <example><code>SpecJson.read (SpecJson.write spec) |> specOrStop</code></example>
     let read (json: string) : Result<Spec, SpecError list> = Json.ofText (JsonDocumentOptions()) network json

@@ -63,6 +63,8 @@ module SpecRewrite =
     /// given. In a core it stands where the first of them stood.</summary>
     /// <remarks>Equivalent to reshaping T, if they are open: then they must be side by side in the output, in the order given. Errors:
     /// unknown or repeated axes, a core with some of them only, a name that is taken.</remarks>
+    /// <example><code>SpecRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] spec
+    /// |> Result.bind (SpecRewrite.fuse [ Axis "h"; Axis "w" ] (Axis "d")) |> specOrStop</code></example>
     let fuse (axes: Axis list) (fused: Axis) (spec: Spec) : Result<Spec, SpecError list> =
         let known = axes |> List.distinct |> List.filter spec.Dims.ContainsKey
         let present (list: Axis list) = known |> List.filter (fun axis -> List.contains axis list)
@@ -93,7 +95,9 @@ module SpecRewrite =
 
     /// <summary>The network in which several axes stand in the place of one, row-major; the product of their dimensions is its dimension.
     /// An axis of dimension 1 may be split into none.</summary>
-    /// <remarks>Equivalent to reshaping T, if the axis is open. <c>fuse</c> takes it back.</remarks>
+    /// <remarks>Equivalent to reshaping T, if the axis is open. <c>fuse</c> takes it back. Errors: an unknown axis; parts that are
+    /// repeated, taken, below 1 or of another product.</remarks>
+    /// <example><code>SpecRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] spec |> specOrStop // sr, hwr, tr -> shwt</code></example>
     let split (axis: Axis) (parts: (Axis * int) list) (spec: Spec) : Result<Spec, SpecError list> =
         let axes, factors = List.unzip parts
 
@@ -115,7 +119,8 @@ module SpecRewrite =
             let dims = parts |> List.fold (fun dims (part, dim) -> Map.add part dim dims) spec.Dims
             mapped dims (List.collect (fun other -> if other = axis then axes else [ other ])) spec)
 
-    /// <summary>The network with its open axes in another order. Equivalent to permuting T.</summary>
+    /// <summary>The network with its open axes in another order. Equivalent to permuting T. Error: <c>NotAPermutation</c>.</summary>
+    /// <example><code>SpecRewrite.permute [ Axis "t"; Axis "d"; Axis "s" ] spec |> specOrStop // sr, dr, tr -> tds</code></example>
     let permute (output: Axis list) (spec: Spec) : Result<Spec, SpecError list> =
         if List.sort output = List.sort spec.Output then
             Ok(Spec.make spec.Dims spec.Cores output)
@@ -125,6 +130,7 @@ module SpecRewrite =
     /// <summary>The network in which one core stands for two, in the place of the first: it carries the axes of both except those that no
     /// other core carries and that are not open, which are summed.</summary>
     /// <remarks>T stays the same. Errors: unknown cores, twice the same core, a name that a third core has.</remarks>
+    /// <example><code>SpecRewrite.merge "A" "B" "G" spec |> specOrStop // srd, tr -> sdt</code></example>
     let merge (first: string) (second: string) (merged: string) (spec: Spec) : Result<Spec, SpecError list> =
         let find name =
             match Spec.tryCore name spec with
@@ -164,6 +170,9 @@ module SpecRewrite =
     /// <summary>The network with a matrix as a further core on a bond, behind the first core of the bond.</summary>
     /// <remarks>T stays the same if the matrix is the identity. Errors: an axis that is not an ordinary bond, names that are
     /// taken.</remarks>
+    /// <example><code>Spec.parse [] "sr, rt -> st | s=4 r=2 t=5"
+    /// |> Result.bind (SpecRewrite.insertGauge { Bond = Axis "r"; Core = "M"; Fresh = Axis "q" })
+    /// |> specOrStop // sr, rq, qt -> st</code></example>
     let insertGauge (at: GaugeInsertion) (spec: Spec) : Result<Spec, SpecError list> =
         let carriers = Spec.carriers at.Bond spec
 
@@ -194,7 +203,9 @@ module SpecRewrite =
 
     /// <summary>The closed network whose value is ⟨T₁, T₂⟩, and what each core of the second network is called in it.</summary>
     /// <remarks>The open axes, the same in both networks in any order, with the same dimensions, become bonds of the two. Cores and bonds
-    /// of the second network get <c>_2</c> behind their names, or the next number that leaves all names distinct.</remarks>
+    /// of the second network get <c>_2</c> behind their names, or the next number that leaves all names distinct. Errors:
+    /// <c>OpenAxesDiffer</c>, <c>DimensionsDiffer</c>.</remarks>
+    /// <example><code>SpecRewrite.inner spec spec |> specOrStop</code></example>
     let inner (first: Spec) (second: Spec) : Result<Spec * Map<string, string>, SpecError list> =
         let errors =
             [

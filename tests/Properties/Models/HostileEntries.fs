@@ -17,8 +17,6 @@ let private excluded =
         [
             // Throws what it is given, by its purpose.
             "TensorNetErrorModule.raiseErrors"
-            // The error's own words: those of every error that comes up are read.
-            "TensorNetErrorModule.message"
             // Disposed by the draw.
             "Network.Dispose"
             // Hands a reader to the caller's function: `SafeTensorReader` and `load` are called.
@@ -32,7 +30,7 @@ let private isGenerated (m: MemberInfo) = m.IsDefined(typeof<CompilerGeneratedAt
 let entries: Entry list =
     let statics = BindingFlags.Static ||| BindingFlags.Public ||| BindingFlags.DeclaredOnly
     let members = BindingFlags.Instance ||| BindingFlags.Public ||| BindingFlags.DeclaredOnly
-    let data = set [ "Fit"; "ParetoPoint"; "ParetoFront"; "SensitivityPlan" ]
+    let data = set [ "Fit"; "ParetoPoint"; "ParetoFront"; "SensitivityPlan"; "PlanStep" ]
     let ofObject = set [ "ToString"; "GetHashCode"; "Equals"; "CompareTo"; "GetName" ]
 
     [
