@@ -18,7 +18,6 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     // can.
     let spec' = plan'.Spec
     let geometry' = plan'.Geometry
-    let sensitivity' = lazy Sensitivity.plan spec'
     let hasBias' = bias'.IsSome
     let weight' = WeightCache()
     let kept' = Some weight'
@@ -26,18 +25,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let first' = names'[0]
     let lookup' (name: string) : Tensor = nonNull (this.get_parameter (Spec.original name))
     let mutable replaced': (string * WeakReference<Modules.Parameter>) list = []
-    let mutable norm' = Norm.Frobenius
-    let mutable whitening': (Whitening * SensitivityPlan) option = None
-
-    let forget () =
-        match norm', whitening' with
-        | Norm.Weighted(_, covariance), Some(w, _) ->
-            for tensor in [ covariance; w.Root; w.Inverse ] do
-                tensor.Dispose()
-        | _ -> ()
-
-        norm' <- Norm.Frobenius
-        whitening' <- None
+    let norm' = SensitivityNorm spec'
 
     do
         // The module owns its parameters: no dispose scope around its making may take them along.
@@ -116,55 +104,30 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
                 ByKernels = Kernels.takes (HalfPrecision.widened (this.Parameter first'))
             }
 
-        (Convolution.choiceFor plan' setting shape None).Lowering
+        (LoweringChoice.find plan' setting shape None).Lowering
 
     /// The norm in which <c>Sensitivity</c> is measured: that in which the kernel was factorized, Frobenius unless told otherwise. It is no
     /// part of the state dict.
-    member _.Norm = norm'
+    member _.Norm = norm'.Norm
 
     /// <summary>Sets the norm in which <c>Sensitivity</c> is measured; Σ is copied. Modes count the open axes of the spec from 0.</summary>
     /// <remarks>Errors: modes that the spec has not, a Σ that does not fit them or is no covariance; then nothing is changed.</remarks>
-    member _.TrySetNorm(norm: Norm) : Result<unit, TensorNetError list> =
-        use _ = Mode.left ()
-        use _ = torch.no_grad ()
-        use scope = torch.NewDisposeScope()
-
-        Whitening.create norm spec'
-        |> Result.map (fun whitening ->
-            forget ()
-
-            match norm, whitening with
-            | Norm.Weighted(modes, covariance), Some w ->
-                let own: Tensor = scope.Detach(covariance.detach().clone())
-                norm' <- Norm.Weighted(modes, own)
-                let w = { w with Root = scope.Detach w.Root; Inverse = scope.Detach w.Inverse }
-                whitening' <- Some(w, Sensitivity.plan w.Spec)
-            | _ -> ())
+    member _.TrySetNorm(norm: Norm) : Result<unit, TensorNetError list> = norm'.TrySet norm
 
     /// <summary>As <c>TrySetNorm</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
     member this.SetNorm(norm: Norm) : unit = this.TrySetNorm norm |> TensorNetError.raiseErrors
 
     /// <summary>S of the network in the layer's norm, in the layer's dtype: a differentiable scalar, to be added to a loss.</summary>
     member this.Sensitivity() : Tensor =
-        use scope = torch.NewDisposeScope()
-        let first = this.Lookup spec'.Cores.Head.Name
-
-        match whitening' with
-        | None -> Sensitivity.totalOf sensitivity'.Value first.dtype first.device this.Lookup
-        | Some(w, plan) ->
-            let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
-
-            HalfPrecision.rounding first.dtype this.Lookup (fun dtype lookup ->
-                let cores = Whitening.cores w lookup
-                Sensitivity.totalOf plan dtype first.device (fun name -> cores[index[Spec.original name]]))
-        |> scope.MoveToOuter
+        let first = this.Parameter first'
+        norm'.Sensitivity(first.dtype, first.device, this.Lookup)
 
     /// <summary>The dense weight that the network contracts to, in the shape of TorchSharp's own layer. Differentiable.</summary>
     member this.Kernel() : Tensor =
         use scope = torch.NewDisposeScope()
         let first = this.Lookup spec'.Cores.Head.Name
 
-        Convolution.weight plan' first.dtype first.device this.Lookup |> scope.MoveToOuter
+        LoweringChoice.weight plan' first.dtype first.device this.Lookup |> scope.MoveToOuter
 
     /// <summary>A copy of the network with its numbers. The caller disposes it.</summary>
     member this.Network() : Network =
@@ -179,44 +142,13 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member this.TrySetFactors(factors: IReadOnlyList<Tensor>) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(factors, nameof factors)
 
-        let wrongCount =
-            [
-                if factors.Count < spec'.Cores.Length then
-                    for core in List.skip factors.Count spec'.Cores do
-                        TensorNetError.MissingCore core.Name
-                for i in spec'.Cores.Length .. factors.Count - 1 do
-                    TensorNetError.UnknownCore(Spec.positionName i, spec'.Cores |> List.map _.Name)
-            ]
-
-        let misfits (core: Core) (factor: Tensor) (parameter: Tensor) =
-            let expected = Spec.coreShape core spec'
-
-            [
-                if Check.shapeOf factor <> expected then
-                    TensorNetError.CoreShape(core.Name, Check.shapeOf factor, expected)
-
-                if factor.dtype <> parameter.dtype then
-                    TensorNetError.CoreDType(core.Name, string factor.dtype, string parameter.dtype)
-
-                yield! Check.finite $"Core '{core.Name}'" factor |> List.filter (fun e -> not e.IsDType)
-            ]
-
-        let errors =
-            wrongCount
-            @ [
-                for core, factor in Seq.zip spec'.Cores factors do
-                    match Check.readable $"Core '{core.Name}'" factor with
-                    | [] -> yield! misfits core factor (this.Parameter core.Name)
-                    | errors -> yield! errors
-            ]
-
-        if errors.IsEmpty then
+        match FactorChecks.errors spec' (fun name -> this.Parameter name) factors with
+        | [] ->
             StateDict.overwrite
                 [
                     for core, factor in Seq.zip spec'.Cores factors -> $"Core '{core.Name}'", this.Parameter core.Name :> Tensor, factor
                 ]
-        else
-            Error errors
+        | errors -> Error errors
 
     /// <summary>As <c>TrySetFactors</c>; throws a <c>TensorNetException</c> that lists every error.</summary>
     member this.SetFactors(factors: IReadOnlyList<Tensor>) : unit = this.TrySetFactors factors |> TensorNetError.raiseErrors
@@ -241,14 +173,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         ) : struct (IList<string> * IList<string>) =
         StateDict.loadWith strict skip source this |> TensorNetError.raiseErrors
 
-        let left (these: string seq) (those: ICollection<string>) : IList<string> =
-            these
-            |> Seq.filter (fun key -> not (those.Contains key || not (isNull skip) && (nonNull skip).Contains key))
-            |> ResizeArray
-            :> _
-
-        let own = this.state_dict().Keys
-        struct (left own source.Keys, left source.Keys own)
+        StateDict.unmatched skip source (this.state_dict ())
 
     /// <summary>As TorchSharp's own, for what <c>save</c> has written, but all or nothing, as <c>load_state_dict</c>. <c>load</c> from a
     /// stream comes here. The reader may go on behind the state.</summary>
@@ -290,10 +215,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         match loadedParameters with
         | null -> ()
-        | loaded ->
-            for key in Seq.append state.Keys missing do
-                let passed = not (isNull skip) && (nonNull skip).Contains key
-                loaded[key] <- not (passed || missing.Contains key || extra.Contains key)
+        | loaded -> StateDict.note skip state missing extra loaded
 
         this
 
@@ -353,7 +275,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     override _.Dispose(disposing: bool) =
         if disposing then
-            forget ()
+            norm'.Reset()
             weight'.Drop()
 
         base.Dispose disposing

@@ -3,22 +3,7 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 open System.IO
-open System.Text
-open System.Text.Encodings.Web
-open System.Text.Json
 open TorchSharp
-
-/// What a layer is but for its numbers.
-type private LayerDescription =
-    {
-        Spec: Spec
-        Geometry: ConvGeometry
-        Lowering: Lowering
-        /// The modes of a weighted norm.
-        Modes: int list option
-        /// Whether each parameter is trained.
-        Flags: (string * bool) list
-    }
 
 /// <summary>Factorized layers in files that need no knowledge of the original.</summary>
 /// <remarks>A safetensors file: the parameters under their keys in a state dict (A, B, C, …, <c>bias</c>), the Σ of a weighted norm as
@@ -31,134 +16,6 @@ module LayerFile =
 
     /// No parameter can be called so: names of cores have no dot.
     let private covarianceKey = "norm.covariance"
-
-    let private lowerings =
-        [ Lowering.Staged; Lowering.Windowed; Lowering.Dense; Lowering.Cheapest; Lowering.Measured ]
-
-    let private describe (layer: FactorizedLayer) : string =
-        use stream = new MemoryStream()
-
-        use json =
-            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
-
-        let g = layer.Geometry
-
-        let numbers (name: string) (values: int64 list) =
-            json.WriteStartArray name
-
-            for value in values do
-                json.WriteNumberValue value
-
-            json.WriteEndArray()
-
-        json.WriteStartObject()
-        json.WriteString("spec", Spec.print layer.Spec)
-        json.WriteNumber("in", g.InChannels)
-        json.WriteNumber("out", g.OutChannels)
-        json.WriteNumber("groups", g.Groups)
-        json.WriteBoolean("transposed", g.Transposed)
-        json.WriteString("mode", string g.PaddingMode)
-        numbers "kernel" g.Kernel
-        numbers "stride" g.Stride
-        numbers "dilation" g.Dilation
-        numbers "before" (g.Padding |> List.map (fun (struct (a, _)) -> a))
-        numbers "after" (g.Padding |> List.map (fun (struct (_, b)) -> b))
-        numbers "outputPadding" g.OutputPadding
-        json.WriteString("lowering", string layer.Lowering)
-
-        match layer.Norm with
-        | Norm.Weighted(modes, _) -> numbers "norm" (modes |> List.map int64)
-        | Norm.Frobenius -> ()
-
-        json.WriteStartObject "trained"
-
-        for struct (name, parameter) in layer.named_parameters () do
-            json.WriteBoolean(name, parameter.requires_grad)
-
-        json.WriteEndObject()
-        json.WriteEndObject()
-        json.Flush()
-        Encoding.UTF8.GetString(stream.ToArray())
-
-    let private one (choices: (string * 'T) list) fallback path (element: JsonElement) =
-        match Json.text path element with
-        | _, (_ :: _ as errors) -> fallback, errors
-        | text, [] ->
-            match choices |> List.tryFind (fun (name, _) -> name = text) with
-            | Some(_, choice) -> choice, []
-            | None ->
-                let names = String.Join(", ", List.map fst choices)
-                fallback, [ SpecError.JsonType(path, SafeTensorHeader.shown text, $"one of {names}") ]
-
-    let private sizes path element =
-        let values, errors = Json.array Json.number path element
-        List.map int64 values, errors
-
-    /// The geometry that JSON says, with what is wrong with it.
-    let private geometry (root: JsonElement) : ConvGeometry * SpecError list =
-        let errors = ResizeArray()
-
-        let get name read expected fallback : 'T =
-            let value, found = Json.property name read expected fallback "$" root
-            errors.AddRange(found: SpecError list)
-            value
-
-        let number name = int64 (get name Json.number "a whole number" 0)
-        let list name = get name sizes "an array" []
-        let modes = [ for mode in Enum.GetValues<PaddingModes>() -> string mode, mode ]
-        let before, after = list "before", list "after"
-
-        if before.Length <> after.Length then
-            errors.Add(SpecError.JsonType("$.after", $"{after.Length} numbers", $"{before.Length}, as in $.before"))
-
-        let padding = List.zip (List.truncate after.Length before) (List.truncate before.Length after)
-
-        {
-            InChannels = number "in"
-            OutChannels = number "out"
-            Kernel = list "kernel"
-            Stride = list "stride"
-            Dilation = list "dilation"
-            Padding = padding |> List.map (fun (a, b) -> struct (a, b))
-            PaddingMode = get "mode" (one modes PaddingModes.Zeros) "a string" PaddingModes.Zeros
-            Groups = number "groups"
-            Transposed = get "transposed" Json.flag "true or false" false
-            OutputPadding = list "outputPadding"
-        },
-        List.ofSeq errors
-
-    /// Cores of a layer in a file: its plans are made in the time that this leaves them.
-    let private mostCores = 500
-
-    let private described (root: JsonElement) : Result<LayerDescription, SpecError list> =
-        let geometry, errors = geometry root
-        let text, specErrors = Json.property "spec" Json.text "a string" "" "$" root
-        let choices = lowerings |> List.map (fun lowering -> string lowering, lowering)
-
-        let lowering, loweringErrors =
-            Json.property "lowering" (one choices Lowering.Cheapest) "a string" Lowering.Cheapest "$" root
-
-        let flags, flagErrors = Json.property "trained" (Json.members Json.flag) "an object" [] "$" root
-
-        let modes, modeErrors =
-            if root.ValueKind = JsonValueKind.Object && fst (root.TryGetProperty "norm") then
-                let modes, errors = Json.property "norm" (Json.array Json.number) "an array" [] "$" root
-                Some modes, errors
-            else
-                None, []
-
-        match errors @ specErrors @ loweringErrors @ flagErrors @ modeErrors with
-        | [] ->
-            Spec.parse [] text
-            |> Result.bind (fun spec ->
-                if spec.Cores.Length <= mostCores then
-                    Ok spec
-                else
-                    Error [ SpecError.JsonType("$.spec", $"a network of {spec.Cores.Length} cores", $"at most {mostCores}") ])
-            |> Result.map (fun spec -> { Spec = spec; Geometry = geometry; Lowering = lowering; Modes = modes; Flags = flags })
-        | errors -> Error errors
-
-    let private options = JsonDocumentOptions(MaxDepth = 4, AllowDuplicateProperties = false)
 
     /// The most reasons that are listed for one file.
     let private mostReasons = 20
@@ -175,7 +32,7 @@ module LayerFile =
         | (true, found), _ when found <> version ->
             bad name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {version}" ]
         | (true, _), (true, text) ->
-            match Json.ofText options described text with
+            match LayerDescription.read text with
             | Ok layer -> Ok layer
             | Error errors ->
                 errors
@@ -277,7 +134,7 @@ module LayerFile =
 
         match tensors |> List.collect (fun (name, tensor) -> TensorBytes.errors $"'{name}'" tensor) with
         | [] when tensors.IsEmpty -> Error [ TensorNetError.Unsupported("The layer", "disposed", "a layer that is alive") ]
-        | [] -> write [ versionKey, version; layerKey, describe layer ] tensors
+        | [] -> write [ versionKey, version; layerKey, LayerDescription.write layer ] tensors
         | errors -> Error errors
 
     /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written.</summary>

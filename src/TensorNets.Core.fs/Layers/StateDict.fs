@@ -112,6 +112,28 @@ module StateDict =
             | errors -> Error errors
         | errors -> Error errors
 
+    /// The keys of a module's own state that another lacks, and the reverse; without those skipped.
+    let internal unmatched
+        (skip: IList<string> | null)
+        (state: Dictionary<string, Tensor>)
+        (own: Dictionary<string, Tensor>)
+        : struct (IList<string> * IList<string>) =
+        let lacking (those: Dictionary<string, Tensor>) (these: Dictionary<string, Tensor>) : IList<string> =
+            these.Keys |> Seq.filter (fun key -> not (those.ContainsKey key || skipped skip key)) |> ResizeArray :> _
+
+        struct (lacking state own, lacking own state)
+
+    /// Notes for each key of a state and each missing one whether it was loaded.
+    let internal note
+        (skip: IList<string> | null)
+        (state: Dictionary<string, Tensor>)
+        (missing: IList<string>)
+        (extra: IList<string>)
+        (loaded: Dictionary<string, bool>)
+        =
+        for key in Seq.append state.Keys missing do
+            loaded[key] <- not (skipped skip key || missing.Contains key || extra.Contains key)
+
     /// <summary>Copies a state into the parameters and buffers of a module, in place, or says everything that does not fit and changes
     /// nothing. dtype and device remain the module's.</summary>
     /// <remarks>For a model with factorized layers among others: TorchSharp's <c>load_state_dict</c> of the model does not ask its layers.

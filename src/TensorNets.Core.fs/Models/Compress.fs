@@ -61,7 +61,7 @@ module Compress =
     let private put path model (dense: torch.nn.Module) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
         let hooked =
             match dense with
-            | :? torch.nn.Module<Tensor, Tensor> as from -> SubmoduleFields.shareHooks from layer |> Result.mapError List.singleton
+            | :? torch.nn.Module<Tensor, Tensor> as from -> ModuleTables.shareHooks from layer |> Result.mapError List.singleton
             | _ -> Ok()
 
         match hooked |> Result.bind (fun () -> Surgery.retire path layer model) with

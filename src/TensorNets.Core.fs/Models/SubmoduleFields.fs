@@ -15,7 +15,7 @@ type internal Holder =
     /// A field, or an element of a collection in a field, that can be given another module.
     | Slot of owner: nn.Module * field: string * declared: Type * put: (nn.Module -> unit)
     /// A function or an object that has kept the submodule where it cannot be changed.
-    | Shut of owner: nn.Module * field: string * container: Type
+    | Unassignable of owner: nn.Module * field: string * container: Type
 
 /// Where in the fields of a module a submodule is held. TorchSharp offers no way to ask, so this reads fields by reflection.
 [<RequireQualifiedAccess>]
@@ -98,62 +98,68 @@ module internal SubmoduleFields =
         | :? Array as array -> array.Rank = 1
         | _ -> true
 
-    /// The elements of a collection that can be given other values, and of a tuple, which is then built anew. None for all else.
+    /// The entries of a dictionary that can be written to.
+    let private entries (field: string) (entries: IDictionary) : Cell list =
+        let declared = (argumentsOf typedefof<IDictionary<_, _>> (entries.GetType()))[1]
+
+        [
+            if mayHold declared then
+                for key in Seq.cast<obj> entries.Keys do
+                    {
+                        Field = $"{field}[{key}]"
+                        Declared = declared
+                        Get = fun () -> entries[key]
+                        Put = fun item -> entries[key] <- item
+                    }
+        ]
+
+    /// The items of a list or an array that can be written to.
+    let private items (field: string) (items: IList) : Cell list =
+        let declared = (argumentsOf typedefof<IList<_>> (items.GetType()))[0]
+
+        [
+            if mayHold declared then
+                for i in 0 .. items.Count - 1 do
+                    {
+                        Field = $"{field}[{i}]"
+                        Declared = declared
+                        Get = fun () -> items[i]
+                        Put = fun item -> items[i] <- item
+                    }
+        ]
+
+    /// The parts of a tuple, which is built anew when one is given another value.
+    let private parts (cell: Cell) (tuple: ITuple) : Cell list =
+        let kind = tuple.GetType()
+
+        let values () =
+            match cell.Get() with
+            | :? ITuple as now -> [| for j in 0 .. now.Length - 1 -> now[j] |]
+            | _ -> [||]
+
+        [
+            for i in 0 .. tuple.Length - 1 do
+                {
+                    Field = $"{cell.Field}.Item{i + 1}"
+                    Declared = kind.GetGenericArguments()[i]
+                    Get = fun () -> (values ())[i]
+                    Put =
+                        fun replaced ->
+                            let values = values ()
+                            values[i] <- replaced
+
+                            match Activator.CreateInstance(kind, values) with
+                            | null -> ()
+                            | rebuilt -> cell.Put rebuilt
+                }
+        ]
+
+    /// The elements of a collection that can be given other values, of a tuple, and of what refers to a value. None for all else.
     let private elements (cell: Cell) (value: obj) : Cell list option =
         match value with
-        | :? IDictionary as entries when not entries.IsReadOnly ->
-            let declared = (argumentsOf typedefof<IDictionary<_, _>> (value.GetType()))[1]
-
-            Some
-                [
-                    if mayHold declared then
-                        for key in Seq.cast<obj> entries.Keys do
-                            {
-                                Field = $"{cell.Field}[{key}]"
-                                Declared = declared
-                                Get = fun () -> entries[key]
-                                Put = fun item -> entries[key] <- item
-                            }
-                ]
-        | :? IList as items when not items.IsReadOnly && rankOne value ->
-            let declared = (argumentsOf typedefof<IList<_>> (value.GetType()))[0]
-
-            Some
-                [
-                    if mayHold declared then
-                        for i in 0 .. items.Count - 1 do
-                            {
-                                Field = $"{cell.Field}[{i}]"
-                                Declared = declared
-                                Get = fun () -> items[i]
-                                Put = fun item -> items[i] <- item
-                            }
-                ]
-        | :? ITuple as tuple when tuple.Length <= 7 ->
-            let kind = value.GetType()
-
-            Some
-                [
-                    for i in 0 .. tuple.Length - 1 do
-                        let item () =
-                            match cell.Get() with
-                            | :? ITuple as now -> [| for j in 0 .. now.Length - 1 -> now[j] |]
-                            | _ -> [||]
-
-                        {
-                            Field = $"{cell.Field}.Item{i + 1}"
-                            Declared = kind.GetGenericArguments()[i]
-                            Get = fun () -> (item ())[i]
-                            Put =
-                                fun replaced ->
-                                    let items = item ()
-                                    items[i] <- replaced
-
-                                    match Activator.CreateInstance(kind, items) with
-                                    | null -> ()
-                                    | rebuilt -> cell.Put rebuilt
-                        }
-                ]
+        | :? IDictionary as dictionary when not dictionary.IsReadOnly -> Some(entries cell.Field dictionary)
+        | :? IList as list when not list.IsReadOnly && rankOne value -> Some(items cell.Field list)
+        | :? ITuple as tuple when tuple.Length <= 7 -> Some(parts cell tuple)
         | _ ->
             referred value
             |> Option.map (fun (get, put) ->
@@ -208,7 +214,7 @@ module internal SubmoduleFields =
         | value ->
             match (if depth = 0 then None else elements cell value) with
             | Some inner -> inner |> List.collect (inside owner ownCode sought (depth - 1))
-            | None when ownCode && keeps deepest sought value -> [ Holder.Shut(owner, cell.Field, value.GetType()) ]
+            | None when ownCode && keeps deepest sought value -> [ Holder.Unassignable(owner, cell.Field, value.GetType()) ]
             | None -> []
 
     /// Every place in the fields of a module, inherited ones too, that holds the module sought. The hooks and other delegates of
@@ -265,38 +271,3 @@ module internal SubmoduleFields =
             match field.GetValue owner with
             | :? nn.Module as other -> not (same other child || held |> List.exists (isOverridden field))
             | _ -> false)
-
-    let private missing (name: string) =
-        let found = typeof<nn.Module>.Assembly.GetName().Version
-        TensorNetError.Unsupported("TorchSharp", $"{found}, whose nn.Module has no '{name}' of the kind needed", "TorchSharp 0.107")
-
-    /// TorchSharp's own table of the named children of a module, by the name of the private field.
-    let table (field: string) (owner: nn.Module) : Result<OrderedDict<string, nn.Module>, TensorNetError> =
-        match typeof<nn.Module>.GetField(field, instance) with
-        | null -> Error(missing field)
-        | info ->
-            match info.GetValue owner with
-            | :? OrderedDict<string, nn.Module> as children -> Ok children
-            | _ -> Error(missing field)
-
-    /// The act of registering a module's fields, which TorchSharp does for a child when the child is registered.
-    let registration (method: string) (owner: nn.Module) : Result<unit -> unit, TensorNetError> =
-        match typeof<nn.Module>.GetMethod(method, instance, Type.EmptyTypes) with
-        | null -> Error(missing method)
-        | info -> Ok(fun () -> info.Invoke(owner, null) |> ignore)
-
-    let private hookTables = [ "pre_hooks"; "post_hooks"; "module_pre_hooks"; "module_post_hooks" ]
-
-    /// Gives a module the tables of forward hooks of another: what is registered there runs here, and what removes it there removes it
-    /// here.
-    let shareHooks (from: nn.Module<Tensor, Tensor>) (into: nn.Module<Tensor, Tensor>) : Result<unit, TensorNetError> =
-        let all = fields typeof<nn.Module<Tensor, Tensor>>
-
-        match hookTables |> List.tryFind (fun name -> all |> List.forall (fun field -> field.Name <> name)) with
-        | Some name -> Error(missing name)
-        | None ->
-            for field in all do
-                if List.contains field.Name hookTables then
-                    field.SetValue(into, field.GetValue from)
-
-            Ok()

@@ -115,7 +115,7 @@ module Surgery =
                 | Holder.Slot(_, field, declared, _) when not (declared.IsInstanceOfType replacement) ->
                     TensorNetError.SealedField(path, typeOf owner, field, SubmoduleFields.typeName declared, typeOf replacement)
                 | Holder.Slot _ -> ()
-                | Holder.Shut(_, field, container) ->
+                | Holder.Unassignable(_, field, container) ->
                     unreachable (
                         $"field '{field}' keeps it inside a {SubmoduleFields.typeName container}, where it cannot be exchanged; "
                         + "hold it in a field of type Module<Tensor, Tensor>, or in an array, List or Dictionary of them"
@@ -187,8 +187,8 @@ module Surgery =
     let private swap (released: bool) path (replacement: nn.Module) (old: nn.Module) root =
         let rest = reached (Some old) root
         let holders = [ for owner in rest -> owner, SubmoduleFields.find old owner ]
-        let tables = [ for owner in rest -> SubmoduleFields.table "_internal_submodules" owner ]
-        let registration = SubmoduleFields.registration "RegisterComponents" replacement
+        let tables = [ for owner in rest -> ModuleTables.table "_internal_submodules" owner ]
+        let registration = ModuleTables.registration "RegisterComponents" replacement
         let parents = rest |> List.filter (isChild old)
 
         let misfits = unfit path replacement old rest root
@@ -223,7 +223,7 @@ module Surgery =
                     for holder in held do
                         match holder with
                         | Holder.Slot(_, _, _, put) -> change put
-                        | Holder.Shut _ -> ()
+                        | Holder.Unassignable _ -> ()
 
                 for table in List.collect Result.toList tables do
                     for struct (name, child) in Seq.toList (table :> seq<struct (string * nn.Module)>) do

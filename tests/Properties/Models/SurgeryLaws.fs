@@ -186,7 +186,7 @@ let private futureVersion (name: string) =
         use model = new LetField()
 
         let message =
-            match typeof<TensorNetError>.Assembly.GetType "TensorNets.SubmoduleFields" with
+            match typeof<TensorNetError>.Assembly.GetType "TensorNets.ModuleTables" with
             | null -> "no module of that name"
             | holders ->
                 sprintf
