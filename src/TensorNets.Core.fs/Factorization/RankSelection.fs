@@ -60,15 +60,22 @@ module internal RankSelection =
     let rec private descend (stopped: unit -> bool) (attempt: Spec -> 'T option) (drop: 'T -> unit) (spec: Spec) (result: 'T) : 'T =
         let attempt' next = if stopped () then None else attempt next |> Option.map (fun found -> next, found)
 
-        Spec.bonds spec
-        |> List.choose (fun axis -> TreeRanks.lowered axis spec)
-        |> List.sortBy Spec.parameters
-        |> List.tryPick attempt'
-        |> function
-            | Some(next, found) ->
+        let smaller =
+            try
+                Spec.bonds spec
+                |> List.choose (fun axis -> TreeRanks.lowered axis spec)
+                |> List.sortBy Spec.parameters
+                |> List.tryPick attempt'
+            with _ ->
+                // A listener that throws.
                 drop result
-                descend stopped attempt drop next found
-            | None -> result
+                reraise ()
+
+        match smaller with
+        | Some(next, found) ->
+            drop result
+            descend stopped attempt drop next found
+        | None -> result
 
     let private tree (options: SweepOptions) (delta: float) (spec: Spec) (target: Tensor) : Spec option =
         let tails = TreeRanks.tails spec target
@@ -78,6 +85,8 @@ module internal RankSelection =
 
         byBudget stopped meets (float tails.Length) (TreeRanks.ofBudget stopped tails spec) delta
         |> Option.map (fun spec -> descend stopped attempt ignore spec spec)
+
+    let private dispose (network: Network) = (network :> IDisposable).Dispose()
 
     /// Least squares from a start until the bound is met: the network, where it is met.
     let private reach (options: SweepOptions) (delta: float) (target: Tensor) (start: Network) : Network option =
@@ -91,18 +100,19 @@ module internal RankSelection =
 
         let error () = Fit.explicitError (Plan.make Order.Auto spec) target (Fit.lookup spec cores)
 
-        if error () > delta then
-            Als.sweepUntil options finished spec target cores |> ignore
-
+        // The sweeps put their cores in the place of these.
         let network = new Network(spec, cores)
+        let mutable isMet = false
 
-        if error () <= delta then
-            Some network
-        else
-            (network :> IDisposable).Dispose()
-            None
+        try
+            if error () > delta then
+                Als.sweepUntil options finished spec target cores |> ignore
 
-    let private dispose (network: Network) = (network :> IDisposable).Dispose()
+            isMet <- error () <= delta
+            if isMet then Some network else None
+        finally
+            if not isMet then
+                dispose network
 
     /// A ring by the budget, then single ranks lowered as long as a few sweeps of least squares meet the bound from the truncation. They
     /// need not meet it again, so that the network is kept.
@@ -176,7 +186,14 @@ module internal RankSelection =
             else
                 let middle = (low + high) / 2
 
-                match attempt middle with
+                let found =
+                    try
+                        attempt middle
+                    with _ ->
+                        dispose kept
+                        reraise ()
+
+                match found with
                 | Some network ->
                     dispose kept
                     bisect network low middle

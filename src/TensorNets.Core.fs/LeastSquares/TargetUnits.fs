@@ -79,7 +79,7 @@ module internal TargetUnits =
         use scope = torch.NewDisposeScope()
 
         let core (core: Core) (given: Tensor) =
-            let double = given.detach().``to`` (torch.float64, copy = true)
+            let double = given.detach().``to``(torch.float64, copy = true)
 
             (if Spec.isFixed core start.Spec then
                  double

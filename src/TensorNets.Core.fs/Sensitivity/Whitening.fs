@@ -75,7 +75,7 @@ module internal Whitening =
                 || modes |> List.exists (fun mode -> mode < 0 || mode > last)
             then
                 TensorNetError.Unsupported("The modes of the norm", $"[{found}]", $"one or more of 0 to {last}, each once")
-            elif covariance.dim () = 2L then
+            elif (Check.readable "The covariance" covariance).IsEmpty && covariance.dim () = 2L then
                 let n = modes |> List.fold (fun n mode -> n * int64 (Spec.dim spec.Output[mode] spec)) 1L
 
                 if covariance.shape[0] <> n || covariance.shape[1] <> n then

@@ -149,6 +149,9 @@ let model (d: Draw) : TensorModule =
 
             // A layer that is replaced is in the model no more, and is not disposed with it.
             for part in [ first; inner; last ] do
+                for nested in part.modules () do
+                    d.Own nested |> ignore
+
                 d.Own part |> ignore
 
             d.Own(scaled d (torch.nn.Sequential(struct ("first", first), struct ("inner", inner), struct ("last", last))))

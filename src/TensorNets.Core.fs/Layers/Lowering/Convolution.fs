@@ -82,9 +82,7 @@ module Convolution =
 
     /// Whether a network can be applied stage by stage to a convolution of a geometry.
     let canStage (geometry: ConvGeometry) (spec: Spec) =
-        match plan (Some Lowering.Staged) geometry spec with
-        | Ok _ -> true
-        | Error _ -> false
+        (ConvGeometry.check geometry).IsEmpty && (plan (Some Lowering.Staged) geometry spec).IsOk
 
     /// The layer, of an input of the shape given, in its own dtype.
     let private applyAs

@@ -59,7 +59,7 @@ module internal TorchConvolution =
 
         if not (isSpatial g dims) || g.Kernel.Length < 2 then
             if work.Groups = 1.0 && work.Kernel = 1.0 then
-                ValueSome(ConvCall.Pointwise(images, s, t, int64 work.Applied / images))
+                ValueSome(ConvCall.Pointwise(images, s, t, int64 work.Applied / max 1L images))
             else
                 ValueNone
         else
