@@ -65,6 +65,7 @@ let private texts =
         "sab, adbc, ct -> sdt | s=3 a=2 b=1 d=2 c=2 t=3"
         "sxp, dxpq, tqx -> sdt | s=3 d=2 t=3 x=2 p=2 q=2"
         "ab, bc, cd, de, ef -> af | a=2 b=2 c=1 d=2 e=2 f=2"
+        "ab, bc, cd, de, ef, fg, gh, hi, ij, jk, kl, lm -> am | a=2 b=2 c=1 d=2 e=2 f=1 g=2 h=2 i=1 j=2 k=2 l=1 m=2"
         "ab -> ba | a=2 b=3"
         "ab, abc, c, -> abc | a=1 b=1 c=1"
     ]
