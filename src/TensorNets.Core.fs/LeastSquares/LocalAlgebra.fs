@@ -56,18 +56,23 @@ module internal LocalAlgebra =
         let xg = times grams x
         norm2 + x.mul(xg.minus(c).minus c).sum().number()
 
-    /// ‖X‖ √tr G, at least the sum of the norms of the terms of T that belong to the columns of X: how large the terms are that cancel at
-    /// this core.
+    /// Σ_c ‖x_c‖ √G_cc, the sum of the norms of the terms of T that belong to the columns of X: how large the terms are that cancel at this
+    /// core, whatever the columns are scaled by.
     let reach (grams: Tensor list) (x: Tensor) : float =
         use _ = torch.NewDisposeScope()
-        let traces = grams |> List.map _.diagonal(dim1 = -2L, dim2 = -1L).sum(-1L)
+        let columns = x.norm (1, false)
 
-        let trace =
-            match traces with
-            | [] -> 1.0
-            | several -> (several |> List.reduce (fun a b -> a.mul b)).sum().number()
+        // Of each branch along its own place.
+        let size (i: int) (gram: Tensor) =
+            let shape = Array.create (int (columns.dim ())) 1L
+            shape[0] <- gram.shape[0]
+            shape[i + 1] <- gram.shape[1]
+            gram.diagonal(dim1 = -2L, dim2 = -1L).maximum(Num.tensor 0.0).sqrt().reshape shape
 
-        x.norm().number() * sqrt (max 0.0 trace)
+        (columns, List.indexed grams)
+        ||> List.fold (fun product (i, gram) -> product.mul (size i gram))
+        |> _.sum()
+        |> _.number()
 
     /// The relative rounding of a residual from Grams that is due to cancelling terms, for the largest reach of all cores: a bound, seldom
     /// near.

@@ -8,10 +8,18 @@ open TorchSharp
 module SvdStart =
     let private unfold (tensor: Tensor) (mode: int) = tensor.movedim([| int64 mode |], [| 0L |]).reshape(tensor.shape[mode], -1L)
 
-    /// One leading basis for each core: the start of a CP decomposition.
+    /// One leading basis for each core: the start of a CP decomposition. Its columns have one norm in all cores, for which the squared
+    /// norms of the terms add up to that of the target.
     let private perMode sketch generator (rank: int) (target: Tensor) =
+        let modes = int (target.dim ())
+        let norm = target.norm().number()
+        let size = if norm > 0.0 then Math.Pow(norm / sqrt (float rank), 1.0 / float modes) else 1.0
+
         [
-            for mode in 0 .. int (target.dim ()) - 1 -> RangeFinder.leading sketch generator rank (unfold target mode)
+            for mode in 0 .. modes - 1 ->
+                let basis = RangeFinder.leading sketch generator rank (unfold target mode)
+                // What a mode has fewer of is noise, of any norm.
+                basis.div(basis.norm (0, true)).mul(Num.tensor size)
         ]
 
     /// Sequential SVDs along the chain; the first bond's rank is shared out over the ring (TR-SVD).

@@ -102,6 +102,25 @@ let private truncation =
                 Golden.near 1e-12 (squaredNorm (Contraction.reconstruct network) + distance k network ** 2.0) (squaredNorm k) "squares")
         ]
 
+let private columns =
+    testList
+        "CP"
+        [
+            for rank in [ 1; 3; 7 ] do
+                for scale in [ 1.0; 1e-9; 1e200 ] do
+                    testCase
+                        $"rank {rank}, target times {scale}: the columns of all cores have one norm, also where a mode has fewer"
+                        (fun () ->
+                            use _ = torch.NewDisposeScope()
+                            let spec = Format.spec [ 5; 2; 6 ] (Format.CP rank) |> Result.defaultWith (failwithf "%A")
+                            let k = noise 4 [ 5L; 2L; 6L ] |> _.mul(Num.tensor scale)
+                            use start = SvdStart.start 0UL spec k |> ok
+                            let norms = torch.cat [| for core in start.Cores -> core.norm (0, false) |]
+                            let largest = norms.max().number()
+                            Expect.isGreaterThan largest 0.0 "norms"
+                            Expect.isGreaterThan (norms.min().number()) (largest * (1.0 - 1e-12)) "the least of them")
+        ]
+
 /// A matrix of known singular values.
 let private matrix (seed: int) (rows: int64) (columns: int64) (values: float list) =
     let orthonormal seed n =
@@ -156,7 +175,7 @@ let private sketches =
 
                 for mode in 0..2 do
                     let a = k.movedim([| int64 mode |], [| 0L |]).reshape(k.shape[mode], -1L)
-                    let u = network.Cores[mode]
+                    let u = network.Cores[mode].div(network.Cores[mode].norm(0, true))
                     Golden.close 1e-10 (u.matmul (u.mT.matmul a)) a $"mode {mode}")
             testCase "without power iterations the mean error is within the guarantee" (fun () ->
                 use _ = torch.NewDisposeScope()
@@ -233,4 +252,4 @@ let private options =
                     | Error errors -> Expect.equal errors expected "errors")
         ]
 
-let all = testList "decompositions" [ truncation; sketches; options ]
+let all = testList "decompositions" [ truncation; sketches; options; columns ]

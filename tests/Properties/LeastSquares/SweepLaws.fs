@@ -67,6 +67,32 @@ let all =
                     near 1e-10 s (Sensitivity.value (networkOf case.Spec (List.ofArray cores))) "S"
 
                 release cores)
+            costlyLaw "how large the terms are that cancel at a core does not depend on how columns are scaled" (fun (case: FormatCase) ->
+                use _ = torch.NewDisposeScope()
+                let start = randomNetwork (case.Seed + 2) case.Spec
+                let blocks = LocalProblem.blocks case.Spec
+                let axis = (Spec.bonds case.Spec).Head
+                let carriers = Spec.carriers axis case.Spec |> List.map _.Name
+                let size = Spec.dim axis case.Spec
+                let factors = torch.linspace (-3.0, 3.0, int64 size, dtype = torch.float64) |> _.exp()
+
+                // Slices along a bond times numbers in one core, divided by them in another.
+                let scaled (name: string) (tensor: torch.Tensor) =
+                    let core = case.Spec.Cores |> List.find (fun core -> core.Name = name)
+                    let shape = [| for a in core.Axes -> if a = axis then int64 size else 1L |]
+
+                    if name = carriers[0] then tensor.mul (factors.reshape shape)
+                    elif name = carriers[1] then tensor.div (factors.reshape shape)
+                    else tensor
+
+                let reach (lookup: string -> torch.Tensor) (block: Block) =
+                    let x = LocalProblem.toX block (lookup block.Core.Name)
+                    LocalAlgebra.reach (LocalProblem.grams None block lookup x) x
+
+                for block in blocks do
+                    let plain = Network.lookup start
+                    let other (name: string) = scaled (Spec.original name) (plain name)
+                    near 1e-9 (reach other block) (reach plain block) block.Core.Name)
             testCase "Grams tell the error of a sweep of CP, and not that of an exact one" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 2 ]
