@@ -29,6 +29,11 @@ module ConvGeometry =
     /// The number of kernel positions, 1 for a linear layer.
     let internal positions (g: ConvGeometry) = List.fold (*) 1L g.Kernel
 
+    /// Padding before and after in each dimension, as text.
+    let internal paddingText (g: ConvGeometry) : string =
+        let pairs = g.Padding |> List.map (fun (struct (before, after)) -> $"({before}, {after})")
+        "[" + String.Join(", ", pairs) + "]"
+
     /// What a layer of numbers cannot be, all problems at once.
     let internal check (g: ConvGeometry) : TensorNetError list =
         let n = g.Kernel.Length
@@ -44,9 +49,9 @@ module ConvGeometry =
                 bad "spatial dimensions of a transposed convolution" (string n) "1 or 2"
             for option, values in lists do
                 if values.Length <> n then
-                    bad option $"%A{values}" $"{n} numbers, one for each spatial dimension"
+                    bad option (TensorNetError.shapeText values) $"{n} numbers, one for each spatial dimension"
             if g.Padding.Length <> n then
-                bad "padding" $"%A{g.Padding}" $"{n} pairs, one for each spatial dimension"
+                bad "padding" (paddingText g) $"{n} pairs, one for each spatial dimension"
             for option, values, least in
                 [
                     "in_channels", [ g.InChannels ], 1L
@@ -59,14 +64,17 @@ module ConvGeometry =
                     "padding", (g.Padding |> List.collect (fun (struct (a, b)) -> [ a; b ])), 0L
                 ] do
                 if values |> List.exists (fun value -> value < least) then
-                    bad option $"%A{values}" $"at least {least}"
+                    bad option (TensorNetError.shapeText values) $"at least {least}"
                 elif values |> List.exists (fun value -> value > most) then
-                    bad option $"%A{values}" $"at most {most}"
+                    bad option (TensorNetError.shapeText values) $"at most {most}"
             // Positions are counted in 32 bits, entries of a weight in 64.
             if product g.Kernel > bigint most then
-                bad "kernel_size" $"%A{g.Kernel}" $"at most {most} positions"
+                bad "kernel_size" (TensorNetError.shapeText g.Kernel) $"at most {most} positions"
             elif product (g.InChannels :: g.OutChannels :: g.Kernel) > bigint Int64.MaxValue then
-                bad "the dense weight" $"%A{g.InChannels :: g.OutChannels :: g.Kernel}" $"at most {Int64.MaxValue} entries"
+                bad
+                    "the dense weight"
+                    (TensorNetError.shapeText (g.InChannels :: g.OutChannels :: g.Kernel))
+                    $"at most {Int64.MaxValue} entries"
             if g.Groups > 1L && (g.InChannels % g.Groups <> 0L || g.OutChannels % g.Groups <> 0L) then
                 bad "groups" (string g.Groups) $"a divisor of both {g.InChannels} and {g.OutChannels} channels"
             if not (Enum.IsDefined g.PaddingMode) then
@@ -80,9 +88,12 @@ module ConvGeometry =
                 && g.Dilation.Length = n
                 && List.exists2 (fun extra i -> extra >= max g.Stride[i] g.Dilation[i]) g.OutputPadding [ 0 .. n - 1 ]
             then
-                bad "output_padding" $"%A{g.OutputPadding}" $"less than the larger of stride %A{g.Stride} and dilation %A{g.Dilation}"
+                bad
+                    "output_padding"
+                    (TensorNetError.shapeText g.OutputPadding)
+                    $"less than the larger of stride {TensorNetError.shapeText g.Stride} and dilation {TensorNetError.shapeText g.Dilation}"
             if not g.Transposed && g.OutputPadding |> List.exists ((<>) 0L) then
-                bad "output_padding" $"%A{g.OutputPadding}" "0 unless the convolution is transposed"
+                bad "output_padding" (TensorNetError.shapeText g.OutputPadding) "0 unless the convolution is transposed"
         ]
 
     /// Throws where a geometry cannot be.

@@ -80,8 +80,11 @@ module internal DenseLayer =
         | _ ->
             dense.Dispose()
 
+            let found =
+                $"padding {ConvGeometry.paddingText g}, output_padding {TensorNetError.shapeText g.OutputPadding}"
+
             Error
                 [
-                    TensorNetError.Unsupported("geometry", $"%A{g}", "padding and output_padding that TorchSharp's own layer can have")
+                    TensorNetError.Unsupported("geometry", found, "padding and output_padding that TorchSharp's own layer can have")
                 ]
             |> TensorNetError.raiseErrors

@@ -116,7 +116,10 @@ module Layers =
             let shape = Spec.shape spec
 
             if List.fold (*) 1L shape <> kernel.numel () then
-                Error [ TensorNetError.Shape("The spec", shape, $"the entries of %A{Check.shapeOf kernel}") ]
+                Error
+                    [
+                        TensorNetError.Shape("The spec", shape, $"the entries of {TensorNetError.shapeText (Check.shapeOf kernel)}")
+                    ]
             else
                 let stable bound kernel = Factorize.stableSpec options bound spec kernel
                 KernelFit.withinRounded dtype options.Sweeps.Norm stable bound (kernel.reshape (List.toArray shape))
@@ -131,7 +134,11 @@ module Layers =
             if ConvGeometry.positions g <> 1L then
                 Error
                     [
-                        TensorNetError.Unsupported("kernel_size", $"%A{g.Kernel}", "1 in each dimension: the kernel is then a matrix")
+                        TensorNetError.Unsupported(
+                            "kernel_size",
+                            TensorNetError.shapeText g.Kernel,
+                            "1 in each dimension: the kernel is then a matrix"
+                        )
                     ]
             else
                 let matrix (bound: ErrorBound option) (kernel: Tensor) = LeastSensitiveMatrix.fit rank bound.Value kernel

@@ -86,11 +86,13 @@ module internal AxisRoles =
                 | true, _ -> "groups, in of a group, kernel positions, out of a group"
                 | _ -> "in, kernel positions, out"
 
+            let shape = TensorNetError.shapeText (ConvGeometry.kernelShape g |> List.map int64)
+
             Error
                 [
                     TensorNetError.Shape(
                         "The kernel network",
                         Spec.shape spec,
-                        $"%A{ConvGeometry.kernelShape g} ({what}), where several axes side by side may stand for one, the kernel's one for each dimension"
+                        $"{shape} ({what}), where several axes side by side may stand for one, the kernel's one for each dimension"
                     )
                 ]
