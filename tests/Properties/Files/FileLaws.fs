@@ -97,6 +97,50 @@ let private layers =
                     ] do
                     use stream = edited layer part other
                     Expect.isError (LayerFile.read "it" stream) other)
+            testCase "many cores and many axes are read or refused within 5 s" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use linear = torch.nn.Linear(4L, 6L, false)
+                use layer = Layers.fresh None KernelAxes.Fused 1UL 1.0 (Format.CP 2) linear |> ok
+                use stream = edited layer "{" "{"
+                let reader = SafeTensors.ofStream "memory" stream |> ok
+                let joined separator f n = String.Join((separator: string), Seq.map f [ 1..n ])
+
+                let texts n =
+                    [
+                        "in out, " + joined ", " (fun _ -> "") n + " -> in out | in=4 out=6"
+                        "in r, r out, " + joined ", " (fun _ -> "(r)") n + " -> in out | in=4 out=6 r=2"
+                        "in out, "
+                        + joined ", " (fun i -> $"(a{i})") n
+                        + " -> in "
+                        + joined " " (fun i -> $"a{i}") n
+                        + " out | in=4 out=6 "
+                        + joined " " (fun i -> $"a{i}=1") n
+                        "in out "
+                        + joined " " (fun i -> $"a{i}") 60
+                        + " -> in "
+                        + joined " " (fun i -> $"a{i}") 60
+                        + " out | in=4 out=6 "
+                        + joined " " (fun i -> $"a{i}=1") 60
+                    ]
+
+                for text in List.collect texts [ 10; 490; 5000 ] do
+                    let spec = Spec.parse [] text |> specOk
+
+                    let tensors =
+                        [ for core in spec.Cores -> core.Name, torch.ones (List.toArray (Spec.coreShape core spec)) ]
+
+                    let trained = joined "," (fun i -> $"\"{spec.Cores[i - 1].Name}\":true") spec.Cores.Length
+                    let about = reader.Metadata["layer"]
+                    let about = about.Replace(Spec.print layer.Spec, text).Replace("\"A\":true,\"B\":true", trained)
+                    use many = written [ "tensornets", "1"; "layer", about ] tensors
+
+                    let reading =
+                        Threading.Tasks.Task.Run(fun () ->
+                            match LayerFile.read "it" many with
+                            | Ok made -> made.Dispose()
+                            | Error errors -> Expect.isNonEmpty errors "reasons")
+
+                    Expect.isTrue (reading.Wait(TimeSpan.FromSeconds 5.0)) text[..60])
             testCase "another version, another file, tensors of another shape, dtype or name" (fun () ->
                 use _ = torch.NewDisposeScope()
                 use layer = conv ()
