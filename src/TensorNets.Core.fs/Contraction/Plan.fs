@@ -87,7 +87,10 @@ type private PlanBuilder(spec: Spec) =
 
     do bear 1 (Seq.append spec.Output (spec.Cores |> Seq.collect _.Axes))
 
-    let product axes = axes |> Seq.fold (fun p axis -> p * float spec.Dims[axis]) 1.0
+    /// By hash: a map compares names at every one of its levels.
+    let dims = Dictionary<Axis, int>(spec.Dims)
+
+    let product axes = axes |> Seq.fold (fun p axis -> p * float dims[axis]) 1.0
 
     let add operands axes flops operation =
         let key = key (operands |> List.map (fun slot -> keys[slot])) axes
@@ -150,7 +153,7 @@ type private PlanBuilder(spec: Spec) =
         let operation, axes =
             StepOperation.product
                 {
-                    Dims = spec.Dims
+                    Dims = dims
                     Left = a
                     Right = b
                     Kept = all |> List.filter (fun axis -> count[axis] > 0) |> Set.ofList

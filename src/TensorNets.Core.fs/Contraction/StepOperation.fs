@@ -1,5 +1,7 @@
 namespace TensorNets
 
+open System.Collections.Generic
+
 /// How an operand becomes a stack of matrices: an order of its axes (none: as stored), the shape of the stack, and whether its matrices are
 /// then read transposed, which costs nothing.
 type internal Operand = { Permute: int64[] option; Shape: int64[] option; Transposed: bool }
@@ -24,7 +26,7 @@ type internal StepOperation =
 [<NoEquality; NoComparison>]
 type internal StepProduct =
     {
-        Dims: Map<Axis, int>
+        Dims: IReadOnlyDictionary<Axis, int>
         Left: Axis list
         Right: Axis list
         /// The axes that stay: the output names them, or a later step needs them.

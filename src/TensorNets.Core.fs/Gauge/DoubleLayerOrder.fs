@@ -86,6 +86,17 @@ module internal DoubleLayerOrder =
 
         pairs.All
 
+    /// Each core with its second copy, then their products one after the other: nothing is cheaper for cores that have all of their bonds
+    /// in common, as those of CP. None for so few cores that every order is tried.
+    let ofStar (cores: int) : struct (int * int) list option =
+        if 2 * cores <= Plan.exactLimit then
+            None
+        else
+            let pairs = Pairs cores
+            let layers = [ for j in 0 .. cores - 1 -> pairs.Add(2 * j, 2 * j + 1) ]
+            layers |> List.reduce (fun product layer -> pairs.Add(product, layer)) |> ignore
+            Some pairs.All
+
     /// How to plan the double layers of a network: the core that is left out, the axes that carry one label in both copies, and the output.
     let planner (spec: Spec) : Core -> Set<Axis> -> Axis list -> Plan =
         let layer (hole: Core) shared output = Spec.doubled (Spec.without hole.Name spec) shared output spec

@@ -149,12 +149,12 @@ module Als =
 
     /// Sweeps in place over an array of float64 cores until `finished` says so. The error is that of the explicit difference, or equal to
     /// it to rounding.
-    let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
+    let private sweepAll (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
         let blocks = LocalProblem.blocks spec
         let plan = Plan.make Order.Auto spec
         let lookup = Fit.lookup spec cores
         let norm = target.norm().number()
-        use kept = LocalProblem.keeping blocks
+        use kept = LocalProblem.keepingGrams blocks
 
         /// One sweep: the relative error after it, or None where it produced NaN or raised the error, and has been undone.
         let sweep error =
@@ -195,6 +195,15 @@ module Als =
             | Extrapolation.Anderson depth -> extrapolated options finished depth blocks.Length sweep kept cores first
 
         sweeps, stop, List.rev trace
+
+    /// Sweeps in place over an array of float64 cores until `finished` says so, over those that are not absorbed by others
+    /// (`AbsorbedCores`): the sweeps, why they ended, and the relative error at the start and after each.
+    let internal sweepUntil (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
+        // Without a sweep the cores stay as they are.
+        if (SweepOptions.ending options 0).IsSome then
+            sweepAll options finished spec target cores
+        else
+            AbsorbedCores.over spec cores target (sweepAll options finished)
 
     let private frobenius (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let options = SweepsLeft.listening options

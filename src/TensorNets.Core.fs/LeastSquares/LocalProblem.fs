@@ -9,9 +9,13 @@ type internal Branch =
         Gram: Plan
         /// For each core j of the branch, m_j and the double layer of the branch without j; only its diagonal, where all are diagonal along
         /// every column.
-        Weights: (float * Plan) list
+        /// Planned when first asked for: least squares have no use for them.
+        LazyWeights: Lazy<(float * Plan) list>
         Diagonal: bool
     }
+
+    /// For each core j of the branch, m_j and the double layer of the branch without j.
+    member this.Weights = this.LazyWeights.Value
 
 /// The least-squares problem of one core, all others fixed: X over batch × rows × columns.
 type internal Block =
@@ -66,9 +70,21 @@ module internal LocalProblem =
 
         let output = batch @ columns @ List.map Axis.primed columns
         let opened = Set.ofList spec.Output
-        let plan s = Plan.make Order.Auto s
 
-        let gram = Spec.doubled group opened output spec |> plan
+        // Every core has all columns and besides them open axes that no other has.
+        let isStar =
+            group
+            |> List.collect _.Axes
+            |> List.countBy id
+            |> List.forall (fun (axis, count) -> count = (if List.contains axis columns then group.Length else 1))
+
+        /// The double layer of some cores of the group, and further cores.
+        let plan (layers: Core list) (others: Core list) (network: Spec) =
+            match DoubleLayerOrder.ofStar layers.Length with
+            | Some pairs when isStar && others.IsEmpty -> Plan.inOrder pairs network
+            | _ -> Plan.make Order.Auto network
+
+        let gram = Spec.doubled group opened output spec |> plan group []
 
         let free = group |> List.filter (fun other -> not (Spec.isFixed other spec))
 
@@ -90,19 +106,22 @@ module internal LocalProblem =
             let missing =
                 (if diagonal then batch @ columns else batch) |> List.filter (fun axis -> not (carried axis))
 
+            let others = identities @ List.map onesCore missing
+
             let network =
                 let shared = opened + Set.ofList j.Axes
                 let copies = Spec.doubled rest shared [] spec
+                let edge = if diagonal then batch @ columns else output
+                Spec.extended (dimsOf (batch @ columns) spec) (copies.Cores @ others) edge copies
 
-                Spec.extended
-                    (dimsOf (batch @ columns) spec)
-                    (copies.Cores @ identities @ List.map onesCore missing)
-                    (if diagonal then batch @ columns else output)
-                    copies
+            Spec.multiplicity j spec, plan rest others network
 
-            Spec.multiplicity j spec, plan network
-
-        { Columns = columns; Gram = gram; Weights = free |> List.map weight; Diagonal = diagonal }
+        {
+            Columns = columns
+            Gram = gram
+            LazyWeights = lazy (free |> List.map weight)
+            Diagonal = diagonal
+        }
 
     /// The block of one core.
     let block (spec: Spec) (core: Core) : Block =
@@ -200,6 +219,10 @@ module internal LocalProblem =
             yield! block.Branches |> List.collect (_.Weights >> List.map snd)
             block.Target
         ]
+
+    /// What the blocks of a sweep of least squares have in common, nothing as yet.
+    let keepingGrams (blocks: Block list) : IntermediateCache =
+        new IntermediateCache(blocks |> List.collect (fun block -> block.Target :: (block.Branches |> List.map _.Gram)))
 
     /// What the blocks of a sweep have in common, nothing as yet.
     let keeping (blocks: Block list) : IntermediateCache = new IntermediateCache(blocks |> List.collect plans)

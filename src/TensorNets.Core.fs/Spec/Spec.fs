@@ -198,7 +198,7 @@ module Spec =
     // Rewrites keep the meaning of what they are given, so what they make needs no second check; it may have no cores (the environment in a
     // network of one core), which contracts to 1, and second copies named with a prime, which `create` refuses.
     let internal make (dims: Map<Axis, int>) cores output =
-        let used = (cores |> List.collect (fun (core: Core) -> core.Axes)) @ output |> Set.ofList
+        let used = HashSet(Seq.append (cores |> Seq.collect (fun (core: Core) -> core.Axes)) output)
 
         {
             dims = dims |> Map.filter (fun axis _ -> used.Contains axis)
@@ -242,11 +242,17 @@ module Spec =
             cores
             |> List.collect (fun core -> [ core; { Name = core.Name + "'"; Axes = core.Axes |> List.map second } ])
 
-        let dims =
-            spec.dims
-            |> Map.fold (fun all axis dim -> all |> Map.add axis dim |> Map.add (Axis.primed axis) dim) Map.empty
+        let carried = copies |> Seq.collect _.Axes |> Seq.distinct |> List.ofSeq
 
-        make dims copies output
+        let second =
+            cores |> Seq.collect _.Axes |> Seq.map (fun axis -> Axis.primed axis, axis) |> Seq.distinct |> dict
+
+        let dim axis =
+            match second.TryGetValue axis with
+            | true, first -> spec.dims[first]
+            | _ -> spec.dims[axis]
+
+        make (Map.ofList [ for axis in carried -> axis, dim axis ]) copies output
 
     /// A network with further cores and dimensions, and another output.
     let internal extended (dims: (Axis * int) list) (cores: Core list) (output: Axis list) (spec: Spec) =

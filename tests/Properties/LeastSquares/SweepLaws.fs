@@ -106,6 +106,54 @@ let all =
                     let residual = swept 3 spec k (k.norm().number()) cores
                     Expect.equal residual.IsSome told $"noise {share}"
                     release cores)
+            costlyLaw "a core that another can take over is not solved for, and least squares lose nothing by it" (fun (case: FormatCase) ->
+                use _ = torch.NewDisposeScope()
+                // The same network with one more mode, of size 1, whose core carries a bond.
+                let bond = (Spec.bonds case.Spec).Head
+                let weight = { Name = "Weight"; Axes = [ Axis "unit"; bond ] }
+                let dims = (Axis "unit", 1) :: Map.toList case.Spec.Dims
+
+                let spec =
+                    Spec.create dims (weight :: case.Spec.Cores) (Axis "unit" :: case.Spec.Output)
+                    |> Result.defaultWith (failwithf "%A")
+
+                let absorbed = AbsorbedCores.find spec
+                Expect.isFalse (absorbed.Spec.Cores |> List.exists (fun core -> core.Name = "Weight")) "solved for"
+                Expect.equal absorbed.Spec.Cores.Length (AbsorbedCores.find case.Spec).Spec.Cores.Length "cores of a sweep"
+
+                let start = randomNetwork (case.Seed + 2) spec
+                let k = targetWith 0.3 case
+                let cores = [| for core in start.Cores -> core.clone().DetachFromDisposeScope() |]
+                let norm = k.norm().number()
+                let options = { SweepOptions.defaults with MaxSweeps = 3; Tolerance = 0.0 }
+
+                let before =
+                    Fit.explicitError (Plan.make Order.Auto spec) (k.unsqueeze 0L) (Fit.lookup spec cores) / norm
+
+                let _, _, errors = Als.sweepUntil options (fun _ _ -> false) spec (k.unsqueeze 0L) cores
+
+                let after =
+                    Fit.explicitError (Plan.make Order.Auto spec) (k.unsqueeze 0L) (Fit.lookup spec cores) / norm
+
+                near 1e-9 errors.Head before "T before, in whatever cores"
+                near 1e-9 (List.last errors) after "T after"
+                Expect.isLessThanOrEqual after (before * (1.0 + 1e-9)) "error"
+                release cores)
+            testCase "modes of size 1 are not solved for: a sweep of CP over 34 of them is one over 3" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let specOver shape = Format.spec shape (Format.CP 5) |> Result.defaultWith (failwithf "%A")
+
+                let few, many =
+                    specOver [ 4; 5; 3 ], specOver [ for i in 0..33 -> if i % 11 = 0 && i < 33 then [ 4; 5; 3 ][i / 11] else 1 ]
+
+                let left = (AbsorbedCores.find many).Spec
+
+                let flops spec =
+                    LocalProblem.blocks spec
+                    |> List.sumBy (fun b -> b.Target.Flops + (b.Branches |> List.sumBy _.Gram.Flops))
+
+                Expect.equal left.Cores.Length 3 "cores"
+                Expect.equal (flops left) (flops few) "FLOPs of a sweep")
             testCase "what is kept goes with the core it was made from, and all of it in the end" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 4 ]
