@@ -8,93 +8,6 @@ open TorchSharp
 module Contraction =
     let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor = torch.ones ([||], dtype = dtype, device = device)
 
-    /// Gives back a handle unless it is the given one.
-    let private release (given: Tensor) (handle: Tensor) =
-        if not (obj.ReferenceEquals(given, handle)) then
-            handle.Dispose()
-
-    /// The operand as it is multiplied: the tensor itself, or a handle of its own.
-    let private arranged (operand: Operand) (tensor: Tensor) : Tensor =
-        let next (before: Tensor) (after: Tensor) =
-            release tensor before
-            after
-
-        let ordered =
-            match operand.Permute with
-            | Some order -> tensor.permute order
-            | None -> tensor
-
-        let shaped =
-            match operand.Shape with
-            | Some shape -> next ordered (ordered.reshape shape)
-            | None -> ordered
-
-        if operand.Transposed then next shaped shaped.mT else shaped
-
-    /// Dot products are made in pieces of about so many entries of the left operand, so that no second tensor of the size of a large
-    /// operand is made. Smaller pieces take longer.
-    let private piece = 131_072L
-
-    /// Σ a b over the places of a given, b of a's number of axes or fewer.
-    let private dots (places: int64[]) (a: Tensor) (b: Tensor) : Tensor =
-        let length = a.shape[0]
-        let pieces = min length (a.numel () / piece)
-
-        if pieces < 2L then
-            use product = a.mul b
-            product.sum places
-        else
-            let spread = b.dim () = a.dim () && b.shape[0] = length
-            let step = (length + pieces - 1L) / pieces
-
-            let part from =
-                let count = min step (length - from)
-                let b = if spread then b.narrow (0L, from, count) else b
-                use product = a.narrow(0L, from, count).mul b
-                product.sum places
-
-            let starts = [ 0L .. step .. length - 1L ]
-
-            if Array.contains 0L places then
-                let sum = part 0L
-
-                for from in starts.Tail do
-                    use next = part from
-                    sum.add_ (next, Num.one) |> ignore
-
-                sum
-            else
-                torch.cat (starts |> List.map part |> List.toArray, 0L)
-
-    /// One step. Only the result is left of what it makes; on the way there is at most one tensor of the size of each operand.
-    let internal execute (operation: StepOperation) (operands: Tensor list) : Tensor =
-        let both left right (a: Tensor) (b: Tensor) (act: Tensor -> Tensor -> Tensor) =
-            let x, y = arranged left a, arranged right b
-            let result = act x y
-            release a x
-            release b y
-            result
-
-        match operation, operands with
-        | StepOperation.Sum places, [ a ] -> a.sum places
-        | StepOperation.Entrywise(left, right), [ a; b ] -> both left right a b _.mul
-        | StepOperation.Dot(left, right), [ a; b ] -> both left right a b _.dot
-        | StepOperation.Dots(right, places), [ a; b ] ->
-            let y = arranged right b
-            let result = dots places a y
-            release b y
-            result
-        | StepOperation.Matrices(left, right, shape, swapped), [ a; b ] ->
-            let a, b = if swapped then b, a else a, b
-            let product = both left right a b (fun x y -> Kernels.matmul (x, y))
-
-            match shape with
-            | Some shape ->
-                use product = product
-                product.reshape shape
-            | None -> product
-        | _ -> invalidArg (nameof operands) $"{operands.Length} operands do not fit %A{operation}."
-
     /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied
     /// in float32 and results rounded once.
     let internal runKeeping
@@ -172,7 +85,7 @@ module Contraction =
                             | (true, found), _
                             | _, Some found -> found
                             | _ ->
-                                let made = execute part.Operations[place] (step.Operands |> List.map value)
+                                let made = StepExecution.run part.Operations[place] (step.Operands |> List.map value)
                                 step.Operands |> List.choose keyOf |> List.iter release
 
                                 match kept with
@@ -250,12 +163,79 @@ module Contraction =
     /// <summary>T, in the order of the spec's output. Differentiable in every core.</summary>
     let reconstruct (network: Network) : Tensor = runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
 
-    /// <summary>‖T‖_F without forming T, in the dtype of the network. Differentiable in every core where T is not zero.</summary>
-    /// <remarks>Rounding: relative error about 1e-8 where the terms of T cancel, since the square is what is summed.</remarks>
-    let norm (network: Network) : Tensor =
-        let plan = Plan.make Order.Auto (Spec.normSq network.Spec)
+    /// Plans on numbers with an exponent apart, in float64: every core and every intermediate is brought to a size of about one. What plans
+    /// have in common is computed once.
+    let internal runScaled (plans: Plan list) (device: torch.Device) (lookup: string -> ScaledTensor) : ScaledTensor list =
+        use scope = torch.NewDisposeScope()
+        let leaves = Dictionary<string, ScaledTensor>()
+        let values = Dictionary<string, ScaledTensor>()
 
-        HalfPrecision.rounding network.DType (Network.lookup network) (fun dtype lookup ->
-            use scope = torch.NewDisposeScope()
-            let square = runMany [ plan ] dtype network.Device lookup |> List.head
-            square.maximum(Num.like square 0.0).sqrt() |> scope.MoveToOuter)
+        let once (found: Dictionary<string, ScaledTensor>) key (make: unit -> ScaledTensor) =
+            match found.TryGetValue key with
+            | true, value -> value
+            | _ ->
+                let value = ScaledTensor.normal (make ())
+                found[key] <- value
+                value
+
+        [
+            for plan in plans ->
+                if plan.Spec.Cores.IsEmpty then
+                    ScaledTensor.plain (one torch.float64 device |> scope.MoveToOuter)
+                else
+                    let slots = List<ScaledTensor>()
+
+                    for core in plan.Spec.Cores do
+                        slots.Add(once leaves core.Name (fun () -> lookup core.Name))
+
+                    for step, operation in Seq.zip plan.Steps plan.Operations do
+                        let operands = step.Operands |> List.map (fun slot -> slots[slot])
+
+                        let make () =
+                            {
+                                Value = StepExecution.run operation (operands |> List.map _.Value)
+                                Exponent = operands |> List.sumBy _.Exponent
+                            }
+
+                        slots.Add(once values step.Key make)
+
+                    let last = slots[slots.Count - 1]
+                    { last with Value = last.Value.permute plan.Final |> scope.MoveToOuter }
+        ]
+
+    /// ‖T‖ with an exponent apart; the caller's scope owns it.
+    let internal scaledNorm (spec: Spec) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : ScaledTensor =
+        use scope = torch.NewDisposeScope()
+        let plan = Plan.make Order.Auto (Spec.normSq spec)
+
+        let square =
+            NumberRange.choose
+                spec
+                dtype
+                lookup
+                (fun dtype lookup -> runMany [ plan ] dtype device lookup |> List.head |> ScaledTensor.plain)
+                (fun lookup -> runScaled [ plan ] device (Spec.original >> lookup) |> List.head)
+
+        let norm = ScaledTensor.sqrt square
+        { norm with Value = scope.MoveToOuter norm.Value }
+
+    let private normOf (network: Network) = scaledNorm network.Spec network.DType network.Device (Network.lookup network)
+
+    /// <summary>‖T‖_F without forming T, in the dtype of the network. Differentiable in every core where T is not zero.</summary>
+    /// <remarks>Rounding: relative error about 1e-8 where the terms of T cancel, since the square is what is summed. Right wherever the
+    /// dtype holds it, also where its square or parts of it leave the range; <c>log10Norm</c> has no such end.</remarks>
+    /// <exception cref="T:TensorNets.TensorNetException">The dtype does not hold it (<c>OutOfRange</c>, with its logarithm).</exception>
+    let norm (network: Network) : Tensor =
+        use scope = torch.NewDisposeScope()
+
+        normOf network
+        |> ScaledTensor.held "The norm" network.DType
+        |> TensorNetError.raiseErrors
+        |> scope.MoveToOuter
+
+    /// <summary>log₁₀ ‖T‖_F, however large or small the norm is, in the dtype of the network. Differentiable in every core where T is not
+    /// zero.</summary>
+    /// <remarks>Minus infinity where T is zero.</remarks>
+    let log10Norm (network: Network) : Tensor =
+        use scope = torch.NewDisposeScope()
+        (ScaledTensor.log10 (normOf network)).``to`` network.DType |> scope.MoveToOuter

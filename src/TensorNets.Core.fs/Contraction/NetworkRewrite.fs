@@ -86,7 +86,7 @@ module NetworkRewrite =
                 match Check.finite $"Core '{at.Core}'" matrix with
                 | [] when Check.shapeOf matrix = [ n; n ] ->
                     use _ = torch.NewDisposeScope()
-                    let rank = int (torch.linalg.matrix_rank(Check.double matrix).integer())
+                    let rank = Decompose.rank (Check.double matrix)
 
                     if rank < dim then
                         TensorNetError.SingularMatrix($"Core '{at.Core}'", rank, dim)
@@ -117,7 +117,7 @@ module NetworkRewrite =
                 let tensor = original[core.Name].``to``(torch.float64).movedim([| place |], [| 0L |])
                 let columns = tensor.reshape (tensor.shape[0], -1L)
 
-                torch.linalg.solve(matrix.``to`` (torch.float64), columns).reshape(tensor.shape).movedim([| 0L |], [| place |])
+                (Decompose.solve (matrix.``to`` torch.float64) columns).reshape(tensor.shape).movedim([| 0L |], [| place |])
                 |> fun solved -> solved.``to`` (original.DType)
 
             network spec (fun core ->

@@ -154,7 +154,7 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
 
     member _.Sensitivity(point: Tensor) : float =
         use _ = torch.NewDisposeScope()
-        (Sensitivity.totalOf sensitivity dtype device (lookup (coresOf point))).number()
+        Sensitivity.numberOf sensitivity dtype device (lookup (coresOf point))
 
     /// ∇S.
     member _.Slope(point: Tensor) : Tensor =

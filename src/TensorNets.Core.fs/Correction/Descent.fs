@@ -43,15 +43,15 @@ module internal Descent =
     let private balanced (spec: Spec) (cores: Tensor[]) : float =
         use best = new Best(cores)
         let plan = Sensitivity.plan spec
-        use before = Sensitivity.totalOf plan torch.float64 cores[0].device (Fit.lookup spec cores)
+        let before = Sensitivity.numberOf plan torch.float64 cores[0].device (Fit.lookup spec cores)
         let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) plan cores
 
         // Written so that NaN counts as a failure.
-        if s <= before.number () then
+        if s <= before then
             s
         else
             best.Restore()
-            before.number ()
+            before
 
     /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the least S after
     /// every step. `given` holds cores as they were before they were balanced, from where other valleys are reached.

@@ -31,7 +31,7 @@ module internal LevelSet =
 
         let struct (q, r) =
             if m > n then
-                torch.linalg.qr jacobian
+                Decompose.qr jacobian
             else
                 struct (torch.eye (m, dtype = jacobian.dtype, device = jacobian.device), jacobian)
 

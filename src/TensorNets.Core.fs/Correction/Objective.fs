@@ -239,9 +239,9 @@ module internal Objective =
 
             let rec attempt (before: float) share =
                 diagonal.add_ (mean.mul (Num.tensor (share - before)), Num.one) |> ignore
-                let struct (factor, info) = torch.linalg.cholesky_ex matrix
+                let struct (factor, isDefinite) = Decompose.cholesky matrix
 
-                if info.count_nonzero().integer() = 0L || share > 1e-3 then
+                if isDefinite || share > 1e-3 then
                     factor
                 else
                     factor.Dispose()
@@ -250,7 +250,7 @@ module internal Objective =
             let factor = attempt 0.0 ridge
             matrix.zero_ () |> ignore
             diagonal.fill_ Num.one |> ignore
-            let half = torch.linalg.solve_triangular (factor, matrix, upper = false)
+            let half = Decompose.solveTriangular false factor matrix
             factor.Dispose()
             matrix.Dispose()
             Kernels.matmul(half.mT, half).mul_ scale |> scope.MoveToOuter

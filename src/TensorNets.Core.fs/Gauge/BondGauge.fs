@@ -106,8 +106,8 @@ module internal BondGauge =
         if a.shape[1] < width || b.shape[1] < width then
             None
         else
-            let struct (qa, ra) = torch.linalg.qr a
-            let struct (qb, rb) = torch.linalg.qr b
+            let struct (qa, ra) = Decompose.qr a
+            let struct (qb, rb) = Decompose.qr b
             let struct (u, s, vh) = Decompose.svd false (ra.matmul rb.mT)
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))

@@ -33,10 +33,7 @@ module Gauge =
                 if joined.Contains part[i] then
                     part[i] <- joined.MinimumElement
 
-        [ 0 .. count - 1 ]
-        |> List.groupBy (fun i -> part[i])
-        |> List.map snd
-        |> List.filter (fun cores -> cores.Length > 2)
+        [ 0 .. count - 1 ] |> List.groupBy (fun i -> part[i]) |> List.map snd
 
     /// Each core of a part times a number, the product of the numbers one, so that the terms of S become their geometric mean; how much
     /// that lowers S. Along a chain single bonds pass such numbers on by one core a cycle.
@@ -57,8 +54,13 @@ module Gauge =
         else
             0.0
 
-    /// As `cycles`; `deficient` makes what a step makes of a bond that has directions without weight.
-    let private cyclesBy
+    let private lookupIn (spec: Spec) (cores: Tensor[]) : string -> Tensor =
+        let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
+        fun name -> cores[index[Spec.original name]]
+
+    /// As `cyclesBy`, of cores whose products stay in the range; `deficient` makes what a step makes of a bond that has directions without
+    /// weight.
+    let private cyclesWithin
         (deficient:
             Tensor[]
                 -> IntermediateCache
@@ -72,8 +74,7 @@ module Gauge =
         (cores: Tensor[])
         : Result<float * int, TensorNetError list> =
         let spec = plan.Spec
-        let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
-        let lookup name = cores[index[Spec.original name]]
+        let lookup = lookupIn spec cores
 
         let plans =
             function
@@ -88,7 +89,8 @@ module Gauge =
             use total = Sensitivity.totalKeeping (Some kept) plan cores[0].dtype cores[0].device lookup
             total.number ()
 
-        let parts = connected spec.Cores.Length all
+        // Two share their one bond.
+        let parts = connected spec.Cores.Length all |> List.filter (fun cores -> cores.Length > 2)
         let terms = Array.create spec.Cores.Length nan
 
         let multiply i (factor: float) =
@@ -145,6 +147,19 @@ module Gauge =
             // One cycle compares with nothing.
             loop 0 (if limit = 1 then infinity else sensitivity ()) 0.0 1.0 false
 
+    /// As `cycles`; `deficient` makes what a step makes of a bond that has directions without weight.
+    let private cyclesBy deficient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) =
+        let logs = CoreSizes.taken plan.Spec cores
+
+        if logs |> Array.forall ((=) 0.0) then
+            cyclesWithin deficient limit all plan cores
+        else
+            try
+                cyclesWithin deficient limit all plan cores
+            finally
+                CoreSizes.restore (connected plan.Spec.Cores.Length all) logs cores
+            |> Result.map (fun (_, count) -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (lookupIn plan.Spec cores), count)
+
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles limit all plan cores : Result<float * int, TensorNetError list> =
         cyclesBy (fun _ _ _ _ error -> Error error) limit all plan cores
@@ -163,16 +178,24 @@ module Gauge =
 
         match ConstrainedQuadratics.guarded (fun () -> cyclesBy deficient limit all plan cores) with
         | Some(Ok(s, _)) -> s, found
-        | _ ->
-            let lookup name = cores[plan.Spec.Cores |> List.findIndex (fun core -> core.Name = Spec.original name)]
-            use total = Sensitivity.totalOf plan cores[0].dtype cores[0].device lookup
-            total.number (), true
+        | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (lookupIn plan.Spec cores), true
+
+    /// Cores that a dtype does not hold.
+    let private outOfRange (spec: Spec) (cores: Tensor seq) (cast: Tensor seq) : TensorNetError list =
+        [
+            for core, before, after in Seq.zip3 spec.Cores cores cast do
+                let largest (tensor: Tensor) = tensor.abs().max().number()
+                let size, left = largest before, largest after
+
+                if size > 0.0 && Double.IsFinite size && (left = 0.0 || not (Double.IsFinite left)) then
+                    TensorNetError.OutOfRange($"Core '{core.Name}'", Math.Log10 size, string after.dtype)
+        ]
 
     /// <summary>The network of least sensitivity among those that differ from the given one by a gauge: the same T, the least S.</summary>
     /// <remarks>Cycles over the bonds in closed form until S stands still; computed in float64, returned in the dtype of the network. Never
     /// raises S. Idempotent, and from any random gauge of the same network the same S, unless 200 cycles do not suffice: seldom, where the
-    /// least S is only approached. Errors: a bond whose environment is rank deficient, for which the least S is not attained:
-    /// <c>truncate</c> it first.</remarks>
+    /// least S is only approached. T may be of any size, also beyond what the dtype holds. Errors: a bond whose environment is rank
+    /// deficient, for which the least S is not attained: <c>truncate</c> it first.</remarks>
     let balance (network: Network) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -190,11 +213,23 @@ module Gauge =
             let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
 
             try
-                cycles maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores
-                |> Result.map (fun (s, _) ->
-                    use before = Sensitivity.total start
-                    let best: Tensor seq = if s <= before.number () then cores else start.Cores
-                    new Network(spec, [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |]))
+                let plan = Sensitivity.plan spec
+
+                // With exponents apart: neither S need be a double.
+                let isBetter () =
+                    let total lookup = Sensitivity.scaledTotal plan torch.float64 start.Device lookup
+                    let before, after = total (Network.lookup start), total (lookupIn spec cores)
+                    let number (s: ScaledTensor) = Math.ScaleB(s.Value.number (), s.Exponent - before.Exponent)
+                    number after <= number before
+
+                cycles maxCycles (BondGauge.ofSpec spec) plan cores
+                |> Result.bind (fun _ ->
+                    let best: Tensor list = if isBetter () then List.ofArray cores else List.ofSeq start.Cores
+                    let cast = [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |]
+
+                    match outOfRange spec best cast with
+                    | [] -> Ok(new Network(spec, cast |> Array.map scope.MoveToOuter))
+                    | errors -> Error errors)
             finally
                 for core in cores do
                     core.Dispose()

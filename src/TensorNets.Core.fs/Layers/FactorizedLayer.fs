@@ -118,6 +118,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member this.SetNorm(norm: Norm) : unit = this.TrySetNorm norm |> TensorNetError.raiseErrors
 
     /// <summary>S of the network in the layer's norm, in the layer's dtype: a differentiable scalar, to be added to a loss.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">The dtype does not hold S (<c>OutOfRange</c>, with its logarithm).</exception>
     member this.Sensitivity() : Tensor =
         let first = this.Parameter first'
         norm'.Sensitivity(first.dtype, first.device, this.Lookup)

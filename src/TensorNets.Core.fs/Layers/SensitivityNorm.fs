@@ -40,16 +40,12 @@ type internal SensitivityNorm(spec: Spec) =
                 whitening <- Some(w, Sensitivity.plan w.Spec)
             | _ -> ())
 
-    /// S of the cores by name: a differentiable scalar in their dtype.
+    /// S of the cores by name: a differentiable scalar in their dtype, which may not hold it (`OutOfRange`).
     member _.Sensitivity(dtype: torch.ScalarType, device: torch.Device, lookup: string -> Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
 
         match whitening with
-        | None -> Sensitivity.totalOf unweighted.Value dtype device lookup
-        | Some(w, plan) ->
-            let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
-
-            HalfPrecision.rounding dtype lookup (fun dtype lookup ->
-                let cores = Whitening.cores w lookup
-                Sensitivity.totalOf plan dtype device (fun name -> cores[index[Spec.original name]]))
+        | None -> Sensitivity.tryTotal unweighted.Value dtype device lookup
+        | Some(w, plan) -> Sensitivity.whitenedTotal w plan dtype device lookup
+        |> TensorNetError.raiseErrors
         |> scope.MoveToOuter

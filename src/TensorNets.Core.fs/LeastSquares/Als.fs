@@ -27,7 +27,7 @@ module Als =
 
         /// The factor, and the least share of its pivots, squared, in the largest.
         let attempt (matrix: Tensor) =
-            let struct (factor, info) = torch.linalg.cholesky_ex matrix
+            let struct (factor, isDefinite) = Decompose.cholesky matrix
 
             let share (pivots: float[]) = (Array.min pivots / Array.max pivots) ** 2.0
 
@@ -35,7 +35,7 @@ module Als =
                 ConstrainedQuadratics.toArray (factor.diagonal (dim1 = -2L, dim2 = -1L))
                 |> Array.chunkBySize (int p)
 
-            if info.count_nonzero().integer() > 0L || not (pivots |> Array.forall (Array.forall Double.IsFinite)) then
+            if not isDefinite || not (pivots |> Array.forall (Array.forall Double.IsFinite)) then
                 None
             else
                 let least = pivots |> Array.map share |> Array.min
@@ -51,10 +51,10 @@ module Als =
             let isInverted = x.dim () > 3L || least > regularShare && x.shape[1] >= p
 
             if isInverted then
-                let inverse = torch.linalg.solve_triangular (factor, eye.expand_as factor, upper = false)
+                let inverse = Decompose.solveTriangular false factor (eye.expand_as factor)
                 times (Kernels.matmul (inverse.mT, inverse))
             else
-                x.mT.cholesky_solve(factor).mT
+                (Decompose.choleskySolve factor x.mT).mT
 
         let result =
             match attempt gram with

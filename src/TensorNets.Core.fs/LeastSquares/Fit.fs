@@ -231,7 +231,7 @@ module internal Fit =
         let lookup = lookup spec [| for tensor in tensors -> tensor.``to`` torch.float64 |]
         let plan = Plan.make Order.Auto spec
         let error = explicitError plan target lookup
-        let s = (Sensitivity.totalOf (Sensitivity.plan spec) target.dtype target.device lookup).number()
+        let s = Sensitivity.numberOf (Sensitivity.plan spec) torch.float64 target.device lookup
         new Fit(network, error, target.norm().number(), s, course)
 
     /// The fit, its cores moved to the scope around the current one.

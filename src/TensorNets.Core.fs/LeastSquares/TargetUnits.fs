@@ -22,9 +22,6 @@ type internal TargetUnits =
 
 [<RequireQualifiedAccess>]
 module internal TargetUnits =
-    /// Targets whose norm is within this power of two of one stay as they are: no square or product of squares of theirs leaves the range.
-    let private comfortable = 32.0
-
     let private none = { Share = 0; Count = 1 }
 
     /// x 2^e, also where 2^e is no double.
@@ -43,7 +40,9 @@ module internal TargetUnits =
             let scaled = (Num.shifted -first (target.detach().``to`` torch.float64)).norm().number()
             let log = float first + Math.Log2 scaled
 
-            if abs log <= comfortable then none else { Share = int (round (log / float count)); Count = count }
+            // Always, not only where the range would be left: what is found is then the same to the bit for every target that is so many
+            // powers of two away.
+            { Share = int (round (log / float count)); Count = count }
 
     let isNone (units: TargetUnits) = units.Share = 0
 

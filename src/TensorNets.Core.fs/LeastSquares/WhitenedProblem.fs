@@ -18,8 +18,11 @@ module internal WhitenedProblem =
 
         use measured = Whitening.network (Whitening.resized plain.Spec w) network
         let error = Fit.explicitError (Plan.make Order.Auto measured.Spec) k (Network.lookup measured)
-        use s = Sensitivity.total measured
-        new Fit(network, error, k.norm().number(), s.number (), fit.Course)
+
+        let s =
+            Sensitivity.numberOf (Sensitivity.plan measured.Spec) measured.DType measured.Device (Network.lookup measured)
+
+        new Fit(network, error, k.norm().number(), s, fit.Course)
 
     /// The whitening for a target of the shape of the spec's output with K' in float64, and the way back for fits.
     let private whitened

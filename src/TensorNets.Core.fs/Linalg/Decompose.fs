@@ -80,3 +80,51 @@ module internal Decompose =
     /// The pseudo-inverse of symmetric matrices.
     let pinv (matrix: Tensor) : Tensor =
         guarded (fun m -> torch.linalg.pinv (m, hermitian = true)) (fun () -> nan matrix matrix.shape) matrix
+
+    /// What is made, or what stands for nothing where LAPACK refuses: singular matrices, or numbers that are not finite.
+    let private attempted (make: unit -> 'T) (none: unit -> 'T) : 'T =
+        try
+            make ()
+        with :? ExternalException ->
+            none ()
+
+    /// Q and R, as many columns of Q as the shorter side.
+    let qr (matrix: Tensor) : struct (Tensor * Tensor) =
+        let none () =
+            let m, n = sides matrix
+            let shaped rows columns = nan matrix (Array.append (batch matrix) [| rows; columns |])
+            struct (shaped m (min m n), shaped (min m n) n)
+
+        attempted (fun () -> torch.linalg.qr matrix) none
+
+    /// Lower triangular L with L Lᵀ the matrix, for each of a batch, and whether each one is positive definite; where one is not, L is of
+    /// no use.
+    let cholesky (matrix: Tensor) : struct (Tensor * bool) =
+        let make () =
+            let struct (factor, info) = torch.linalg.cholesky_ex matrix
+            use info = info
+            use failed = info.count_nonzero ()
+            struct (factor, failed.integer () = 0L)
+
+        attempted make (fun () -> struct (nan matrix matrix.shape, false))
+
+    /// The X with A X = B for triangular A.
+    let solveTriangular (upper: bool) (a: Tensor) (b: Tensor) : Tensor =
+        attempted (fun () -> torch.linalg.solve_triangular (a, b, upper = upper)) (fun () -> nan b b.shape)
+
+    /// The X with L Lᵀ X = B.
+    let choleskySolve (factor: Tensor) (b: Tensor) : Tensor = attempted (fun () -> b.cholesky_solve factor) (fun () -> nan b b.shape)
+
+    /// The X with A X = B; NaN where A is singular.
+    let solve (a: Tensor) (b: Tensor) : Tensor = attempted (fun () -> torch.linalg.solve (a, b)) (fun () -> nan b b.shape)
+
+    /// How many singular values are above the rounding of the largest; 0 of a matrix that is not finite.
+    let rank (matrix: Tensor) : int =
+        let rows, columns = sides matrix
+        use values = svdvals matrix
+        use largest = values.max ()
+        let rounding = if matrix.dtype = torch.float64 then 2.2e-16 else 1.2e-7
+        use limit = largest.mul (Num.like matrix (rounding * float (max rows columns)))
+        use above = values.gt limit
+        use count = above.sum ()
+        int (count.integer ())

@@ -62,9 +62,9 @@ module internal Pencil =
 
     /// L with L Lᵀ the matrix, for each of a batch, or None where one is not well conditioned.
     let private wellFactored (matrix: Tensor) : Tensor option =
-        let struct (factor, info) = torch.linalg.cholesky_ex matrix
+        let struct (factor, isDefinite) = Decompose.cholesky matrix
 
-        if info.count_nonzero().integer() = 0L && isWell (factor.diagonal(dim1 = -2L, dim2 = -1L).squared()) then
+        if isDefinite && isWell (factor.diagonal(dim1 = -2L, dim2 = -1L).squared()) then
             Some factor
         else
             None
@@ -89,7 +89,7 @@ module internal Pencil =
                 wellFactored weight
                 |> Option.map (fun factor ->
                     let eye = torch.eye (weight.shape[2], dtype = weight.dtype, device = weight.device)
-                    congruent gram (torch.linalg.solve_triangular(factor, eye.expand_as factor, upper = false).mT))
+                    congruent gram ((Decompose.solveTriangular false factor (eye.expand_as factor)).mT))
             elif isDefinite weight then
                 let scale = inverseRoot weight
                 let column = scale.unsqueeze -1L
@@ -261,7 +261,7 @@ module internal Pencil =
             else
                 let half = k.sqrt ()
                 let quarter = half.sqrt().unsqueeze -2L
-                let inverseT = torch.linalg.solve_triangular (l.mT, u.mul quarter, upper = true)
+                let inverseT = Decompose.solveTriangular true l.mT (u.mul quarter)
 
                 Some
                     {

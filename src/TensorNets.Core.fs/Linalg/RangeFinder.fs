@@ -53,7 +53,7 @@ module internal RangeFinder =
     let private last (count: int) (vectors: Tensor) = vectors.narrow(1L, vectors.shape[1] - int64 count, int64 count).flip [| 1L |]
 
     let private orthonormal (matrix: Tensor) : Tensor =
-        let struct (q, _) = torch.linalg.qr matrix
+        let struct (q, _) = Decompose.qr matrix
         q
 
     /// By the eigenvectors of the smaller Gram.

@@ -64,9 +64,39 @@ module Sensitivity =
 
             runKeeping kept plan dtype device lookup |> List.reduce (fun a b -> a.plus (b)) |> scope.MoveToOuter
 
-    /// S in the dtype of the cores.
-    let internal totalOf plan dtype device lookup : Tensor =
-        HalfPrecision.rounding dtype lookup (fun dtype lookup -> totalKeeping None plan dtype device lookup)
+    let private termsScaled (plan: SensitivityPlan) (device: torch.Device) (lookup: string -> ScaledTensor) : ScaledTensor list =
+        Contraction.runScaled (plan.Terms |> List.map snd) device (Spec.original >> lookup)
+        |> List.map2 (fun (m, _) value -> ScaledTensor.sum [ m, value ]) plan.Terms
+
+    /// S with an exponent apart; the caller's scope owns it.
+    let internal scaledTotal (plan: SensitivityPlan) dtype (device: torch.Device) lookup : ScaledTensor =
+        use scope = torch.NewDisposeScope()
+
+        let scaled lookup =
+            match plan.Elimination with
+            | Some nodes -> SensitivityElimination.runScaled plan.Spec nodes device (Spec.original >> lookup)
+            | None -> termsScaled plan device lookup |> List.map (fun term -> 1.0, term) |> ScaledTensor.sum
+
+        let plain dtype lookup = ScaledTensor.plain (totalKeeping None plan dtype device lookup)
+        let s = NumberRange.choose plan.Spec dtype lookup plain scaled
+        { s with Value = scope.MoveToOuter s.Value }
+
+    /// S as a number: infinite, or zero, where no double holds it.
+    let internal numberOf plan dtype device lookup : float =
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        ScaledTensor.number (scaledTotal plan dtype device lookup)
+
+    /// S in the dtype of the cores, or the error that it holds none such.
+    let internal tryTotal plan dtype device lookup : Result<Tensor, TensorNetError list> =
+        use scope = torch.NewDisposeScope()
+
+        scaledTotal plan dtype device lookup
+        |> ScaledTensor.held "The sensitivity" dtype
+        |> Result.map scope.MoveToOuter
+
+    /// As `tryTotal`; throws a TensorNetException.
+    let internal totalOf plan dtype device lookup : Tensor = tryTotal plan dtype device lookup |> TensorNetError.raiseErrors
 
     /// The plans that `totalKeeping` runs.
     let internal plans (plan: SensitivityPlan) : Plan list = if plan.Elimination.IsSome then [] else plan.Terms |> List.map snd
@@ -80,14 +110,46 @@ module Sensitivity =
     /// float16 holds none above 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
     let total (network: Network) : Tensor = totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
 
+    /// <summary>log₁₀ S, however large or small S is, in the dtype of the network: differentiable in every core.</summary>
+    /// <remarks>Minus infinity where S is zero.</remarks>
+    let log10 (network: Network) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let s = scaledTotal (plan network.Spec) network.DType network.Device (Network.lookup network)
+        (ScaledTensor.log10 s).``to`` network.DType |> scope.MoveToOuter
+
     /// The network as it is computed with, to read only.
     let private wide (network: Network) = new Network(network.Spec, [| for core in network.Cores -> HalfPrecision.widened core |])
 
-    /// <summary>S as a number. That of a network of 16 bits is not rounded to them.</summary>
-    let value (network: Network) : float =
+    /// S as a number, or the error that no double holds it.
+    let private tryValue (network: Network) : Result<float, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
-        (total (wide network)).number()
+
+        scaledTotal (plan network.Spec) network.DType network.Device (Network.lookup network)
+        |> fun s -> { s with Value = s.Value.``to`` torch.float64 }
+        |> ScaledTensor.held "The sensitivity" torch.float64
+        |> Result.map _.number()
+
+    /// <summary>S as a number, a double: not rounded to the dtype of the network, nor kept in its range.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">No double holds S (<c>OutOfRange</c>, with its logarithm).</exception>
+    let value (network: Network) : float = tryValue network |> TensorNetError.raiseErrors
+
+    /// S of the whitened network of cores in a dtype, which S has as well.
+    let internal whitenedTotal
+        (w: Whitening)
+        (plan: SensitivityPlan)
+        (dtype: torch.ScalarType)
+        (device: torch.Device)
+        (lookup: string -> Tensor)
+        =
+        use scope = torch.NewDisposeScope()
+        let own = if HalfPrecision.is dtype then torch.float32 else dtype
+        let cores = Whitening.cores w (lookup >> HalfPrecision.widened)
+        let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
+
+        scaledTotal plan own device (fun name -> cores[index[Spec.original name]])
+        |> ScaledTensor.held "The sensitivity" dtype
+        |> Result.map scope.MoveToOuter
 
     /// <summary>S in a norm: Σ_k ‖∂(T × Σ^½)/∂θ_k‖², the expected squared change of T × Σ^½ per unit of white noise in the cores.
     /// Differentiable.</summary>
@@ -97,20 +159,23 @@ module Sensitivity =
     /// <param name="network">The network.</param>
     let totalIn (norm: Norm) (network: Network) : Result<Tensor, TensorNetError list> =
         use scope = torch.NewDisposeScope()
+        let dtype, lookup = network.DType, Network.lookup network
 
         Whitening.create norm network.Spec
-        |> Result.map (function
-            | None -> total network |> scope.MoveToOuter
-            | Some w ->
-                HalfPrecision.rounding network.DType (Network.lookup network) (fun _ lookup ->
-                    total (new Network(w.Spec, Whitening.cores w lookup)))
-                |> scope.MoveToOuter)
+        |> Result.bind (function
+            | None -> tryTotal (plan network.Spec) dtype network.Device lookup
+            | Some w -> whitenedTotal w (plan w.Spec) dtype network.Device lookup)
+        |> Result.map scope.MoveToOuter
 
     /// <summary>S in a norm, as a number (<c>totalIn</c>).</summary>
     let valueIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
-        totalIn norm (wide network) |> Result.map _.number()
+
+        Whitening.create norm network.Spec
+        |> Result.bind (function
+            | None -> tryValue network
+            | Some w -> tryValue (new Network(w.Spec, Whitening.cores w (Network.lookup (wide network)))))
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

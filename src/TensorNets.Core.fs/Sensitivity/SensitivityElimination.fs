@@ -132,27 +132,34 @@ module internal SensitivityElimination =
             (node.Value |> Option.map _.Flops |> Option.defaultValue 0.0)
             + (node.Tangents |> List.sumBy (fun (_, plan) -> plan.Flops)))
 
-    /// S of the network whose cores the lookup gives. Differentiable.
-    let run (spec: Spec) (nodes: Node list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
-        use scope = torch.NewDisposeScope()
-        let made = Dictionary<string, Tensor>()
+    /// S of the network whose cores the lookup gives, by a way to run plans, to take constants and to sum with factors.
+    let private runBy
+        (runMany: Plan list -> (string -> 'T) -> 'T list)
+        (constant: (torch.ScalarType * torch.Device) * (Tensor -> 'T))
+        (sum: (float * 'T) list -> 'T)
+        (spec: Spec)
+        (nodes: Node list)
+        (lookup: string -> 'T)
+        : 'T =
+        let made = Dictionary<string, 'T>()
+        let (dtype, device), lift = constant
 
-        let find (name: string) : Tensor =
+        let find (name: string) : 'T =
             match made.TryGetValue name with
             | true, tensor -> tensor
             | _ ->
                 // Made anew for each contraction, whose scope takes them along.
                 if name.StartsWith '=' then
-                    torch.eye (int64 (Spec.dim (Axis(name.Substring 1)) spec), dtype = dtype, device = device)
+                    lift (torch.eye (int64 (Spec.dim (Axis(name.Substring 1)) spec), dtype = dtype, device = device))
                 elif name.StartsWith '~' then
-                    torch.ones ([| int64 (Spec.dim (Axis(name.Substring 1)) spec) |], dtype = dtype, device = device)
+                    lift (torch.ones ([| int64 (Spec.dim (Axis(name.Substring 1)) spec) |], dtype = dtype, device = device))
                 else
                     lookup name
 
         nodes
         |> List.iteri (fun i node ->
             let plans = Option.toList node.Value @ List.map snd node.Tangents
-            let results = Contraction.runMany plans dtype device find
+            let results = runMany plans find
 
             let tangents =
                 match node.Value with
@@ -162,11 +169,33 @@ module internal SensitivityElimination =
                 | None -> results
 
             if not tangents.IsEmpty then
-                made[tangentName i] <-
-                    List.map2
-                        (fun (weight, _) (tensor: Tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.like tensor weight))
-                        node.Tangents
-                        tangents
-                    |> List.reduce (fun a b -> a.plus (b)))
+                made[tangentName i] <- sum (List.map2 (fun (weight, _) tensor -> weight, tensor) node.Tangents tangents))
 
-        made[tangentName (nodes.Length - 1)] |> scope.MoveToOuter
+        made[tangentName (nodes.Length - 1)]
+
+    /// S of the network whose cores the lookup gives. Differentiable.
+    let run (spec: Spec) (nodes: Node list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+
+        let sum (terms: (float * Tensor) list) =
+            terms
+            |> List.map (fun (weight, tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.like tensor weight))
+            |> List.reduce (fun a b -> a.plus (b))
+
+        runBy (fun plans find -> Contraction.runMany plans dtype device find) ((dtype, device), id) sum spec nodes lookup
+        |> scope.MoveToOuter
+
+    /// As `run` with exponents apart, in float64.
+    let runScaled (spec: Spec) (nodes: Node list) (device: torch.Device) (lookup: string -> ScaledTensor) : ScaledTensor =
+        use scope = torch.NewDisposeScope()
+
+        let s =
+            runBy
+                (fun plans find -> Contraction.runScaled plans device find)
+                ((torch.float64, device), ScaledTensor.plain)
+                ScaledTensor.sum
+                spec
+                nodes
+                lookup
+
+        { s with Value = scope.MoveToOuter s.Value }

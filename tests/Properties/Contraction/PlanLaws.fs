@@ -135,7 +135,7 @@ let private runSteps (order: Order) (network: Network) =
 
     List.iter2
         (fun (step: PlanStep) kernel ->
-            let made = Contraction.execute kernel (step.Operands |> List.map (fun slot -> slots[slot]))
+            let made = StepExecution.run kernel (step.Operands |> List.map (fun slot -> slots[slot]))
             let expected = step.Axes |> List.map (fun axis -> int64 (Spec.dim axis spec))
             Expect.equal (List.ofArray made.shape) expected $"{order}: the axes of a step"
             Expect.equal (float (made.numel ())) step.Size $"{order}: the entries of a step"

@@ -58,6 +58,26 @@ let private truncates (spec: Spec) seed fill place sliced =
     else
         Expect.equal cut.Spec network.Spec "nothing is cut of what is not finite"
 
+/// The network with the slices of every bond scaled up in one of its cores and down in another, by powers of two: T to the bit.
+let private slanted (seed: int) (network: Network) : Network =
+    let random = Random seed
+    let spec = network.Spec
+    let cores = Seq.toArray network.Cores
+
+    for axis in Spec.bonds spec do
+        match Spec.carriers axis spec with
+        | first :: second :: _ ->
+            let powers = [| for _ in 1 .. Spec.dim axis spec -> random.Next(-150, 151) |]
+
+            for core, sign in [ first, 1; second, -1 ] do
+                let at = spec.Cores |> List.findIndex ((=) core)
+                let shape = [| for other in core.Axes -> if other = axis then -1L else 1L |]
+                let factors = torch.tensor ([| for e in powers -> Math.ScaleB(1.0, sign * e) |], dtype = torch.float64)
+                cores[at] <- cores[at].mul(factors.reshape shape)
+        | _ -> ()
+
+    new Network(spec, cores)
+
 let private few = { SweepOptions.defaults with MaxSweeps = 3 }
 
 /// A result, or typed errors; the numbers that come out are finite wherever the start is.
@@ -85,6 +105,42 @@ let all =
                 truncates case.Spec case.Seed fill place sliced)
             lawOver (degenerate fills formatCase) "any format is truncated once and for all" (fun (case, fill, place, sliced) ->
                 truncates case.Spec case.Seed fill place sliced)
+            law "what is small in one core of a bond and large in another is no rounding" (fun (case: FormatCase) ->
+                let network = randomNetwork case.Seed case.Spec
+                let t = Contraction.reconstruct network
+                let whole = Gauge.truncate network
+                let cut = Gauge.truncate (slanted case.Seed network)
+                Expect.equal cut.Spec whole.Spec "ranks"
+                close 1e-11 (Contraction.reconstruct cut) t "T"
+                // The same bonds with directions that nothing needs.
+                let axis = Spec.bonds case.Spec |> List.head
+                let wider = Spec.resized [ axis, Spec.dim axis case.Spec + 2 ] case.Spec
+
+                let padded =
+                    new Network(
+                        wider,
+                        [|
+                            for core, tensor in Seq.zip case.Spec.Cores network.Cores do
+                                if List.contains axis core.Axes then
+                                    let place = int64 (List.findIndex ((=) axis) core.Axes)
+                                    let shape = Array.updateAt (int place) 2L tensor.shape
+                                    let carriers = Spec.carriers axis case.Spec
+
+                                    let fresh =
+                                        if core = carriers.Head then
+                                            torch.zeros (shape, dtype = torch.float64)
+                                        else
+                                            noise 5 (List.ofArray shape)
+
+                                    torch.cat ([| tensor; fresh |], place)
+                                else
+                                    tensor
+                        |]
+                    )
+
+                let cut = Gauge.truncate (slanted case.Seed padded)
+                Expect.equal cut.Spec whole.Spec "the ranks without them"
+                close 1e-11 (Contraction.reconstruct cut) t "T without them")
             fewCases "the front and the least error end from any core" (fun (case: FormatCase, fill, place, sliced) ->
                 let start = randomNetwork case.Seed case.Spec |> filled fill place sliced
                 let k = targetWith 0.3 case

@@ -34,8 +34,8 @@ let private fewCases cases name check =
             use _ = torch.NewDisposeScope()
             check case))
 
-/// A fit of K 2^e is one of K but for the units, up to where a few sweeps lead, while units that are missed are off by powers of two of
-/// twenty and more; or what leaves the range is named.
+/// The fit of K 2^e is that of K to the bit, but for the units, since both are found in the same ones and powers of two round nothing; or
+/// what leaves the range is named.
 let private agrees
     (what: string)
     (e: int)
@@ -45,20 +45,33 @@ let private agrees
     =
     match plain, other with
     | Ok plain, Ok other ->
-        near 0.1 other.RelativeError plain.RelativeError $"{what}: relative error"
-        near 0.1 (Math.ScaleB(other.Error, -e)) plain.Error $"{what}: error"
         let share = e / cores
-        // Least squares leave the size of the target in whichever core they began with.
-        if what <> "factorization" then
-            near 0.5 (Math.ScaleB(other.Sensitivity, -2 * (e - share))) plain.Sensitivity $"{what}: S"
+        let ofS = Math.ScaleB(plain.Sensitivity, 2 * (e - share))
+        Expect.equal other.Network.Spec plain.Network.Spec $"{what}: ranks"
+        Expect.equal other.RelativeError plain.RelativeError $"{what}: relative error"
+        Expect.equal other.Error (Math.ScaleB(plain.Error, e)) $"{what}: error"
+
+        // Below the smallest normal number a double has fewer digits.
+        if ofS >= 2.3e-308 then
+            Expect.equal other.Sensitivity ofS $"{what}: S"
+
+        Expect.equal other.Sweeps plain.Sweeps $"{what}: sweeps"
+
+        for core, found, expected in Seq.zip3 plain.Network.Spec.Cores other.Network.Cores plain.Network.Cores do
+            Expect.isTrue (found.eq(Num.shifted share expected).all().truth()) $"{what}: core {core.Name}"
     | _, Error errors ->
         for error in errors do
             match error with
             | TensorNetError.OutOfRange(_, log10, _) -> Expect.isGreaterThan (abs log10) 300.0 what
-            | TensorNetError.Unreachable _
+            | TensorNetError.Unreachable(bound, reached) ->
+                match plain with
+                | Error [ TensorNetError.Unreachable(plainBound, plainReached) ] ->
+                    Expect.equal bound (Math.ScaleB(plainBound, e)) $"{what}: the bound that is missed"
+                    Expect.equal reached (Math.ScaleB(plainReached, e)) $"{what}: what is reached instead"
+                | _ -> failtest $"{what}: {error.Message}"
             | TensorNetError.RankDeficientBond _ -> Expect.isError plain what
             | other -> failtest $"{what}: {other.Message}"
-    | Error _, Ok _ -> ()
+    | Error _, Ok _ -> failtest $"{what}: an error in plain units alone"
 
 let private doors (case: FormatCase) (k: torch.Tensor) (start: Network) (exponentOfS: int) =
     [
@@ -110,7 +123,7 @@ let all =
                     for e in [ -480; 480 ] do
                         let other = Factorize.toBound options (ErrorBound.Relative 0.5) family (Num.shifted e k) |> ok
                         Expect.equal other.Network.Spec plain.Network.Spec "ranks"
-                        near 1e-6 other.RelativeError plain.RelativeError "error")
+                        Expect.equal other.RelativeError plain.RelativeError "error")
             testCase "float32 targets up to the ends of their range" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let k = noise 3 [ 6L; 9L; 8L ]

@@ -177,7 +177,8 @@ let private factory =
         @"\b(?:torch\.)(empty|zeros|ones|full|arange|linspace|logspace|eye|tensor|as_tensor|from_array|rand|randn|randint|randperm|normal|complex|tril_indices|triu_indices|frombuffer|empty_strided)(?![\w.])(?=\s*[\(\[a-z])"
     )
 
-let private files extension (folder: string) =
+/// The sources with an extension in a folder of the project.
+let files extension (folder: string) =
     Directory.EnumerateFiles(Path.Combine(Golden.root, folder), "*" + extension, SearchOption.AllDirectories)
     |> Seq.filter (fun path -> not (path.Contains "/obj/" || path.Contains "/bin/" || path.Contains "\\obj\\" || path.Contains "\\bin\\"))
 
