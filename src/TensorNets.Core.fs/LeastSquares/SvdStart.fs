@@ -8,12 +8,13 @@ open TorchSharp
 module SvdStart =
     let private unfold (tensor: Tensor) (mode: int) = tensor.movedim([| int64 mode |], [| 0L |]).reshape(tensor.shape[mode], -1L)
 
-    /// One leading basis for each core: the start of a CP decomposition. Its columns have one norm in all cores, for which the squared
-    /// norms of the terms add up to that of the target.
+    /// One leading basis for each core: the start of a CP decomposition. Its columns have one norm in all cores, the power of two (so that
+    /// nothing rounds) for which the squared norms of the terms add up to about that of the target.
     let private perMode sketch generator (rank: int) (target: Tensor) =
         let modes = int (target.dim ())
         let norm = target.norm().number()
-        let size = if norm > 0.0 then Math.Pow(norm / sqrt (float rank), 1.0 / float modes) else 1.0
+        let exponent = Math.Log2(norm / sqrt (float rank)) / float modes
+        let size = if Double.IsFinite exponent then Math.ScaleB(1.0, int (round exponent)) else 1.0
 
         [
             for mode in 0 .. modes - 1 ->
