@@ -145,6 +145,15 @@ public static class TensorNetwork
     /// <summary>S, a differentiable scalar: the expected squared change of the tensor per unit of white noise in the cores.</summary>
     public static Tensor Sensitivity(Network network) => TensorNets.Sensitivity.total(network);
 
+    /// <summary>log₁₀ S, however large or small S is. Differentiable.</summary>
+    public static Tensor Log10Sensitivity(Network network) => TensorNets.Sensitivity.log10(network);
+
+    /// <summary>The norm of the tensor, without forming it. Differentiable.</summary>
+    public static Tensor Norm(Network network) => Contraction.norm(network);
+
+    /// <summary>log₁₀ of the norm of the tensor, however large or small it is. Differentiable.</summary>
+    public static Tensor Log10Norm(Network network) => Contraction.log10Norm(network);
+
     /// <summary>S in a norm: the expected squared change of the tensor, measured in that norm, per unit of white noise in the cores.
     /// Differentiable.</summary>
     public static Tensor Sensitivity(Network network, Norm norm) => TensorNets.Sensitivity.totalIn(norm, network).OrThrow();
