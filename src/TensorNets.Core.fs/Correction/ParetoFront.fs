@@ -202,6 +202,8 @@ module ParetoFront =
     /// <param name="start">The network to start from.</param>
     /// <example><code>ParetoFront.trace SweepOptions.defaults [ 0.3; 0.6 ] target network |> orStop</code></example>
     let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<ParetoFront, TensorNetError list> =
+        use _ = Mode.left ()
+
         match Check.forSpec start.Spec target with
         | [] ->
             let units = TargetUnits.ofTarget start.Spec target

@@ -265,6 +265,7 @@ module internal RankSelection =
 
     /// As <c>Factorize.toBound</c>, for options that have been checked.
     let run (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+        use _ = Mode.left ()
         let shape = target.shape |> Array.map int |> List.ofArray
 
         match Check.target "The target" target, FormatFamily.spec shape family with

@@ -180,6 +180,9 @@ module internal TargetUnits =
         (given: Tensor)
         (start: Network)
         : Result<Fit, TensorNetError list> =
+        // Also what is only brought into other units and back.
+        use _ = Mode.left ()
+
         match Check.forSpec start.Spec given with
         | [] ->
             let units = ofTarget start.Spec given
