@@ -140,7 +140,11 @@ let all =
 
                 let cut = Gauge.truncate (slanted case.Seed padded)
                 Expect.equal cut.Spec whole.Spec "the ranks without them"
-                close 1e-11 (Contraction.reconstruct cut) t "T without them")
+
+                // T is a sum of products of entries that may cancel: what rounds is of the size of the products.
+                let products = padded.Cores |> Seq.fold (fun p core -> p * core.norm().number()) 1.0
+                let difference = (Contraction.reconstruct cut).minus(t).norm().number()
+                Expect.isLessThanOrEqual difference (1e-12 * products) "T without them")
             fewCases "the front and the least error end from any core" (fun (case: FormatCase, fill, place, sliced) ->
                 let start = randomNetwork case.Seed case.Spec |> filled fill place sliced
                 let k = targetWith 0.3 case
