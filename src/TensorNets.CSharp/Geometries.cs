@@ -31,7 +31,8 @@ public static class Geometries
         Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), false);
 
     /// <summary>A transposed convolution over one or two dimensions.</summary>
-    public static ConvGeometry TransposedConvolution(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
+    public static ConvGeometry TransposedConvolution(
+        long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
         Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), true);
 
     /// <summary>That of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear.</summary>

@@ -44,12 +44,14 @@ public static class Model
     /// <summary>A fresh layer of a geometry, its kernel a random network of a format that keeps variance times <paramref name="gain"/>
     /// squared.</summary>
     public static FactorizedLayer Fresh(
-        ConvGeometry geometry, Format format, ulong seed = 0, double gain = 1.0, bool bias = true, ScalarType dtype = ScalarType.Float32, KernelAxes? axes = null, Lowering? lowering = null) =>
+        ConvGeometry geometry, Format format, ulong seed = 0, double gain = 1.0, bool bias = true,
+        ScalarType dtype = ScalarType.Float32, KernelAxes? axes = null, Lowering? lowering = null) =>
         Fresh(geometry, Layers.spec(axes ?? KernelAxes.Fused, geometry, format).OrThrow(), seed, gain, bias, dtype, lowering);
 
     /// <summary>The same over a network of one's own; with groups it is over (groups, in, kernel positions, out).</summary>
     public static FactorizedLayer Fresh(
-        ConvGeometry geometry, Spec spec, ulong seed = 0, double gain = 1.0, bool bias = true, ScalarType dtype = ScalarType.Float32, Lowering? lowering = null) =>
+        ConvGeometry geometry, Spec spec, ulong seed = 0, double gain = 1.0, bool bias = true,
+        ScalarType dtype = ScalarType.Float32, Lowering? lowering = null) =>
         Layers.random(Results.Option(lowering), seed, gain, dtype, bias, geometry, spec).OrThrow();
 
     /// <summary>A fresh layer like a dense one, its kernel a random network of a format that keeps variance.</summary>
@@ -64,17 +66,21 @@ public static class Model
     /// <returns>The new layer, which belongs to the model.</returns>
     public static FactorizedLayer Compress(
         Module model, string path, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
-        TensorNets.Compress.layerWith(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model).OrThrow();
+        TensorNets.Compress
+            .layerWith(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model)
+            .OrThrow();
 
     /// <summary>Replaces every linear layer and convolution that a predicate on path and module names; the report lists what was skipped
     /// and why. An optimizer made before needs <see cref="Follow(optim.Optimizer, Module)"/>.</summary>
     public static ReplaceReport ReplaceAll(
-        Module model, Func<string, Module, bool> predicate, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        Module model, Func<string, Module, bool> predicate, Format format,
+        ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         ReplaceAll(model, (path, module) => predicate(path, module) ? format : null, bound, options, axes);
 
     /// <summary>The same with a format for each layer, or null to leave it.</summary>
     public static ReplaceReport ReplaceAll(
-        Module model, Func<string, Module, Format?> choose, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
+        Module model, Func<string, Module, Format?> choose,
+        ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         TensorNets.ReplaceAll.run(
             FitOptions.Or(options).Factorize,
             axes ?? KernelAxes.Fused,
@@ -93,7 +99,8 @@ public static class Model
     /// of their name, all others that of the first.</summary>
     /// <returns>How many parameters have entered.</returns>
     /// <exception cref="TensorNetException">The optimizer's parameters are fixed (LBFGS), or a module is disposed.</exception>
-    public static int Follow(optim.Optimizer optimizer, Module old, Module replacement) => Optimizers.exchange(old, replacement, optimizer).OrThrow();
+    public static int Follow(optim.Optimizer optimizer, Module old, Module replacement) =>
+        Optimizers.exchange(old, replacement, optimizer).OrThrow();
 
     /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training. Hooks stay behind.</summary>
     public static FactorizedLayer Copy(FactorizedLayer layer) => Layers.copy(layer);

@@ -51,7 +51,9 @@ public static class TensorNetwork
 {
     /// <summary>The network that a text describes, as in <c>"sr, dr, tr -> sdt | s=64 d=9 t=64 r=48"</c>.</summary>
     public static Spec Parse(string text, IReadOnlyDictionary<string, int>? dimensions = null) =>
-        SpecModule.parse([.. (dimensions ?? new Dictionary<string, int>()).Select(pair => Tuple.Create(pair.Key, pair.Value))], text).OrThrow();
+        SpecModule
+            .parse([.. (dimensions ?? new Dictionary<string, int>()).Select(pair => Tuple.Create(pair.Key, pair.Value))], text)
+            .OrThrow();
 
     /// <summary>The network as text, with dimensions; <see cref="Parse"/> reads it.</summary>
     public static string Print(Spec spec) => SpecModule.print(spec);
@@ -70,7 +72,8 @@ public static class TensorNetwork
         NetworkModule.create(spec, cores.Select(pair => Tuple.Create(pair.Key, pair.Value))).OrThrow();
 
     /// <summary>A network of white noise from a seed, scaled so that the entries of its tensor have variance 1.</summary>
-    public static Network Random(Spec spec, ulong seed = 0, ScalarType dtype = ScalarType.Float32) => NetworkModule.random(dtype, seed, spec);
+    public static Network Random(Spec spec, ulong seed = 0, ScalarType dtype = ScalarType.Float32) =>
+        NetworkModule.random(dtype, seed, spec);
 
     /// <summary>The order in which a network is contracted, as a table: each step's FLOPs and entries.</summary>
     public static string Explain(Spec spec) => PlanModule.explain(PlanModule.make(Order.Auto, spec));
@@ -85,7 +88,8 @@ public static class TensorNetwork
         TensorNets.Factorize.stableSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, target).OrThrow();
 
     /// <summary>The least sensitive matrix of at most a given rank within an error bound, exactly.</summary>
-    public static Fit LeastSensitiveMatrix(Tensor target, int rank, ErrorBound bound) => TensorNets.LeastSensitiveMatrix.fit(rank, bound, target).OrThrow();
+    public static Fit LeastSensitiveMatrix(Tensor target, int rank, ErrorBound bound) =>
+        TensorNets.LeastSensitiveMatrix.fit(rank, bound, target).OrThrow();
 
     /// <summary>The same tensor with every bond cut to its numerical rank.</summary>
     public static Network Truncate(Network network) => Gauge.truncate(network);
