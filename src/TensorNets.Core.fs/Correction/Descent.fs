@@ -11,6 +11,13 @@ module internal Descent =
     /// The share of T up to which directions of bonds are cut where sweeps have ended.
     let private spent = 1e-10
 
+    /// The share by which S may rise where cores become smaller by more than half for it: it is then made of directions that S does not feel.
+    let private unfelt = 1e-5
+
+    let private largest (cores: Tensor[]) : float =
+        use _ = torch.NewDisposeScope()
+        cores |> Array.map (fun core -> core.abs().max().number()) |> Array.max
+
     /// The bonds of cores without directions that are noise of the target, in place, where the error stays within a limit.
     let withoutNoise (noise: float) (limit: float) (target: Tensor) (spec: Spec) (cores: Tensor[]) : Spec =
         use _ = torch.NewDisposeScope()
@@ -145,5 +152,22 @@ module internal Descent =
 
         // Sweeps that were broken off leave directions without weight, along which cores may be of any size.
         let limit = bound * (1.0 + feasibility)
+        use reached = new Best(cores)
+        let before = largest cores
         let cut = if finite then withoutNoise spent limit k left cores else left
-        cut, FitHistory.make n stop trace
+
+        // A bond that is cut is no longer balanced, and the last sweep has one cycle behind it, which leaves directions that S does not feel
+        // where they are.
+        let isBalanced () =
+            let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec cut) (Sensitivity.plan cut) cores
+            let share = if largest cores < 0.5 * before then unfelt else feasibility
+
+            s <= List.last trace * (1.0 + share)
+            && s <= trace.Head * (1.0 + feasibility)
+            && Fit.explicitError (Plan.make Order.Auto cut) k (Fit.lookup cut cores) <= limit
+
+        if not finite || isBalanced () then
+            cut, FitHistory.make n stop trace
+        else
+            reached.Restore()
+            left, FitHistory.make n stop trace
