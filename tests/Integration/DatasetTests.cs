@@ -1,5 +1,7 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
 using Expecto;
 using TensorNets.Samples.Stability;
 using static Expecto.CSharp.Runner;
@@ -67,24 +69,51 @@ internal static class DatasetTests
                 Fails(() => FashionMnist.Load(good.Path), Images, "found", "expected");
             }
         }),
-        TestCase("the installed Fashion-MNIST has 60,000 and 10,000 images in ten classes of equal size", () =>
+        TestCase("the embedded subset has the 8,000 and 2,000 images of its list of hashes, of all classes", () =>
+        {
+            var subset = FashionMnist.Subset();
+            Expect.Equal((8000, 28), (subset.Train.Count, subset.Train.Size));
+            Expect.Equal((2000, 28), (subset.Test.Count, subset.Test.Size));
+            foreach (var (part, name) in new[] { (subset.Train, "train"), (subset.Test, "t10k") })
+            {
+                Expect.Equal(10, part.Labels.Distinct().Count());
+                Hashes($"{name}-images-idx3-ubyte", Folder.Idx([part.Count, 28, 28], part.Pixels));
+                Hashes($"{name}-labels-idx1-ubyte", Folder.Idx([part.Count], part.Labels));
+            }
+        }),
+        TestCase("the installed Fashion-MNIST has 60,000 and 10,000 images in ten classes of equal size, and begins with the subset", () =>
         {
             if (!FashionMnist.Installed) Expect.Skip(FashionMnist.HowToGet);
-            var data = FashionMnist.Load();
+            var (data, subset) = (FashionMnist.Load(), FashionMnist.Subset());
             Expect.Equal("Fashion-MNIST", data.Name);
             Expect.Equal(28, data.Train.Size);
-            Expect.SequenceEqual(Enumerable.Repeat(6000, 10), data.Train.Labels.CountBy(l => l).OrderBy(c => c.Key).Select(c => c.Value));
-            Expect.SequenceEqual(Enumerable.Repeat(1000, 10), data.Test.Labels.CountBy(l => l).OrderBy(c => c.Key).Select(c => c.Value));
+            foreach (var (part, each, first) in new[] { (data.Train, 6000, subset.Train), (data.Test, 1000, subset.Test) })
+            {
+                Expect.SequenceEqual(Enumerable.Repeat(each, 10), part.Labels.CountBy(l => l).OrderBy(c => c.Key).Select(c => c.Value));
+                Expect.True(part.Pixels.AsSpan().StartsWith(first.Pixels), "the subset has other images");
+                Expect.True(part.Labels.AsSpan().StartsWith(first.Labels), "the subset has other labels");
+            }
         }),
-        TestCase("the synthetic set is named so, has all classes, and depends on the seed alone", () =>
+        TestCase("a run that asks for more images than there are is told so, and how to get them", () =>
         {
-            var (one, same, other) = (Synthetic.Make(1, 200, 50), Synthetic.Make(1, 200, 50), Synthetic.Make(2, 200, 50));
-            Expect.Equal("synthetic", one.Name);
-            Expect.Equal(10, one.Train.Labels.Distinct().Count());
-            Expect.SequenceEqual(one.Train.Pixels, same.Train.Pixels);
-            Expect.True(!one.Train.Pixels.SequenceEqual(other.Train.Pixels), "another seed gave the same pixels");
+            var subset = FashionMnist.Subset();
+            Expect.True(FashionMnist.Shortage(subset, 8000, 2000) is null, "the default run lacks images");
+            foreach (var (images, testImages) in new[] { (8001, 2000), (8000, 2001) })
+            {
+                var said = FashionMnist.Shortage(subset, images, testImages);
+                Expect.True(said?.Contains("8000 training and 2000 test images") == true && said.Contains("--data"), said ?? "nothing");
+            }
         }),
     ]);
+
+    private static void Hashes(string name, byte[] content)
+    {
+        var hash = Convert.ToHexStringLower(SHA256.HashData(content));
+        Expect.True(File.ReadAllLines(SubsetFile("SHA256SUMS")).Contains($"{hash}  {name}"), $"{name} has the hash {hash}");
+    }
+
+    private static string SubsetFile(string name, [CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "data", "fashion-mnist", name));
 
     private static void Faulty(Action<Folder> damage, params string[] named)
     {

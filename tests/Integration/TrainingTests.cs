@@ -22,7 +22,7 @@ internal static class TrainingTests
     internal static Test All => TestSequenced(TestList("training", [
         TestCase("100 training steps and an evaluation leave no tensor behind", () =>
         {
-            using var samples = LabelledImages.First(Synthetic.Make(1, 64, 10).Train, 64);
+            using var samples = LabelledImages.First(FashionMnist.Subset().Train, 64);
             using var net = new ResNet(SmallShape, 1);
             Training.Run(net, samples, Steps(1), Penalty(net));
             Training.Accuracy(net, samples);
@@ -35,7 +35,7 @@ internal static class TrainingTests
         {
             foreach (var norm in new[] { Samples.Stability.Norm.None, Samples.Stability.Norm.Batch })
             {
-                using var samples = LabelledImages.First(Synthetic.Make(1, 256, 10).Train, 256);
+                using var samples = LabelledImages.First(FashionMnist.Subset().Train, 256);
                 using var net = new ResNet(SmallShape with { Norm = norm }, 1);
                 var result = Training.Run(net, samples, Steps(60));
                 Expect.True(!result.Diverged, "diverged");
@@ -44,7 +44,7 @@ internal static class TrainingTests
         }),
         TestCase("the same seed gives the same losses, another seed others", () =>
         {
-            using var samples = LabelledImages.First(Synthetic.Make(1, 64, 10).Train, 64);
+            using var samples = LabelledImages.First(FashionMnist.Subset().Train, 64);
             IReadOnlyList<double> Losses(int seed)
             {
                 using var net = new ResNet(SmallShape, seed);
@@ -57,7 +57,7 @@ internal static class TrainingTests
         }),
         TestCase("a learning rate far too large is reported as diverged", () =>
         {
-            using var samples = LabelledImages.First(Synthetic.Make(1, 64, 10).Train, 64);
+            using var samples = LabelledImages.First(FashionMnist.Subset().Train, 64);
             using var net = new ResNet(SmallShape with { Norm = Samples.Stability.Norm.None }, 1);
             var result = Training.Run(net, samples, new TrainingOptions(50, 1e4, 1));
             Expect.True(result.Diverged, $"largest loss {result.LargestLoss}");
@@ -65,7 +65,7 @@ internal static class TrainingTests
         }),
         TestCase("a snapshot brings back parameters and running means to the bit", () =>
         {
-            using var samples = LabelledImages.First(Synthetic.Make(1, 64, 10).Train, 64);
+            using var samples = LabelledImages.First(FashionMnist.Subset().Train, 64);
             using var net = new ResNet(SmallShape, 1);
             var before = Bytes(net);
             using var snapshot = new Snapshot(net);

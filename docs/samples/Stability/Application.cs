@@ -13,7 +13,12 @@ public static class Application
         torch.set_num_threads(options.Threads);
         try
         {
-            var dataset = FashionMnist.LoadOrSynthetic(options.Data, options.Seeds[0], console.WriteLine);
+            var dataset = FashionMnist.Load(options.Data);
+            if (FashionMnist.Shortage(dataset, options.Images, options.TestImages) is { } shortage)
+            {
+                console.WriteLine(shortage);
+            }
+
             var run = LiveProgress.Run(console, progress => new Experiment(options, progress).Run(dataset));
             Report.Write(console, run);
             Directory.CreateDirectory(options.Output);

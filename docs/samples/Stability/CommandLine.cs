@@ -30,7 +30,7 @@ public static class CommandLine
         var sweeps = AtLeastOne("--sweeps", $"The most sweeps of least squares (default {defaults.Sweeps}).");
         var correctionSweeps = AtLeastOne("--correction-sweeps", $"The most sweeps of the correction (default {defaults.CorrectionSweeps}).");
         var randomStart = With("--random-start", "Start least squares from noise instead of singular value decompositions.", false);
-        var data = With<string?>("--data", $"A folder with four IDX files, instead of {FashionMnist.DefaultFolder}.", null);
+        var data = With<string?>("--data", $"A folder with four IDX files, instead of {FashionMnist.DefaultFolder} or, without that, the subset in the program.", null);
         var output = With("--output", "The folder for the picture and the numbers.", defaults.Output);
         var steps = AtLeastOne("--steps", $"Steps of dense training (default {defaults.Steps}).");
         var fineTuneSteps = AtLeastOne("--fine-tune-steps", $"Steps of each fine-tuning (default {defaults.FineTuneSteps}).");

@@ -6,63 +6,78 @@ public static class FashionMnist
     /// <summary>Where the Debian package puts its files.</summary>
     public const string DefaultFolder = "/usr/share/datasets/fashion-mnist";
 
-    /// <summary>One line that says how to get the dataset.</summary>
+    /// <summary>One line that says how to get the whole dataset.</summary>
     public const string HowToGet =
-        "Fashion-MNIST is not in " + DefaultFolder + ": 'apt-get install dataset-fashion-mnist' puts it there, or '--data FOLDER' names "
-        + "a folder with the four IDX files.";
+        "the whole Fashion-MNIST is had by 'apt-get install dataset-fashion-mnist', or '--data FOLDER' names a folder with the four IDX files.";
 
     private const string TrainImages = "train-images-idx3-ubyte";
     private const string TrainLabels = "train-labels-idx1-ubyte";
     private const string TestImages = "t10k-images-idx3-ubyte";
     private const string TestLabels = "t10k-labels-idx1-ubyte";
 
-    /// <summary>Whether the dataset is where the Debian package puts it.</summary>
+    /// <summary>Whether the whole dataset is where the Debian package puts it.</summary>
     public static bool Installed => Directory.Exists(DefaultFolder);
 
-    /// <summary>The dataset in a folder (files plain or with <c>.gz</c>), by default the one of the Debian package.</summary>
+    /// <summary>The dataset in the folder (files plain or with <c>.gz</c>). Where none is named: the Debian package's, or, where that is not
+    /// installed, the <see cref="Subset"/>.</summary>
     /// <exception cref="DatasetException">A file is missing, damaged, or does not fit the others.</exception>
     public static Dataset Load(string? folder = null)
     {
-        var name = folder is null ? "Fashion-MNIST" : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)));
-        folder ??= DefaultFolder;
+        if (folder is null)
+        {
+            return Installed ? LoadFolder("Fashion-MNIST", DefaultFolder) : Subset();
+        }
+
+        return LoadFolder(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))), folder);
+    }
+
+    /// <summary>The first 8,000 training and 2,000 test images of Fashion-MNIST, which this program carries with it.</summary>
+    public static Dataset Subset() => 
+        Load("Fashion-MNIST (subset)", file => file + ".gz", (file, dimensions) => Idx.Parse(file, Embedded(file), dimensions));
+
+    /// <summary>What there is to say where a run asks for more images than the set has, or null.</summary>
+    public static string? Shortage(Dataset dataset, int images, int testImages) =>
+        images <= dataset.Train.Count && testImages <= dataset.Test.Count
+            ? null
+            : $"{dataset.Name} has {dataset.Train.Count} training and {dataset.Test.Count} test images, and the run takes those; " + HowToGet;
+
+    private static Dataset LoadFolder(string name, string folder)
+    {
         if (!Directory.Exists(folder))
         {
             var files = $"{TrainImages}, {TrainLabels}, {TestImages} and {TestLabels}, plain or .gz";
             throw new DatasetException(folder, "dataset folder", "no such folder", $"a folder with {files}");
         }
 
-        var train = LoadPart(name, folder, TrainImages, TrainLabels);
-        var test = LoadPart(name, folder, TestImages, TestLabels);
+        return Load(name, file => Find(folder, file), Idx.Read);
+    }
+
+    private static byte[] Embedded(string file)
+    {
+        using var stream = typeof(FashionMnist).Assembly.GetManifestResourceStream(file)
+            ?? throw new DatasetException(file, "embedded file", "none of that name", "an IDX file");
+        using var bytes = new MemoryStream();
+        stream.CopyTo(bytes);
+        return bytes.ToArray();
+    }
+
+    private static Dataset Load(string name, Func<string, string> find, Func<string, int, IdxArray> read)
+    {
+        var train = LoadPart(name, find(TrainImages), find(TrainLabels), read);
+        var test = LoadPart(name, find(TestImages), find(TestLabels), read);
         if (test.Size != train.Size)
         {
             var expected = $"{train.Size}×{train.Size} as in the training images";
-            throw new DatasetException(Find(folder, TestImages), "image size", $"{test.Size}×{test.Size}", expected);
+            throw new DatasetException(find(TestImages), "image size", $"{test.Size}×{test.Size}", expected);
         }
 
         return new Dataset(name, train, test);
     }
 
-    /// <summary>
-    /// The dataset in the folder, if one is named (which must then be right). Else the Debian package's, or, where that is not installed,
-    /// the synthetic set after a line that says how to get the real one.
-    /// </summary>
-    public static Dataset LoadOrSynthetic(string? folder, int seed, Action<string> say)
+    private static ImageSet LoadPart(string name, string imagesPath, string labelsPath, Func<string, int, IdxArray> read)
     {
-        if (folder is not null || Installed)
-        {
-            return Load(folder);
-        }
-
-        say(HowToGet + " A synthetic set stands in.");
-        return Synthetic.Make(seed);
-    }
-
-    private static ImageSet LoadPart(string name, string folder, string imagesFile, string labelsFile)
-    {
-        var imagesPath = Find(folder, imagesFile);
-        var labelsPath = Find(folder, labelsFile);
-        var images = Idx.Read(imagesPath, 3);
-        var labels = Idx.Read(labelsPath, 1);
+        var images = read(imagesPath, 3);
+        var labels = read(labelsPath, 1);
         var (count, height, width) = (images.Dimensions[0], images.Dimensions[1], images.Dimensions[2]);
         if (height != width)
         {

@@ -31,7 +31,13 @@ public static class Idx
             throw new DatasetException(file, "IDX file", found, $"an IDX file with {dimensions} dimension(s)");
         }
 
-        var stored = File.ReadAllBytes(file);
+        return Parse(file, File.ReadAllBytes(file), dimensions);
+    }
+
+    /// <summary>The same of a file's bytes; errors call it by the name given.</summary>
+    /// <exception cref="DatasetException">Truncated or oversized file, wrong magic number or dimensions.</exception>
+    public static IdxArray Parse(string file, byte[] stored, int dimensions)
+    {
         if (!file.EndsWith(".gz", StringComparison.OrdinalIgnoreCase))
         {
             using var plain = new MemoryStream(stored, writable: false);

@@ -44,7 +44,7 @@ public sealed record Options
     /// <summary>Least squares start from noise instead of singular value decompositions.</summary>
     public bool RandomStart { get; init; }
 
-    /// <summary>A folder with the four IDX files, or null for the Debian package's Fashion-MNIST.</summary>
+    /// <summary>A folder with the four IDX files, or null for Fashion-MNIST: the Debian package's, or the subset in the program.</summary>
     public string? Data { get; init; }
 
     /// <summary>The folder for the picture and the numbers.</summary>
