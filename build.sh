@@ -122,13 +122,56 @@ docs() {
     done < <(git ls-files --cached --others --exclude-standard 'docs/*.fsx')
 
     mkdir -p output # cleaning wants it to exist
-    dotnet fsdocs build --eval --clean --strict --properties Configuration="$configuration" |
-        grep -vE '^ *(copying|skipping|generating|Generating|reading|registering|found|please set) '
+    dotnet fsdocs build --eval --clean --strict --nodefaultcontent --properties Configuration="$configuration" --parameters root '%root%/' |
+        grep -vE '^ *(copying|skipping|generating|Generating|reading|registering|found|please set|preparing|writing) |^$'
+    finish_site
 
     if grep -rl --include='*.html' 'No value returned by any evaluator' output; then
         echo "A page lacks a value: see the files above." >&2
         return 1
     fi
+}
+
+# Makes the addresses of the pages relative, so that they work in a folder and under any path; leaves out what is no page, and what was not to be had.
+finish_site() {
+    local page absent=()
+    rm -rf output/host output/samples output/content/img output/*.config output/*.props
+    fetch_katex || absent+=(-e '/content\/katex\//d')
+    grep -q 'RepositoryUrl' Directory.Build.props || absent+=(-e '/{{fsdocs-repository-link}}/d')
+
+    while IFS= read -r page; do
+        case $page in
+            output/*/*) sed -e 's#%root%/#../#g' "${absent[@]}" "$page" ;;
+            *) sed -e 's#%root%/##g' "${absent[@]}" "$page" ;;
+        esac >output/.page
+        mv output/.page "$page"
+    done < <(find output -name '*.html' -o -name '*.txt')
+
+    { printf 'window.searchIndex = ' && sed -e 's#%root%/##g' output/index.json; } >output/content/search-index.js
+    rm output/index.json
+}
+
+katex_version=0.19.1
+katex_sha512=8c6f2e2a7b63484726d84a503a1d17b6eae93eeb82f6bdd2ab91cb1ddb05756653dbb13aef6485d7d4048bea1fd3f61e3b2d7994381184abebe7ad78b91ac47c
+
+# KaTeX (MIT, its licence goes along) draws the formulas. It comes from the npm registry, is held against a checksum, kept under docs/.build and copied to the site.
+fetch_katex() {
+    local kept=$PWD/docs/.build/katex-$katex_version
+    if [[ ! -f $kept/katex.min.js ]]; then
+        local fresh
+        fresh=$(mktemp -d)
+        if ! (cd "$fresh" && npm pack --silent "katex@$katex_version" && sha512sum --quiet --check <<<"$katex_sha512  katex-$katex_version.tgz" && tar xzf "katex-$katex_version.tgz") >/dev/null 2>&1; then
+            rm -rf "$fresh"
+            echo "Skipped: katex $katex_version could not be had by npm; formulas stay in the notation of TeX."
+            return 1
+        fi
+        mkdir -p "$kept/fonts"
+        cp "$fresh"/package/LICENSE "$fresh"/package/dist/katex.min.{js,css} "$kept"
+        cp "$fresh"/package/dist/fonts/*.woff2 "$kept/fonts"
+        rm -rf "$fresh"
+    fi
+    mkdir -p output/content
+    cp -r "$kept" output/content/katex
 }
 
 # Paket knows a package's dependencies only once the package is in the cache, so it resolves until nothing changes any more.
