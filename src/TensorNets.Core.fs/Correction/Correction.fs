@@ -144,15 +144,21 @@ module Correction =
                 else
                     Ok 0.0
 
-            let inUnits units (options: SweepOptions) (target: Tensor) start =
-                let bound = TargetUnits.bound units bound
+            let inUnits (units: TargetUnits) (options: SweepOptions) (target: Tensor) start =
+                let scaled = TargetUnits.bound units bound
                 let noise = Redundancy.noise target
-                let run options bound start = WhitenedProblem.from (frobenius noise 0.0 bound) options target start
+
+                /// What is wrong with the bound is said in the units of the caller.
+                let within (weighted: TargetUnits) inner options (k: Tensor) start =
+                    ErrorBound.resolve bound (TargetUnits.number (units.Exponent + weighted.Exponent) (Check.norm k))
+                    |> Result.bind (fun _ -> frobenius noise 0.0 (TargetUnits.bound weighted inner) options k start)
+
+                let run options inner start = WhitenedProblem.from true (fun weighted -> within weighted inner) options target start
 
                 if target.dtype = torch.float64 then
-                    run options bound start
+                    run options scaled start
                 else
-                    roundedWithin target.dtype options bound run start
+                    roundedWithin target.dtype options scaled run start
 
             checkedBound |> Result.bind (fun _ -> TargetUnits.from true inUnits options target start)
         | errors -> Error errors
@@ -161,7 +167,8 @@ module Correction =
     let internal atError (options: SweepOptions) (error: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         let inUnits units options (target: Tensor) start =
             let noise = Redundancy.noise target
-            WhitenedProblem.from (frobenius noise noise (TargetUnits.bound units (ErrorBound.Absolute error))) options target start
+            let bound weighted = TargetUnits.bound weighted (TargetUnits.bound units (ErrorBound.Absolute error))
+            WhitenedProblem.from true (fun weighted -> frobenius noise noise (bound weighted)) options target start
 
         TargetUnits.from true inUnits options target start
 

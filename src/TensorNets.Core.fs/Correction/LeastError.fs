@@ -210,6 +210,9 @@ module LeastError =
             if not (s > 0.0 && Double.IsFinite s) then
                 Error(noBound s @ Check.forSpec start.Spec target)
             else
-                let run (units: TargetUnits) = WhitenedProblem.from (frobenius (TargetUnits.number -units.SensitivityExponent s))
+                let run (units: TargetUnits) =
+                    WhitenedProblem.from true (fun weighted ->
+                        frobenius (TargetUnits.number -(units.SensitivityExponent + weighted.SensitivityExponent) s))
+
                 TargetUnits.from true run options target start
         | errors -> Error errors

@@ -207,7 +207,7 @@ module ParetoFront =
         match Check.forSpec start.Spec target with
         | [] ->
             let units = TargetUnits.ofTarget start.Spec target
-            let run = WhitenedProblem.fromMany (frobenius bounds)
+            let run = WhitenedProblem.fromMany backInUnits (frobenius bounds)
 
             if TargetUnits.isNone units then
                 run options target start
@@ -218,4 +218,4 @@ module ParetoFront =
                 run (TargetUnits.listening units options) (TargetUnits.target units target) start
                 |> Result.mapError (TargetUnits.errors units)
                 |> Result.bind (backInUnits units)
-        | _ -> WhitenedProblem.fromMany (frobenius bounds) options target start
+        | _ -> WhitenedProblem.fromMany backInUnits (frobenius bounds) options target start

@@ -171,9 +171,10 @@ module Factorize =
 
     /// <summary>As <c>toBound</c> on the whitened target, with room in the bound for the rounding of the result.</summary>
     let private weightedToBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
-        let onWhitened (sweeps: SweepOptions) (k: Tensor) =
-            ErrorBound.resolve bound (Check.norm k)
+        let onWhitened (units: TargetUnits) (sweeps: SweepOptions) (k: Tensor) =
+            ErrorBound.resolve bound (TargetUnits.number units.Exponent (Check.norm k))
             |> Result.bind (fun delta ->
+                let delta = TargetUnits.number -units.Exponent delta
                 let cast = if target.dtype = torch.float64 then 0.0 else RankSelection.castShare * Check.norm k
                 let inner = if delta > 2.0 * cast then delta - cast else delta
                 RankSelection.run { options with Sweeps = sweeps } (ErrorBound.Absolute inner) family k)

@@ -244,4 +244,4 @@ module Als =
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        TargetUnits.from false (fun _ -> WhitenedProblem.from frobenius) options target start
+        TargetUnits.from false (fun _ -> WhitenedProblem.from false (fun _ -> frobenius)) options target start

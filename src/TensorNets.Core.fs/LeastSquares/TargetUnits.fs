@@ -12,17 +12,22 @@ type internal TargetUnits =
         Share: int
         /// n.
         Count: int
+        /// The exponent of the norm that errors and S are measured in (<c>Whitening.Scale</c>).
+        Norm: int
     }
 
     /// The exponent of the target, of errors and of bounds on them.
-    member this.Exponent = this.Share * this.Count
+    member this.Exponent = this.Share * this.Count + this.Norm
 
     /// That of S: each of its terms has every core but one, twice.
-    member this.SensitivityExponent = 2 * this.Share * (this.Count - 1)
+    member this.SensitivityExponent = 2 * this.Share * (this.Count - 1) + 2 * this.Norm
 
 [<RequireQualifiedAccess>]
 module internal TargetUnits =
-    let private none = { Share = 0; Count = 1 }
+    let none = { Share = 0; Count = 1; Norm = 0 }
+
+    /// Those of a norm alone.
+    let ofNorm (scale: int) = { none with Norm = scale }
 
     /// x 2^e, also where 2^e is no double.
     let number (e: int) (x: float) : float = Math.ScaleB(x, e)
@@ -42,9 +47,9 @@ module internal TargetUnits =
 
             // Always, not only where the range would be left: what is found is then the same to the bit for every target that is so many
             // powers of two away.
-            { Share = int (round (log / float count)); Count = count }
+            { Share = int (round (log / float count)); Count = count; Norm = 0 }
 
-    let isNone (units: TargetUnits) = units.Share = 0
+    let isNone (units: TargetUnits) = units.Share = 0 && units.Norm = 0
 
     /// Cores that were made in these units in those of the caller.
     let cores (units: TargetUnits) (spec: Spec) (own: Tensor list) : Tensor list =
@@ -131,6 +136,20 @@ module internal TargetUnits =
                 TensorNetError.OutOfRange("The norm of the target", log10Of units.Exponent fit.TargetNorm, "Float64")
         ]
 
+    /// A fit found in units, in those of the caller, with a network that has them already. `isS`: its trace is of S.
+    let private measured (units: TargetUnits) (isS: bool) (fit: Fit) (network: Network) : Fit =
+        let course = fit.Course
+        let ofTrace = if isS && course.Missed.IsNone then units.SensitivityExponent else 0
+
+        let course =
+            { course with
+                Trace = course.Trace |> List.map (number ofTrace)
+                Missed = course.Missed |> Option.map (number units.Exponent)
+            }
+
+        let s = number units.SensitivityExponent fit.Sensitivity
+        new Fit(network, number units.Exponent fit.Error, number units.Exponent fit.TargetNorm, s, course)
+
     /// The fit in the units of the caller; the given one is disposed. `isS`: its trace is of S.
     let back (units: TargetUnits) (isS: bool) (fit: Fit) : Result<Fit, TensorNetError list> =
         if isNone units then
@@ -140,18 +159,7 @@ module internal TargetUnits =
             let network = scaled units.Share fit.Network fit.Network.Spec
 
             match outOfRange units fit network with
-            | [] ->
-                let course = fit.Course
-                let ofTrace = if isS && course.Missed.IsNone then units.SensitivityExponent else 0
-
-                let course =
-                    { course with
-                        Trace = course.Trace |> List.map (number ofTrace)
-                        Missed = course.Missed |> Option.map (number units.Exponent)
-                    }
-
-                let s = number units.SensitivityExponent fit.Sensitivity
-                Ok(new Fit(network, number units.Exponent fit.Error, number units.Exponent fit.TargetNorm, s, course))
+            | [] -> Ok(measured units isS fit network)
             | errors ->
                 (network :> IDisposable).Dispose()
                 Error errors

@@ -49,25 +49,38 @@ module internal WhitenedProblem =
 
     let private unweighted (options: SweepOptions) = { options with Norm = Norm.Frobenius }
 
-    /// A method that takes a start, in the norm of the options: as it is in the Frobenius norm, else on the whitened problem.
+    /// What is found in units of the whitened norm, which are the caller's to know of where bounds are absolute.
+    let private inUnits (w: Whitening) (options: SweepOptions) (run: TargetUnits -> SweepOptions -> Result<'T, TensorNetError list>) =
+        let units = TargetUnits.ofNorm w.Scale
+
+        run units (unweighted options |> TargetUnits.listening units)
+        |> Result.mapError (TargetUnits.errors units)
+
+    /// A method that takes a start, in the norm of the options: as it is in the Frobenius norm, else on the whitened problem. `isS`: the
+    /// trace of its fits is of S.
     let from
-        (run: SweepOptions -> Tensor -> Network -> Result<Fit, TensorNetError list>)
+        (isS: bool)
+        (run: TargetUnits -> SweepOptions -> Tensor -> Network -> Result<Fit, TensorNetError list>)
         (options: SweepOptions)
         (target: Tensor)
         (start: Network)
         : Result<Fit, TensorNetError list> =
         match options.Norm with
-        | Norm.Frobenius -> run options target start
+        | Norm.Frobenius -> run TargetUnits.none options target start
         | norm ->
             use _ = torch.no_grad ()
             use _ = torch.NewDisposeScope()
 
             whitened norm start.Spec target (fun w k back ->
                 use start = Whitening.network w start
-                run (unweighted options) k start |> Result.map (back >> Fit.toOuterScope))
 
-    /// As <c>from</c>, for methods whose result holds several fits.
+                inUnits w options (fun units options -> run units options k start)
+                |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Scale) isS)
+                |> Result.map Fit.toOuterScope)
+
+    /// As <c>from</c>, for methods whose result holds several fits; `leave` brings them out of units.
     let fromMany
+        (leave: TargetUnits -> 'T -> Result<'T, TensorNetError list>)
         (run: SweepOptions -> Tensor -> Network -> (Fit -> Fit) -> Result<'T, TensorNetError list>)
         (options: SweepOptions)
         (target: Tensor)
@@ -81,21 +94,27 @@ module internal WhitenedProblem =
 
             whitened norm start.Spec target (fun w k back ->
                 use start = Whitening.network w start
-                run (unweighted options) k start (back >> Fit.toOuterScope))
+
+                inUnits w options (fun _ options -> run options k start (back >> Fit.toOuterScope))
+                |> Result.bind (leave (TargetUnits.ofNorm w.Scale)))
 
     /// A method that makes its own network over a spec of the target's modes, in the norm of the options.
     let over
-        (run: SweepOptions -> Tensor -> Result<Fit, TensorNetError list>)
+        (run: TargetUnits -> SweepOptions -> Tensor -> Result<Fit, TensorNetError list>)
         (options: SweepOptions)
         (spec: Spec)
         (target: Tensor)
         : Result<Fit, TensorNetError list> =
         match options.Norm with
-        | Norm.Frobenius -> run options target
+        | Norm.Frobenius -> run TargetUnits.none options target
         | norm ->
             use _ = torch.no_grad ()
             use _ = torch.NewDisposeScope()
-            whitened norm spec target (fun _ k back -> run (unweighted options) k |> Result.map (back >> Fit.toOuterScope))
+
+            whitened norm spec target (fun w k back ->
+                inUnits w options (fun units options -> run units options k)
+                |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Scale) false)
+                |> Result.map Fit.toOuterScope)
 
     /// A start over a spec that looks at the target: made for the whitened target where the whitened network has the same form.
     let start

@@ -28,20 +28,27 @@ module Norm =
         | [] -> Check.target what covariance
         | errors -> errors
 
-    /// Σ in float64, its eigenvalues in rising order and its eigenvectors; or what is wrong with it.
-    let internal eigen (covariance: Tensor) : Result<Tensor * Tensor, TensorNetError list> =
+    /// The eigenvalues of Σ in float64 in rising order, in units of a power of four that makes them about one, its eigenvectors, and the
+    /// power of two whose square that is; or what is wrong with it.
+    let internal eigen (covariance: Tensor) : Result<Tensor * Tensor * int, TensorNetError list> =
         let what = "The covariance"
 
         match whole what covariance with
         | [] ->
             use scope = torch.NewDisposeScope()
-            let sigma = Check.double covariance
+            let given = Check.double covariance
+            let half = System.Math.ILogB(given.abs().max().number()) >>> 1
+            let sigma = Num.shifted (-2 * half) given
             let scale = sigma.abs().max().number()
+            let outside (x: float) = System.Math.ScaleB(x, 2 * half)
             let share = nullShare covariance
             let skew = sigma.minus(sigma.mT).abs().max().number()
 
             if skew > share * scale then
-                Error [ TensorNetError.NotCovariance($"entries that differ from their mirror images by up to {skew:G3}") ]
+                Error
+                    [
+                        TensorNetError.NotCovariance($"entries that differ from their mirror images by up to {outside skew:G3}")
+                    ]
             else
                 let struct (values, vectors) = Decompose.eigh (sigma.plus(sigma.mT).mul(Num.tensor 0.5))
                 let least = values.min().number()
@@ -49,9 +56,9 @@ module Norm =
                 if not (System.Double.IsFinite least) then
                     Error [ TensorNetError.NotCovariance "eigenvalues that cannot be computed" ]
                 elif least < -share * scale * float sigma.shape[0] then
-                    Error [ TensorNetError.NotCovariance($"the negative eigenvalue {least:G3}") ]
+                    Error [ TensorNetError.NotCovariance($"the negative eigenvalue {outside least:G3}") ]
                 else
-                    Ok(scope.MoveToOuter values, scope.MoveToOuter vectors)
+                    Ok(scope.MoveToOuter values, scope.MoveToOuter vectors, half)
         | errors -> Error errors
 
     /// <summary>Σ pulled towards a multiple of the identity: (1 − ρ) Σ + ρ (tr Σ / n) I.</summary>

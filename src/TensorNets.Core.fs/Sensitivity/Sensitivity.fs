@@ -120,19 +120,19 @@ module Sensitivity =
     /// The network as it is computed with, to read only.
     let private wide (network: Network) = new Network(network.Spec, [| for core in network.Cores -> HalfPrecision.widened core |])
 
-    /// S as a number, or the error that no double holds it.
-    let private tryValue (network: Network) : Result<float, TensorNetError list> =
+    /// S times a power of two as a number, or the error that no double holds it.
+    let private tryValue (exponent: int) (network: Network) : Result<float, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
         scaledTotal (plan network.Spec) network.DType network.Device (Network.lookup network)
-        |> fun s -> { s with Value = s.Value.``to`` torch.float64 }
+        |> fun s -> { Value = s.Value.``to`` torch.float64; Exponent = s.Exponent + exponent }
         |> ScaledTensor.held "The sensitivity" torch.float64
         |> Result.map _.number()
 
     /// <summary>S as a number, a double: not rounded to the dtype of the network, nor kept in its range.</summary>
     /// <exception cref="T:TensorNets.TensorNetException">No double holds S (<c>OutOfRange</c>, with its logarithm).</exception>
-    let value (network: Network) : float = tryValue network |> TensorNetError.raiseErrors
+    let value (network: Network) : float = tryValue 0 network |> TensorNetError.raiseErrors
 
     /// S of the whitened network of cores in a dtype, which S has as well.
     let internal whitenedTotal
@@ -148,6 +148,7 @@ module Sensitivity =
         let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
 
         scaledTotal plan own device (fun name -> cores[index[Spec.original name]])
+        |> fun s -> { s with Exponent = s.Exponent + 2 * w.Scale }
         |> ScaledTensor.held "The sensitivity" dtype
         |> Result.map scope.MoveToOuter
 
@@ -174,8 +175,8 @@ module Sensitivity =
 
         Whitening.create norm network.Spec
         |> Result.bind (function
-            | None -> tryValue network
-            | Some w -> tryValue (new Network(w.Spec, Whitening.cores w (Network.lookup (wide network)))))
+            | None -> tryValue 0 network
+            | Some w -> tryValue (2 * w.Scale) (new Network(w.Spec, Whitening.cores w (Network.lookup (wide network)))))
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

@@ -15,6 +15,8 @@ type internal Whitening =
         Axes: Axis list
         /// The core that F was absorbed into.
         Absorbed: Core option
+        /// Σ is 2^(2 Scale) F Fᵀ: norms, errors and their squares are in such units, whatever the size of Σ.
+        Scale: int
         /// F, n × r, of full column rank.
         Root: Tensor
         /// F⁺, r × n.
@@ -28,9 +30,9 @@ module internal Whitening =
 
     /// F with F Fᵀ = Σ, and F⁺. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns of nonzero
     /// eigenvalue.
-    let private roots (covariance: Tensor) : Result<Tensor * Tensor, TensorNetError list> =
+    let private roots (covariance: Tensor) : Result<Tensor * Tensor * int, TensorNetError list> =
         Norm.eigen covariance
-        |> Result.map (fun (values, vectors) ->
+        |> Result.map (fun (values, vectors, scale) ->
             use scope = torch.NewDisposeScope()
             let n = values.shape[0]
             let kept = values.gt(values.max().mul(Num.tensor (Norm.nullShare covariance))).sum().integer()
@@ -39,7 +41,7 @@ module internal Whitening =
             let root, inverse = v.mul s, (v.div s).mT
 
             let root, inverse = if kept = n then root.matmul v.mT, v.matmul inverse else root, inverse
-            scope.MoveToOuter(root.contiguous ()), scope.MoveToOuter(inverse.contiguous ()))
+            scope.MoveToOuter(root.contiguous ()), scope.MoveToOuter(inverse.contiguous ()), scale)
 
     let private replaced (old: Axis list) (fresh: Axis) (axes: Axis list) =
         axes
@@ -91,7 +93,7 @@ module internal Whitening =
             use scope = torch.NewDisposeScope()
 
             match modeErrors spec modes covariance, roots covariance with
-            | [], Ok(root, inverse) ->
+            | [], Ok(root, inverse, scale) ->
                 let axes = modes |> List.map (fun mode -> spec.Output[mode])
 
                 let core =
@@ -112,6 +114,7 @@ module internal Whitening =
                                 | None -> extended spec axes root
                             Axes = axes
                             Absorbed = core
+                            Scale = scale
                             Root = scope.MoveToOuter root
                             Inverse = scope.MoveToOuter inverse
                         }
