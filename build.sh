@@ -139,6 +139,11 @@ finish_site() {
     fetch_katex || absent+=(-e '/content\/katex\//d')
     grep -q 'RepositoryUrl' Directory.Build.props || absent+=(-e '/{{fsdocs-repository-link}}/d')
 
+    # fsdocs links types of other assemblies to pages that it does not write.
+    while IFS= read -r page; do
+        [[ -f output/reference/$page ]] || absent+=(-e "s#<a href=\"[^\"]*/$page\">\\([^<]*\\)</a>#\\1#g")
+    done < <(grep -rhoE --include='*.html' 'reference/[A-Za-z0-9.-]+\.html' output | sed 's#^reference/##' | sort -u)
+
     while IFS= read -r page; do
         case $page in
             output/*/*) sed -e 's#%root%/#../#g' "${absent[@]}" "$page" ;;
@@ -171,6 +176,7 @@ fetch_katex() {
         rm -rf "$fresh"
     fi
     mkdir -p output/content
+    rm -rf output/content/katex # cleaning leaves folders
     cp -r "$kept" output/content/katex
 }
 

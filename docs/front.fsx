@@ -2,6 +2,7 @@
 ---
 title: The front
 category: Tutorials
+categoryindex: 1
 index: 2
 ---
 # The front: how much error buys how much stability

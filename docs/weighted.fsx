@@ -2,6 +2,7 @@
 ---
 title: The weighted norm
 category: Tutorials
+categoryindex: 1
 index: 3
 ---
 # The weighted norm: what counts is the output

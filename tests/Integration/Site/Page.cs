@@ -1,0 +1,50 @@
+namespace TensorNets.Integration;
+
+/// <summary>What the browser says of one page of the site. A class, since the browser's answer is read into it.</summary>
+internal sealed class Page
+{
+    /// <summary>Asked in the page; the names are those of the properties.</summary>
+    internal const string Question = """
+        () => {
+            const all = selector => [...document.querySelectorAll(selector)];
+            const attributes = name => all(`[${name}]`).map(element => element.getAttribute(name));
+            const scrolls = element => ['auto', 'scroll'].includes(getComputedStyle(element).overflowX);
+            const cut = element => element.scrollWidth > element.clientWidth + 1 && !scrolls(element);
+            const math = all('span.math');
+            return {
+                title: document.title,
+                addresses: [...attributes('href'), ...attributes('src')],
+                places: all('[id], [name]').flatMap(element => [element.id, element.getAttribute('name')]).filter(Boolean),
+                excess: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+                cutCode: all('pre').filter(cut).map(element => element.textContent.slice(0, 80)),
+                brokenImages: all('img').filter(image => !image.complete || !image.naturalWidth).map(image => image.getAttribute('src')),
+                formulas: math.length,
+                undrawnFormulas: math.filter(span => !span.querySelector('.katex') || span.querySelector('.katex-error')).map(span => span.textContent),
+                placeholders: document.documentElement.outerHTML.match(/\{\{fsdocs[^}]*|%root%|No value returned by any evaluator/g) ?? [],
+            };
+        }
+        """;
+
+    /// <summary>The page's file.</summary>
+    public string File { get; set; } = "";
+    public string Title { get; set; } = "";
+
+    /// <summary>Every <c>href</c> and <c>src</c>, as written.</summary>
+    public string[] Addresses { get; set; } = [];
+
+    /// <summary>Every <c>id</c> and <c>name</c>.</summary>
+    public string[] Places { get; set; } = [];
+
+    /// <summary>By how many pixels the page is wider than the screen.</summary>
+    public int Excess { get; set; }
+
+    /// <summary>Code that neither fits nor scrolls.</summary>
+    public string[] CutCode { get; set; } = [];
+    public string[] BrokenImages { get; set; } = [];
+    public int Formulas { get; set; }
+    public string[] UndrawnFormulas { get; set; } = [];
+    public string[] Placeholders { get; set; } = [];
+
+    /// <summary>What the console said, requests that failed or that asked a network.</summary>
+    public List<string> Complaints { get; } = [];
+}

@@ -1,0 +1,82 @@
+using System.Runtime.CompilerServices;
+using Expecto;
+using PuppeteerSharp;
+using static Expecto.CSharp.Runner;
+
+namespace TensorNets.Integration;
+
+/// <summary>The site that <c>./build.sh docs</c> writes to output/, as a reader's browser shows it from a folder.</summary>
+internal static class SiteTests
+{
+    private static readonly string Site = Path.Combine(Root(), "output");
+    private static readonly Lazy<List<Page>> Pages = new(() => Browser.OpenAll(Site).GetAwaiter().GetResult());
+
+    internal static Test All => TestSequenced(TestList("site", [
+        TestCase("every page opens without a complaint, a placeholder or a missing picture", () => NoneHas(
+            page => [.. page.Complaints, .. page.Placeholders, .. page.BrokenImages, .. page.Title.Contains("TensorNets") ? Array.Empty<string>() : ["no title"]])),
+        TestCase("every link leads to a place that exists, and none begins at the root of a host", () => NoneHas(BrokenLinks)),
+        TestCase("no page is wider than a narrow screen, and code that does not fit scrolls", () => NoneHas(
+            page => [.. page.CutCode.Select(code => $"cut off: {code}"), .. page.Excess > 0 ? [$"{page.Excess} px too wide"] : Array.Empty<string>()])),
+        TestCase("every formula is drawn", EveryFormulaIsDrawn),
+        TestCase("the search finds a page, the menu of a narrow screen opens, and the theme turns", ButtonsWork),
+    ]));
+
+    /// <summary>Fails with the first twenty faults, each with its page.</summary>
+    private static void NoneHas(Func<Page, IEnumerable<string>> faults)
+    {
+        var found = Pages.Value.SelectMany(page => faults(page).Select(fault => $"{Path.GetRelativePath(Site, page.File)}: {fault}")).ToList();
+        Expect.True(Pages.Value.Count > 50, $"the site has {Pages.Value.Count} pages only");
+        Expect.True(found.Count == 0, $"{found.Count} faults:\n{string.Join("\n", found.Take(20))}");
+    }
+
+    private static IEnumerable<string> BrokenLinks(Page page)
+    {
+        foreach (var address in page.Addresses.Distinct())
+        {
+            if (address.StartsWith("https://")) continue; // not for us to keep
+            if (address.StartsWith('/') || address.Contains(':'))
+            {
+                yield return $"{address} does not work in a folder or under a path";
+                continue;
+            }
+
+            var parts = address.Split('#', 2);
+            var target = parts[0].Length == 0 ? page.File : Path.GetFullPath(Path.Combine(Path.GetDirectoryName(page.File)!, Uri.UnescapeDataString(parts[0])));
+            if (!File.Exists(target)) yield return $"{address}: there is no such file";
+            else if (parts.Length == 2 && !HasPlace(target, Uri.UnescapeDataString(parts[1]))) yield return $"{address}: there is no such place in the page";
+        }
+    }
+
+    private static bool HasPlace(string file, string place) => place.Length == 0 || Pages.Value.Any(page => page.File == file && page.Places.Contains(place));
+
+    private static void EveryFormulaIsDrawn()
+    {
+        if (Pages.Value.Count > 0 && !File.Exists(Path.Combine(Site, "content", "katex", "katex.min.js"))) Expect.Skip("the site was built without KaTeX, which npm fetches");
+        Expect.True(Pages.Value.Sum(page => page.Formulas) > 0, "there are no formulas");
+        NoneHas(page => page.UndrawnFormulas);
+    }
+
+    private static void ButtonsWork() => Browser.With(Site, async page =>
+    {
+        Task<string> Ask(string question) => page.EvaluateExpressionAsync<string>(question);
+        await page.SetViewportAsync(new ViewPortOptions { Width = Browser.Narrow, Height = 844 });
+        await page.GoToAsync(new Uri(Path.Combine(Site, "reference", "tensornets-gauge.html")).AbsoluteUri, WaitUntilNavigation.Load);
+
+        Expect.Equal("none", await Ask("getComputedStyle(document.querySelector('#menu')).display"));
+        await page.ClickAsync("#menu-button");
+        Expect.Equal("block", await Ask("getComputedStyle(document.querySelector('#menu')).display"));
+
+        var before = await Ask("getComputedStyle(document.body).backgroundColor");
+        await page.ClickAsync("#theme-button");
+        Expect.True(before != await Ask("getComputedStyle(document.body).backgroundColor"), "the theme button changes nothing");
+
+        await page.ClickAsync("#search-button");
+        await page.TypeAsync("#search input", "correction");
+        await page.WaitForSelectorAsync("#search li a", new WaitForSelectorOptions { Timeout = 5000 });
+        await page.ClickAsync("#search li a");
+        await page.WaitForFunctionAsync("() => document.title.startsWith('Correction')", new WaitForFunctionOptions { Timeout = 5000 });
+        return true;
+    }).GetAwaiter().GetResult();
+
+    private static string Root([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
+}
