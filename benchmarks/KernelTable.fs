@@ -167,7 +167,7 @@ let private row (kernel: string) (k: torch.Tensor) (format: string, search: torc
 
 /// A kernel K[s, d, t] divided by its norm.
 let private normalised (weight: torch.Tensor) =
-    let k = Convolution.kernelOfWeight weight
+    let k = ConvGeometry.kernelOfWeight (ConvGeometry.ofWeight weight) weight
     k.div (k.norm ())
 
 /// The kernels by name, in float64 and of norm 1.

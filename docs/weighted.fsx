@@ -45,7 +45,7 @@ let options (norm: Norm) = { Factorize.defaults with Sweeps = { SweepOptions.def
 
 let outputError (norm: Norm) (format: Format) =
     use _ = torch.no_grad ()
-    let kernel = Convolution.kernelOfWeight conv.weight
+    let kernel = ConvGeometry.kernelOfWeight (ConvGeometry.ofWeight conv.weight) conv.weight
     use fit = Factorize.run (options norm) format kernel |> orStop
     use layer = Layers.conv2dOf None conv fit.Network |> orStop
     let fresh = images 4UL
@@ -67,8 +67,11 @@ calibration are to count too, `Norm.shrunk` adds a share of the identity:
 *)
 let shrunk = Norm.shrunk 0.01 covariance |> orStop
 
+let weight = conv.weight.detach ()
+let kernel = ConvGeometry.kernelOfWeight (ConvGeometry.ofWeight weight) weight
+
 let stable =
-    Factorize.stable (options (Norm.Weighted([ 0 ], shrunk))) None (Format.CP 16) (Convolution.kernelOfWeight (conv.weight.detach ()))
+    Factorize.stable (options (Norm.Weighted([ 0 ], shrunk))) None (Format.CP 16) kernel
     |> orStop
 
 printfn $"{stable}"

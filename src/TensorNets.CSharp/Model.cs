@@ -52,7 +52,7 @@ public static class Model
     public static FactorizedLayer Fresh(
         ConvGeometry geometry, Spec spec, ulong seed = 0, double gain = 1.0, bool bias = true,
         ScalarType dtype = ScalarType.Float32, Lowering? lowering = null) =>
-        Layers.random(Results.Option(lowering), seed, gain, dtype, bias, geometry, spec).OrThrow();
+        Layers.random(new FreshOptions(Results.Option(lowering), seed, gain, dtype, bias), geometry, spec).OrThrow();
 
     /// <summary>A fresh layer like a dense one, its kernel a random network of a format that keeps variance.</summary>
     public static FactorizedLayer Fresh(

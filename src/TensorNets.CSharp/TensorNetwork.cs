@@ -163,7 +163,7 @@ public static class TensorNetwork
     public static Tensor Sensitivity(Network network, Norm norm) => TensorNets.Sensitivity.totalIn(norm, network).OrThrow();
 
     /// <summary>The kernel tensor [in, kernel positions, out] of a dense weight [out, in, height, width].</summary>
-    public static Tensor KernelOfWeight(Tensor weight) => Convolution.kernelOfWeight(weight);
+    public static Tensor KernelOfWeight(Tensor weight) => ConvGeometryModule.kernelOfWeight(ConvGeometryModule.ofWeight(weight), weight);
 
     /// <summary>The X of least norm with ‖X A − B‖ ≤ δ.</summary>
     public static Tensor LeastNorm(Tensor a, Tensor b, double bound) => ConstrainedQuadratics.leastNorm(bound, a, b).OrThrow();

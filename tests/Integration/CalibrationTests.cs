@@ -77,6 +77,10 @@ public static class CalibrationTests
                 (Conv2d(8, 4, 3), Noise(4, 8, 5, 4), t => t.movedim([0L], [-1L])),
                 (Conv1d(8, 4, 3), Noise(5, 2, 8, 7), t => t.movedim([1L], [-1L])),
                 (Linear(8, 4), Noise(6, 2, 3, 8), t => t),
+                (Conv3d(8, 4, 2), Noise(7, 2, 8, 3, 4, 3), t => t.movedim([1L], [-1L])),
+                (ConvTranspose2d(8, 4, 3), Noise(8, 2, 8, 5, 4), t => t.movedim([1L], [-1L])),
+                (CSharp.Model.Fresh(Linear(8, 4), Formats.TensorTrain(2)), Noise(9, 3, 8), t => t),
+                (CSharp.Model.Fresh(Conv1d(8, 4, 3), Formats.Cp(2)), Noise(10, 2, 8, 7), t => t.movedim([1L], [-1L])),
             })
             {
                 var model = Sequential(("layer", layer));

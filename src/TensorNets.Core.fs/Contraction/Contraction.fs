@@ -8,48 +8,69 @@ open TorchSharp
 module Contraction =
     let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor = torch.ones ([||], dtype = dtype, device = device)
 
-    /// As `runMany`; what `kept` holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are multiplied
-    /// in float32 and results rounded once.
-    let internal runKeeping
-        (kept: IntermediateCache option)
-        (plans: Plan list)
-        (dtype: torch.ScalarType)
-        (device: torch.Device)
-        (lookup: string -> Tensor)
-        =
-        use scope = torch.NewDisposeScope()
-        let leaves = Dictionary<string, Tensor>()
-        let values = Dictionary<string, Tensor>()
-        /// How often a value that is made here is still read.
-        let readings = Dictionary<string, int>()
-        let isKept key = kept |> Option.exists (fun kept -> (kept.Find key).IsSome)
+    /// A plan whose lists are arrays. Slots are its cores, then its steps.
+    [<NoEquality; NoComparison>]
+    type private Part =
+        {
+            Plan: Plan
+            Cores: Core[]
+            Steps: PlanStep[]
+            Operations: StepOperation[]
+        }
 
-        let parts =
-            [
-                for plan in plans ->
-                    {|
-                        Plan = plan
-                        Cores = List.toArray plan.Spec.Cores
-                        Steps = List.toArray plan.Steps
-                        Operations = List.toArray plan.Operations
-                    |}
-            ]
+        member this.Last = this.Cores.Length + this.Steps.Length - 1
+
+        /// The key of the step that makes the value of a slot; None of a core.
+        member this.KeyOf(slot: int) = if slot < this.Cores.Length then None else Some this.Steps[slot - this.Cores.Length].Key
+
+    /// How often each value that plans make is read, by the key of its step; what is found in the cache is not made.
+    let private readings (cache: IntermediateCache option) (parts: Part list) : Dictionary<string, int> =
+        let times = Dictionary<string, int>()
+        let isFound key = cache |> Option.exists (fun cache -> (cache.Find key).IsSome)
 
         for part in parts do
             let rec count slot =
                 if slot >= part.Cores.Length then
                     let step = part.Steps[slot - part.Cores.Length]
 
-                    match readings.TryGetValue step.Key with
-                    | true, times -> readings[step.Key] <- times + 1
+                    match times.TryGetValue step.Key with
+                    | true, before -> times[step.Key] <- before + 1
                     | _ ->
-                        readings[step.Key] <- 1
+                        times[step.Key] <- 1
 
-                        if not (isKept step.Key) then
+                        if not (isFound step.Key) then
                             List.iter count step.Operands
 
             if part.Cores.Length > 0 then
-                count (part.Cores.Length + part.Steps.Length - 1)
+                count part.Last
+
+        times
+
+    /// As `runMany`; what the cache holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are
+    /// multiplied in float32 and results rounded once.
+    let internal runKeeping
+        (cache: IntermediateCache option)
+        (plans: Plan list)
+        (dtype: torch.ScalarType)
+        (device: torch.Device)
+        (lookup: string -> Tensor)
+        : Tensor list =
+        use scope = torch.NewDisposeScope()
+        let leaves = Dictionary<string, Tensor>()
+        let values = Dictionary<string, Tensor>()
+
+        let parts =
+            [
+                for plan in plans ->
+                    {
+                        Plan = plan
+                        Cores = List.toArray plan.Spec.Cores
+                        Steps = List.toArray plan.Steps
+                        Operations = List.toArray plan.Operations
+                    }
+            ]
+
+        let readings = readings cache parts
 
         let leaf name =
             match leaves.TryGetValue name with
@@ -69,43 +90,36 @@ module Contraction =
                 value.Dispose()
             | _ -> ()
 
-        let results =
-            [
-                for part in parts ->
-                    let keyOf slot = if slot < part.Cores.Length then None else Some part.Steps[slot - part.Cores.Length].Key
+        let rec value (part: Part) slot : Tensor =
+            if slot < part.Cores.Length then
+                leaf part.Cores[slot].Name
+            else
+                let place = slot - part.Cores.Length
+                let step = part.Steps[place]
 
-                    let rec value slot : Tensor =
-                        if slot < part.Cores.Length then
-                            leaf part.Cores[slot].Name
-                        else
-                            let place = slot - part.Cores.Length
-                            let step = part.Steps[place]
+                match values.TryGetValue step.Key, cache |> Option.bind _.Find(step.Key) with
+                | (true, found), _
+                | _, Some found -> found
+                | _ ->
+                    let made = StepExecution.run part.Operations[place] (step.Operands |> List.map (value part))
+                    step.Operands |> List.choose part.KeyOf |> List.iter release
 
-                            match values.TryGetValue step.Key, kept |> Option.bind _.Find(step.Key) with
-                            | (true, found), _
-                            | _, Some found -> found
-                            | _ ->
-                                let made = StepExecution.run part.Operations[place] (step.Operands |> List.map value)
-                                step.Operands |> List.choose keyOf |> List.iter release
+                    match cache with
+                    | Some cache when cache.Keep(step.Key, made) -> ()
+                    | _ -> values[step.Key] <- made
 
-                                match kept with
-                                | Some kept when kept.Keep(step.Key, made) -> ()
-                                | _ -> values[step.Key] <- made
+                    made
 
-                                made
+        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the
+        // result.
+        let result (part: Part) =
+            let result = (value part part.Last).permute part.Plan.Final
+            part.KeyOf part.Last |> Option.iter release
+            if HalfPrecision.is dtype then result.``to`` dtype else result
 
-                    if part.Cores.Length = 0 then
-                        one dtype device |> scope.MoveToOuter
-                    else
-                        let last = part.Cores.Length + part.Steps.Length - 1
-                        // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core
-                        // itself is the result.
-                        let result = (value last).permute part.Plan.Final
-                        keyOf last |> Option.iter release
-                        scope.MoveToOuter(if HalfPrecision.is dtype then result.``to`` dtype else result)
-            ]
-
-        results
+        [
+            for part in parts -> (if part.Cores.Length = 0 then one dtype device else result part) |> scope.MoveToOuter
+        ]
 
     /// Runs several plans that read the same tensors; what they have in common is computed once. The results are owned by the caller's
     /// scope.

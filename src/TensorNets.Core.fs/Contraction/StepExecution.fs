@@ -28,7 +28,7 @@ module internal StepExecution =
 
         if operand.Transposed then next shaped shaped.mT else shaped
 
-    /// Dot products are made in pieces of about so many entries of the left operand, so that no second tensor of the size of a large
+    /// About how many entries of the left operand dot products are made of at a time, so that no second tensor of the size of a large
     /// operand is made. Smaller pieces take longer.
     let private piece = 131_072L
 

@@ -20,6 +20,24 @@ module internal BondGauge =
         | Matrix link -> [ link.I; link.J ]
         | Scaling(_, cores, _) -> cores
 
+    /// The cores whose gauge is sought, replaced as steps go on, and what is kept of their contractions.
+    [<NoEquality; NoComparison>]
+    type Working =
+        {
+            Spec: Spec
+            Cores: Tensor[]
+            Cache: IntermediateCache
+            /// Contracts the cores as they are.
+            Run: Plan list -> Tensor list
+        }
+
+        /// Replaces a core and disposes the old one.
+        member this.Replace(i: int, tensor: Tensor) : unit =
+            let old = this.Cores[i]
+            this.Cores[i] <- tensor.DetachFromDisposeScope()
+            old.Dispose()
+            this.Cache.Forget this.Spec.Cores[i].Name
+
     /// What a step at a bond did.
     type Step =
         {
@@ -112,113 +130,104 @@ module internal BondGauge =
             let half = s.sqrt().unsqueeze -2L
             Some(foldA (qa.matmul(u).mul half), foldB (qb.matmul(vh.mT).mul half))
 
-    /// One bond; of S only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
-    /// their least. Cores may come out turned along it (`turns`), which costs less.
-    let step
-        (turns: bool)
-        (spec: Spec)
-        (cores: Tensor[])
-        (kept: IntermediateCache)
-        (run: Plan list -> Tensor list)
-        (bond: Bond)
-        : Result<Step, TensorNetError> =
-        use scope = torch.NewDisposeScope()
+    let private trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
 
-        let set i (tensor: Tensor) =
-            let old = cores[i]
-            cores[i] <- scope.Detach tensor
-            old.Dispose()
-            kept.Forget spec.Cores[i].Name
+    /// P and Q of a link: the terms of S of its two cores are tr P and tr Q.
+    let private layers (working: Working) (link: Link) : Tensor * Tensor =
+        let size core = Num.tensor (Spec.multiplicity working.Spec.Cores[core] working.Spec)
+        let width, batch = Spec.size link.Bonds working.Spec, Spec.size link.Along working.Spec
+        let layers = working.Run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
+        layers[0].mul(size link.I), layers[1].mul(size link.J)
+
+    /// M into one core of a link and M⁻ᵀ into the other.
+    let private insert (working: Working) (link: Link) (root: GeometricMean) : unit =
+        let a, foldA = unfolded working.Spec link link.I working.Cores[link.I]
+        let b, foldB = unfolded working.Spec link link.J working.Cores[link.J]
+        working.Replace(link.I, foldA (root.After a))
+        working.Replace(link.J, foldB (root.InverseTAfter b))
+
+    let private matrixStep (rotates: bool) (working: Working) (link: Link) : Result<Step, TensorNetError> =
+        let solve (p, q) =
+            let quick () = Pencil.diagonalRoot p q |> Option.orElseWith (fun () -> Pencil.anyRoot p q)
+
+            match if rotates then quick () else None with
+            | Some found -> Ok found
+            | None -> Pencil.root p q
+
+        let p, q = layers working link
+
+        let solution =
+            match solve (p, q) with
+            | Ok found -> Ok found
+            | Error rank ->
+                match evened working.Spec link working.Cores with
+                | None -> Error rank
+                | Some(a, b) ->
+                    working.Replace(link.I, a)
+                    working.Replace(link.J, b)
+                    solve (layers working link)
+
+        match solution with
+        | Error rank ->
+            let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
+            Error(TensorNetError.RankDeficientBond(name, rank, int (Spec.size link.Bonds working.Spec)))
+        | Ok root ->
+            insert working link root
+            // The difference of the traces is taken before they meet the sum, so that a pair in balance gains nothing to rounding.
+            Ok
+                {
+                    Gain = (trace p).plus(trace q).number() - 2.0 * root.Trace
+                    Terms = [ link.I, root.Trace; link.J, root.Trace ]
+                }
+
+    let private scalingStep (working: Working) (axis: Axis) (carriers: int list) (terms: Plan list) : Step =
+        let spec = working.Spec
+
+        let c =
+            List.map2
+                (fun i (term: Tensor) -> term.mul(Num.tensor (Spec.multiplicity spec.Cores[i] spec)).maximum(Num.tensor 0.0))
+                carriers
+                (working.Run terms)
+
+        // Against those of the first core, so that the size of the network leaves no rounding.
+        let logs = torch.stack(List.toArray c).div(c.Head).log()
+        // A slice of zeros in any core makes the whole slice of T zero: there is nothing to balance.
+        let usable = logs.isfinite().all(0L)
+        let mean = logs.mean ([| 0L |])
+        // Balanced, the terms of a slice are their geometric mean.
+        let gains =
+            torch.where (usable, logs.exp().sum(0L).minus(mean.exp().mul(Num.tensor (float c.Length))).mul(c.Head), torch.zeros_like mean)
+
+        carriers
+        |> List.iteri (fun row i ->
+            let factor =
+                torch.where(usable, logs[int64 row].minus(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
+
+            let shape = Array.create spec.Cores[i].Axes.Length 1L
+            let dim = axisIndex spec i axis
+            shape[int dim] <- -1L
+            working.Replace(i, working.Cores[i].mul(factor.reshape shape)))
+
+        let after (term: Tensor) = torch.where(usable, mean.exp().mul c.Head, term).sum().number()
+        { Gain = gains.sum().number(); Terms = List.map2 (fun i term -> i, after term) carriers c }
+
+    /// One bond; of S only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
+    /// their least. Cores may come out rotated along it (`rotates`), which costs less.
+    let step (rotates: bool) (working: Working) (bond: Bond) : Result<Step, TensorNetError> =
+        use _ = torch.NewDisposeScope()
 
         match bond with
-        | Matrix link ->
-            let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
-            let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
-
-            let layers () =
-                let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
-                layers[0].mul(size link.I), layers[1].mul(size link.J)
-
-            let solve (p, q) =
-                let quick () = Pencil.diagonalRoot p q |> Option.orElseWith (fun () -> Pencil.anyRoot p q)
-
-                match if turns then quick () else None with
-                | Some found -> Ok found
-                | None -> Pencil.root p q
-
-            let p, q = layers ()
-
-            let solution =
-                match solve (p, q) with
-                | Ok found -> Ok found
-                | Error rank ->
-                    match evened spec link cores with
-                    | None -> Error rank
-                    | Some(a, b) ->
-                        set link.I a
-                        set link.J b
-                        solve (layers ())
-
-            match solution with
-            | Error rank ->
-                let name = System.String.Join("·", link.Bonds |> List.map Axis.name)
-                Error(TensorNetError.RankDeficientBond(name, rank, int width))
-            | Ok root ->
-                let a, foldA = unfolded spec link link.I cores[link.I]
-                let b, foldB = unfolded spec link link.J cores[link.J]
-                set link.I (foldA (root.After a))
-                set link.J (foldB (root.InverseTAfter b))
-                let trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
-                // The difference of the traces is taken before they meet the sum, so that a pair in balance gains nothing to rounding.
-                Ok
-                    {
-                        Gain = (trace p).plus(trace q).number() - 2.0 * root.Trace
-                        Terms = [ link.I, root.Trace; link.J, root.Trace ]
-                    }
-        | Scaling(axis, carriers, terms) ->
-            let c =
-                List.map2
-                    (fun i (term: Tensor) -> term.mul(Num.tensor (Spec.multiplicity spec.Cores[i] spec)).maximum(Num.tensor 0.0))
-                    carriers
-                    (run terms)
-
-            // Against those of the first core, so that the size of the network leaves no rounding.
-            let logs = torch.stack(List.toArray c).div(c.Head).log()
-            // A slice of zeros in any core makes the whole slice of T zero: there is nothing to balance.
-            let usable = logs.isfinite().all(0L)
-            let mean = logs.mean ([| 0L |])
-            // Balanced, the terms of a slice are their geometric mean.
-            let gains =
-                torch.where (
-                    usable,
-                    logs.exp().sum(0L).minus(mean.exp().mul(Num.tensor (float c.Length))).mul(c.Head),
-                    torch.zeros_like mean
-                )
-
-            carriers
-            |> List.iteri (fun row i ->
-                let factor =
-                    torch.where(usable, logs[int64 row].minus(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
-
-                let shape = Array.create spec.Cores[i].Axes.Length 1L
-                let dim = axisIndex spec i axis
-                shape[int dim] <- -1L
-                set i (cores[i].mul(factor.reshape shape)))
-
-            let after (term: Tensor) = torch.where(usable, mean.exp().mul c.Head, term).sum().number()
-            Ok { Gain = gains.sum().number(); Terms = List.map2 (fun i term -> i, after term) carriers c }
+        | Matrix link -> matrixStep rotates working link
+        | Scaling(axis, carriers, terms) -> Ok(scalingStep working axis carriers terms)
 
     /// What is added to the Grams of a bond that has directions without weight, as a share of their mean.
     let private ridge = 1e-10
 
     /// A step at a bond that `step` refuses: as if directions without weight had a little, where that lowers S.
-    let lenientStep (spec: Spec) (cores: Tensor[]) (kept: IntermediateCache) (run: Plan list -> Tensor list) (link: Link) : Step =
-        use scope = torch.NewDisposeScope()
-        let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
-        let size core = Num.tensor (Spec.multiplicity spec.Cores[core] spec)
-        let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
-        let p, q = layers[0].mul(size link.I), layers[1].mul(size link.J)
-        let trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
+    let lenientStep (working: Working) (link: Link) : Step =
+        use _ = torch.NewDisposeScope()
+        let p, q = layers working link
+        let width, batch = p.shape[1], p.shape[0]
         let eye = torch.eye (width, dtype = p.dtype, device = p.device)
         let raised (x: Tensor) = x.plus (eye.mul ((trace x).mul(Num.tensor (ridge / float (width * batch)))))
         let before = (trace p).plus(trace q).number()
@@ -237,14 +246,7 @@ module internal BondGauge =
             | _ -> nan, nan
 
         match found with
-        | Some(Ok root) when fst terms + snd terms < before ->
-            [ link.I, root.After; link.J, root.InverseTAfter ]
-            |> List.iter (fun (i, turned) ->
-                let x, fold = unfolded spec link i cores[i]
-                let old = cores[i]
-                cores[i] <- scope.Detach(fold (turned x))
-                old.Dispose()
-                kept.Forget spec.Cores[i].Name)
+        | Some(Ok root) when fst terms + snd terms < before -> insert working link root
         | _ -> ()
 
         // A refused step may have changed the cores already: how much S fell must be asked.

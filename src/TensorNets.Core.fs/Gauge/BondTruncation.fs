@@ -25,8 +25,8 @@ module internal BondTruncation =
         let units = torch.where (sizes.gt (Num.tensor 0.0), sizes, torch.ones_like sizes)
         let struct (u, s, vh) = Decompose.svd false (rows.div units)
         // What meets a slice of zeros does not count, whatever its size.
-        let turned = far.mul(sizes).matmul vh.mT
-        let columns = turned.reshape (-1L, s.shape[0])
+        let rotated = far.mul(sizes).matmul vh.mT
+        let columns = rotated.reshape (-1L, s.shape[0])
         // In units of the largest entry, so that no square leaves the range of a double.
         let unit = columns.abs().max()
         let unit = torch.where (unit.gt (Num.tensor 0.0), unit, torch.ones_like unit)
@@ -49,7 +49,7 @@ module internal BondTruncation =
             let index = Fresh.longs near kept
             let shape = Array.append near.shape[.. near.shape.Length - 2] [| index.shape[0] |]
             let left = (u.index_select(1L, index).mul(s.index_select (0L, index))).reshape shape
-            Some(kept.Length, back i left, back j (turned.index_select (-1L, index)))
+            Some(kept.Length, back i left, back j (rotated.index_select (-1L, index)))
 
     /// The slices of a hyperedge that the product of its cores has, if there are others.
     let private alive (spec: Spec) (axis: Axis) (carriers: int list) (cores: Tensor[]) : int64[] option =
@@ -79,7 +79,7 @@ module internal BondTruncation =
     /// Bonds of a fixed core stay as they are.
     let private isFree (spec: Spec) (axis: Axis) = Spec.carriers axis spec |> List.forall (fun core -> not (Spec.isFixed core spec))
 
-    /// Slices whose sizes are so many powers of two from their mean over the cores are brought there.
+    /// The distance, in powers of two, from the mean over the cores at which sizes of slices are brought there.
     let private farApart = 20
 
     let private mostPasses = 10

@@ -58,16 +58,44 @@ module Gauge =
         let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
         fun name -> cores[index[Spec.original name]]
 
-    /// As `cyclesBy`, of cores whose products stay in the range; `deficient` makes what a step makes of a bond that has directions without
-    /// weight.
+    /// What is made of a bond that a step refuses.
+    type private Deficient = BondGauge.Working -> BondGauge.Bond -> TensorNetError -> Result<BondGauge.Step, TensorNetError>
+
+    /// A step at every bond, then one number for each core of a part; how much they lower S together.
+    let private pass (deficient: Deficient) (parts: int list list) (bonds: BondGauge.Bond list) rotates (working: BondGauge.Working) =
+        let terms = Array.create working.Cores.Length nan
+
+        let rec steps gain (bonds: BondGauge.Bond list) =
+            match bonds with
+            | [] -> Ok gain
+            | bond :: others ->
+                match BondGauge.step rotates working bond with
+                | Error error -> deficient working bond error
+                | step -> step
+                |> Result.bind (fun step ->
+                    // No later step at bonds of other cores changes them.
+                    for i, term in step.Terms do
+                        terms[i] <- term
+
+                    steps (gain + step.Gain) others)
+
+        let multiply i (factor: float) =
+            let old = working.Cores[i]
+            working.Cores[i] <- old.mul(Num.tensor factor).DetachFromDisposeScope()
+            old.Dispose()
+
+        steps 0.0 bonds
+        |> Result.map (fun gain ->
+            let more = parts |> List.sumBy (level terms multiply)
+
+            if more > 0.0 then
+                working.Cache.Clear()
+
+            gain + more)
+
+    /// As `cyclesWith`, of cores whose products stay in the range.
     let private cyclesWithin
-        (deficient:
-            Tensor[]
-                -> IntermediateCache
-                -> (Plan list -> Tensor list)
-                -> BondGauge.Bond
-                -> TensorNetError
-                -> Result<BondGauge.Step, TensorNetError>)
+        (deficient: Deficient)
         (limit: int)
         (all: BondGauge.Bond list)
         (plan: SensitivityPlan)
@@ -82,42 +110,16 @@ module Gauge =
             | BondGauge.Scaling(_, _, terms) -> terms
 
         // S and the bonds meet the same products of cores.
-        use kept = new IntermediateCache(Sensitivity.plans plan @ List.collect plans all)
-        let run plans = Contraction.runKeeping (Some kept) plans cores[0].dtype cores[0].device lookup
+        use cache = new IntermediateCache(Sensitivity.plans plan @ List.collect plans all)
+        let run plans = Contraction.runKeeping (Some cache) plans cores[0].dtype cores[0].device lookup
+        let working: BondGauge.Working = { Spec = spec; Cores = cores; Cache = cache; Run = run }
 
         let sensitivity () =
-            use total = Sensitivity.totalKeeping (Some kept) plan cores[0].dtype cores[0].device lookup
+            use total = Sensitivity.totalKeeping (Some cache) plan cores[0].dtype cores[0].device lookup
             total.number ()
 
         // Two share their one bond.
         let parts = connected spec.Cores.Length all |> List.filter (fun cores -> cores.Length > 2)
-        let terms = Array.create spec.Cores.Length nan
-
-        let multiply i (factor: float) =
-            let old = cores[i]
-            cores[i] <- old.mul(Num.tensor factor).DetachFromDisposeScope()
-            old.Dispose()
-
-        /// A step at every bond, then one number for each core; how much they lower S together.
-        let rec pass turns gain (bonds: BondGauge.Bond list) =
-            match bonds with
-            | [] ->
-                let more = parts |> List.sumBy (level terms multiply)
-
-                if more > 0.0 then
-                    kept.Clear()
-
-                Ok(gain + more)
-            | bond :: others ->
-                match BondGauge.step turns spec cores kept run bond with
-                | Error error -> deficient cores kept run bond error
-                | step -> step
-                |> Result.bind (fun step ->
-                    // No later step at bonds of other cores changes them.
-                    for i, term in step.Terms do
-                        terms[i] <- term
-
-                    pass turns (gain + step.Gain) others)
 
         // The first cycle leaves balanced cores as they are. Later ones lower S by about the same factor less each; the first ones by any,
         // so that the larger of the last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a
@@ -126,7 +128,7 @@ module Gauge =
             if cycle >= limit then
                 Ok(sensitivity (), cycle)
             else
-                match pass (cycle > 0) 0.0 all with
+                match pass deficient parts all (cycle > 0) working with
                 | Error error -> Error [ error ]
                 | Ok gain ->
                     let gain = if Double.IsNaN gain then s - sensitivity () else gain
@@ -148,7 +150,7 @@ module Gauge =
             loop 0 (if limit = 1 then infinity else sensitivity ()) 0.0 1.0 false
 
     /// As `cycles`; `deficient` makes what a step makes of a bond that has directions without weight.
-    let private cyclesBy deficient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) =
+    let private cyclesWith deficient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) =
         let logs = CoreSizes.taken plan.Spec cores
 
         if logs |> Array.forall ((=) 0.0) then
@@ -162,21 +164,21 @@ module Gauge =
 
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles limit all plan cores : Result<float * int, TensorNetError list> =
-        cyclesBy (fun _ _ _ _ error -> Error error) limit all plan cores
+        cyclesWith (fun _ _ error -> Error error) limit all plan cores
 
     /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly
     /// as they are. S, and whether there was such a bond.
     let internal lenient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * bool =
         let mutable found = false
 
-        let deficient cores kept run bond error =
+        let deficient working bond error =
             found <- true
 
             match bond with
-            | BondGauge.Matrix link -> Ok(BondGauge.lenientStep plan.Spec cores kept run link)
+            | BondGauge.Matrix link -> Ok(BondGauge.lenientStep working link)
             | BondGauge.Scaling _ -> Error error
 
-        match ConstrainedQuadratics.guarded (fun () -> cyclesBy deficient limit all plan cores) with
+        match ConstrainedQuadratics.guarded (fun () -> cyclesWith deficient limit all plan cores) with
         | Some(Ok(s, _)) -> s, found
         | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (lookupIn plan.Spec cores), true
 

@@ -9,6 +9,20 @@ open System.Runtime.Intrinsics.X86
 open Microsoft.FSharp.NativeInterop
 open TorchSharp
 
+/// A matrix of float32 or float64 by rows and where its transpose goes.
+[<Struct; NoEquality; NoComparison>]
+type internal Transposition<'T when 'T: unmanaged> =
+    {
+        Rows: int
+        Columns: int
+        From: nativeptr<'T>
+        /// The distance between rows of the matrix.
+        Wide: int
+        Into: nativeptr<'T>
+        /// The distance between rows of the transpose.
+        Out: int
+    }
+
 /// Transposes of stacks of float32 or float64 matrices, eight by eight numbers at a time. libtorch's copy writes one row of the result
 /// after the other and fetches what it reads for every one of them: 64×3136 numbers take it four times as long.
 [<AbstractClass; Sealed>]
@@ -68,20 +82,17 @@ type internal Transpose private () =
                 for j in 0..4..4 do
                     Transpose.Doubles(NativePtr.add from (i * wide + j), wide, NativePtr.add into (j * out + i), out)
 
-    /// Some rows, from row i on, of a matrix of eight rows and columns at least. `wide`, `out`: the distances between rows of either side.
-    /// Blocks at the rims overlap.
+    /// Some rows, from row i on, of a matrix of eight rows and columns at least. Blocks at the rims overlap.
     [<MethodImpl(MethodImplOptions.AggressiveOptimization)>]
-    static member private Strip<'T when 'T: unmanaged>
-        (i: int, rows: int, columns: int, from: nativeptr<'T>, wide: int, into: nativeptr<'T>, out: int)
-        : unit =
+    static member private Strip<'T when 'T: unmanaged>(i: int, t: Transposition<'T>) : unit =
         let mutable j = 0
 
-        while j < columns do
-            let left = min j (columns - 8)
+        while j < t.Columns do
+            let left = min j (t.Columns - 8)
 
-            for top in i..8 .. min (i + Tuning.measured.TransposedRows - 8) (rows - 1) do
-                let top = min top (rows - 8)
-                Transpose.Block(NativePtr.add from (top * wide + left), wide, NativePtr.add into (left * out + top), out)
+            for top in i..8 .. min (i + Tuning.measured.TransposedRows - 8) (t.Rows - 1) do
+                let top = min top (t.Rows - 8)
+                Transpose.Block(NativePtr.add t.From (top * t.Wide + left), t.Wide, NativePtr.add t.Into (left * t.Out + top), t.Out)
 
             j <- j + 8
 
@@ -94,8 +105,10 @@ type internal Transpose private () =
                 for j in 0 .. columns - 1 do
                     NativePtr.set into (j * out + i) (NativePtr.get from (i * wide + j))
         else
+            let all = { Rows = rows; Columns = columns; From = from; Wide = wide; Into = into; Out = out }
+
             for i in 0 .. Tuning.measured.TransposedRows .. rows - 1 do
-                Transpose.Strip(i, rows, columns, from, wide, into, out)
+                Transpose.Strip(i, all)
 
     static member private Stack<'T when 'T: unmanaged>(count: int, rows: int, columns: int, tensor: Tensor, result: Tensor) : unit =
         let from, into = Gemm.entries<'T> tensor, Gemm.entries<'T> result
@@ -105,7 +118,11 @@ type internal Transpose private () =
         ParallelFor.ranges (8.0 * float count * float rows * float columns) (count * strips) (fun low high ->
             for i in low .. high - 1 do
                 let at p = NativePtr.add p (i / strips * rows * columns)
-                Transpose.Strip(i % strips * Tuning.measured.TransposedRows, rows, columns, at from, columns, at into, rows))
+
+                let matrix =
+                    { Rows = rows; Columns = columns; From = at from; Wide = columns; Into = at into; Out = rows }
+
+                Transpose.Strip(i % strips * Tuning.measured.TransposedRows, matrix))
 
         GC.KeepAlive tensor
 

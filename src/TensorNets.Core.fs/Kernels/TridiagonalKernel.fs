@@ -135,7 +135,7 @@ type private TridiagonalLoops private () =
 module internal TridiagonalKernel =
     let private vectorsOf (length: int) = if KernelSwitch.isAllowed () then length else 0
 
-    /// Row i of A as it is after all reflections so far; what the last one still subtracts is v wᵀ + w vᵀ.
+    /// Row i of A after all reflections but those to come; what the last one still subtracts is v wᵀ + w vᵀ.
     let private settle (r: Reduction) (v: Doubles) (i: int) : Doubles =
         let row = NativePtr.add r.A (i * r.Pitch)
         let vi, wi = NativePtr.get v i, NativePtr.get r.W i

@@ -209,6 +209,22 @@ module ConvGeometry =
             OutputPadding = all 0L
         }
 
+    /// <summary>The geometry of a convolution at stride 1, without groups and padding, with the channels and kernel of a dense weight
+    /// (out, in, kernel); of a matrix (out, in), that of a linear layer.</summary>
+    /// <exception cref="T:TensorNets.TensorNetException">A weight of fewer than two or more than five axes, or with one of size
+    /// 0.</exception>
+    let ofWeight (weight: Tensor) : ConvGeometry =
+        Check.readable "The weight" weight |> TensorNetError.raiseAny
+        let shape = Check.shapeOf weight
+
+        if shape.Length < 2 || shape.Length > 5 then
+            let expected = "two to five axes: (out, in, kernel along each dimension)"
+            TensorNetError.raiseAny [ TensorNetError.Shape("The weight", shape, expected) ]
+
+        let g = { plain (shape.Length - 2) shape[1] shape[0] with Kernel = shape[2..] }
+        sound g
+        g
+
     let private ofConvolution (conv: Modules.Convolution) : Result<ConvGeometry, TensorNetError list> =
         let n = conv.kernel_size.Length
 
@@ -255,9 +271,9 @@ module ConvGeometry =
         | [] -> Ok geometry
         | errors -> Error errors
 
-    /// <summary>The geometry, weight and bias of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear. Errors:
-    /// <c>ModuleType</c> for any other module; <c>Unsupported</c>, naming each option.</summary>
-    let internal ofDense (dense: torch.nn.Module) : Result<ConvGeometry * Tensor * Tensor option, TensorNetError list> =
+    /// The geometry, weight and bias of a dense layer at a path of a model. Errors: `ModuleType`, which names the path, for any module but a
+    /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; `Unsupported`, naming each option.
+    let internal ofDenseAt (path: string) (dense: torch.nn.Module) : Result<ConvGeometry * Tensor * Tensor option, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(dense, nameof dense)
         let optional (bias: Modules.Parameter | null) = if isNull bias then None else Some(nonNull bias :> Tensor)
 
@@ -277,11 +293,14 @@ module ConvGeometry =
             Error
                 [
                     TensorNetError.ModuleType(
-                        "",
+                        path,
                         other.GetType().Name,
                         "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear"
                     )
                 ]
+
+    /// As `ofDenseAt`, for a layer by itself.
+    let internal ofDense (dense: torch.nn.Module) = ofDenseAt "" dense
 
     /// <summary>The geometry of a dense layer. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d, Conv3d, ConvTranspose1d,
     /// ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option.</summary>

@@ -100,7 +100,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
         let setting =
             {
-                Kept = not this.Records
+                CachesWeights = not this.Records
                 ByKernels = Kernels.takes (HalfPrecision.widened (this.Parameter first'))
             }
 
@@ -263,7 +263,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
                 else
                     kept'
 
-            Convolution.apply plan' cache lookup' this.Bias x shape
+            Convolution.apply plan' { Cache = cache; Lookup = lookup'; Bias = this.Bias } x shape
         else
             raise (TensorNetException(List.toArray (InputChecks.errors geometry' first x)))
 

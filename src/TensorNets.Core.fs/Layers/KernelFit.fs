@@ -33,7 +33,8 @@ module internal KernelFit =
                     TensorNetError.Unsupported(
                         "groups",
                         $"{g.Groups} (depthwise)",
-                        "groups of more than one channel: the kernel of one channel is a vector, which has no smaller network; a network over (groups, 1, positions, 1) can be given"
+                        "groups of more than one channel: the kernel of one channel is a vector, which has no smaller network; "
+                        + "a network over (groups, 1, positions, 1) can be given"
                     )
                 ]
         else

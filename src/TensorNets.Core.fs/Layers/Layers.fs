@@ -153,58 +153,17 @@ module Layers =
 
                 factorizedBy KernelAxes.Fused (Some bound) fit dense)
 
-    /// The bound below which a fresh bias lies, that of TorchSharp's own layers: 1/√(inputs of an output).
-    let private biasBound (g: ConvGeometry) = 1.0 / sqrt (float (g.InChannels / g.Groups * ConvGeometry.positions g))
-
     /// <summary>A fresh layer of a geometry, its kernel a random network that keeps variance: entries of T have mean 0 and variance
     /// 1/(inputs of an output), so that white noise comes out with the variance with which it went in (inside, away from
     /// padding).</summary>
-    /// <remarks>The cores are white noise of equal variance; each kernel entry sums as many products as the bonds have combinations. A gain
-    /// of √2 in front of a ReLU is Kaiming's start. The bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of
-    /// <c>ofNetwork</c>.</remarks>
-    /// <param name="lowering">How to apply it; None: Cheapest.</param>
-    /// <param name="seed">The seed of the numbers.</param>
-    /// <param name="gain">By how much the standard deviation is scaled.</param>
-    /// <param name="dtype">Float64, Float32, BFloat16 or Float16; another one is the error <c>DType</c>.</param>
-    /// <param name="bias">Whether there is a bias.</param>
+    /// <remarks>The cores are white noise of equal variance; each kernel entry sums as many products as the bonds have combinations. The
+    /// bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of <c>ofNetwork</c>; <c>DType</c> for any but the floating-point
+    /// ones.</remarks>
+    /// <param name="options">Seed, gain, dtype, bias, lowering.</param>
     /// <param name="geometry">Everything but the numbers.</param>
     /// <param name="spec">The kernel network; with groups, over (g, s, d, t).</param>
-    let random
-        (lowering: Lowering option)
-        (seed: uint64)
-        (gain: float)
-        (dtype: torch.ScalarType)
-        (bias: bool)
-        (geometry: ConvGeometry)
-        (spec: Spec)
-        : Result<FactorizedLayer, TensorNetError list> =
-        use _ = Mode.left ()
-        use _ = torch.no_grad ()
-        use _ = torch.NewDisposeScope()
-
-        match LayerMaking.planned lowering geometry spec, Check.floating "The layer" dtype with
-        | Error errors, wrong -> Error(errors @ wrong)
-        | Ok _, (_ :: _ as wrong) -> Error wrong
-        | Ok plan, [] ->
-            use generator = new torch.Generator(seed + 1UL)
-            let white = Network.random torch.float64 seed spec
-            let s, k = float (geometry.InChannels / geometry.Groups), float (ConvGeometry.positions geometry)
-
-            // Each output of a transposed convolution meets one in so many kernel positions.
-            let met =
-                if geometry.Transposed then k / (geometry.Stride |> List.fold (fun p n -> p * float n) 1.0) else k
-
-            let scale = Math.Pow(gain / sqrt (s * met), 1.0 / float spec.Cores.Length)
-            let scaled = new Network(spec, [| for core in white.Cores -> core.mul (Num.tensor scale) |])
-
-            let bias =
-                if bias then
-                    let unit = Fresh.uniform generator [| geometry.OutChannels |]
-                    Some(unit.minus(Num.tensor 0.5).mul(Num.tensor (2.0 * biasBound geometry)))
-                else
-                    None
-
-            Ok(LayerMaking.made plan dtype torch.CPU scaled bias LayerMaking.trained)
+    let random (options: FreshOptions) (geometry: ConvGeometry) (spec: Spec) : Result<FactorizedLayer, TensorNetError list> =
+        FreshLayer.make options geometry spec
 
     /// The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).
     let spec (axes: KernelAxes) (geometry: ConvGeometry) (format: Format) : Result<Spec, TensorNetError list> =
@@ -230,7 +189,7 @@ module Layers =
         ConvGeometry.ofDense like
         |> Result.bind (fun (geometry, weight, bias) ->
             spec axes geometry format
-            |> Result.bind (random lowering seed gain weight.dtype bias.IsSome geometry)
+            |> Result.bind (random { Lowering = lowering; Seed = seed; Gain = gain; DType = weight.dtype; Bias = bias.IsSome } geometry)
             |> Result.map (fun layer ->
                 layer.``to`` weight.device |> ignore
 

@@ -8,17 +8,12 @@ open type TorchSharp.torch.nn
 /// <summary>What the layers of a model are applied to, from batches run through it.</summary>
 [<RequireQualifiedAccess>]
 module Calibration =
-    /// The axis of a layer's input that carries its channels, counted from the end.
+    /// A layer that can be watched, and the axis of its input that carries the channels, counted from the end.
     let private channelAxis (path: string) (layer: Module) : Result<Module<Tensor, Tensor> * int, TensorNetError list> =
         match layer with
-        | :? Modules.Linear as linear -> Ok(linear, 1)
-        | :? Modules.Conv1d as conv -> Ok(conv, 2)
-        | :? Modules.Conv2d as conv -> Ok(conv, 3)
-        | :? Modules.Conv3d as conv -> Ok(conv, 4)
-        | :? FactorizedConv2d as conv -> Ok(conv, 3)
-        | other ->
-            let expected = "Linear, Conv1d, Conv2d, Conv3d or FactorizedConv2d"
-            Error [ TensorNetError.ModuleType(path, ModulePath.typeOf other, expected) ]
+        | :? FactorizedLayer as factorized -> Ok factorized.Geometry
+        | dense -> ConvGeometry.ofDenseAt path dense |> Result.map (fun (geometry, _, _) -> geometry)
+        |> Result.map (fun geometry -> (layer :?> Module<Tensor, Tensor>), geometry.Kernel.Length + 1)
 
     /// The running sum of x xᵀ over all positions, in float64.
     type private Sum(what: string, fromEnd: int) =
@@ -90,7 +85,7 @@ module Calibration =
     /// <para>For a linear layer, or a 1×1 convolution of stride 1, the mean squared change of the output per position is the squared
     /// weighted error of the kernel. For larger kernels it is what that would be if neighbouring positions were uncorrelated and all
     /// counted alike.</para>
-    /// <para>Errors: a path that leads nowhere; a layer that is neither linear nor a convolution; no batch, or none that reached the layer;
+    /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution, dense or factorized; no batch, or none that reached the layer;
     /// one that the model does not take; inputs that are NaN or infinite. Source: arXiv 2511.04494.</para></remarks>
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>

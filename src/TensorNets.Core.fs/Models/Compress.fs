@@ -32,17 +32,17 @@ module Compress =
             |> scope.MoveToOuter
             |> Ok
 
-    /// An error of a layer as one of the layer at a path: what is the target there is its weight.
-    let private atPath (path: string) (error: TensorNetError) =
-        let target = "The target"
-        let weight = $"The weight of '{path}'"
+    /// What keeps the module at a path from being factorized, whatever the format.
+    let private misfits (path: string) (found: torch.nn.Module) : TensorNetError list =
+        match ConvGeometry.ofDenseAt path found with
+        | Error errors -> errors
+        | Ok(_, weight, _) ->
+            use _ = torch.NewDisposeScope()
+            let what = $"The weight of '{path}'"
 
-        match error with
-        | TensorNetError.ModuleType("", found, expected) -> TensorNetError.ModuleType(path, found, expected)
-        | TensorNetError.DType(what, found, expected) when what = target -> TensorNetError.DType(weight, found, expected)
-        | TensorNetError.NotFinite(what, count) when what = target -> TensorNetError.NotFinite(weight, count)
-        | TensorNetError.ZeroTensor what when what = target -> TensorNetError.ZeroTensor weight
-        | error -> error
+            match Check.readable what weight with
+            | [] -> Check.target what (HalfPrecision.widened weight)
+            | errors -> errors
 
     /// The module at a path, if it can be compressed there: what forbids it is said before it is factorized, which may take long.
     let private dense path model (found: torch.nn.Module) : Result<torch.nn.Module, TensorNetError list> =
@@ -53,7 +53,7 @@ module Compress =
 
             Error [ TensorNetError.Compressed(path :: List.except [ path ] paths, ModulePath.typeOf found) ]
         | _ ->
-            match Surgery.refusal path model with
+            match misfits path found @ Surgery.refusal path model with
             | [] -> Ok found
             | errors -> Error errors
 
@@ -102,10 +102,7 @@ module Compress =
         : Result<FactorizedLayer, TensorNetError list> =
         Surgery.find path model
         |> Result.bind (dense path model)
-        |> Result.bind (fun found ->
-            Layers.factorize options axes bound format found
-            |> Result.mapError (List.map (atPath path))
-            |> Result.bind (put path model found))
+        |> Result.bind (fun found -> Layers.factorize options axes bound format found |> Result.bind (put path model found))
 
     /// <summary>As <c>layerWith</c>, the kernel of a convolution over (s, d, t).</summary>
     /// <example><code>Compress.layer options None (Format.CP 2) "conv" (makeModel ()) |> orStop</code></example>

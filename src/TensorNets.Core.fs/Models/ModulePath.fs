@@ -52,12 +52,13 @@ module internal ModulePath =
     let rec private tryUnregistered (path: string) (m: nn.Module) : (nn.Module * string * nn.Module) option =
         let head = path.Split('.')[0]
 
+        let isRegistered held = m.named_children () |> Seq.exists (fun struct (_, child) -> SubmoduleFields.same child held)
+
         SubmoduleFields.fields (m.GetType())
         |> List.filter (fun field -> SubmoduleFields.sourceName field.Name = head)
         |> List.tryPick (fun field ->
             match field.GetValue m with
-            | :? nn.Module as held when m.named_children () |> Seq.forall (fun struct (_, child) -> not (SubmoduleFields.same child held)) ->
-                Some(m, head, held)
+            | :? nn.Module as held when not (isRegistered held) -> Some(m, head, held)
             | _ -> None)
         |> Option.orElseWith (fun () ->
             towards path m

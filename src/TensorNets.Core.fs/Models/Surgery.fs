@@ -84,6 +84,7 @@ module Surgery =
             for i, (name, child) in List.indexed steps do
                 let owner = owners[i]
                 let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, $"{reason}; {declare}")
+                let type' = typeOf child
 
                 match SubmoduleFields.rival name child owner with
                 | Some field ->
@@ -93,15 +94,16 @@ module Surgery =
                         else
                             SubmoduleFields.typeName (nonNull field.DeclaringType)
 
-                    unreachable (
-                        $"the {typeOf child} registered as '{name}' is not the module that field '{SubmoduleFields.sourceName field.Name}' of {where} holds"
-                    )
+                    let field = SubmoduleFields.sourceName field.Name
+                    unreachable $"the {type'} registered as '{name}' is not the module that field '{field}' of {where} holds"
                 | None when
                     i < steps.Length - 1
                     && owners |> List.truncate (i + 1) |> List.forall (SubmoduleFields.find child >> _.IsEmpty)
                     ->
-                    unreachable
-                        $"'{name}' is registered as a child but no field holds that {typeOf child}, so the forward pass cannot be seen to use it"
+                    unreachable (
+                        $"'{name}' is registered as a child but no field holds that {type'}, "
+                        + "so the forward pass cannot be seen to use it"
+                    )
                 | None -> ()
         ]
 
@@ -124,7 +126,8 @@ module Surgery =
             if holders.IsEmpty && isChild old owner then
                 unreachable (
                     "it is registered as a child but no field holds it, so the forward pass cannot be seen to use it; "
-                    + "hold it in a field of type Module<Tensor, Tensor> that the forward pass reads, and assign it before RegisterComponents()"
+                    + "hold it in a field of type Module<Tensor, Tensor> that the forward pass reads, "
+                    + "and assign it before RegisterComponents()"
                 )
         ]
 

@@ -8,7 +8,7 @@ open System.Collections.Generic
 /// <remarks>T[output] = Σ over every other axis of Π_k θ_k. An axis may occur in any number of cores: in two it is an ordinary bond, in
 /// three or more a hyperedge (as the rank of a CP decomposition), in one, if not open, a plain sum. Made by <c>Spec.create</c>, which
 /// checks it.</remarks>
-[<CustomEquality; NoComparison>]
+[<NoComparison>]
 type Spec =
     private
         {
@@ -26,17 +26,6 @@ type Spec =
     member this.Cores = this.cores
     /// The open axes in the order of the result.
     member this.Output = this.output
-
-    override this.Equals other =
-        match other with
-        | :? Spec as other ->
-            this.dims = other.dims
-            && this.cores = other.cores
-            && this.output = other.output
-            && this.weights = other.weights
-        | _ -> false
-
-    override this.GetHashCode() = HashCode.Combine(this.dims, this.cores, this.output)
 
     /// The network without dimensions and names of cores: `sr, dr, tr -> sdt`; longer names stand apart. `Spec.print` tells all.
     override this.ToString() = SpecText.print (this.cores |> List.map (fun core -> None, core.Axes)) this.output
@@ -207,10 +196,11 @@ module Spec =
             weights = Map.empty
         }
 
+    let private withDims (dims: (Axis * int) list) (spec: Spec) =
+        (spec.dims, dims) ||> List.fold (fun all (axis, dim) -> Map.add axis dim all)
+
     /// The network with other dimensions of some of its axes.
-    let internal resized (dims: (Axis * int) list) (spec: Spec) : Spec =
-        let all = dims |> List.fold (fun all (axis, dim) -> Map.add axis dim all) spec.dims
-        { spec with dims = all }
+    let internal resized (dims: (Axis * int) list) (spec: Spec) : Spec = { spec with dims = withDims dims spec }
 
     /// The network in whose S the terms of some cores count other than once; those that count 0 times are fixed.
     let internal weighted (weights: (string * float) list) (spec: Spec) : Spec = { spec with weights = Map.ofList weights }
@@ -256,8 +246,7 @@ module Spec =
 
     /// A network with further cores and dimensions, and another output.
     let internal extended (dims: (Axis * int) list) (cores: Core list) (output: Axis list) (spec: Spec) =
-        let all = dims |> List.fold (fun all (axis, dim) -> Map.add axis dim all) spec.dims
-        make all cores output
+        make (withDims dims spec) cores output
 
     let internal without (name: string) (spec: Spec) = spec.cores |> List.filter (fun core -> core.Name <> name)
 

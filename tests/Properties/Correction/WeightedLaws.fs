@@ -353,7 +353,7 @@ let private realKernels =
                     |> Seq.filter (fun (_, w) -> w.dim () = 4L && w.shape[1] >= 64L)
                     |> Seq.minBy (fun (_, w) -> w.numel ())
 
-                let k = Convolution.kernelOfWeight weight
+                let k = ConvGeometry.kernelOfWeight (ConvGeometry.ofWeight weight) weight
                 let n = int k.shape[0]
                 // Correlated channels of falling strength.
                 let norm = Norm.Weighted([ 0 ], covariance 3 n (n / 4) |> Norm.shrunk 0.01 |> ok)

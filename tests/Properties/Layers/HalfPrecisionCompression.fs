@@ -74,7 +74,8 @@ let private ofDense =
                         let rows = k.flatten(1L).``to`` torch.float64
                         sqrt (sigma.matmul(rows).mul(rows).sum().number())
 
-                    let kernel = Convolution.kernelOfWeight (dense.weight.detach().``to`` torch.float64)
+                    let geometry, weight, _ = ConvGeometry.ofDense dense |> ok
+                    let kernel = ConvGeometry.kernelOfWeight geometry (weight.detach().``to`` torch.float64)
                     let error = weighted (kernel.minus (Contraction.reconstruct exact)) / weighted kernel
                     Expect.isLessThanOrEqual error (0.4 * (1.0 + 2e-9)) $"{dtype}")
             testCase "in a model; what cannot be is told by the layer's path" (fun () ->
@@ -145,7 +146,7 @@ let private refusals =
                 (not (isReal dtype))
                 $"copy {dtype}"
 
-            match Layers.random None 1UL 1.0 dtype true (ConvGeometry.plain 0 3L 4L) spec with
+            match Layers.random { FreshOptions.defaults with Seed = 1UL; DType = dtype } (ConvGeometry.plain 0 3L 4L) spec with
             | Ok layer ->
                 use layer = layer
                 Expect.isTrue (isReal dtype) $"fresh {dtype}"
@@ -162,11 +163,9 @@ let private handles =
 
         let rounds: (unit -> unit) list =
             [
-                fun () -> use _ = Convolution.kernelOfWeight weight in ()
                 fun () -> use _ = ConvGeometry.kernelOfWeight geometry weight in ()
                 fun () ->
-                    use kernel = Convolution.kernelOfWeight weight
-                    use _ = Convolution.weightOfKernel (struct (3L, 3L)) kernel
+                    use kernel = ConvGeometry.kernelOfWeight geometry weight
                     use _ = ConvGeometry.weightOfKernel geometry kernel
                     ()
             ]

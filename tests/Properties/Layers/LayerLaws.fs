@@ -213,7 +213,7 @@ let private factors =
 
                 near
                     1e-12
-                    (Convolution.weightOfKernel (pairOf c.Kernel) (Contraction.reconstruct network))
+                    (ConvGeometry.weightOfKernel layer.Geometry (Contraction.reconstruct network))
                     (layer.Kernel().detach())
                     "kernel")
             law "a wrong shape or dtype changes nothing and names all cores" (fun c ->

@@ -5,34 +5,33 @@ open TorchSharp
 /// How a tensor comes into another order of its axes, by views.
 [<RequireQualifiedAccess; NoEquality; NoComparison>]
 type internal AxisOrder =
-    /// As it lies.
-    | Lying
-    /// As the transpose of a matrix of so many columns, which is copied fast, and multiplied without a copy.
-    | Turned of int64 * (Tensor -> Tensor)
+    | Unchanged
+    /// As the transpose of a matrix with this number of columns, which is copied fast, and multiplied without a copy.
+    | Transposed of columns: int64 * view: (Tensor -> Tensor)
     | Permuted of (Tensor -> Tensor)
 
     /// A handle of its own.
     member this.Apply(tensor: Tensor) : Tensor =
         match this with
-        | Lying -> tensor.alias ()
-        | Turned(_, view)
+        | Unchanged -> tensor.alias ()
+        | Transposed(_, view)
         | Permuted view -> view tensor
 
     /// The tensor in a shape.
     member this.Shaped(shape: int64[]) : Tensor -> Tensor =
         match this with
-        | Lying -> fun tensor -> tensor.reshape shape
-        | Turned(_, view)
+        | Unchanged -> fun tensor -> tensor.reshape shape
+        | Transposed(_, view)
         | Permuted view ->
             fun tensor ->
-                use turned = view tensor
-                turned.reshape shape
+                use reordered = view tensor
+                reordered.reshape shape
 
-    /// Whether a matrix of so many rows is a view of it.
+    /// Whether a matrix with this number of rows is a view of it.
     member this.IsMatrix(rows: int64) =
         match this with
-        | Lying -> true
-        | Turned(columns, _) -> columns = rows
+        | Unchanged -> true
+        | Transposed(columns, _) -> columns = rows
         | Permuted _ -> false
 
 [<RequireQualifiedAccess>]
@@ -41,18 +40,18 @@ module internal AxisOrder =
     let between (spec: Spec) (from: Axis list) (target: Axis list) : AxisOrder =
         let dim axis = int64 (Spec.dim axis spec)
         let long = List.filter (fun axis -> dim axis > 1L)
-        let lying, wanted = long from, long target
+        let given, wanted = long from, long target
 
-        if lying = wanted then
-            AxisOrder.Lying
+        if given = wanted then
+            AxisOrder.Unchanged
         else
-            let front, back = List.splitAt (List.findIndex ((=) wanted.Head) lying) lying
+            let front, back = List.splitAt (List.findIndex ((=) wanted.Head) given) given
 
             if back @ front = wanted then
                 let rows, columns =
                     TorchConvolution.product (Seq.map dim front), TorchConvolution.product (Seq.map dim back)
 
-                AxisOrder.Turned(
+                AxisOrder.Transposed(
                     columns,
                     if from.Length = 2 then
                         fun tensor -> tensor.t ()
@@ -86,5 +85,5 @@ module internal AxisOrder =
 
             Some(fun x ->
                 use parts = x.reshape split
-                use turned = parts.permute order
-                turned.reshape joined)
+                use permuted = parts.permute order
+                permuted.reshape joined)

@@ -34,8 +34,8 @@ type internal Choice =
         Method: Method
         Seconds: float
         Flops: float
-        /// Kept weights, cores by name, bias, input; worked out when it is first run.
-        Run: Lazy<(WeightCache option -> (string -> Tensor) -> (Tensor | null) -> Tensor -> Tensor)>
+        /// Worked out when it is first run.
+        Run: Lazy<(LayerWeights -> Tensor -> Tensor)>
     }
 
 /// A kernel network prepared for inputs; choices are kept by the size of the input.
@@ -62,33 +62,44 @@ module internal LoweringChoice =
 
         kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
 
+    /// The layer at images of a size.
+    let sized (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : SizedLayer =
+        {
+            Setting = setting
+            Geometry = plan.Geometry
+            Roles = plan.Roles
+            Spec = plan.Spec
+            Images = images
+            Input = size
+        }
+
     /// Stage by stage, where the network can be.
-    let staged (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : Choice option =
-        StageSearch.plan setting plan.Geometry plan.Roles plan.Spec images size
+    let staged (layer: SizedLayer) : Choice option =
+        StageSearch.plan layer
         |> Option.map (fun (stages, seconds, flops) ->
             {
                 Lowering = Lowering.Staged
                 Method = Method.Stages stages
                 Seconds = seconds
                 Flops = flops
-                Run = lazy (StagedLowering.run setting.Kept plan.Geometry plan.Roles plan.Spec stages images size)
+                Run = lazy (StagedLowering.run layer stages)
             })
 
     /// By windows of the input.
-    let private windowed (plan: ConvPlan) (images: int64) (size: int64 list) : Choice =
-        let contraction = WindowedLowering.plan plan.Geometry plan.Roles plan.Spec images size
+    let private windowed (layer: SizedLayer) : Choice =
+        let contraction = WindowedLowering.plan layer
 
         {
             Lowering = Lowering.Windowed
             Method = Method.Windows contraction
             Seconds = TimeModel.contraction contraction
             Flops = contraction.Flops
-            Run = lazy (fun _ lookup bias x -> WindowedLowering.run plan.Geometry plan.Roles plan.Spec contraction lookup bias x)
+            Run = lazy (WindowedLowering.run layer contraction)
         }
 
-    /// The dense way; of a weight that is kept, the seconds are those of the runs after the first.
-    let private rebuilt (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : Choice =
-        let g = plan.Geometry
+    /// The dense way; of a weight that is cached, the seconds are those of the runs after the first.
+    let private rebuilt (plan: ConvPlan) (layer: SizedLayer) : Choice =
+        let g, images, size = plan.Geometry, layer.Images, layer.Input
         let count (size: int64 list) = size |> List.fold (fun n k -> n * float k) (float images)
         let inside, outside = count size, count (ConvGeometry.outputSize g size)
 
@@ -104,7 +115,7 @@ module internal LoweringChoice =
             }
 
         let call =
-            if setting.ByKernels then
+            if layer.Setting.ByKernels then
                 TorchConvolution.kernelCall g [ 0 .. g.Kernel.Length - 1 ] images work size
             else
                 ValueNone
@@ -114,45 +125,42 @@ module internal LoweringChoice =
         let run () =
             let apply = TorchConvolution.dense g images size
 
-            fun (cache: WeightCache option) (lookup: string -> Tensor) bias (x: Tensor) ->
-                let rebuild () = weight plan x.dtype x.device lookup
+            fun (tensors: LayerWeights) (x: Tensor) ->
+                let rebuild () = weight plan x.dtype x.device tensors.Lookup
 
                 let weight =
-                    match cache with
-                    | Some cache -> cache.Take("dense", Array.map lookup names, rebuild)
+                    match tensors.Cache with
+                    | Some cache -> cache.Take("dense", Array.map tensors.Lookup names, rebuild)
                     | None -> rebuild ()
 
-                apply weight bias x
+                apply weight tensors.Bias x
 
         {
             Lowering = Lowering.Dense
             Method = Method.Dense
             Seconds =
-                (if setting.Kept then
+                (if layer.Setting.CachesWeights then
                      TimeModel.comparison (float (Spec.parameters plan.Spec))
                  else
                      TimeModel.contraction plan.Reconstruct.Plan
                      + TimeModel.copy (work.Groups * work.Summed * work.Fresh * work.Kernel))
                 + TimeModel.convolution call work
-            Flops = (if setting.Kept then 0.0 else plan.Reconstruct.Plan.Flops) + work.Flops
+            Flops = (if layer.Setting.CachesWeights then 0.0 else plan.Reconstruct.Plan.Flops) + work.Flops
             Run = lazy (run ())
         }
 
-    let private candidates plan setting images size : Choice list =
-        Option.toList (staged plan setting images size)
-        @ [ rebuilt plan setting images size; windowed plan images size ]
-
-    let private cheapest plan setting images size = candidates plan setting images size |> List.minBy _.Seconds
+    let private candidates (plan: ConvPlan) (layer: SizedLayer) : Choice list =
+        Option.toList (staged layer) @ [ rebuilt plan layer; windowed layer ]
 
     let private choose (plan: ConvPlan) (setting: Setting) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
-        let images, size = shape[0], List.ofArray shape[2..]
+        let layer = sized plan setting shape[0] (List.ofArray shape[2..])
 
         match plan.Lowering, measured with
-        | Lowering.Staged, _ -> (staged plan setting images size).Value
-        | Lowering.Windowed, _ -> windowed plan images size
-        | Lowering.Dense, _ -> rebuilt plan setting images size
-        | Lowering.Measured, Some seconds -> candidates plan setting images size |> List.minBy seconds
-        | _ -> cheapest plan setting images size
+        | Lowering.Staged, _ -> (staged layer).Value
+        | Lowering.Windowed, _ -> windowed layer
+        | Lowering.Dense, _ -> rebuilt plan layer
+        | Lowering.Measured, Some seconds -> candidates plan layer |> List.minBy seconds
+        | _ -> candidates plan layer |> List.minBy _.Seconds
 
     /// How a network is applied to an input of a shape: images, channels, spatial dimensions.
     let find (plan: ConvPlan) (setting: Setting) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
@@ -166,13 +174,13 @@ module internal LoweringChoice =
         | _ -> plan.Choices.GetOrAdd(key, choose plan setting shape measured)
 
     /// The least time of a few runs, after one to warm up.
-    let measure cache lookup bias (x: Tensor) (choice: Choice) =
+    let measure (tensors: LayerWeights) (x: Tensor) (choice: Choice) : float =
         use _ = torch.no_grad ()
 
         let once () =
             use _ = torch.NewDisposeScope()
             let from = Stopwatch.GetTimestamp()
-            choice.Run.Value cache lookup bias x |> ignore
+            choice.Run.Value tensors x |> ignore
             Stopwatch.GetElapsedTime(from).TotalSeconds
 
         once () |> ignore

@@ -3,18 +3,36 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 
-/// One step of a staged layer: cores, contracted first if there are several, applied as one convolution to the channels that have come so
-/// far.
+/// A layer at the size of its input: what stages are sought and worked out for.
+[<NoEquality; NoComparison>]
+type internal SizedLayer =
+    {
+        Setting: Setting
+        Geometry: ConvGeometry
+        Roles: AxisRoles
+        Spec: Spec
+        Images: int64
+        /// The spatial size of the input.
+        Input: int64 list
+    }
+
+    /// Every core: sets of cores are bits.
+    member this.All = (1 <<< this.Spec.Cores.Length) - 1
+    member this.Size(axes: Axis seq) = axes |> Seq.fold (fun n axis -> n * float (Spec.dim axis this.Spec)) 1.0
+
+/// One step of a staged layer: cores, contracted first if there are several, applied as one convolution to the channels that the steps
+/// before it have left.
 type internal Stage =
     {
-        /// The tensor that is applied: axes kept (but for spectators), then new and summed ones in the order of a weight, then kernel axes.
+        /// The tensor that is applied: the axes that pass through and that it carries, then new and summed ones in the order of a weight,
+        /// then kernel axes.
         Weight: Plan
-        /// The channel axes as this stage reads them: those kept, then those summed.
+        /// The channel axes as this stage reads them: those that pass through, then those summed.
         Before: Axis list
-        /// The channel axes that come out: those kept, then those that are new.
+        /// The channel axes that come out: those that pass through, then those that are new.
         After: Axis list
-        Kept: Axis list
-        /// Whether the weight carries an axis kept; along the others it is the same.
+        PassThrough: Axis list
+        /// Whether the weight carries an axis that passes through; along the others it is the same.
         Carried: Axis -> bool
         Summed: Axis list
         New: Axis list
@@ -30,22 +48,6 @@ module internal StageSearch =
     /// Networks of more cores than this are not staged: the search visits all pairs of disjoint sets.
     let most = 8
 
-    /// What stages are sought for.
-    type private Question =
-        {
-            Setting: Setting
-            Geometry: ConvGeometry
-            Roles: AxisRoles
-            Spec: Spec
-            Images: int64
-            /// The spatial size of the input.
-            Input: int64 list
-        }
-
-        /// Every core: sets of cores are bits.
-        member this.All = (1 <<< this.Spec.Cores.Length) - 1
-        member this.Size(axes: Axis seq) = axes |> Seq.fold (fun n axis -> n * float (Spec.dim axis this.Spec)) 1.0
-
     /// The cores of a set of places.
     let private members (spec: Spec) (set: int) =
         spec.Cores |> List.indexed |> List.filter (fun (i, _) -> set &&& (1 <<< i) <> 0) |> List.map snd
@@ -56,7 +58,7 @@ module internal StageSearch =
     type private Part = { Cores: Core list; Axes: Axis list; Dims: int list; Seconds: float }
 
     /// Channel axes alive once a set of cores has been applied: those of the input or of the set that are still needed.
-    let private alive (q: Question) (set: int) : Axis list =
+    let private alive (q: SizedLayer) (set: int) : Axis list =
         let needed = q.Roles.Group @ q.Roles.Outputs @ axesOf (members q.Spec (q.All &&& ~~~set)) |> Set.ofList
         let kernel = q.Roles.Kernel |> List.map fst |> Set.ofList
 
@@ -65,7 +67,7 @@ module internal StageSearch =
         |> List.filter (fun axis -> needed.Contains axis && not (kernel.Contains axis))
 
     /// A set of cores as one tensor, or None where a kernel axis runs on outside it.
-    let private part (q: Question) (set: int) : Part option =
+    let private part (q: SizedLayer) (set: int) : Part option =
         let cores, others = members q.Spec set, members q.Spec (q.All &&& ~~~set)
         let inside, outside = axesOf cores, Set.ofList (axesOf others)
         let kernel = q.Roles.Kernel |> List.filter (fun (axis, _) -> List.contains axis inside)
@@ -81,16 +83,16 @@ module internal StageSearch =
                     Cores = cores
                     Axes = axes
                     Dims = kernel |> List.collect snd
-                    Seconds = if q.Setting.Kept || cores.Length = 1 then 0.0 else TimeModel.contraction plan
+                    Seconds = if q.Setting.CachesWeights || cores.Length = 1 then 0.0 else TimeModel.contraction plan
                 }
 
     /// Spatial dimensions that no kernel axis runs over, which the first stage takes along.
-    let private loose (q: Question) : int list =
+    let private loose (q: SizedLayer) : int list =
         let taken = q.Roles.Kernel |> List.collect snd |> Set.ofList
         [ 0 .. q.Geometry.Kernel.Length - 1 ] |> List.filter (fun i -> not (taken.Contains i))
 
     /// The dimensions done once a set of cores has been applied.
-    let private finished (q: Question) (set: int) : int list =
+    let private finished (q: SizedLayer) (set: int) : int list =
         if set = 0 then
             []
         else
@@ -99,24 +101,24 @@ module internal StageSearch =
             loose q @ List.collect snd run
 
     /// The positions of all images once some dimensions are done.
-    let private positions (q: Question) (finished: int list) : float =
+    let private positions (q: SizedLayer) (finished: int list) : float =
         q.Input
         |> List.mapi (fun i n -> if List.contains i finished then ConvGeometry.along q.Geometry i n else n)
         |> List.fold (fun p n -> p * float n) (float q.Images)
 
     /// FLOPs and seconds of a part applied to what a set of cores has left.
-    let private step (q: Question) (before: int) (part: Part) (after: int) : float * float =
+    let private step (q: SizedLayer) (before: int) (part: Part) (after: int) : float * float =
         let g = q.Geometry
         let has = alive q before
         let will = alive q after |> Set.ofList
-        let kept, summed = has |> List.partition will.Contains
+        let passing, summed = has |> List.partition will.Contains
         let fresh = part.Axes |> List.filter (fun axis -> will.Contains axis && not (List.contains axis has))
         let dims = part.Dims @ (if before = 0 then loose q else [])
         let inside, outside = positions q (finished q before), positions q (finished q after)
 
         let work =
             {
-                Groups = q.Size kept
+                Groups = q.Size passing
                 Summed = q.Size summed
                 Fresh = q.Size fresh
                 Kernel = dims |> List.fold (fun p i -> p * float g.Kernel[i]) 1.0
@@ -131,7 +133,7 @@ module internal StageSearch =
         work.Flops, TimeModel.convolution call work + part.Seconds
 
     /// The parts to apply in order, their estimated seconds and FLOPs. The whole kernel at once is not among them unless there is one core.
-    let private search (q: Question) : (float * float * (int * Part) list) option =
+    let private search (q: SizedLayer) : (float * float * (int * Part) list) option =
         let all = q.All
 
         let parts =
@@ -163,9 +165,10 @@ module internal StageSearch =
         let seconds, flops, path = best[all]
         if Double.IsInfinity seconds then None else Some(seconds, flops, List.rev path)
 
-    /// One stage: a part between the channel axes that have come so far and those that live on. `life`: how long an axis lives.
-    let private stage (q: Question) (isFirst: bool) (life: Axis -> int) (state: Axis list) (will: Set<Axis>) (part: Part) : Stage =
-        let kept, summed = state |> List.partition will.Contains
+    /// One stage: a part between the channel axes that come in (`state`) and those that live on (`will`). `life`: how long an axis
+    /// lives.
+    let private stage (q: SizedLayer) (isFirst: bool) (life: Axis -> int) (state: Axis list) (will: Set<Axis>) (part: Part) : Stage =
+        let passing, summed = state |> List.partition will.Contains
 
         let fresh =
             part.Axes
@@ -174,7 +177,7 @@ module internal StageSearch =
 
         let kernel = q.Roles.Kernel |> List.map fst |> List.filter (fun axis -> List.contains axis part.Axes)
         let carried = Set.ofList part.Axes
-        let shared = kept |> List.filter carried.Contains
+        let shared = passing |> List.filter carried.Contains
         let channels = if q.Geometry.Transposed then summed @ fresh else fresh @ summed
 
         // A summed axis that the part lacks cannot be: it would be needed further on.
@@ -185,18 +188,18 @@ module internal StageSearch =
 
         {
             Weight = Plan.make Order.Auto (Spec.make q.Spec.Dims part.Cores output)
-            Before = kept @ summed
-            After = kept @ fresh
-            Kept = kept
+            Before = passing @ summed
+            After = passing @ fresh
+            PassThrough = passing
             Carried = carried.Contains
             Summed = summed
             New = fresh
             Dims = List.sort (part.Dims @ (if isFirst then loose q else []))
-            Key = String.concat ";" [ cores; named output; named kept; named summed; string pointwise ]
+            Key = String.concat ";" [ cores; named output; named passing; named summed; string pointwise ]
         }
 
     /// The stages of parts, with the channel axes ordered so that the ones summed next stand last.
-    let private build (q: Question) (path: (int * Part) list) : Stage list =
+    let private build (q: SizedLayer) (path: (int * Part) list) : Stage list =
         let sets = path |> List.scan (fun applied (set, _) -> applied ||| set) 0
         let living = sets |> List.map (alive q >> Set.ofList)
         let outputs = q.Roles.Group @ q.Roles.Outputs
@@ -213,28 +216,19 @@ module internal StageSearch =
             made, made.After)
         |> fst
 
-    /// The stages for images of a size, with estimated seconds and FLOPs of all images; None where a network cannot be staged.
-    let plan
-        (setting: Setting)
-        (g: ConvGeometry)
-        (roles: AxisRoles)
-        (spec: Spec)
-        (images: int64)
-        (input: int64 list)
-        : (Stage list * float * float) option =
-        if spec.Cores.Length > most || g.Kernel.IsEmpty then
+    /// The stages of a layer, with estimated seconds and FLOPs of all images; None where a network cannot be staged.
+    let plan (q: SizedLayer) : (Stage list * float * float) option =
+        if q.Spec.Cores.Length > most || q.Geometry.Kernel.IsEmpty then
             None
         else
-            let q = { Setting = setting; Geometry = g; Roles = roles; Spec = spec; Images = images; Input = input }
-
             search q
             |> Option.map (fun (seconds, flops, path) ->
                 let weights =
                     path
                     |> List.sumBy (fun (_, part) ->
-                        if setting.Kept || part.Cores.Length = 1 then
+                        if q.Setting.CachesWeights || part.Cores.Length = 1 then
                             0.0
                         else
-                            (Plan.make Order.Auto (Spec.make spec.Dims part.Cores part.Axes)).Flops)
+                            (Plan.make Order.Auto (Spec.make q.Spec.Dims part.Cores part.Axes)).Flops)
 
                 build q path, seconds, flops + weights)

@@ -6,8 +6,8 @@ open TorchSharp
 [<Struct>]
 type internal Setting =
     {
-        /// Weights that are made of several cores are kept, as while no gradient is needed.
-        Kept: bool
+        /// Weights that are made of several cores are cached, as while no gradient is needed.
+        CachesWeights: bool
         /// The input is one that kernels take.
         ByKernels: bool
     }
@@ -65,8 +65,8 @@ module internal TimeModel =
         + Kernels.matmulSeconds plan.Flops
         + memory (3.0 * (plan.Steps |> List.sumBy _.Size))
 
-    /// A tensor of so many entries written anew.
+    /// A tensor written anew, by the number of its entries.
     let copy (entries: float) = tuning.CallSeconds + memory (2.0 * entries) / float (torch.get_num_threads ())
 
-    /// So many entries held against others.
+    /// Entries held against others, by their number.
     let comparison (entries: float) = memory (2.0 * entries)

@@ -94,9 +94,9 @@ module internal TorchConvolution =
                 let n = int64 (x.dim ())
                 let last = [| yield 0L; yield! [ 2L .. n - 1L ]; yield 1L |]
                 let first = [| yield 0L; yield n - 1L; yield! [ 1L .. n - 2L ] |]
-                use turned = x.permute last
-                use lying = turned.contiguous ()
-                use x' = lying.permute first
+                use last = x.permute last
+                use packed = last.contiguous ()
+                use x' = packed.permute first
                 let y = apply w bias x'
 
                 if x.is_contiguous () && not (y.is_contiguous ()) then

@@ -70,3 +70,7 @@ type internal WeightCache() =
 
     /// Frees the weights.
     member _.Drop() : unit = lock kept drop
+
+/// What a layer is applied with: cores by name, the bias, and a cache of weights where no core needs a gradient.
+[<NoEquality; NoComparison>]
+type internal LayerWeights = { Cache: WeightCache option; Lookup: string -> Tensor; Bias: Tensor | null }

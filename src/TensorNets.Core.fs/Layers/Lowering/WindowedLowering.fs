@@ -13,19 +13,19 @@ module internal WindowedLowering =
     let private input = "input'"
 
     /// The network with the windows as a core: its output is (images, places, output channels).
-    let private extended (g: ConvGeometry) (roles: AxisRoles) (spec: Spec) (images: int64) (places: int64 list) : Spec =
+    let private extended (layer: SizedLayer) (places: int64 list) : Spec =
+        let roles, spec = layer.Roles, layer.Spec
         let kernel = roles.Kernel |> List.map fst
         let around = places |> List.mapi (fun i n -> place i, int n)
 
         Spec.extended
-            ((image, int images) :: around)
+            ((image, int layer.Images) :: around)
             ({ Name = input; Axes = image :: roles.Group @ roles.Inputs @ kernel @ List.map fst around }
              :: spec.Cores)
             (image :: roles.Group @ roles.Outputs @ List.map fst around)
             spec
 
-    let plan (g: ConvGeometry) (roles: AxisRoles) (spec: Spec) (images: int64) (size: int64 list) : Plan =
-        Plan.make Order.Auto (extended g roles spec images (ConvGeometry.outputSize g size))
+    let plan (layer: SizedLayer) : Plan = Plan.make Order.Auto (extended layer (ConvGeometry.outputSize layer.Geometry layer.Input))
 
     /// The input of a transposed convolution with zeros between and around its positions: the convolution at stride 1 that remains reads
     /// its kernel backwards.
@@ -103,16 +103,9 @@ module internal WindowedLowering =
 
     let private size (spec: Spec) axes = [| for axis in axes -> int64 (Spec.dim axis spec) |]
 
-    /// The contraction. The input is images × channels × spatial dimensions.
-    let run
-        (g: ConvGeometry)
-        (roles: AxisRoles)
-        (spec: Spec)
-        (plan: Plan)
-        (lookup: string -> Tensor)
-        (bias: Tensor | null)
-        (x: Tensor)
-        : Tensor =
+    /// The contraction, by its plan. The input is images × channels × spatial dimensions.
+    let run (layer: SizedLayer) (plan: Plan) (tensors: LayerWeights) (x: Tensor) : Tensor =
+        let g, roles = layer.Geometry, layer.Roles
         let view = windows g x
         let places = view.shape[2 + g.Kernel.Length ..]
 
@@ -120,14 +113,14 @@ module internal WindowedLowering =
             view.reshape
                 [|
                     yield x.shape[0]
-                    yield! size spec (roles.Group @ roles.Inputs @ List.map fst roles.Kernel)
+                    yield! size layer.Spec (roles.Group @ roles.Inputs @ List.map fst roles.Kernel)
                     yield! places
                 |]
 
-        let lookup name = if name = input then core else lookup name
+        let lookup name = if name = input then core else tensors.Lookup name
         let y = Contraction.runMany [ plan ] x.dtype x.device lookup |> List.head
         let y = y.reshape (Array.append [| x.shape[0]; g.OutChannels |] places)
 
-        match bias with
+        match tensors.Bias with
         | null -> y
         | bias -> y.plus (bias.view [| yield 1L; yield -1L; yield! Seq.replicate places.Length 1L |])
