@@ -4,6 +4,7 @@ open BenchmarkDotNet.Configs
 open BenchmarkDotNet.Jobs
 open BenchmarkDotNet.Running
 open BenchmarkDotNet.Toolchains.InProcess.Emit
+open TensorNets
 
 /// In this process: a project that BenchmarkDotNet generates would load the native library unmended.
 let private config =
@@ -24,11 +25,18 @@ let private tables =
         "limits", KernelTable.limits
         "correction", CorrectionTable.run
         "swamps", SwampTable.run
+        "faults", (fun () -> FaultTable.run 300)
     ]
 
 [<EntryPoint>]
 let main argv =
-    NativeLog.errorsOnly ()
+    Native.quiet ()
+
+    // The dense layers that times are compared with are libtorch's own.
+    match Native.check () with
+    | Ok() -> ()
+    | Error errors -> errors |> List.iter (fun error -> eprintfn $"{error.Message}")
+
     Measure.keepMemory ()
 
     match argv |> Array.toList with
@@ -37,6 +45,7 @@ let main argv =
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
     | [ "handwritten"; kernel ] -> HandwrittenTable.run kernel
     | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
+    | [ "faults"; count ] -> FaultTable.run (int count)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 

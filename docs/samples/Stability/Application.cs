@@ -1,4 +1,5 @@
 using Spectre.Console;
+using TensorNets.CSharp;
 using TorchSharp;
 
 namespace TensorNets.Samples.Stability;
@@ -9,10 +10,11 @@ public static class Application
     /// <summary>Runs what the options ask for; 0 if it worked, 1 if the dataset, the path or the format is at fault.</summary>
     public static int Run(Options options, IAnsiConsole console)
     {
-        NativeLog.ErrorsOnly();
+        Native.Quiet();
         torch.set_num_threads(options.Threads);
         try
         {
+            SayFaults(console);
             var dataset = FashionMnist.Load(options.Data);
             if (FashionMnist.Shortage(dataset, options.Images, options.TestImages) is { } shortage)
             {
@@ -35,6 +37,20 @@ public static class Application
         {
             Console.Error.WriteLine(error.Message);
             return 1;
+        }
+    }
+
+    /// <summary>The net's own convolutions are libtorch's. Their channels fill blocks of 16, but for the one of the images, and there no
+    /// fault was seen; a user who changes them is told.</summary>
+    private static void SayFaults(IAnsiConsole console)
+    {
+        try
+        {
+            Native.Check();
+        }
+        catch (TensorNetException error) when (error.Errors.All(fault => fault.IsWrongConvolutions))
+        {
+            console.WriteLine(error.Message);
         }
     }
 }

@@ -32,7 +32,7 @@ public static class FashionMnist
     }
 
     /// <summary>The first 8,000 training and 2,000 test images of Fashion-MNIST, which this program carries with it.</summary>
-    public static Dataset Subset() => 
+    public static Dataset Subset() =>
         Load("Fashion-MNIST (subset)", file => file + ".gz", (file, dimensions) => Idx.Parse(file, Embedded(file), dimensions));
 
     /// <summary>What there is to say where a run asks for more images than the set has, or null.</summary>

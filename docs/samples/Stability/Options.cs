@@ -29,10 +29,6 @@ public sealed record Options
     public FactorFormat Format { get; init; } = FactorFormat.CP;
 
     /// <summary>The rank of the replacement, or null for the default of the format.</summary>
-    /// <remarks>
-    /// Multiples of 16 are safe. Otherwise libtorch 2.10's 3×3 convolutions (oneDNN's brgconv on AVX-512) read scratch memory that nobody
-    /// wrote, and may give NaN after another training in the same process has left a NaN there.
-    /// </remarks>
     public int? Rank { get; init; }
 
     /// <summary>The most sweeps of alternating least squares.</summary>

@@ -216,6 +216,13 @@ type TensorNetError =
     | BadFile of path: string * reason: string
     /// A file cannot be written, for the reason given; check the folder, its rights and the disk.
     | UnwrittenFile of path: string * reason: string
+    /// <summary>A native library under torch is missing or does not fit the system; do what <c>remedy</c> says.</summary>
+    | NativeLibrary of found: string * remedy: string
+    /// <summary>libtorch's float32 convolutions are wrong on this processor, by a relative error or NaN; set ONEDNN_MAX_CPU_ISA=AVX2 before
+    /// it is loaded, as <c>Native.guard</c> does.</summary>
+    | WrongConvolutions of relativeError: float
+    /// A call has no effect any more, for the reason given; make it the first of the program.
+    | TooLate of call: string * reason: string
 
     /// The error in words: what was found and what was expected.
     member this.Message =
@@ -259,6 +266,12 @@ type TensorNetError =
         | KeyShape(key, found, expected) -> $"'{key}' of the state has shape {shape found}; expected {shape expected}."
         | BadFile(path, reason) -> $"'{path}' cannot be read: {reason}."
         | UnwrittenFile(path, reason) -> $"'{path}' cannot be written: {reason}."
+        | NativeLibrary(found, remedy) -> found + Environment.NewLine + remedy
+        | WrongConvolutions error ->
+            $"libtorch's float32 convolutions are wrong on this processor where channels fill no block of 16 (relative error {error:G2}); "
+            + "set ONEDNN_MAX_CPU_ISA=AVX2 before the program starts, or call Native.guard before anything of torch."
+        | TooLate(call, reason) ->
+            $"{call} comes too late: {reason}; call it before anything else, or set the environment variable outside."
 
 /// <summary>The one exception of this library: <c>Errors</c> lists every error found, the message the first hundred.</summary>
 type TensorNetException

@@ -84,7 +84,9 @@ module SafeTensors =
 
                     match SafeTensorHeader.parse (size - 8L - int64 length) header with
                     | Ok(entries, metadata) ->
-                        Ok(SafeTensorReader(name, stream, origin + 8L + int64 length, entries, Dictionary(dict metadata)))
+                        match NativeLibraries.check () with
+                        | [] -> Ok(SafeTensorReader(name, stream, origin + 8L + int64 length, entries, Dictionary(dict metadata)))
+                        | missing -> Error missing
                     | Error reasons -> bad name reasons
         with :? EndOfStreamException ->
             bad name [ "it ends too early" ]

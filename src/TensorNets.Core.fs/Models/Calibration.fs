@@ -85,8 +85,10 @@ module Calibration =
     /// <para>For a linear layer, or a 1×1 convolution of stride 1, the mean squared change of the output per position is the squared
     /// weighted error of the kernel. For larger kernels it is what that would be if neighbouring positions were uncorrelated and all
     /// counted alike.</para>
-    /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution, dense or factorized; no batch, or none that reached the layer;
-    /// one that the model does not take; inputs that are NaN or infinite. Source: arXiv 2511.04494.</para></remarks>
+    /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution, dense or factorized; no batch, or none
+    /// that reached the layer; one that the model does not take; inputs that are NaN or infinite; <c>WrongConvolutions</c> where libtorch's
+    /// convolutions are wrong (<c>Native.check</c>) and the model has such of one dimension: others are given their channels side by side,
+    /// which it convolves rightly. Source: arXiv 2511.04494.</para></remarks>
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>
@@ -94,7 +96,9 @@ module Calibration =
     let covariance (path: string) (batches: Tensor seq) (model: Module<Tensor, Tensor>) : Result<Tensor, TensorNetError list> =
         Surgery.find path model
         |> Result.bind (channelAxis path)
-        |> Result.bind (fun (layer, fromEnd) ->
+        |> Result.bind (fun found -> SoundConvolutions.within (ConvolutionCheck.check ()) model |> Result.map (fun sound -> found, sound))
+        |> Result.bind (fun ((layer, fromEnd), sound) ->
+            use _ = sound
             use _ = Mode.left ()
             use _ = torch.no_grad ()
             let before = modes model

@@ -30,8 +30,11 @@ module internal Num =
 /// Autograd's modes of the thread.
 [<RequireQualifiedAccess>]
 module internal Mode =
-    /// Leaves inference mode until disposed: what is made there can never have a gradient. Gradients stay off where they were.
+    /// Leaves inference mode until disposed: what is made there can never have a gradient. Gradients stay off where they were. Often the
+    /// first that is asked of torch: it throws where that cannot be loaded.
     let left () : System.IDisposable =
+        NativeLibraries.demand ()
+
         if torch.is_inference_mode_enabled () then
             let outside = torch.inference_mode false
             let quiet = torch.no_grad ()
