@@ -76,63 +76,70 @@ module Correction =
                         core.Dispose()
         | errors -> Error errors
 
-    /// The part of the target's norm, as a multiple of the dtype's spacing, that a bound leaves to the rounding of the result; the share of
-    /// the bound that this may be at first; and how often the bound is lowered for a result that rounding has taken above it.
-    let private castShare, private mostOfBound, private mostRetries = 0.5, 0.25, 5
-
     /// The most sweeps of a correction at a lowered bound: its start misses that by rounding.
     let private retrySweeps = 8
 
-    /// A correction by `run`, whose result has been rounded to a dtype, at a bound that leaves room for that. `MeetsBound` tells of the
-    /// network that is returned.
+    /// A correction by `run`, whose result has been rounded to the dtype of the target, at a bound that leaves room for that: of all results
+    /// on the way that meet the bound, the start among them, the least sensitive. `MeetsBound` tells of the network that is returned.
     let private roundedWithin
-        (dtype: torch.ScalarType)
         (options: SweepOptions)
         (bound: ErrorBound)
         (run: SweepOptions -> ErrorBound -> Network -> Result<Fit, TensorNetError list>)
+        (given: Fit)
         (start: Network)
         : Result<Fit, TensorNetError list> =
         let again = SweepOptions.part 0 retrySweeps options
-        let normOf (fit: Fit) = fit.Error / fit.RelativeError
+        let norm = given.TargetNorm
 
-        let less room norm =
+        let delta, less =
             match bound with
-            | ErrorBound.Relative epsilon -> ErrorBound.Relative(epsilon - room)
-            | ErrorBound.Absolute delta -> ErrorBound.Absolute(delta - room * norm)
+            | ErrorBound.Relative epsilon -> epsilon * norm, (fun room -> ErrorBound.Relative(epsilon - room))
+            | ErrorBound.Absolute delta -> delta, (fun room -> ErrorBound.Absolute(delta - room * norm))
 
-        let share norm =
-            match bound with
-            | ErrorBound.Relative epsilon -> epsilon
-            | ErrorBound.Absolute delta -> delta / norm
+        let asked = delta / norm
+        let meets = RoundingRoom.meets delta
 
-        let rec attempt options retries (room: float) norm (from: Network) : Result<Fit, TensorNetError list> =
-            run options (less room norm) from
-            |> Result.bind (fun (fit: Fit) ->
-                let norm = normOf fit
-                let asked = share norm
-                let missed = { fit.Course with Missed = Some(asked * norm) }
-                let next = max (2.0 * room) (room + 2.0 * (fit.RelativeError - asked))
+        let lesser (kept: Fit option) (fit: Fit) =
+            match kept with
+            | Some kept when kept.Sensitivity <= fit.Sensitivity -> Some kept
+            | _ -> Some fit
 
-                if fit.RelativeError <= asked * (1.0 + feasibility) then
-                    Ok(fit.After { fit.Course with Missed = None })
-                elif fit.Stop = Stop.Cancelled || not (Double.IsFinite fit.Error) then
-                    Ok(fit.After missed)
-                elif fit.MeetsBound && retries > 0 && next < asked then
-                    use fit = fit
-                    attempt again (retries - 1) next norm fit.Network
-                elif not fit.MeetsBound && room > 0.0 then
-                    Fit.dispose fit
-                    attempt again 0 0.0 norm from
+        let ended (kept: Fit option) (fit: Fit) =
+            match kept with
+            | Some kept -> Ok(kept.After { fit.Course with Missed = None })
+            | None -> Ok(fit.After { fit.Course with Missed = Some delta })
+
+        let rec attempt options retries room (from: Network) kept =
+            match run options (less room) from with
+            | Error _ when Option.isSome kept && retries < RoundingRoom.mostRetries -> ended kept (Option.get kept)
+            | Error errors -> Error errors
+            | Ok fit ->
+                let over = fit.Error / norm - asked
+                let isMet = meets fit
+                let better = if isMet then lesser kept fit else kept
+
+                if fit.MeetsBound && isMet || fit.Stop = Stop.Cancelled || not (Double.IsFinite fit.Error) then
+                    ended better fit
+                elif fit.MeetsBound then
+                    let next = RoundingRoom.more room over
+
+                    if retries > 0 && next < asked then
+                        attempt again (retries - 1) next fit.Network better
+                    else
+                        ended better fit
+                elif isMet && retries > 0 then
+                    // Within the bound, though not by as much as that: half of what there is.
+                    attempt again (min 1 (retries - 1)) (max 0.0 (-0.5 * over)) fit.Network better
+                elif room > 0.0 then
+                    attempt again 0 0.0 from better
                 else
-                    Ok(fit.After missed))
+                    ended better fit
 
-        // An absolute bound has no room before the norm is known.
-        let first =
-            match bound with
-            | ErrorBound.Relative epsilon when epsilon > 0.0 -> min (mostOfBound * epsilon) (castShare * Redundancy.spacing dtype)
-            | _ -> 0.0
-
-        attempt options mostRetries first 1.0 start
+        let isMet = meets given
+        let first = RoundingRoom.first given.Network.DType asked
+        // A start within the bound begins within a bound that leaves less room: then S never rises.
+        let room = if isMet then max 0.0 (min first (0.5 * (asked - given.Error / norm))) else first
+        attempt options RoundingRoom.mostRetries room start (if isMet then Some given else None)
 
     /// As <c>epc</c>; where the bound is not met, whatever the reason, the network of least error.
     let internal nearest (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
@@ -158,7 +165,11 @@ module Correction =
                 if target.dtype = torch.float64 then
                     run options scaled start
                 else
-                    roundedWithin target.dtype options scaled run start
+                    use _ = torch.NewDisposeScope()
+
+                    Als.run { options with MaxSweeps = 0; Progress = None } target start
+                    |> Result.bind (fun given -> roundedWithin options scaled run given start)
+                    |> Result.map Fit.toOuterScope
 
             checkedBound |> Result.bind (fun _ -> TargetUnits.from true inUnits options target start)
         | errors -> Error errors

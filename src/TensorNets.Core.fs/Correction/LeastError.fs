@@ -12,9 +12,6 @@ module LeastError =
     /// S within this share below its bound ends the search as well: no δ to gain.
     let private closeness = 1e-7
 
-    /// What float32 cores may add to S, as a share of it.
-    let private castShare = 1e-6
-
     /// What rounding may add to the S of a start that is its own bound, as a share of it.
     let private rounding = 1e-12
 
@@ -169,13 +166,12 @@ module LeastError =
             let options = SweepsLeft.listening options
             use exact = Gauge.truncate start
             use exact = Network.copyAs torch.float64 exact
-            let inner = if target.dtype = torch.float64 then s else s * (1.0 - castShare)
 
-            match leastSquares options k exact, feasible inner k start exact with
-            | Ok low, start when low.Sensitivity <= inner ->
+            match leastSquares options k exact, feasible s k start exact with
+            | Ok low, start when low.Sensitivity <= s ->
                 Option.iter Fit.dispose start
                 Ok low
-            | Ok low, start -> search options inner k low start
+            | Ok low, start -> search options s k low start
             // What correction cannot start from below leaves the start itself, where it meets s.
             | Error _, Some start -> Ok start
             | Error errors, None -> Error errors
@@ -183,6 +179,47 @@ module LeastError =
                 use fit = fit
                 Fit.copyAs target.dtype k fit |> Fit.toOuterScope)
         | errors -> Error errors
+
+    /// The room that is left to the rounding of S, as a share of it, doubles as long as that takes S above its bound.
+    let private mostRetries = 8
+
+    /// A result that has been rounded to the dtype of the target: its cores a little smaller where S has come out above its bound, and the
+    /// start in its place where that meets the bound and is nearer.
+    let private rounded (options: SweepOptions) (s: float) (target: Tensor) (start: Network) (fit: Fit) : Result<Fit, TensorNetError list> =
+        use _ = torch.NewDisposeScope()
+        let meets (fit: Fit) = fit.Sensitivity <= s * (1.0 + rounding)
+        let measured network = Als.run { options with MaxSweeps = 0; Progress = None } target network
+        let free = (Spec.freeCores fit.Network.Spec).Length
+
+        let smaller (room: float) =
+            let factor = Math.Pow(s * (1.0 - room) / fit.Sensitivity, 1.0 / (2.0 * float (free - 1)))
+            let spec = fit.Network.Spec
+            let scaled core (own: Tensor) = if Spec.isFixed core spec then own else own.mul (Num.like own factor)
+            use wide = Network.copyAs torch.float64 fit.Network
+            measured (new Network(spec, Seq.map2 scaled spec.Cores wide.Cores |> Seq.toArray))
+
+        let rec held retries room (found: Fit) =
+            if meets found || retries = 0 then
+                Ok found
+            else
+                smaller room |> Result.bind (held (retries - 1) (2.0 * room))
+
+        let isLost (fit: Fit) = not (fit.MeetsBound && Double.IsFinite fit.Error)
+
+        if target.dtype = torch.float64 || isLost fit || free < 2 then
+            Ok fit
+        else
+            measured start
+            |> Result.bind (fun given ->
+                held mostRetries (RoundingRoom.first target.dtype 1.0) fit
+                |> Result.map (fun found ->
+                    let nearest = if meets given && given.Error < found.Error then given else found
+
+                    if obj.ReferenceEquals(nearest, fit) then
+                        fit
+                    else
+                        use fit = fit
+                        nearest.After fit.Course |> Fit.toOuterScope))
 
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
     /// both in the norm of the options.</summary>
@@ -201,12 +238,8 @@ module LeastError =
     /// <param name="start">The network to start from.</param>
     /// <example><code>LeastError.fit SweepOptions.defaults (Sensitivity.value network) target network |> orStop</code></example>
     let fit (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
-        // A weighted problem is solved in float64 and rounded afterwards.
         match Check.readable "The target" target with
         | [] ->
-            let rounds = target.dtype <> torch.float64 && options.Norm <> Norm.Frobenius
-            let s = if rounds then s * (1.0 - castShare) else s
-
             if not (s > 0.0 && Double.IsFinite s) then
                 Error(noBound s @ Check.forSpec start.Spec target)
             else
@@ -214,5 +247,5 @@ module LeastError =
                     WhitenedProblem.from true (fun weighted ->
                         frobenius (TargetUnits.number -(units.SensitivityExponent + weighted.SensitivityExponent) s))
 
-                TargetUnits.from true run options target start
+                TargetUnits.from true run options target start |> Result.bind (rounded options s target start)
         | errors -> Error errors

@@ -73,10 +73,8 @@ module LeastSensitiveMatrix =
             ErrorBound.resolve bound (Check.norm target)
             |> Result.bind (fun _ -> ErrorBound.resolve (TargetUnits.bound units bound) norm)
             |> Result.bind (fun delta ->
-                if delta < best * (1.0 - 1e-12) - 1e-15 * norm then
-                    Error [ TensorNetError.Unreachable(delta, best) ]
-                else
-                    let tau = threshold sigma rank (max delta best)
+                let within inner =
+                    let tau = threshold sigma rank (max inner best)
 
                     let kept =
                         sigma[.. rank - 1] |> Array.map (fun x -> x - tau) |> Array.filter (fun x -> x > 1e-15 * norm)
@@ -85,7 +83,17 @@ module LeastSensitiveMatrix =
                     let values = ConstrainedQuadratics.ofArray k [| r |] kept
                     let a = u.narrow(1L, 0L, r).mul(values.mul(Num.tensor (sqrt (m / n))).sqrt())
                     let b = vh.narrow(0L, 0L, r).mul(values.mul(Num.tensor (sqrt (n / m))).sqrt().unsqueeze 1L)
-                    let fit = Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k FitHistory.direct
-                    TargetUnits.back units false fit |> Result.map Fit.toOuterScope)
+                    Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k FitHistory.direct
+
+                if delta < best * (1.0 - 1e-12) - 1e-15 * norm then
+                    Error [ TensorNetError.Unreachable(delta, best) ]
+                elif target.dtype = torch.float64 then
+                    Ok(within delta)
+                else
+                    // At the best of the rank where there is less room: rounding moves that least.
+                    RoundingRoom.anew target.dtype (ErrorBound.Absolute delta) (fun room ->
+                        Ok(within (delta - room (delta / norm) * norm))))
+            |> Result.bind (TargetUnits.back units false)
+            |> Result.map Fit.toOuterScope
             |> Result.mapError (TargetUnits.errors units)
         | errors -> Error errors

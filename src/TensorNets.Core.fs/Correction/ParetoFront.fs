@@ -187,6 +187,39 @@ module ParetoFront =
             (whole :> System.IDisposable).Dispose()
             Error failed
 
+    /// The points in the dtype of the target: those that rounding has taken out of their bound are corrected again, with room for it, and S
+    /// falls along the bounds as before.
+    let private rounded (options: SweepOptions) (target: Tensor) (front: ParetoFront) : Result<ParetoFront, TensorNetError list> =
+        let corrected (point: ParetoPoint) =
+            let fit = point.Fit
+
+            if RoundingRoom.meets (point.Bound * fit.TargetNorm) fit then
+                Ok fit
+            else
+                use fit = fit
+                Correction.within options (ErrorBound.Relative point.Bound) target fit.Network
+
+        let next (points: ParetoPoint list, unreached, errors) (point: ParetoPoint) =
+            match points, corrected point with
+            | below :: _, Ok fit when below.Sensitivity < fit.Sensitivity ->
+                Fit.dispose fit
+                new ParetoPoint(point.Bound, Fit.copy below.Fit) :: points, unreached, errors
+            | below :: _, Error _ -> new ParetoPoint(point.Bound, Fit.copy below.Fit) :: points, unreached, errors
+            | _, Ok fit -> new ParetoPoint(point.Bound, fit) :: points, unreached, errors
+            | [], Error found -> points, point.Bound :: unreached, found
+
+        if target.dtype = torch.float64 then
+            Ok front
+        else
+            try
+                match front.Points |> Seq.fold next ([], [], []) with
+                | [], _, (_ :: _ as errors) when not options.Cancellation.IsCancellationRequested -> Error errors
+                | points, unreached, _ -> Ok(new ParetoFront(List.rev points, List.sort (unreached @ List.ofSeq front.Unreached)))
+            with _ ->
+                // A listener that throws.
+                (front :> IDisposable).Dispose()
+                reraise ()
+
     /// <summary>The front S over δ, by warm-started continuation from a network.</summary>
     /// <remarks><para>Each point is the best of corrections (<c>Correction.epc</c>), in the norm of the options, from the start, from the
     /// point with the next tighter bound and, where least squares lead down, from that with the next looser one. Hence S never rises with
@@ -209,13 +242,16 @@ module ParetoFront =
             let units = TargetUnits.ofTarget start.Spec target
             let run = WhitenedProblem.fromMany backInUnits (frobenius bounds)
 
-            if TargetUnits.isNone units then
-                run options target start
-            else
-                use _ = torch.NewDisposeScope()
-                use start = TargetUnits.network units start
+            let found =
+                if TargetUnits.isNone units then
+                    run options target start
+                else
+                    use _ = torch.NewDisposeScope()
+                    use start = TargetUnits.network units start
 
-                run (TargetUnits.listening units options) (TargetUnits.target units target) start
-                |> Result.mapError (TargetUnits.errors units)
-                |> Result.bind (backInUnits units)
+                    run (TargetUnits.listening units options) (TargetUnits.target units target) start
+                    |> Result.mapError (TargetUnits.errors units)
+                    |> Result.bind (backInUnits units)
+
+            Result.bind (rounded options target) found
         | _ -> WhitenedProblem.fromMany backInUnits (frobenius bounds) options target start

@@ -171,25 +171,19 @@ module Factorize =
 
     /// <summary>As <c>toBound</c> on the whitened target, with room in the bound for the rounding of the result.</summary>
     let private weightedToBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
-        let onWhitened (units: TargetUnits) (sweeps: SweepOptions) (k: Tensor) =
-            ErrorBound.resolve bound (TargetUnits.number units.Exponent (Check.norm k))
+        let onWhitened room (units: TargetUnits) (sweeps: SweepOptions) (k: Tensor) =
+            let norm = Check.norm k
+
+            ErrorBound.resolve bound (TargetUnits.number units.Exponent norm)
             |> Result.bind (fun delta ->
                 let delta = TargetUnits.number -units.Exponent delta
-                let cast = if target.dtype = torch.float64 then 0.0 else RankSelection.castShare * Check.norm k
-                let inner = if delta > 2.0 * cast then delta - cast else delta
-                RankSelection.run { options with Sweeps = sweeps } (ErrorBound.Absolute inner) family k)
+                let inner = ErrorBound.Absolute(delta - room (delta / norm) * norm)
+                RankSelection.run { options with Sweeps = sweeps } inner family k)
 
         FormatFamily.spec (target.shape |> Array.map int |> List.ofArray) family
         |> Result.mapError (List.map TensorNetError.Format)
-        |> Result.bind (fun spec -> WhitenedProblem.over onWhitened options.Sweeps spec target)
-        |> Result.bind (fun fit ->
-            ErrorBound.resolve bound (fit.Error / fit.RelativeError)
-            |> Result.bind (fun delta ->
-                if fit.Error <= delta * (1.0 + 1e-9) then
-                    Ok fit
-                else
-                    use fit = fit
-                    Error [ TensorNetError.Unreachable(delta, fit.Error) ]))
+        |> Result.bind (fun spec ->
+            RoundingRoom.anew target.dtype bound (fun room -> WhitenedProblem.over (onWhitened room) options.Sweeps spec target))
 
     /// <summary>The smallest network found in a family whose error meets a bound: <c>‖K − T‖ ≤ δ(1 + 1e-9)</c>, or an error.</summary>
     /// <remarks><para>Tucker, Tucker-2, tensor train, hierarchical Tucker: ranks by truncation. The squared error of the truncation

@@ -13,9 +13,6 @@ module internal RankSelection =
     /// Sweeps that a ring gets to meet the bound at a lower rank: its truncation is not near the best.
     let private ringSweeps = 10
 
-    /// What float32 cores may add to the error, as a share of ‖K‖.
-    let castShare = 1e-6
-
     /// The error of the truncation (SvdStart.start) at the ranks of a network.
     let truncationError (target: Tensor) (spec: Spec) : float =
         use _ = torch.NewDisposeScope()
@@ -223,21 +220,14 @@ module internal RankSelection =
         | _ -> ofSpec (tree options.Sweeps delta spec target)
 
     /// The fit: least squares from the chosen network, unless they end above the error it has.
-    let private finished (options: SweepOptions) (delta: float) (target: Tensor) (k: Tensor) (start: Network) =
-        let meets (fit: Fit) = fit.Error <= delta * (1.0 + 1e-9)
+    let private finished (options: SweepOptions) (target: Tensor) (k: Tensor) (start: Network) =
         let truncated = Fit.make target.dtype start.Spec (Seq.toArray start.Cores) k FitHistory.direct
 
         Als.run options target start
-        |> Result.bind (fun swept ->
+        |> Result.map (fun swept ->
             let kept, other = if swept.Error <= truncated.Error then swept, truncated else truncated, swept
-            (other :> IDisposable).Dispose()
-
-            if meets kept then
-                Ok kept
-            else
-                let reached = kept.Error
-                (kept :> IDisposable).Dispose()
-                Error [ TensorNetError.Unreachable(delta, reached) ])
+            Fit.dispose other
+            kept)
 
     let private inUnits (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) =
         use _ = Mode.left ()
@@ -254,13 +244,12 @@ module internal RankSelection =
 
                 ErrorBound.resolve bound norm
                 |> Result.bind (fun delta ->
-                    let cast = if target.dtype = torch.float64 then 0.0 else castShare * norm
-                    let inner = if delta > 2.0 * cast then delta - cast else delta
-
-                    start options inner family spec k
-                    |> Result.bind (fun start ->
-                        use start = start
-                        finished options.Sweeps delta target k start |> Result.map Fit.toOuterScope)))
+                    RoundingRoom.anew target.dtype (ErrorBound.Absolute delta) (fun room ->
+                        start options (delta - room (delta / norm) * norm) family spec k
+                        |> Result.bind (fun start ->
+                            use start = start
+                            finished options.Sweeps target k start))
+                    |> Result.map Fit.toOuterScope))
         | errors -> Error errors
 
     /// As <c>Factorize.toBound</c>, for options that have been checked.

@@ -245,6 +245,10 @@ module internal Fit =
     let copyAs (dtype: torch.ScalarType) (target: Tensor) (fit: Fit) : Fit =
         make dtype fit.Network.Spec (Seq.toArray fit.Network.Cores) target fit.Course
 
+    /// The same fit, with a network of its own.
+    let copy (fit: Fit) : Fit =
+        new Fit(Network.copyAs fit.Network.DType fit.Network, fit.Error, fit.TargetNorm, fit.Sensitivity, fit.Course)
+
     let dispose (fit: Fit) = (fit :> IDisposable).Dispose()
 
     let private unreachable (fit: Fit) bound error : Result<Fit, TensorNetError list> =
