@@ -10,8 +10,9 @@ internal static class Browser
     private static readonly string[] Names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
     private static string? Program { get; } =
-        Names.SelectMany(name => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(folder => Path.Combine(folder, name)))
-            .FirstOrDefault(File.Exists);
+        (from name in Names
+         from folder in (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator)
+         select Path.Combine(folder, name)).FirstOrDefault(File.Exists);
 
     /// <summary>Hands a fresh browser page to the function; skips the test where there is no browser or no site.</summary>
     internal static async Task<T> With<T>(string site, Func<IPage, Task<T>> use)
@@ -20,7 +21,12 @@ internal static class Browser
         if (!File.Exists(Path.Combine(site, "index.html"))) Expect.Skip("the site is not built (./build.sh docs)");
 
         // The sandbox refuses to work for root, as whom containers run; the pages are our own.
-        var options = new LaunchOptions { ExecutablePath = Program, Headless = true, Args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] };
+        var options = new LaunchOptions
+        {
+            ExecutablePath = Program,
+            Headless = true,
+            Args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        };
         await using var browser = await Puppeteer.LaunchAsync(options);
         await using var page = await browser.NewPageAsync();
         return await use(page);
@@ -31,10 +37,17 @@ internal static class Browser
     {
         var pages = new List<Page>();
         var complaints = new List<string>();
-        browser.Console += (_, said) => { if (said.Message.Type is ConsoleType.Error or ConsoleType.Warning) complaints.Add(said.Message.Text); };
         browser.PageError += (_, error) => complaints.Add(error.Message);
         browser.RequestFailed += (_, failed) => complaints.Add($"not found: {failed.Request.Url}");
-        browser.Request += (_, asked) => { if (!asked.Request.Url.StartsWith("file:") && !asked.Request.Url.StartsWith("data:")) complaints.Add($"asks {asked.Request.Url}"); };
+        browser.Console += (_, said) =>
+        {
+            if (said.Message.Type is ConsoleType.Error or ConsoleType.Warning) complaints.Add(said.Message.Text);
+        };
+        browser.Request += (_, asked) =>
+        {
+            var url = asked.Request.Url;
+            if (!url.StartsWith("file:") && !url.StartsWith("data:")) complaints.Add($"asks {url}");
+        };
         await browser.SetViewportAsync(new ViewPortOptions { Width = Narrow, Height = 844 });
 
         foreach (var file in Directory.EnumerateFiles(site, "*.html", SearchOption.AllDirectories).Order())

@@ -19,7 +19,7 @@ internal sealed class Page
                 cutCode: all('pre').filter(cut).map(element => element.textContent.slice(0, 80)),
                 brokenImages: all('img').filter(image => !image.complete || !image.naturalWidth).map(image => image.getAttribute('src')),
                 formulas: math.length,
-                undrawnFormulas: math.filter(span => !span.querySelector('.katex') || span.querySelector('.katex-error')).map(span => span.textContent),
+                undrawnFormulas: math.filter(span => !span.querySelector('.katex:not(.katex-error)')).map(span => span.textContent),
                 placeholders: document.documentElement.outerHTML.match(/\{\{fsdocs[^}]*|%root%|No value returned by any evaluator/g) ?? [],
             };
         }

@@ -1,0 +1,93 @@
+using System.Diagnostics;
+
+namespace TensorNets.Integration;
+
+/// <summary>Compiles and runs blocks of code as a reader would: C# as the Program.cs of a new console project, F# as a script.</summary>
+internal static class BlockRunner
+{
+    /// <summary>What <c>dotnet new console</c> opens unasked.</summary>
+    private const string ImplicitUsings = """
+        global using System;
+        global using System.Collections.Generic;
+        global using System.IO;
+        global using System.Linq;
+        global using System.Threading;
+        global using System.Threading.Tasks;
+        """;
+
+    /// <summary>
+    /// Compiles by the SDK's compiler against what this program has loaded and runs the result in this program's folder; returns exit code
+    /// and text.
+    /// </summary>
+    internal static (int ExitCode, string Text) CSharp(string code)
+    {
+        var name = $"document-{Guid.NewGuid():N}";
+        var program = Path.Combine(AppContext.BaseDirectory, $"{name}.dll");
+        var folder = Directory.CreateTempSubdirectory().FullName;
+
+        try
+        {
+            File.WriteAllText(Path.Combine(folder, "Usings.cs"), ImplicitUsings);
+            File.WriteAllText(Path.Combine(folder, "Program.cs"), code);
+            var assemblies = (string)AppContext.GetData("TRUSTED_PLATFORM_ASSEMBLIES")!;
+            var references = assemblies.Split(Path.PathSeparator).Select(path => $"-r:\"{path}\"");
+            File.WriteAllLines(Path.Combine(folder, "compile.rsp"), [
+                "-nologo", "-nullable:enable", "-langversion:latest", $"-out:\"{program}\"", "Usings.cs", "Program.cs", .. references,
+            ]);
+            var compiled = Run(folder, [Compiler(), "-noconfig", "@compile.rsp"]);
+            if (compiled.ExitCode != 0) return compiled;
+            var settings = Path.Combine(AppContext.BaseDirectory, typeof(BlockRunner).Assembly.GetName().Name!);
+            string[] host = ["exec", "--depsfile", $"{settings}.deps.json", "--runtimeconfig", $"{settings}.runtimeconfig.json"];
+            return Run(folder, [.. host, program]);
+        }
+        finally
+        {
+            File.Delete(program);
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>Runs a script beside the libraries of docs/host; its own references to packages make way for them.</summary>
+    internal static (int ExitCode, string Text) FSharp(string host, string code)
+    {
+        var folder = Directory.CreateTempSubdirectory().FullName;
+        string[] libraries = ["TorchSharp.dll", "TensorNets.Core.dll"];
+        var references = libraries.Select(library => $"#r @\"{Path.Combine(host, library)}\"");
+        var script = references.Concat(code.Split('\n').Where(line => !line.StartsWith("#r \"nuget:")));
+
+        try
+        {
+            File.WriteAllLines(Path.Combine(folder, "block.fsx"), script);
+            return Run(folder, ["fsi", "--quiet", "--nologo", "block.fsx"]);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    /// <summary>The C# compiler of the newest SDK beside the runtime that runs this program.</summary>
+    private static string Compiler()
+    {
+        var runtime = Path.GetDirectoryName(typeof(object).Assembly.Location)!;
+        var sdks = Path.GetFullPath(Path.Combine(runtime, "..", "..", "..", "sdk"));
+        var compilers = Directory.EnumerateFiles(sdks, "csc.dll", SearchOption.AllDirectories).Where(path => path.Contains("bincore"));
+        return compilers.Max()
+            ?? throw new FileNotFoundException($"There is no C# compiler under {sdks}.");
+    }
+
+    private static (int ExitCode, string Text) Run(string folder, string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", arguments)
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        using var process = Process.Start(start)!;
+        var errors = process.StandardError.ReadToEndAsync();
+        var output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, process.ExitCode == 0 ? output : $"{output}\n{errors.Result}");
+    }
+}

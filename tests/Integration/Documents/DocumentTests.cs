@@ -1,0 +1,168 @@
+using System.Runtime.CompilerServices;
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+using Expecto;
+using static Expecto.CSharp.Runner;
+
+namespace TensorNets.Integration;
+
+/// <summary>What README, CONTRIBUTING and the pages under docs/ tell a reader to type.</summary>
+internal static partial class DocumentTests
+{
+    private static readonly string Root = RootOf();
+    private static readonly string Host = Path.Combine(Root, "docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
+    private static readonly string[] Documents = [.. DocumentPaths()];
+    private static readonly List<CodeBlock> Blocks = [.. Documents.SelectMany(document => CodeBlock.Of(Root, document))];
+
+    internal static Test All => TestList("documents", [
+        TestCase("every block of C# compiles as it stands, runs, and prints what the document says", () =>
+            RunAll("csharp", block => BlockRunner.CSharp(block.Text))),
+        TestCase("every block of F# runs as a script and prints what the document says", () =>
+        {
+            if (!File.Exists(Path.Combine(Host, "TensorNets.Core.dll"))) Expect.Skip("docs/host is not built, which scripts refer to");
+            RunAll("fsharp", block => BlockRunner.FSharp(Host, block.Text));
+        }),
+        TestCase("every command names a project, a mode, a verb and a package that exist", EveryCommandExists),
+        TestCase("every block names its language, and one of XML can be read", EveryBlockIsKnown),
+        TestCase("every link from one document to another leads to a file", EveryLinkLeadsToAFile),
+        TestCase("what is printed counts as said within two per cent of each number, and not beyond", ComparisonTells),
+    ]);
+
+    private static IEnumerable<string> DocumentPaths() =>
+        new[] { "README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md" }.Where(path => File.Exists(Path.Combine(Root, path)))
+            .Concat(Directory.EnumerateFiles(Path.Combine(Root, "docs"), "*.md").Order().Select(path => Path.GetRelativePath(Root, path)));
+
+    private static void RunAll(string language, Func<CodeBlock, (int ExitCode, string Text)> run)
+    {
+        var blocks = Blocks.Where(block => block.Language == language && block.Excuse is null).ToList();
+        Expect.True(blocks.Count > 0, $"there are no blocks of {language}");
+        var faults = new List<string>();
+
+        foreach (var block in blocks)
+        {
+            var (exitCode, text) = run(block);
+            var fault = exitCode != 0 ? $"ends with {exitCode}:\n{text}"
+                : block.Printed is { } expected ? CodeBlock.Difference(expected, text)
+                : null;
+            if (fault is not null) faults.Add($"{block.Name}: {fault}");
+        }
+
+        Expect.True(faults.Count == 0, string.Join("\n", faults));
+    }
+
+    private static void EveryCommandExists()
+    {
+        var faults =
+            from document in Documents
+            from command in CommandsIn(document)
+            from fault in Faults(command)
+            select $"{document}: {command}: {fault}";
+        Expect.True(!faults.Any(), string.Join("\n", faults));
+    }
+
+    /// <summary>The lines of blocks of commands, and the commands of this repository in running text.</summary>
+    private static IEnumerable<string> CommandsIn(string document) =>
+        Blocks.Where(block => block.Document == document && block.IsCommands)
+            .SelectMany(block => block.Text.Replace("\\\n", "").Split('\n'))
+            .Concat(InlineCommand().Matches(File.ReadAllText(Path.Combine(Root, document))).Select(match => match.Groups[1].Value))
+            .Select(line => Comment().Replace(line, "").Trim())
+            .Where(line => line.Length > 0);
+
+    private static IEnumerable<string> Faults(string command)
+    {
+        var words = command.Split(' ', StringSplitOptions.RemoveEmptyEntries).SkipWhile(word => Assignment().IsMatch(word)).ToArray();
+
+        switch (words)
+        {
+            case ["dotnet", "run", ..]:
+                var project = After(words, "--project") ?? "";
+                if (!IsProject(project)) yield return $"no project {project}";
+                var mode = project == "benchmarks" ? After(words, "--") : null;
+                if (mode is not null && !IsMode(project, mode)) yield return $"no mode {mode}";
+                break;
+            case ["./build.sh", var verb, ..]:
+                if (!HasLine("build.sh", $@"    {Regex.Escape(verb)}\) .*")) yield return $"no verb {verb}";
+                break;
+            case ["dotnet", "add", "package", var package, ..]:
+                if (!IsPackage(package)) yield return $"no package {package}";
+                break;
+            case ["dotnet", "new" or "fsi" or "build" or "publish" or "nuget" or "tool" or "restore" or "fantomas", ..]:
+            case ["./build.sh"] or [".ci/run", ..]:
+            case ["apt-get" or "sudo" or "git" or "cd" or "export", ..]:
+                break;
+            default:
+                yield return "this test does not know that command";
+                break;
+        }
+    }
+
+    private static string? After(string[] words, string option) => words.SkipWhile(word => word != option).Skip(1).FirstOrDefault();
+
+    private static bool IsProject(string path) =>
+        Directory.Exists(Path.Combine(Root, path)) && Directory.EnumerateFiles(Path.Combine(Root, path), "*.*proj").Any();
+
+    /// <summary>Whether the project's sources name the mode; options, and MODE for any of them, are not looked at.</summary>
+    private static bool IsMode(string project, string mode) =>
+        mode.StartsWith('-') || mode == "MODE" || FilesIn(project, "*.fs").Any(path => File.ReadAllText(path).Contains($"\"{mode}\""));
+
+    private static bool IsPackage(string name) =>
+        FilesIn("src", "*.*proj").Any(path => Path.GetFileNameWithoutExtension(path) == name)
+        || HasLine("paket.dependencies", $"nuget {Regex.Escape(name)}( .*)?");
+
+    private static IEnumerable<string> FilesIn(string folder, string pattern) =>
+        Directory.EnumerateFiles(Path.Combine(Root, folder), pattern, SearchOption.AllDirectories);
+
+    private static bool HasLine(string file, string pattern) =>
+        File.ReadLines(Path.Combine(Root, file)).Any(line => Regex.IsMatch(line, $"^{pattern}$"));
+
+    private static void EveryBlockIsKnown()
+    {
+        string[] known = ["csharp", "fsharp", "bash", "sh", "text", "xml", "json"];
+        var unknown = Blocks.Where(block => !known.Contains(block.Language)).Select(block => $"{block.Name}: '{block.Language}'");
+        Expect.True(!unknown.Any(), string.Join("\n", unknown));
+        foreach (var block in Blocks.Where(block => block.Language == "xml")) XElement.Parse($"<block>{block.Text}</block>");
+    }
+
+    private static void EveryLinkLeadsToAFile()
+    {
+        var broken =
+            from document in Documents
+            from Match match in Link().Matches(File.ReadAllText(Path.Combine(Root, document)))
+            let address = match.Groups[1].Value.Split('#')[0]
+            where address.Length > 0 && !address.Contains("://")
+            where !Path.Exists(Path.Combine(Root, Path.GetDirectoryName(document)!, address)) && !IsPage(document, address)
+            select $"{document}: {address}";
+        Expect.True(!broken.Any(), string.Join("\n", broken));
+    }
+
+    /// <summary>Pages link to the site's other pages, each made from a source of the same name.</summary>
+    private static bool IsPage(string document, string address)
+    {
+        bool HasSource(string ending) => File.Exists(Path.Combine(Root, "docs", Path.ChangeExtension(address, ending)));
+        return document.StartsWith("docs") && (address.StartsWith("reference/") || HasSource(".md") || HasSource(".fsx"));
+    }
+
+    private static void ComparisonTells()
+    {
+        Expect.Equal(null, CodeBlock.Difference("S = 1,000.0, 5 of 7", "S =  1010, 5\nof 7"));
+        Expect.True(CodeBlock.Difference("S = 1000", "S = 1021") is not null, "a number that is off by 2.1 % passes");
+        Expect.True(CodeBlock.Difference("S = 1000", "T = 1000") is not null, "another word passes");
+        Expect.True(CodeBlock.Difference("S = 1000", "S = 1000\nT = 5") is not null, "another line passes");
+        Expect.True(CodeBlock.Difference("S = 1000", "S = NaN") is not null, "NaN passes");
+    }
+
+    [GeneratedRegex(@"`((?:[A-Z_]+=\S+ )*(?:dotnet run|dotnet add package|\./build\.sh) [^`\n]*)`")]
+    private static partial Regex InlineCommand();
+
+    [GeneratedRegex(@"(^|\s)#.*$")]
+    private static partial Regex Comment();
+
+    [GeneratedRegex(@"^[A-Z_]+=")]
+    private static partial Regex Assignment();
+
+    [GeneratedRegex(@"\]\(([^)\s]+)\)")]
+    private static partial Regex Link();
+
+    private static string RootOf([CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
+}
