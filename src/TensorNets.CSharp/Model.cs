@@ -6,7 +6,7 @@ using static TorchSharp.torch.nn;
 namespace TensorNets.CSharp;
 
 /// <summary>Layers of a model by path: find, factorize, replace, exchange. On any error the model is as it was.</summary>
-public static class Model
+public static partial class Model
 {
     /// <summary>The factorized layer for a dense one (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear): its kernel as the
     /// least sensitive network found, its bias copied. Without a bound, at the error that least squares reach.</summary>

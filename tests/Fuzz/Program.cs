@@ -4,7 +4,7 @@ using TensorNets.Fuzz;
 //
 //   Fuzz [READER] [--inputs N] [--kills N] [--seed N]
 //
-// READER: spec-text, spec-json, layer, state, safetensors or kill; without it all of them. By default 5,000 inputs are shared by the
+// READER: spec-text, spec-json, layer, state, safetensors, model or kill; without it all of them. By default 5,000 inputs are shared by the
 // readers, and 20 programs are killed. `dotnet run -c Release --project tests/Fuzz -- --inputs 100000 --kills 60` is the long run. Each
 // reader counts as one test. `show READER N` writes input N of a reader (text in UTF-16).
 if (args is ["child", var reader, var seed, var from, var count])

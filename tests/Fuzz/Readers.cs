@@ -29,7 +29,7 @@ internal interface IReader : IDisposable
 
 internal static class Readers
 {
-    internal static IReadOnlyList<string> Names { get; } = ["spec-text", "spec-json", "layer", "state", "safetensors"];
+    internal static IReadOnlyList<string> Names { get; } = ["spec-text", "spec-json", "layer", "state", "safetensors", "model"];
 
     internal static IReader Named(string name) => name switch
     {
@@ -38,6 +38,7 @@ internal static class Readers
         "layer" => new LayerReader(),
         "state" => new StateReader(),
         "safetensors" => new TensorsReader(),
+        "model" => new ModelReader(),
         _ => throw new ArgumentException($"no reader '{name}'", nameof(name)),
     };
 
@@ -94,7 +95,7 @@ internal sealed class SpecReader(bool isJson) : IReader
     public string? AfterRefusal() => null;
 
     public string? AfterAcceptance() =>
-        TensorNetwork.Parse(TensorNetwork.Print(accepted!)).Equals(accepted) && TensorNetwork.FromJson(TensorNetwork.ToJson(accepted!)).Equals(accepted)
+        TensorNetwork.Parse(TensorNetwork.Print(accepted!)).Equals(accepted!) && TensorNetwork.FromJson(TensorNetwork.ToJson(accepted!)).Equals(accepted!)
             ? null
             : "what was read is not what is printed";
 

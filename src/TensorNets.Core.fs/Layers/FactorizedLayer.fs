@@ -6,6 +6,9 @@ open System.IO
 open System.Runtime.InteropServices
 open TorchSharp
 
+/// How a layer came about: the format as text, and how far its kernel was from the dense one then, ‖K − T‖ / ‖K‖.
+type internal LayerOrigin = { Format: string; KernelError: float }
+
 /// <summary>A linear layer or a convolution whose weight is a tensor network.</summary>
 /// <remarks>Equivalent to the dense layer with the kernel that the network contracts to, forward and gradient. The cores are parameters
 /// under their names in the spec (A, B, C, …) and the bias is <c>bias</c>: those are the keys of its state dict. Input: images × channels ×
@@ -66,6 +69,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
 
     /// The network without numbers.
     member _.Spec = spec'
+    /// How the layer came about, where that is known.
+    member val internal Origin: LayerOrigin option = None with get, set
     /// Channels, kernel size, stride, padding, dilation, groups.
     member _.Geometry = geometry'
     /// How the network is applied, as asked for.

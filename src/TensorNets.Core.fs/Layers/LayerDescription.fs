@@ -122,7 +122,7 @@ module internal LayerDescription =
     let private mostCores = 500
 
     /// What JSON says of a layer, or what is wrong with it.
-    let private described (root: JsonElement) : Result<LayerDescription, SpecError list> =
+    let ofElement (root: JsonElement) : Result<LayerDescription, SpecError list> =
         let geometry, errors = geometry root
         let text, specErrors = Json.property "spec" Json.text "a string" "" "$" root
         let choices = lowerings |> List.map (fun lowering -> string lowering, lowering)
@@ -153,4 +153,4 @@ module internal LayerDescription =
     let private options = JsonDocumentOptions(MaxDepth = 4, AllowDuplicateProperties = false)
 
     /// What a text in JSON says of a layer, or what is wrong with it.
-    let read (text: string) : Result<LayerDescription, SpecError list> = Json.ofText options described text
+    let read (text: string) : Result<LayerDescription, SpecError list> = Json.ofText options ofElement text

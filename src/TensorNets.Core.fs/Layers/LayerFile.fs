@@ -11,11 +11,9 @@ open TorchSharp
 /// lowering, modes of the norm, and for each parameter whether it is trained.</remarks>
 [<RequireQualifiedAccess>]
 module LayerFile =
-    let private version = "1"
-    let private versionKey, private layerKey = "tensornets", "layer"
-
-    /// No parameter can be called so: names of cores have no dot.
-    let private covarianceKey = "norm.covariance"
+    /// The version of layer files and of files of whole models, and its name in the metadata.
+    let internal version, internal versionKey = "1", "tensornets"
+    let private layerKey = "layer"
 
     /// The most reasons that are listed for one file.
     let private mostReasons = 20
@@ -44,67 +42,14 @@ module LayerFile =
     /// What the tensors that a file lists have that the layer has not, and the reverse.
     let private mismatches (layer: LayerDescription) (entries: IReadOnlyList<SafeTensorEntry>) : string list =
         let known = Dictionary(dict [ for entry in entries -> entry.Name, entry ])
-        let floating = [ torch.float64; torch.float32; torch.float16; torch.bfloat16 ]
-        let has = HashSet(List.map fst layer.Flags)
-
-        let wanted =
-            [
-                for core in layer.Spec.Cores do
-                    core.Name, Some(Spec.coreShape core layer.Spec)
-                if has.Contains "bias" then
-                    "bias", Some [ layer.Geometry.OutChannels ]
-                if layer.Modes.IsSome then
-                    covarianceKey, None
-            ]
-
-        let names = HashSet(List.map fst wanted)
-        let shown (shape: int64 list) = "[" + String.Join(", ", shape) + "]"
-        let first = layer.Spec.Cores.Head.Name
+        let names = HashSet(LayerTensors.names "" layer)
 
         [
-            for name, shape in wanted do
-                match known.TryGetValue name, shape with
-                | (false, _), _ -> $"it has no tensor '{name}'"
-                | (true, entry), Some shape when entry.Shape <> shape -> $"'{name}' has shape {shown entry.Shape}; expected {shown shape}"
-                | (true, entry), _ when not (List.contains entry.DType floating) ->
-                    $"'{name}' has dtype {entry.DType}; expected one of F64, F32, F16, BF16"
-                | (true, entry), Some _ when known.ContainsKey first && entry.DType <> known[first].DType ->
-                    $"'{name}' has dtype {entry.DType}; expected {known[first].DType}, as '{first}'"
-                | _ -> ()
-
-                if shape.IsSome && not (has.Contains name) then
-                    $"its layer does not say whether '{name}' is trained"
+            yield! LayerTensors.mismatches "" layer known
             for entry in entries do
                 if not (names.Contains entry.Name) then
                     $"it has the tensor {SafeTensorHeader.shown entry.Name}, which is none of the layer's"
-            for name in has do
-                if not (names.Contains name && name <> covarianceKey) then
-                    $"its layer says whether {SafeTensorHeader.shown name} is trained, which is none of its parameters"
         ]
-
-    /// The layer of tensors that have been held against its description.
-    let private layerOf (layer: LayerDescription) (tensors: (string * Tensor) list) : Result<FactorizedLayer, TensorNetError list> =
-        let tensors = dict tensors
-        let network = new Network(layer.Spec, [| for core in layer.Spec.Cores -> tensors[core.Name] |])
-
-        let bias =
-            match tensors.TryGetValue "bias" with
-            | true, bias -> Some bias
-            | _ -> None
-
-        Layers.ofNetwork (Some layer.Lowering) layer.Geometry bias network
-        |> Result.bind (fun made ->
-            for name, trained in layer.Flags do
-                (nonNull (made.get_parameter name)).requires_grad <- trained
-
-            match layer.Modes with
-            | None -> Ok made
-            | Some modes ->
-                made.TrySetNorm(Norm.Weighted(modes, tensors[covarianceKey]))
-                |> Result.map (fun () -> made)
-                |> Result.mapError (fun errors ->
-                    made.Dispose()
-                    errors))
 
     let private ofFile (name: string) (file: SafeTensorReader) : Result<FactorizedLayer, TensorNetError list> =
         description name file
@@ -112,25 +57,17 @@ module LayerFile =
             match mismatches layer file.Entries with
             | [] ->
                 use _ = torch.NewDisposeScope()
-                file.ReadAll() |> Result.bind (layerOf layer)
-            | reasons -> bad name reasons)
 
-    /// The tensors of a layer; none of one that is disposed.
-    let private contents (layer: FactorizedLayer) =
-        [
-            for struct (name, parameter) in layer.named_parameters () do
-                name, (parameter :> Tensor)
-            match layer.Norm with
-            | Norm.Weighted(_, covariance) -> covarianceKey, covariance
-            | Norm.Frobenius -> ()
-        ]
+                file.ReadAll()
+                |> Result.bind (fun tensors -> LayerTensors.layer "" layer (Dictionary(dict tensors)))
+            | reasons -> bad name reasons)
 
     let private written
         (layer: FactorizedLayer)
         (write: (string * string) list -> (string * Tensor) list -> Result<unit, TensorNetError list>)
         =
         ArgumentNullException.ThrowIfNull(layer, nameof layer)
-        let tensors = contents layer
+        let tensors = LayerTensors.contents "" layer
 
         match tensors |> List.collect (fun (name, tensor) -> TensorBytes.errors $"'{name}'" tensor) with
         | [] when tensors.IsEmpty -> Error [ TensorNetError.Unsupported("The layer", "disposed", "a layer that is alive") ]

@@ -218,6 +218,7 @@ module Layers =
 
         let trained (name: string) = (nonNull (layer.get_parameter name)).requires_grad
         let fresh = LayerMaking.made layer.Plan network.DType network.Device network bias trained
+        fresh.Origin <- layer.Origin
         fresh.SetNorm layer.Norm
         fresh.train layer.training
         fresh

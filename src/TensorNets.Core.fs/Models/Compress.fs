@@ -33,7 +33,7 @@ module Compress =
             |> Ok
 
     /// What keeps the module at a path from being factorized, whatever the format.
-    let private misfits (path: string) (found: torch.nn.Module) : TensorNetError list =
+    let internal misfits (path: string) (found: torch.nn.Module) : TensorNetError list =
         match ConvGeometry.ofDenseAt path found with
         | Error errors -> errors
         | Ok(_, weight, _) ->
@@ -44,8 +44,18 @@ module Compress =
             | [] -> Check.target what (HalfPrecision.widened weight)
             | errors -> errors
 
+    /// Notes in a layer its format and how far its kernel is from that of the dense layer, whose weight can be read.
+    let internal note (format: string) (dense: torch.nn.Module) (layer: FactorizedLayer) : FactorizedLayer =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        let weight = Check.double (nonNull (dense.get_parameter "weight"))
+        let distance = weight.minus(Check.double (layer.Kernel())).norm().number()
+        layer.Origin <- Some { Format = format; KernelError = distance / Check.norm weight }
+        layer
+
     /// The module at a path, if it can be compressed there: what forbids it is said before it is factorized, which may take long.
-    let private dense path model (found: torch.nn.Module) : Result<torch.nn.Module, TensorNetError list> =
+    let internal dense path model (found: torch.nn.Module) : Result<torch.nn.Module, TensorNetError list> =
         match found with
         | :? FactorizedLayer ->
             let paths =
@@ -58,7 +68,7 @@ module Compress =
             | errors -> Error errors
 
     /// Puts a layer in the place of a dense one, whose hooks it takes over.
-    let private put path model (dense: torch.nn.Module) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
+    let internal put path model (dense: torch.nn.Module) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
         let hooked =
             match dense with
             | :? torch.nn.Module<Tensor, Tensor> as from -> ModuleTables.shareHooks from layer |> Result.mapError List.singleton
@@ -102,7 +112,10 @@ module Compress =
         : Result<FactorizedLayer, TensorNetError list> =
         Surgery.find path model
         |> Result.bind (dense path model)
-        |> Result.bind (fun found -> Layers.factorize options axes bound format found |> Result.bind (put path model found))
+        |> Result.bind (fun found ->
+            Layers.factorize options axes bound format found
+            |> Result.map (note (FormatText.print format) found)
+            |> Result.bind (put path model found))
 
     /// <summary>As <c>layerWith</c>, the kernel of a convolution over (s, d, t).</summary>
     /// <example><code>Compress.layer options None (Format.CP 2) "conv" (makeModel ()) |> orStop</code></example>

@@ -65,6 +65,22 @@ module internal Json =
             | _ -> wrong path element $"a whole number up to {Int32.MaxValue}" 0
         | _ -> wrong path element "a whole number" 0
 
+    let whole path (element: JsonElement) =
+        match element.ValueKind with
+        | JsonValueKind.Number ->
+            match element.TryGetInt64() with
+            | true, value -> value, []
+            | _ -> wrong path element $"a whole number up to {Int64.MaxValue}" 0L
+        | _ -> wrong path element "a whole number" 0L
+
+    let real path (element: JsonElement) =
+        match element.ValueKind with
+        | JsonValueKind.Number ->
+            match element.TryGetDouble() with
+            | true, value when Double.IsFinite value -> value, []
+            | _ -> wrong path element "a finite number" nan
+        | _ -> wrong path element "a number" nan
+
     let flag path (element: JsonElement) =
         match element.ValueKind with
         | JsonValueKind.True -> true, []

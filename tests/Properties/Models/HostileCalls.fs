@@ -38,7 +38,11 @@ let rec private held (value: obj | null) : obj list =
 let private isFinite (tensor: Tensor) =
     use _ = torch.NewDisposeScope()
 
-    tensor.numel () = 0L || not (tensor.is_floating_point ()) || tensor.isfinite().all().ToBoolean()
+    tensor.numel () = 0L
+    || not (tensor.is_floating_point ())
+    || tensor.isfinite().all().ToBoolean()
+    // The logarithm of the norm of a network that is zero.
+    || tensor.dim () = 0L && tensor.isneginf().ToBoolean()
 
 /// What is wrong with a value that was returned, or nothing.
 let private wrong (d: Draw) (value: obj) : string option =

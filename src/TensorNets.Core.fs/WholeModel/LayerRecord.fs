@@ -1,0 +1,118 @@
+namespace TensorNets
+
+open System
+open System.IO
+open System.Text
+open System.Text.Encodings.Web
+open System.Text.Json
+
+/// What the file of a model says of one of its factorized layers.
+type internal LayerRecord =
+    {
+        /// Every path at which the layer stands.
+        Paths: string list
+        Layer: LayerDescription
+        Origin: LayerOrigin option
+    }
+
+/// The factorized layers of a model in JSON: <c>{"layers":[{"paths":[…],"layer":{…},"format":"CP(8)","error":0.2}]}</c>.
+[<RequireQualifiedAccess>]
+module internal LayerRecord =
+    /// The layers of a model, each with all its paths.
+    let write (layers: (string list * FactorizedLayer) list) : string =
+        use stream = new MemoryStream()
+
+        use json =
+            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
+
+        json.WriteStartObject()
+        json.WriteStartArray "layers"
+
+        for paths, layer in layers do
+            json.WriteStartObject()
+            json.WriteStartArray "paths"
+
+            for path in paths do
+                json.WriteStringValue path
+
+            json.WriteEndArray()
+            json.WritePropertyName "layer"
+            json.WriteRawValue(LayerDescription.write layer)
+
+            match layer.Origin with
+            | Some origin ->
+                json.WriteString("format", origin.Format)
+
+                if Double.IsFinite origin.KernelError then
+                    json.WriteNumber("error", origin.KernelError)
+            | None -> ()
+
+            json.WriteEndObject()
+
+        json.WriteEndArray()
+        json.WriteEndObject()
+        json.Flush()
+        Encoding.UTF8.GetString(stream.ToArray())
+
+    let private has (name: string) (element: JsonElement) = element.ValueKind = JsonValueKind.Object && fst (element.TryGetProperty name)
+
+    let private origin path (element: JsonElement) : LayerOrigin option * SpecError list =
+        if has "format" element then
+            let format, formatErrors = Json.property "format" Json.text "a string" "" path element
+
+            let error, errors =
+                if has "error" element then Json.property "error" Json.real "a number" nan path element else nan, []
+
+            Some { Format = format; KernelError = error }, formatErrors @ errors
+        else
+            None, []
+
+    /// A layer that says nothing, for where there is an error.
+    let private nothing =
+        {
+            Paths = []
+            Layer =
+                {
+                    Spec = Spec.make Map.empty [] []
+                    Geometry = ConvGeometry.plain 0 1L 1L
+                    Lowering = Lowering.Cheapest
+                    Modes = None
+                    Flags = []
+                }
+            Origin = None
+        }
+
+    let private description path (element: JsonElement) : LayerDescription * SpecError list =
+        match LayerDescription.ofElement element with
+        | Ok layer -> layer, []
+        | Error errors -> nothing.Layer, errors
+
+    let private record path (element: JsonElement) : LayerRecord * SpecError list =
+        let paths, pathErrors = Json.property "paths" (Json.array Json.text) "an array" [] path element
+        let layer, layerErrors = Json.property "layer" description "an object" nothing.Layer path element
+        let origin, originErrors = origin path element
+
+        let empty =
+            if paths.IsEmpty && pathErrors.IsEmpty then
+                [ SpecError.JsonType($"{path}.paths", "an empty array", "at least one path") ]
+            else
+                []
+
+        { Paths = paths; Layer = layer; Origin = origin }, pathErrors @ empty @ layerErrors @ originErrors
+
+    let private ofRoot (root: JsonElement) : Result<LayerRecord list, SpecError list> =
+        match Json.property "layers" (Json.array record) "an array" [] "$" root with
+        | records, [] ->
+            match records |> List.collect _.Paths |> List.countBy id |> List.filter (fun (_, count) -> count > 1) with
+            | [] -> Ok records
+            | twice ->
+                Error
+                    [
+                        for path, _ in twice -> SpecError.JsonType("$.layers", $"two layers at {SafeTensorHeader.shown path}", "one")
+                    ]
+        | _, errors -> Error errors
+
+    let private options = JsonDocumentOptions(MaxDepth = 8, AllowDuplicateProperties = false)
+
+    /// What a text in JSON says of the layers of a model, or what is wrong with it.
+    let read (text: string) : Result<LayerRecord list, SpecError list> = Json.ofText options ofRoot text

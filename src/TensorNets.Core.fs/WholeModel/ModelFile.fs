@@ -1,0 +1,221 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open TorchSharp
+
+/// <summary>Compressed models, each as one file that a freshly made dense model can be turned into.</summary>
+/// <remarks>A safetensors file: every tensor of the model's state under its name, the Σ of a layer's weighted norm as
+/// <c>PATH.norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>model</c> in JSON for each factorized layer
+/// its paths, what a layer file says of it (spec, geometry, lowering, norm, what is trained), its format and kernel error.</remarks>
+[<RequireQualifiedAccess>]
+module ModelFile =
+    let private modelKey = "model"
+
+    /// The most reasons that are listed for one file.
+    let private mostReasons = 20
+
+    let private bad name reasons =
+        Error(
+            reasons
+            |> List.truncate mostReasons
+            |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
+        )
+
+    /// The modules of a model below its root, each with all its paths.
+    let private placed (model: torch.nn.Module) : (string list * torch.nn.Module) list =
+        let places = Dictionary<torch.nn.Module, string list>(HashIdentity.Reference)
+        let all = ModulePath.all model |> List.filter (fun (path, _) -> path <> "")
+
+        for path, m in all do
+            places[m] <- (if places.ContainsKey m then places[m] else []) @ [ path ]
+
+        [ for m in all |> List.map snd |> Seq.distinctBy LanguagePrimitives.PhysicalHash -> places[m], m ]
+
+    let private layersOf (model: torch.nn.Module) : (string list * FactorizedLayer) list =
+        placed model
+        |> List.choose (fun (paths, m) ->
+            match m with
+            | :? FactorizedLayer as layer -> Some(paths, layer)
+            | _ -> None)
+
+    /// <summary>Writes a model with its factorized layers to one file, which holds its old content or the new one whole, whatever happens
+    /// meanwhile. Errors: <c>Unsupported</c> for a model that is a factorized layer itself, which <c>LayerFile.save</c> takes, and for
+    /// tensors that cannot be written; <c>DType</c>; <c>Disposed</c>; <c>UnwrittenFile</c>.</summary>
+    /// <example><code>ModelFile.save path (makeModel ()) |> orStop</code></example>
+    let save (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+
+        match Check.alive "The model" model, model with
+        | [], :? FactorizedLayer ->
+            Error
+                [
+                    TensorNetError.Unsupported(
+                        "The model",
+                        "a factorized layer itself",
+                        "a model around it; LayerFile.save writes one layer"
+                    )
+                ]
+        | [], _ ->
+            let layers = layersOf model
+
+            let tensors =
+                [
+                    for KeyValue(key, tensor) in model.state_dict () do
+                        key, tensor
+                    for paths, layer in layers do
+                        for name, tensor in LayerTensors.contents (paths.Head + ".") layer do
+                            if name.EndsWith("." + LayerTensors.covariance, StringComparison.Ordinal) then
+                                name, tensor
+                ]
+
+            SafeTensors.save path [ LayerFile.versionKey, LayerFile.version; modelKey, LayerRecord.write layers ] tensors
+        | errors, _ -> Error errors
+
+    let private described (name: string) (file: SafeTensorReader) : Result<LayerRecord list, TensorNetError list> =
+        match file.Metadata.TryGetValue LayerFile.versionKey, file.Metadata.TryGetValue modelKey with
+        | (true, found), _ when found <> LayerFile.version ->
+            bad name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {LayerFile.version}" ]
+        | (true, _), (true, text) ->
+            match LayerRecord.read text with
+            | Ok layers -> Ok layers
+            | Error errors -> errors |> List.map (fun error -> "its layers: " + error.Message.TrimEnd '.') |> bad name
+        | _ -> bad name [ $"its metadata has no '{LayerFile.versionKey}' and '{modelKey}'; expected a compressed model" ]
+
+    /// A layer of a file and the module whose place it takes.
+    type private Place = { Record: LayerRecord; Path: string; Old: torch.nn.Module<Tensor, Tensor> }
+
+    let private geometryOf path (m: torch.nn.Module) =
+        match m with
+        | :? FactorizedLayer as layer -> Ok layer.Geometry
+        | _ -> ConvGeometry.ofDenseAt path m |> Result.map (fun (geometry, _, _) -> geometry)
+
+    let private quoted (paths: string list) = String.Join(", ", paths |> List.sort |> List.map (fun path -> $"'{path}'"))
+
+    /// Where a layer of a file stands in a model, or what forbids it to.
+    let private place (name: string) (all: (string list * torch.nn.Module) list) model (record: LayerRecord) =
+        let path = record.Paths.Head
+
+        match Surgery.find path model |> Result.map (fun found -> found, Surgery.refusal path model) with
+        | Error errors
+        | Ok(_, (_ :: _ as errors)) -> Error errors
+        | Ok(found, []) ->
+            let paths = all |> List.find (fun (_, m) -> SubmoduleFields.same m found) |> fst
+
+            match geometryOf path found, found with
+            | Error errors, _ -> Error errors
+            | Ok _, _ when Set.ofList paths <> Set.ofList record.Paths ->
+                bad name [ $"it has one layer at {quoted record.Paths}; the model has one at {quoted paths}" ]
+            | Ok geometry, _ when geometry <> record.Layer.Geometry ->
+                bad
+                    name
+                    [
+                        $"its layer '{path}' is a {ConvGeometry.name record.Layer.Geometry} of another geometry than the model's there"
+                    ]
+            | Ok _, (:? torch.nn.Module<Tensor, Tensor> as old) -> Ok { Record = record; Path = path; Old = old }
+            | Ok _, other -> Error [ TensorNetError.ModuleType(path, ModulePath.typeOf other, "Module<Tensor, Tensor>") ]
+
+    /// All values, or all errors.
+    let private allOf (results: Result<'T, TensorNetError list> list) : Result<'T list, TensorNetError list> =
+        let errors =
+            results
+            |> List.collect (function
+                | Error errors -> errors
+                | Ok _ -> [])
+
+        if errors.IsEmpty then Ok(results |> List.choose Result.toOption) else Error errors
+
+    /// The factorized layer of a place, in the dtype and on the device of the model.
+    let private made (tensors: Dictionary<string, Tensor>) (place: Place) : Result<Place * FactorizedLayer, TensorNetError list> =
+        LayerTensors.layer (place.Path + ".") place.Record.Layer tensors
+        |> Result.bind (fun layer ->
+            match Seq.tryHead (place.Old.parameters true) with
+            | Some like -> layer.``to`` (like.device, like.dtype) |> ignore
+            | None -> ()
+
+            layer.Origin <- place.Record.Origin
+
+            ModuleTables.shareHooks place.Old layer
+            |> Result.map (fun () -> place, layer)
+            |> Result.mapError List.singleton)
+
+    /// Puts the layers in their places and a state into all, or leaves the model as it was.
+    let private applied (state: Dictionary<string, Tensor>) (model: torch.nn.Module) (layers: (Place * FactorizedLayer) list) =
+        let put = Stack<Place>()
+
+        let exchanged =
+            (Ok(), layers)
+            ||> List.fold (fun result (place, layer) ->
+                result
+                |> Result.bind (fun () -> Surgery.exchange place.Path layer model)
+                |> Result.map (fun _ -> put.Push place))
+
+        match exchanged |> Result.bind (fun () -> StateDict.load state model) with
+        | Ok() ->
+            for place, layer in layers do
+                layer.Replaces place.Old
+
+            Ok()
+        | Error errors ->
+            for place in put do
+                Surgery.exchange place.Path place.Old model |> ignore
+
+            for _, layer in layers do
+                layer.Dispose()
+
+            Error errors
+
+    let private ofFile (name: string) (model: torch.nn.Module) (file: SafeTensorReader) : Result<unit, TensorNetError list> =
+        let known = Dictionary(dict [ for entry in file.Entries -> entry.Name, entry ])
+
+        described name file
+        |> Result.bind (fun records ->
+            match
+                records
+                |> List.collect (fun record -> LayerTensors.mismatches (record.Paths.Head + ".") record.Layer known)
+            with
+            | [] -> Ok records
+            | reasons -> bad name reasons)
+        |> Result.bind (fun records ->
+            let all = placed model
+
+            records
+            |> List.map (place name all model)
+            |> allOf
+            |> Result.bind (fun places ->
+                use _ = torch.NewDisposeScope()
+
+                file.ReadAll()
+                |> Result.bind (fun tensors ->
+                    let tensors = Dictionary(dict tensors)
+                    let results = places |> List.map (made tensors)
+
+                    match allOf results with
+                    | Ok layers ->
+                        for record in records do
+                            tensors.Remove(record.Paths.Head + "." + LayerTensors.covariance) |> ignore
+
+                        applied tensors model layers
+                    | Error errors ->
+                        for result in results do
+                            result |> Result.iter (fun (_, layer) -> layer.Dispose())
+
+                        Error errors)))
+
+    /// <summary>Turns a dense model into the compressed one of a file: puts its factorized layers into their places and copies all of its
+    /// state, or says everything that does not fit and leaves the model as it was.</summary>
+    /// <remarks>The model is one as <c>save</c> had it before it was compressed, freshly made; dtype and device remain the model's. Equivalent
+    /// to: a model saved and loaded has the same state to the bit. An optimizer made before needs <c>Optimizers.follow</c>. Errors:
+    /// <c>BadFile</c>, with the reasons; <c>PathNotFound</c> and those of <c>Surgery.exchange</c> for a layer that cannot take its place;
+    /// those of <c>StateDict.load</c>.</remarks>
+    /// <example><code>ModelFile.save path model |> Result.bind (fun () -> ModelFile.load path (makeModel ())) |> orStop</code></example>
+    let load (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+
+        match Check.alive "The model" model with
+        | [] ->
+            use _ = Mode.left ()
+            SafeTensors.read path (ofFile path model)
+        | errors -> Error errors
