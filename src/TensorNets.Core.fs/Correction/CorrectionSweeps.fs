@@ -264,10 +264,12 @@ module internal CorrectionSweeps =
 
         let tryShare share =
             let left = min recovery (most - taken)
-            let smaller = if left < 1 then spec else Redundancy.cut share (fun _ _ -> true) spec cores
+
+            let struct (smaller, changed) =
+                if left < 1 then struct (spec, false) else Redundancy.cut share (fun _ _ -> true) spec cores
 
             let result =
-                if smaller = spec then
+                if not changed then
                     None
                 else
                     use work = make smaller target bound norm cores
@@ -283,7 +285,7 @@ module internal CorrectionSweeps =
 
                     ConstrainedQuadratics.guarded (fun () -> land 1) |> Option.flatten
 
-            if result.IsNone && smaller <> spec then
+            if result.IsNone && changed then
                 for i in 0 .. cores.Length - 1 do
                     cores[i].Dispose()
                     cores[i] <- before[i].clone().DetachFromDisposeScope()

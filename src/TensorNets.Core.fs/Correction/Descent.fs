@@ -11,8 +11,9 @@ module internal Descent =
     /// The share of T up to which directions of bonds are cut where sweeps have ended.
     let private spent = 1e-10
 
-    /// The share by which S may rise where cores become smaller by more than half for it: it is then made of directions that S does not feel.
-    let private unfelt = 1e-5
+    /// The share by which S may rise where cores become smaller by more than half for it: what is cut is a direction that S hardly feels. One
+    /// with the share p of T was seen to be worth about √p of S.
+    let private unfelt = 10.0 * sqrt spent
 
     let private largest (cores: Tensor[]) : float =
         use _ = torch.NewDisposeScope()
@@ -44,7 +45,8 @@ module internal Descent =
                 best.Restore()
                 spec
 
-        Redundancy.cut noise accepts exact cores
+        let struct (left, _) = Redundancy.cut noise accepts exact cores
+        left
 
     /// Balanced in place, unless rounding at a bond without weight raises S by it: S.
     let private balanced (spec: Spec) (cores: Tensor[]) : float =

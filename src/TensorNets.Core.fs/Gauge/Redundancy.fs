@@ -33,26 +33,31 @@ module internal Redundancy =
 
         if source = torch.float64 then ofDouble else ofSpacing * spacing source
 
-    /// The width of a bond without the directions that have the least of both sides, and a basis of the others: `own` is the Gram that
-    /// decides, batch × w × w.
-    let private basis (share: float) (own: Tensor) (other: Tensor) : (int64 * Tensor) option =
-        let width = own.shape[2]
+    /// The share of T below which a direction of a slice has been made zero before.
+    let private empty = 1e-24
+
+    /// How many directions of each slice have least of both sides, one number a slice, and all directions in that order: `own` is the Gram
+    /// that decides, batch × w × w. The first is for all slices alike.
+    let private basis (share: float) (own: Tensor) (other: Tensor) : struct (int * int[] * Tensor) option =
+        let batch, width = int own.shape[0], int own.shape[2]
         let struct (values, vectors) = Decompose.eigh ((own.plus own.mT).mul(Num.tensor 0.5))
-        let mine = ConstrainedQuadratics.toArray (values.maximum(Num.tensor 0.0).sum([| 0L |]))
+        let rows (x: Tensor) = ConstrainedQuadratics.toArray (x.maximum(Num.tensor 0.0).reshape -1L) |> Array.chunkBySize width
+        let mine = rows values
+        let its = rows ((vectors.mul (Kernels.matmul (other, vectors))).sum [| 1L |])
+        let together (rows: float[][]) = rows |> Array.reduce (Array.map2 (+))
+        let all = sqrt (Array.sumBy Array.sum mine) * sqrt (Array.sumBy Array.sum its)
 
-        let its =
-            ConstrainedQuadratics.toArray (
-                (vectors.mul (Kernels.matmul (other, vectors))).sum([| 1L |]).maximum(Num.tensor 0.0).sum([| 0L |])
-            )
+        let dropped least (mine: float[]) (its: float[]) =
+            let tails = Array.map2 (fun a b -> sqrt a * sqrt b) (Array.scan (+) 0.0 mine) (Array.scan (+) 0.0 its)
+            let count = tails |> Array.findIndexBack (fun tail -> tail <= share * all)
+            if tails[count] <= least * all then 0 else count
 
-        let all = sqrt (Array.sum mine) * sqrt (Array.sum its)
-        let tails = Array.map2 (fun a b -> sqrt a * sqrt b) (Array.scan (+) 0.0 mine) (Array.scan (+) 0.0 its)
-        let dropped = tails |> Array.findIndexBack (fun tail -> tail <= share * all) |> min (int width - 1)
-
-        if dropped = 0 || not (Double.IsFinite all) then
-            None
+        if Double.IsFinite all then
+            let everywhere = dropped -1.0 (together mine) (together its) |> min (width - 1)
+            let each = if batch = 1 then [| everywhere |] else Array.map2 (dropped empty) mine its
+            Some(struct (everywhere, each, vectors))
         else
-            Some(width - int64 dropped, vectors.narrow (2L, int64 dropped, width - int64 dropped))
+            None
 
     let private matrixCut
         (share: float)
@@ -69,16 +74,36 @@ module internal Redundancy =
         else
             let candidate own other = ConstrainedQuadratics.guarded (fun () -> basis share own other) |> Option.flatten
 
+            let narrow (columns: Tensor) =
+                let narrowed i =
+                    let x, fold = BondGauge.unfolded spec link i cores[i]
+                    i, fold (x.matmul columns)
+
+                Some
+                    {
+                        Bond = link.Bonds.Head
+                        Width = int columns.shape[2]
+                        Cores = [ narrowed link.I; narrowed link.J ]
+                    }
+
             match [ candidate layers[0] layers[1]; candidate layers[1] layers[0] ] |> List.choose id with
             | [] -> None
             | found ->
-                let rank, vectors = List.minBy fst found
+                let struct (dropped, _, vectors) = found |> List.maxBy (fun struct (dropped, _, _) -> dropped)
 
-                let narrowed i =
-                    let x, fold = BondGauge.unfolded spec link i cores[i]
-                    i, fold (x.matmul vectors)
+                if dropped > 0 then
+                    narrow (vectors.narrow (2L, int64 dropped, width - int64 dropped))
+                else
+                    let struct (_, each, vectors) = found |> List.maxBy (fun struct (_, each, _) -> Array.sum each)
 
-                Some { Bond = link.Bonds.Head; Width = int rank; Cores = [ narrowed link.I; narrowed link.J ] }
+                    if Array.forall ((=) 0) each then
+                        None
+                    else
+                        let mask =
+                            Array.init (each.Length * int width) (fun i -> if i % int width < each[i / int width] then 0.0 else 1.0)
+
+                        let mask = torch.tensor(mask, dtype = vectors.dtype, device = vectors.device).reshape(batch, 1L, width)
+                        narrow ((vectors.mul mask).matmul vectors.mT)
 
     /// A hyperedge without the slices that have least of T.
     let private sliceCut (share: float) (spec: Spec) (cores: Tensor[]) (axis: Axis) (carriers: int list) : Cut option =
@@ -110,10 +135,13 @@ module internal Redundancy =
                     Cores = [ for i in carriers -> i, cores[i].index_select(place i, index) ]
                 }
 
-    /// Cuts every bond of the smallest directions, in place, where `accepts` what comes of it, the spec and the tensors. T changes by about
-    /// `share` of it at most at each bond where nothing cancels; what it changes by in truth is for `accepts` to find. The spec of what is
-    /// left.
-    let cut (share: float) (accepts: Spec -> Tensor[] -> bool) (spec: Spec) (cores: Tensor[]) : Spec =
+    /// Cuts every bond of the smallest directions, in place, where `accepts` what comes of it, the spec and the tensors; where a hyperedge
+    /// runs along a bond, directions that single slices of it do not need become zero in them. T changes by about `share` of it at most at
+    /// each bond where nothing cancels; what it changes by in truth is for `accepts` to find. The spec of what is left, and whether
+    /// anything was cut.
+    let cut (share: float) (accepts: Spec -> Tensor[] -> bool) (spec: Spec) (cores: Tensor[]) : struct (Spec * bool) =
+        let mutable changed = false
+
         let tryBond (spec: Spec, bonds: BondGauge.Bond list) (axis: Axis) : Spec * BondGauge.Bond list =
             use scope = torch.NewDisposeScope()
             let core name = cores[spec.Cores |> List.findIndex (fun core -> core.Name = Spec.original name)]
@@ -137,6 +165,8 @@ module internal Redundancy =
                     |> Array.mapi (fun i core -> cut.Cores |> List.tryFind (fst >> (=) i) |> Option.map snd |> Option.defaultValue core)
 
                 if accepts smaller next then
+                    changed <- true
+
                     for i, core in cut.Cores do
                         let old = cores[i]
                         cores[i] <- scope.Detach core
@@ -146,7 +176,10 @@ module internal Redundancy =
                 else
                     spec, bonds
 
-        Spec.bonds spec
-        |> List.filter (fun axis -> Spec.dim axis spec > 1)
-        |> List.fold tryBond (spec, BondGauge.ofSpec spec)
-        |> fst
+        let left =
+            Spec.bonds spec
+            |> List.filter (fun axis -> Spec.dim axis spec > 1)
+            |> List.fold tryBond (spec, BondGauge.ofSpec spec)
+            |> fst
+
+        struct (left, changed)
