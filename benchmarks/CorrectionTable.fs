@@ -73,7 +73,7 @@ let private sweeps (given: KernelTable.Given) (bound: float) (count: int) : floa
     let mutable s = nan
 
     for _ in 1..count do
-        s <- snd (CorrectionSweeps.once work)
+        s <- snd (CorrectionSweep.once work)
 
     let time = processor () - from
 

@@ -19,25 +19,35 @@ let orStop result =
     | Error errors -> raise (TensorNetException(List.toArray errors))
 
 /// What sweeps work on. Least squares needs no bound.
-let internal from (bound: float) (target: torch.Tensor) (network: Network) : CorrectionSweeps =
+let internal from (bound: float) (target: torch.Tensor) (network: Network) : CorrectionSweep =
     let cores = [| for core in network.Cores -> core.clone().DetachFromDisposeScope() |]
-    CorrectionSweeps.make network.Spec target bound (target.norm().item<float>()) cores
+    let norm = target.norm().item<float>()
 
-let internal error (work: CorrectionSweeps) = Fit.explicitError work.Full work.Target work.Lookup
+    CorrectionSweep.make
+        {
+            Options = SweepOptions.defaults
+            Spec = network.Spec
+            Target = target
+            Norm = norm
+            Bound = bound
+        }
+        cores
+
+let internal error (work: CorrectionSweep) = Fit.explicitError work.Full work.Target work.Lookup
 
 /// One sweep of least squares; with the explicit error where the Grams cannot tell it.
-let internal als (work: CorrectionSweeps) =
+let internal als (work: CorrectionSweep) =
     match Als.pass work.Cache work.Blocks work.Lookup work.Target work.Norm2 work.Cores with
     | Some residual -> sqrt residual
     | None -> error work
 
 /// The gauge of least S.
-let internal balance (work: CorrectionSweeps) =
+let internal balance (work: CorrectionSweep) =
     work.Cache.Clear()
     Gauge.cycles Gauge.maxCycles work.Gauge work.Sensitivity work.Cores |> orStop |> fst
 
 /// A network of white noise for a format and noise of its own size beside it as target: nothing converges, every sweep does the same work.
-let internal noisy (shape: int list) (format: Format) : CorrectionSweeps =
+let internal noisy (shape: int list) (format: Format) : CorrectionSweep =
     let spec = Format.spec shape format |> Result.mapError (List.map TensorNetError.Format) |> orStop
     use _ = torch.NewDisposeScope()
     use clean = Network.random torch.float64 1UL spec
@@ -50,16 +60,16 @@ let internal noisy (shape: int list) (format: Format) : CorrectionSweeps =
     from 0.0 ((Check.double (k.div (k.norm ()))).DetachFromDisposeScope()) start
 
 /// A case after some sweeps of least squares, with a bound of a little more than its error.
-let internal settled (sweeps: int) (format: Format) : CorrectionSweeps =
+let internal settled (sweeps: int) (format: Format) : CorrectionSweep =
     let case = noisy shape format
 
     for _ in 1..sweeps do
         als case |> ignore
 
-    { case with Bound = error case * 1.0001 }
+    { case with Problem = { case.Problem with Bound = error case * 1.0001 } }
 
 /// Balances the same cores each time.
-let internal balanceAgain (case: CorrectionSweeps) : unit -> unit =
+let internal balanceAgain (case: CorrectionSweep) : unit -> unit =
     let copies = case.Cores |> Array.map _.clone().DetachFromDisposeScope()
 
     fun () ->

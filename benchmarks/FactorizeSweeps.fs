@@ -31,9 +31,9 @@ type FactorizeSweeps() =
                 [
                     "product", FactorizeCases.product 1024L 1024L 1024L |> snd
                     "als cp", (fun () -> FactorizeCases.als alsCp |> ignore)
-                    "epc cp", (fun () -> CorrectionSweeps.once epcCp |> ignore)
+                    "epc cp", (fun () -> CorrectionSweep.once epcCp |> ignore)
                     "als tucker2", (fun () -> FactorizeCases.als alsTucker |> ignore)
-                    "epc tucker2", (fun () -> CorrectionSweeps.once epcTucker |> ignore)
+                    "epc tucker2", (fun () -> CorrectionSweep.once epcTucker |> ignore)
                     "balance tucker2", FactorizeCases.balanceAgain (least FactorizeCases.tucker2)
                     "balance chain", FactorizeCases.balanceAgain (least FactorizeCases.chain)
                 ]

@@ -41,9 +41,9 @@ let private speed () =
                 squareRun
                 tallRun
                 fun () -> FactorizeCases.als alsCp |> ignore
-                fun () -> CorrectionSweeps.once epcCp |> ignore
+                fun () -> CorrectionSweep.once epcCp |> ignore
                 fun () -> FactorizeCases.als alsTucker |> ignore
-                fun () -> CorrectionSweeps.once epcTucker |> ignore
+                fun () -> CorrectionSweep.once epcTucker |> ignore
                 FactorizeCases.balanceAgain balanceTucker
                 FactorizeCases.balanceAgain balanceChain
                 fun () -> FactorizeCases.error alsCp |> ignore
@@ -100,17 +100,18 @@ let private peak (act: unit -> unit) =
     status "VmHWM" - before
 
 /// S, ‖K − T‖² and their gradients at a point.
-let private gradients (case: CorrectionSweeps) =
+let private gradients (case: CorrectionSweep) =
     use _ = torch.NewDisposeScope()
-    let land = Objective.make case.Full.Spec case.Target case.Bound
-    Objective.at land (CoreVector.ofCores case.Cores) |> ignore
+    let objective = Objective.make case.Full.Spec case.Target case.Problem.Bound
+    Objective.at objective (CoreVector.ofCores case.Cores) |> ignore
 
 /// One step of truncated Newton from a point.
-let private searchStep (case: CorrectionSweeps) =
+let private searchStep (case: CorrectionSweep) =
     use _ = torch.NewDisposeScope()
-    let land = Objective.make case.Full.Spec case.Target case.Bound
+    let objective = Objective.make case.Full.Spec case.Target case.Problem.Bound
+    let options = { Bound = case.Problem.Bound; Tolerance = 1e-7; Multiplier = None }
 
-    AugmentedLagrangian.search land case.Bound None 1e-7 (fun _ -> false) (fun _ -> Some()) (CoreVector.ofCores case.Cores)
+    AugmentedLagrangian.search options objective (fun _ -> false) (fun _ -> Some()) (CoreVector.ofCores case.Cores)
     |> ignore
 
 let private memory () =
@@ -123,8 +124,8 @@ let private memory () =
         for _ in 1..3 do
             FactorizeCases.als case |> ignore
 
-        let bounded = { case with Bound = FactorizeCases.error case * 1.001 }
-        CorrectionSweeps.once bounded |> ignore
+        let bounded = { case with Problem = { case.Problem with Bound = FactorizeCases.error case * 1.001 } }
+        CorrectionSweep.once bounded |> ignore
         gradients bounded
         searchStep bounded
 
@@ -151,9 +152,9 @@ let private memory () =
         [
             row "ALS sweep, CP 200" FactorizeCases.cp (fun case -> FactorizeCases.als case |> ignore)
             row "ALS sweep, Tucker-2 (64,64)" FactorizeCases.tucker2 (fun case -> FactorizeCases.als case |> ignore)
-            row "EPC block sweep, Tucker-2 (64,64)" FactorizeCases.tucker2 (fun case -> CorrectionSweeps.once case |> ignore)
+            row "EPC block sweep, Tucker-2 (64,64)" FactorizeCases.tucker2 (fun case -> CorrectionSweep.once case |> ignore)
             for rank in [ 200; 724 ] do
-                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> CorrectionSweeps.once case |> ignore)
+                row $"EPC block sweep, CP {rank}" (Format.CP rank) (fun case -> CorrectionSweep.once case |> ignore)
                 row $"S, error and gradients, CP {rank}" (Format.CP rank) gradients
                 row $"a step of the search of all cores, CP {rank}" (Format.CP rank) searchStep
         ]
@@ -168,7 +169,7 @@ let private growth (cases: (int list * int) list) =
                 for _ in 1..3 do
                     FactorizeCases.als epc |> ignore
 
-                let epc = { epc with Bound = FactorizeCases.error epc * 1.0001 }
+                let epc = { epc with Problem = { epc.Problem with Bound = FactorizeCases.error epc * 1.0001 } }
                 FactorizeCases.balance epc |> ignore
                 als, epc
         ]
@@ -179,7 +180,7 @@ let private growth (cases: (int list * int) list) =
             [
                 for als, epc in made do
                     fun () -> FactorizeCases.als als |> ignore
-                    fun () -> CorrectionSweeps.once epc |> ignore
+                    fun () -> CorrectionSweep.once epc |> ignore
             ]
 
     let per (shape, rank) ms = 1e9 * ms / (entries shape * float rank)

@@ -10,21 +10,21 @@ module internal BoundApproach =
 
     /// The cores brought nearer to the bound all together, in place: where least squares one core at a time creep. The error after it,
     /// which is no higher than before, and the least relative error after each step.
-    let private together (options: SweepOptions) (spec: Spec) (target: Tensor) bound norm (cores: Tensor[]) : float * float list =
-        let full = Plan.make Order.Auto spec
-        let error () = Fit.explicitError full target (Fit.lookup spec cores)
-        let objective = Objective.make spec target bound
+    let private together (problem: CorrectionProblem) (cores: Tensor[]) : float * float list =
+        let spec, bound, norm = problem.Spec, problem.Bound, problem.Norm
+        let error () = CorrectionProblem.error problem cores
+        let objective = Objective.make spec problem.Target bound
         let first = error ()
         let mutable trace = []
 
-        let goesOn () = (SweepOptions.ending options trace.Length).IsNone
+        let goesOn () = (CorrectionProblem.ending problem trace.Length).IsNone
 
         let listen residual =
             let before = trace |> List.tryHead |> Option.defaultValue (first / norm)
             let now = sqrt (max 0.0 residual) / norm
             // Written so that NaN counts as no gain.
             trace <- (if now < before then now else before) :: trace
-            SweepOptions.report options trace.Length trace.Head nan
+            SweepOptions.report problem.Options trace.Length trace.Head nan
             goesOn ()
 
         let round before =
@@ -33,7 +33,7 @@ module internal BoundApproach =
             // A bond that cannot be balanced is left as it is.
             Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
 
-            AugmentedLagrangian.approach objective (bound * (1.0 - CorrectionSweeps.feasibility)) listen (CoreVector.ofCores cores)
+            AugmentedLagrangian.approach objective (bound * (1.0 - CorrectionProblem.feasibility)) listen (CoreVector.ofCores cores)
             |> CoreVector.put scope cores.Length cores
 
             let after = error ()
@@ -59,14 +59,15 @@ module internal BoundApproach =
     /// From cores that miss a bound to the bound, in place, or as near as the sweeps of the options lead: how it went, and the error. Least
     /// squares first, with half of the sweeps, then all cores together, then least squares again with what is left; with all where a core
     /// is fixed, or the bound is zero.
-    let run (options: SweepOptions) (spec: Spec) (k: Tensor) (bound: float) (norm: float) (cores: Tensor[]) : FitHistory * float =
-        let most = options.MaxSweeps
-        let meets error = error <= bound * (1.0 + CorrectionSweeps.feasibility)
-        let full = Plan.make Order.Auto spec
-        let error () = Fit.explicitError full k (Fit.lookup spec cores)
-        let until _ relative = meets (relative * norm)
-        let leastSquares before most = Als.sweepUntil (SweepOptions.part before most options) until spec k cores
-        let movesTogether = bound > 0.0 && CorrectionSweeps.hasAllFree spec
+    let run (problem: CorrectionProblem) (cores: Tensor[]) : FitHistory * float =
+        let most, spec = problem.Options.MaxSweeps, problem.Spec
+        let meets = CorrectionProblem.meets problem
+        let error () = CorrectionProblem.error problem cores
+        let until _ relative = meets (relative * problem.Norm)
+
+        let leastSquares before most = Als.sweepUntil (SweepOptions.part before most problem.Options) until spec problem.Target cores
+
+        let movesTogether = problem.Bound > 0.0 && CorrectionProblem.hasAllFree spec
 
         let n, stop, trace = leastSquares 0 (if movesTogether then (most + 1) / 2 else most)
         let swept = error ()
@@ -74,7 +75,7 @@ module internal BoundApproach =
         if meets swept || not movesTogether || stop = Stop.Cancelled then
             FitHistory.make n stop trace, swept
         else
-            let reached, steps = together (SweepOptions.part n most options) spec k bound norm cores
+            let reached, steps = together (CorrectionProblem.part n most problem) cores
             let n, trace = n + steps.Length, trace @ steps
 
             if meets reached then

@@ -11,7 +11,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Correction =
     /// The relative error in ‖K − T‖ that counts as meeting the bound.
-    let internal feasibility = CorrectionSweeps.feasibility
+    let internal feasibility = CorrectionProblem.feasibility
 
     /// A δ/‖K‖ below this is the rounding of a double and counts as this.
     let private rounding = 1e-12
@@ -44,16 +44,11 @@ module Correction =
                 let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
 
                 try
-                    let full = Plan.make Order.Auto spec
                     let delta = max asked (rounding * norm)
-                    let meets error = error <= delta * (1.0 + feasibility)
-                    let error () = Fit.explicitError full k (Fit.lookup spec cores)
-
-                    let first = error ()
-
-                    let way, reached =
-                        if meets first then FitHistory.direct, first else BoundApproach.run options spec k delta norm cores
-
+                    let problem = { Options = options; Spec = spec; Target = k; Norm = norm; Bound = delta }
+                    let meets = CorrectionProblem.meets problem
+                    let first = CorrectionProblem.error problem cores
+                    let way, reached = if meets first then FitHistory.direct, first else BoundApproach.run problem cores
                     let made spec course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
                     if not (meets reached) then
@@ -64,13 +59,10 @@ module Correction =
 
                         Ok(made spec { way with Stop = stop; Missed = Some asked })
                     else
-                        let limit = max delta reached + slack * norm
-                        let cut = Descent.withoutNoise noise limit k spec cores
-
-                        let bound =
-                            max (max delta reached) (Fit.explicitError (Plan.make Order.Auto cut) k (Fit.lookup cut cores))
-
-                        Ok(Descent.run options cut k bound norm cores ||> made)
+                        let least = max delta reached
+                        let cut = { problem with Spec = Descent.withoutNoise noise (least + slack * norm) k spec cores }
+                        let bound = max least (CorrectionProblem.error cut cores)
+                        Ok(Descent.run { cut with Bound = bound } cores ||> made)
                 finally
                     for core in cores do
                         core.Dispose()

@@ -6,7 +6,7 @@ open TorchSharp
 /// The way down to the least S from cores that meet the bound: sweeps, and for small networks all cores together.
 [<RequireQualifiedAccess>]
 module internal Descent =
-    let private feasibility = CorrectionSweeps.feasibility
+    let private feasibility = CorrectionProblem.feasibility
 
     /// The share of T up to which directions of bonds are cut where sweeps have ended.
     let private spent = 1e-10
@@ -64,18 +64,10 @@ module internal Descent =
 
     /// Where the bound is all but zero: the least S found among the cores of the tensor that they make now, in place; the least S after
     /// every step. `given` holds cores as they were before they were balanced, from where other valleys are reached.
-    let private alongLevelSet
-        (options: SweepOptions)
-        (work: DenseDerivatives)
-        norm
-        bound
-        (given: Tensor list)
-        (s: float)
-        (cores: Tensor[])
-        =
-        let goesOn steps = (SweepOptions.ending options steps).IsNone
+    let private alongLevelSet (problem: CorrectionProblem) (work: DenseDerivatives) (given: Tensor list) (s: float) (cores: Tensor[]) =
+        let goesOn steps = (CorrectionProblem.ending problem steps).IsNone
 
-        if bound >= CorrectionSweeps.jointBelow * norm || not (goesOn 0) then
+        if not (CorrectionProblem.isTight problem) || not (goesOn 0) then
             []
         else
             use scope = torch.NewDisposeScope()
@@ -84,92 +76,100 @@ module internal Descent =
             // Where the best path began above the S of the sweeps, the trace does not.
             let listen now =
                 trace <- min s now :: trace
-                SweepOptions.report options trace.Length (bound / norm) trace.Head
+                CorrectionProblem.report problem trace.Length problem.Bound trace.Head
                 goesOn trace.Length
 
             let search () =
                 LevelSet.search
                     work
-                    (bound * (1.0 + 0.5 * feasibility))
-                    options.MaxSweeps
-                    options.Tolerance
+                    (problem.Bound * (1.0 + 0.5 * feasibility))
+                    problem.Options.MaxSweeps
+                    problem.Options.Tolerance
                     listen
                     (CoreVector.ofCores cores :: given)
 
-            match ConstrainedQuadratics.guarded search with
+            match Decompose.attempt search with
             | Some(point, _) when not trace.IsEmpty -> CoreVector.put scope cores.Length cores point
             | _ -> ()
 
             List.rev trace
 
-    /// All cores together, in place, from where sweeps of blocks have ended: the least S after each step, and why they ended.
-    let private together (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm given s (cores: Tensor[]) : float list * Stop =
-        let work = DenseDerivatives(spec, k)
-        let found = alongLevelSet options work norm bound given s cores
+    /// All cores together, in place, from where sweeps of blocks have ended with a sensitivity of s: the least S after each step, and why
+    /// they ended.
+    let private together (problem: CorrectionProblem) given s (cores: Tensor[]) : float list * Stop =
+        let work = DenseDerivatives(problem.Spec, problem.Target)
+        let found = alongLevelSet problem work given s cores
         let s = List.last (s :: found)
-        let rest = SweepOptions.part found.Length options.MaxSweeps options
+        let rest = CorrectionProblem.part found.Length problem.Options.MaxSweeps problem
 
         let steps, stop =
-            ConstrainedQuadratics.guarded (fun () -> DenseSqp.run rest work bound feasibility norm s cores)
+            Decompose.attempt (fun () -> DenseSqp.run rest work s cores)
             |> Option.defaultValue ([], Stop.Rounding)
 
         found @ steps, stop
 
-    /// From cores that meet the bound, in place: the spec of what is left, and how that went. Of a small network sweeps have half of the
-    /// sweeps of the options; where they crawl, or the bound is all but zero, all cores together follow, and then sweeps with what is left.
-    let run (options: SweepOptions) (spec: Spec) (k: Tensor) bound norm (cores: Tensor[]) : Spec * FitHistory =
-        use given = CoreVector.ofCores cores
-        let s = balanced spec cores
-        let most = options.MaxSweeps
-        let movesTogether spec = CorrectionSweeps.hasAllFree spec && Spec.parameters spec <= DenseSqp.limit
-        let share = if movesTogether spec then (most + 1) / 2 else most
+    let private movesTogether (spec: Spec) = CorrectionProblem.hasAllFree spec && Spec.parameters spec <= DenseSqp.limit
 
-        let smaller, n, ended, trace =
-            CorrectionSweeps.run (SweepOptions.part 0 share options) spec k bound norm s cores
+    /// All cores of a small network together, in place, where sweeps crawled, and then sweeps with what is left.
+    let private continued (problem: CorrectionProblem) (swept: FitHistory) (given: Tensor list) (cores: Tensor[]) : Spec * FitHistory =
+        let most, spec = problem.Options.MaxSweeps, problem.Spec
 
-        let finite =
-            Double.IsFinite(Fit.explicitError (Plan.make Order.Auto smaller) k (Fit.lookup smaller cores))
+        let steps, stop =
+            together (CorrectionProblem.part swept.Sweeps most problem) given (List.last swept.Trace) cores
 
-        let crawls = ended <> Stop.Converged || bound < CorrectionSweeps.jointBelow * norm
+        let n, trace = swept.Sweeps + steps.Length, swept.Trace @ steps
 
-        let left, n, stop, trace =
-            if not (crawls && finite && movesTogether smaller) || ended = Stop.Cancelled then
-                smaller, n, ended, trace
-            else
-                let given = if smaller = spec then [ given ] else []
+        match stop with
+        | Stop.MaxSweeps
+        | Stop.Cancelled -> spec, FitHistory.make n stop trace
+        | Stop.Converged when swept.Stop = Stop.MaxSweeps ->
+            let spec, more, stop, last =
+                CorrectionSweeps.run (CorrectionProblem.part n most problem) (List.last trace) cores
 
-                let steps, stop =
-                    together (SweepOptions.part n most options) smaller k bound norm given (List.last trace) cores
+            spec, FitHistory.make (n + more) stop (trace @ List.tail last)
+        | _ -> spec, FitHistory.make n swept.Stop trace
 
-                let n, trace = n + steps.Length, trace @ steps
-
-                match stop with
-                | Stop.MaxSweeps
-                | Stop.Cancelled -> smaller, n, stop, trace
-                | Stop.Converged when ended = Stop.MaxSweeps ->
-                    let rest = SweepOptions.part n most options
-                    let spec, more, stop, last = CorrectionSweeps.run rest smaller k bound norm (List.last trace) cores
-                    spec, n + more, stop, trace @ List.tail last
-                | _ -> smaller, n, ended, trace
-
-        // Sweeps that were broken off leave directions without weight, along which cores may be of any size.
-        let limit = bound * (1.0 + feasibility)
+    /// The cores, in place, without directions that hold next to nothing of T, balanced again; or as they were, where that raises S or the
+    /// error. Sweeps that were broken off leave directions without weight, along which cores may be of any size.
+    let private trimmed (problem: CorrectionProblem) (trace: float list) (cores: Tensor[]) : Spec =
+        let limit = problem.Bound * (1.0 + feasibility)
         use reached = new Best(cores)
         let before = largest cores
-        let cut = if finite then withoutNoise spent limit k left cores else left
+        let cut = withoutNoise spent limit problem.Target problem.Spec cores
 
         // A bond that is cut is no longer balanced, and the last sweep has one cycle behind it, which leaves directions that S does not feel
         // where they are.
-        let isBalanced () =
-            let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec cut) (Sensitivity.plan cut) cores
-            let share = if largest cores < 0.5 * before then unfelt else feasibility
+        let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec cut) (Sensitivity.plan cut) cores
+        let share = if largest cores < 0.5 * before then unfelt else feasibility
 
+        if
             s <= List.last trace * (1.0 + share)
             && s <= trace.Head * (1.0 + feasibility)
-            && Fit.explicitError (Plan.make Order.Auto cut) k (Fit.lookup cut cores) <= limit
-
-        if not finite || isBalanced () then
-            cut, FitHistory.make n stop trace
+            && CorrectionProblem.error { problem with Spec = cut } cores <= limit
+        then
+            cut
         else
             reached.Restore()
-            left, FitHistory.make n stop trace
+            problem.Spec
+
+    /// From cores that meet the bound, in place: the spec of what is left, and how that went. Of a small network sweeps have half of the
+    /// sweeps of the options; where they crawl, or the bound is all but zero, all cores together follow, and then sweeps with what is left.
+    let run (problem: CorrectionProblem) (cores: Tensor[]) : Spec * FitHistory =
+        use given = CoreVector.ofCores cores
+        let s = balanced problem.Spec cores
+        let most = problem.Options.MaxSweeps
+        let share = if movesTogether problem.Spec then (most + 1) / 2 else most
+        let smaller, n, ended, trace = CorrectionSweeps.run (CorrectionProblem.part 0 share problem) s cores
+        let swept, left = FitHistory.make n ended trace, { problem with Spec = smaller }
+        let crawls = ended <> Stop.Converged || CorrectionProblem.isTight problem
+
+        if not (Double.IsFinite(CorrectionProblem.error left cores)) then
+            smaller, swept
+        else
+            let spec, history =
+                if crawls && ended <> Stop.Cancelled && movesTogether smaller then
+                    continued left swept (if smaller = problem.Spec then [ given ] else []) cores
+                else
+                    smaller, swept
+
+            trimmed { problem with Spec = spec } history.Trace cores, history

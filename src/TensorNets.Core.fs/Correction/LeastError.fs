@@ -44,74 +44,92 @@ module LeastError =
             let margin = 0.02 * (high - low)
             if delta > low && delta < high then min (high - margin) (max (low + margin) delta) else middle
 
-    /// The search in float64. `low` is the fit of least error, whose S is above s; `high` one that meets s, if there is one.
-    let private search (options: SweepOptions) (s: float) (k: Tensor) (low: Fit) (high: Fit option) : Result<Fit, TensorNetError list> =
-        let norm = k.norm().number()
-        let cancelled () = options.Cancellation.IsCancellationRequested
-        let correct delta (from: Fit) = Correction.within options (ErrorBound.Absolute delta) k from.Network
-        let ended (fit: Fit) missed = fit.After { fit.Course with Stop = Stop.Cancelled; Missed = missed }
+    /// The search over δ in float64.
+    [<NoEquality; NoComparison>]
+    type private Search =
+        {
+            Options: SweepOptions
+            /// The bound on S.
+            S: float
+            Target: Tensor
+            /// ‖K‖.
+            Norm: float
+        }
 
-        /// Looser bounds, until one meets s; else, as an error, the result.
-        let rec loosen n (h: float) (from: Fit) =
-            let delta = norm * sqrt (max 0.0 (1.0 - h * h))
+        member this.IsCancelled = this.Options.Cancellation.IsCancellationRequested
 
-            let failed errors =
-                if cancelled () then
-                    Error(Ok(ended from (Some s)))
-                else
-                    Fit.dispose from
-                    Error(Error errors)
+        /// The correction at δ.
+        member this.Correct(delta: float, from: Fit) = Correction.within this.Options (ErrorBound.Absolute delta) this.Target from.Network
 
-            if n = mostSteps || cancelled () || not (delta < norm) then
-                failed
-                    [
-                        TensorNetError.Unsupported("The bound on S", $"{s:G6}", "one that leaves more of the target than rounding")
-                    ]
+    let private cancelled (fit: Fit) missed = fit.After { fit.Course with Stop = Stop.Cancelled; Missed = missed }
+
+    /// Looser bounds from a fit whose S is above s, each with a part h of what the network has of K, until one meets s: the fits at the last
+    /// two; else, as an error, the result.
+    let rec private loosen (search: Search) n (h: float) (from: Fit) : Result<Fit * Fit, Result<Fit, TensorNetError list>> =
+        let delta = search.Norm * sqrt (max 0.0 (1.0 - h * h))
+
+        let failed errors =
+            if search.IsCancelled then
+                Error(Ok(cancelled from (Some search.S)))
             else
-                match correct delta from with
-                | Ok fit when fit.Sensitivity <= s -> Ok(from, fit)
-                | Ok fit ->
-                    Fit.dispose from
-                    loosen (n + 1) (0.5 * h) fit
-                | Error errors -> failed errors
+                Fit.dispose from
+                Error(Error errors)
 
-        let finished (low: Fit) (high: Fit) =
+        if n = mostSteps || search.IsCancelled || not (delta < search.Norm) then
+            failed
+                [
+                    TensorNetError.Unsupported("The bound on S", $"{search.S:G6}", "one that leaves more of the target than rounding")
+                ]
+        else
+            match search.Correct(delta, from) with
+            | Ok fit when fit.Sensitivity <= search.S -> Ok(from, fit)
+            | Ok fit ->
+                Fit.dispose from
+                loosen search (n + 1) (0.5 * h) fit
+            | Error errors -> failed errors
+
+    /// The fit of least error between two, each with its δ: `low`, whose S is above s, and `high`, which meets s. Both are disposed, or
+    /// given back.
+    let rec private narrow (search: Search) n bisect (low: Fit, lowDelta: float) (high: Fit, highDelta: float) =
+        let closed =
+            highDelta - lowDelta <= tolerance * highDelta || high.Sensitivity >= search.S * (1.0 - closeness)
+
+        let finished () =
             Fit.dispose low
-            Ok(if cancelled () then ended high None else high)
+            Ok(if search.IsCancelled then cancelled high None else high)
 
-        let rec narrow n bisect (low: Fit) (lowDelta: float) (high: Fit) (highDelta: float) =
-            let closed = highDelta - lowDelta <= tolerance * highDelta || high.Sensitivity >= s * (1.0 - closeness)
+        if closed || n = mostSteps || search.IsCancelled then
+            finished ()
+        else
+            let delta = next search.Norm search.S (lowDelta, low.Sensitivity) (highDelta, high.Sensitivity) bisect
+            let width = highDelta - lowDelta
 
-            if closed || n = mostSteps || cancelled () then
-                finished low high
-            else
-                let delta = next norm s (lowDelta, low.Sensitivity) (highDelta, high.Sensitivity) bisect
-                let width = highDelta - lowDelta
+            match better (search.Correct(delta, low)) (search.Correct(delta, high)) with
+            | Ok fit when fit.Sensitivity <= search.S ->
+                Fit.dispose high
+                narrow search (n + 1) (delta - lowDelta > 0.5 * width) (low, lowDelta) (fit, delta)
+            | Ok fit ->
+                Fit.dispose low
+                narrow search (n + 1) (highDelta - delta > 0.5 * width) (fit, delta) (high, highDelta)
+            // Correction cannot begin in between: what meets s already is the answer.
+            | Error _ -> finished ()
 
-                match better (correct delta low) (correct delta high) with
-                | Ok fit when fit.Sensitivity <= s ->
-                    Fit.dispose high
-                    narrow (n + 1) (delta - lowDelta > 0.5 * width) low lowDelta fit delta
-                | Ok fit ->
-                    Fit.dispose low
-                    narrow (n + 1) (highDelta - delta > 0.5 * width) fit delta high highDelta
-                // Correction cannot begin in between: what meets s already is the answer.
-                | Error _ -> finished low high
-
+    /// `low` is the fit of least error, whose S is above s; `high` one that meets s, if there is one.
+    let private searchBetween (search: Search) (low: Fit) (high: Fit option) : Result<Fit, TensorNetError list> =
         let bracket =
             match high with
             | Some start ->
                 // At its own error first: only of what is corrected does an S near the bound say that there is no δ to gain.
-                better (correct start.Error start) (Ok start)
+                better (search.Correct(start.Error, start)) (Ok start)
                 |> Result.map (fun high -> low, high)
                 |> Result.mapError Error
             | None ->
-                let h0 = sqrt (max 0.0 (1.0 - (low.Error / norm) * (low.Error / norm)))
+                let h0 = sqrt (max 0.0 (1.0 - (low.Error / search.Norm) * (low.Error / search.Norm)))
                 let power = 4.0 - 4.0 / float low.Network.Cores.Count
-                loosen 0 (h0 * min 0.9 (Math.Pow(s / low.Sensitivity, 1.0 / power))) low
+                loosen search 0 (h0 * min 0.9 (Math.Pow(search.S / low.Sensitivity, 1.0 / power))) low
 
         match bracket with
-        | Ok(low, high) -> narrow 0 false low low.Error high high.Error
+        | Ok(low, high) -> narrow search 0 false (low, low.Error) (high, high.Error)
         | Error result -> result
 
     /// The least error that least squares reach from a network, balanced and corrected at that error.
@@ -171,7 +189,7 @@ module LeastError =
             | Ok low, start when low.Sensitivity <= s ->
                 Option.iter Fit.dispose start
                 Ok low
-            | Ok low, start -> search options s k low start
+            | Ok low, start -> searchBetween { Options = options; S = s; Target = k; Norm = k.norm().number() } low start
             // What correction cannot start from below leaves the start itself, where it meets s.
             | Error _, Some start -> Ok start
             | Error errors, None -> Error errors

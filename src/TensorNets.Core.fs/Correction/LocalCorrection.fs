@@ -8,7 +8,7 @@ type internal BlockResult =
     | Moved of core: Tensor * lambda: float
     | LeastSquares of core: Tensor
     /// The core stays: its system is not finite, or does not lead to the bound.
-    | Kept
+    | Unchanged
 
 /// What the correction made of one core.
 type internal BlockOutcome =
@@ -18,6 +18,29 @@ type internal BlockOutcome =
         Residual: float option
         /// `LocalAlgebra.reach` after it, where it moved.
         Reach: float option
+    }
+
+/// One core to be corrected, all others fixed.
+[<NoEquality; NoComparison>]
+type internal LocalCorrectionInput =
+    {
+        /// What is kept from blocks before.
+        Cache: IntermediateCache option
+        /// The plan of T.
+        Full: Plan
+        Block: Block
+        Lookup: string -> Tensor
+        Target: Tensor
+        /// ‖K‖².
+        Norm2: float
+        /// δ.
+        Bound: float
+        /// ‖K − T‖ as it stands.
+        Error: Lazy<float>
+        /// The largest reach (`LocalAlgebra.reach`) of the other cores.
+        Reach: float
+        /// λ of the last time, near which the next one is looked for.
+        Lambda: float option
     }
 
 /// The system of one core in coordinates in which it is solved for any multiplier.
@@ -51,7 +74,10 @@ module internal LocalCorrection =
     /// hundredth of it.
     let private vague = 1e-8
 
-    /// Squares above so many times the largest that Cauchy and Schwarz allow are no rounding of such a one.
+    /// λ where the bound holds at X = 0: beyond every ratio of G to W.
+    let private slackMultiplier = 1e300
+
+    /// Squares above this multiple of the largest that Cauchy and Schwarz allow are no rounding of such a one.
     let private slack = 2.0
 
     /// In the basis that makes every branch's Gram and weight diagonal. `start`: the block from which the residual `rho2` is followed, or
@@ -115,7 +141,7 @@ module internal LocalCorrection =
             IsRough = pencils |> List.exists (fun p -> not p.IsDefinite)
         }
 
-    /// From so many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more than
+    /// From this many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more than
     /// eigenvectors.
     let private wide = 96L
 
@@ -161,53 +187,48 @@ module internal LocalCorrection =
                         IsRough = false
                     })
 
+    let private systemOf (grams: Tensor list) (weights: Tensor list) c start rho2 : BlockSystem =
+        match grams, weights with
+        | [ gram ], [ weight ] when gram.shape[0] = 1L && gram.shape[2] >= wide -> tridiagonal gram weight c start rho2
+        | _ -> None
+        |> Option.defaultWith (fun () -> spectral grams weights c start rho2)
+
+    /// What of K the block has to make up for, and its squared norm: followed from the current block (`anchored`), K − T.
+    let private source (given: LocalCorrectionInput) (anchored: bool) : Tensor * float =
+        if anchored then
+            let tensor =
+                Contraction.runMany [ given.Full ] given.Target.dtype given.Target.device given.Lookup |> List.head
+
+            let rest = given.Target.minus (tensor)
+            rest, rest.squared().sum().number()
+        else
+            given.Target, given.Norm2
+
+    let private current (given: LocalCorrectionInput) = LocalProblem.toX given.Block (given.Lookup given.Block.Core.Name)
+
+    /// S without the term that this core does not change.
+    let private ownS (grams: Tensor list) (weights: Tensor list) (x: Tensor) : float =
+        use _ = torch.NewDisposeScope()
+        x.mul(LocalAlgebra.timesWeight grams weights x).sum().number()
+
+    let private unmoved result = { Result = result; Residual = None; Reach = None }
+
     /// From the Grams and weights of the block.
-    let private solveSystem
-        (kept: IntermediateCache option)
-        full
-        (block: Block)
-        lookup
-        (target: Tensor)
-        norm2
-        bound
-        (current: Lazy<float>)
-        (reach: float)
-        lambda
-        (grams: Tensor list)
-        (weights: Tensor list)
-        : BlockOutcome =
+    let private solveSystem (given: LocalCorrectionInput) (grams: Tensor list) (weights: Tensor list) : BlockOutcome =
         use scope = torch.NewDisposeScope()
-        let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && current.Value < sqrt norm2
+        let block, norm2, bound = given.Block, given.Norm2, given.Bound
 
-        let source, rho2 =
-            if anchored then
-                let tensor = Contraction.runMany [ full ] target.dtype target.device lookup |> List.head
+        let anchored = bound * bound < anchorBelow * anchorBelow * norm2 && given.Error.Value < sqrt norm2
 
-                let rest = target.minus (tensor)
-                rest, rest.squared().sum().number()
-            else
-                target, norm2
+        let source, rho2 = source given anchored
+        let c = LocalProblem.targetOf (if anchored then None else given.Cache) block given.Lookup source
+        let start = if anchored then Some(current given) else None
 
-        let c = LocalProblem.targetOf (if anchored then None else kept) block lookup source
-        let start = if anchored then Some(LocalProblem.toX block (lookup block.Core.Name)) else None
-
-        let system =
-            match grams, weights with
-            | [ gram ], [ weight ] when gram.shape[0] = 1L && gram.shape[2] >= wide -> tridiagonal gram weight c start rho2
-            | _ -> None
-            |> Option.defaultWith (fun () -> spectral grams weights c start rho2)
-
+        let system = systemOf grams weights c start rho2
         let bound2 = bound * bound * (1.0 - guard)
 
-        /// S without the term that this core does not change.
-        let ownS (x: Tensor) =
-            use _ = torch.NewDisposeScope()
-            x.mul(LocalAlgebra.timesWeight grams weights x).sum().number()
-
         // A lower bound costs S: where that leaves nothing to gain, the core stays.
-        let isWorse x = current.Value <= bound && ownS x > ownS (LocalProblem.toX block (lookup block.Core.Name))
-
-        let unmoved result = { Result = result; Residual = None; Reach = None }
+        let isWorse x = given.Error.Value <= bound && ownS grams weights x > ownS grams weights (current given)
 
         /// The block at a bound; a lower one in its place where the block turns out above the bound.
         let rec solved (attempts: int) (bound2': float) : BlockOutcome =
@@ -215,12 +236,12 @@ module internal LocalCorrection =
                 let x = system.At lambda
                 let core = LocalProblem.ofX block x
                 let own = LocalAlgebra.reach grams x
-                let largest = max own reach
+                let largest = max own given.Reach
 
                 // What the Grams cannot tell the explicit difference does.
                 let explicitly () =
-                    let withCore name = if Spec.original name = block.Core.Name then core else lookup name
-                    Fit.explicitError full target withCore |> fun error -> error * error
+                    let withCore name = if Spec.original name = block.Core.Name then core else given.Lookup name
+                    Fit.explicitError given.Full given.Target withCore |> fun error -> error * error
 
                 let value = if anchored then bound2 else LocalAlgebra.residual norm2 grams c x
                 let residual = if anchored then None else LocalAlgebra.exact norm2 largest value
@@ -233,7 +254,7 @@ module internal LocalCorrection =
                 if attempts > 0 && found > bound2 * (1.0 + excess) then
                     solved (attempts - 1) (bound2' - 2.0 * (found - bound2))
                 elif attempts < mostAttempts && isWorse x then
-                    unmoved BlockResult.Kept
+                    unmoved BlockResult.Unchanged
                 else
                     {
                         Result = BlockResult.Moved(scope.MoveToOuter core, lambda)
@@ -241,11 +262,12 @@ module internal LocalCorrection =
                         Reach = Some own
                     }
 
-            match Secular.solveFor bound2' lambda system.Scale system.Residual with
+            match Secular.solveFor bound2' given.Lambda system.Scale system.Residual with
             | Multiplier.Root lambda -> moved lambda
-            | Multiplier.Slack -> moved 1e300
-            | Multiplier.AboveBound when current.Value <= bound -> unmoved BlockResult.Kept
-            | Multiplier.AboveBound -> unmoved (BlockResult.LeastSquares(Als.solveBlock kept block lookup target |> scope.MoveToOuter))
+            | Multiplier.Slack -> moved slackMultiplier
+            | Multiplier.AboveBound when given.Error.Value <= bound -> unmoved BlockResult.Unchanged
+            | Multiplier.AboveBound ->
+                unmoved (BlockResult.LeastSquares(Als.solveBlock given.Cache block given.Lookup given.Target |> scope.MoveToOuter))
 
         solved mostAttempts bound2
 
@@ -253,34 +275,19 @@ module internal LocalCorrection =
         match result with
         | BlockResult.Moved(core, _)
         | BlockResult.LeastSquares core -> scope.MoveToOuter core |> ignore
-        | BlockResult.Kept -> ()
+        | BlockResult.Unchanged -> ()
 
         result
 
-    /// As `solve`, with what is kept from blocks before, ‖K‖² and the largest reach of the other cores.
-    let solveKeeping kept full block lookup target norm2 bound current reach lambda : BlockOutcome =
+    /// The exact minimiser of S over one core subject to the bound.
+    let solve (given: LocalCorrectionInput) : BlockOutcome =
         use scope = torch.NewDisposeScope()
-        let grams = LocalProblem.grams kept block lookup target
-        let weights = LocalProblem.weights kept block lookup target
+        let grams = LocalProblem.grams given.Cache given.Block given.Lookup given.Target
+        let weights = LocalProblem.weights given.Cache given.Block given.Lookup given.Target
 
         // Decompositions would throw.
         if grams @ weights |> List.exists (fun matrix -> not (matrix.isfinite().all().truth())) then
-            { Result = BlockResult.Kept; Residual = None; Reach = None }
+            unmoved BlockResult.Unchanged
         else
-            let outcome = solveSystem kept full block lookup target norm2 bound current reach lambda grams weights
-
+            let outcome = solveSystem given grams weights
             { outcome with Result = toOuter scope outcome.Result }
-
-    /// The exact minimiser of S over one core subject to the bound. `current` is ‖K − T‖ as it stands.
-    let solve (full: Plan) (block: Block) lookup (target: Tensor) (bound: float) (current: float) (lambda: float option) : BlockResult =
-        use scope = torch.NewDisposeScope()
-        let norm2 = target.squared().sum().number()
-
-        let reach =
-            (full.Spec.Cores, Sensitivity.run (Sensitivity.plan full.Spec) target.dtype target.device lookup)
-            ||> Seq.map2 (fun core part -> (lookup core.Name: Tensor).norm().number() * sqrt (max 0.0 (part.number ())))
-            |> Seq.max
-
-        let outcome = solveKeeping None full block lookup target norm2 bound (lazy current) reach lambda
-
-        toOuter scope outcome.Result

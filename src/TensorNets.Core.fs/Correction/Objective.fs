@@ -16,7 +16,7 @@ type internal Objective =
         Groups: Block list list
     }
 
-/// The landscape at a point: the values and the gradients.
+/// The values and the gradients at a point.
 type internal Evaluation =
     {
         S: float
@@ -30,25 +30,25 @@ type internal Evaluation =
 
 [<RequireQualifiedAccess>]
 module internal Evaluation =
-    let private tensors (ground: Evaluation) =
+    let private tensors (evaluation: Evaluation) =
         [
-            ground.SlopeS
-            ground.SlopeResidual
-            for grams, weights in ground.Matrices do
+            evaluation.SlopeS
+            evaluation.SlopeResidual
+            for grams, weights in evaluation.Matrices do
                 yield! grams
                 yield! weights
         ]
 
-    let release (ground: Evaluation) =
-        for tensor in tensors ground do
+    let release (evaluation: Evaluation) =
+        for tensor in tensors evaluation do
             tensor.Dispose()
 
     /// The tensors moved to the scope around the given one.
-    let toOuter (scope: DisposeScope) (ground: Evaluation) : Evaluation =
-        for tensor in tensors ground do
+    let toOuter (scope: DisposeScope) (evaluation: Evaluation) : Evaluation =
+        for tensor in tensors evaluation do
             scope.MoveToOuter tensor |> ignore
 
-        ground
+        evaluation
 
 [<RequireQualifiedAccess>]
 module internal Objective =
@@ -86,7 +86,7 @@ module internal Objective =
         (LocalProblem.ofX block half).mul_(Num.tensor (2.0 * float (LocalProblem.size block.Lone block)))
 
     /// Σ m_i W_i; the terms are disposed.
-    let private weighted (terms: (float * Tensor) list) : Tensor =
+    let weighted (terms: (float * Tensor) list) : Tensor =
         let times (factor: float, term: Tensor) =
             if factor = 1.0 then
                 term
@@ -102,29 +102,29 @@ module internal Objective =
             use part = times term
             before.plus part)
 
-    let private lookup (land: Objective) (point: Tensor) : string -> Tensor =
-        let all = CoreVector.cores land.Shapes point
-        let index = land.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
+    let lookup (objective: Objective) (point: Tensor) : string -> Tensor =
+        let all = CoreVector.cores objective.Shapes point
+        let index = objective.Blocks |> List.mapi (fun i block -> block.Core.Name, i) |> dict
         fun name -> all[index[name]]
 
     /// For each block what an act makes of its G and of its weights with their factors, for every branch; what it is to keep the act gives
     /// to a function. Nothing else is left when the next block, or the next group of them, comes.
-    let private withMatrices
-        (land: Objective)
+    let withMatrices
+        (objective: Objective)
         (lookup: string -> Tensor)
         (act: (Tensor -> Tensor) -> Block -> Tensor list -> (float * Tensor) list list -> 'T)
         : 'T list =
-        use kept = LocalProblem.keeping (if land.Groups.Length > 1 then land.Blocks else [])
+        use kept = LocalProblem.keeping (if objective.Groups.Length > 1 then objective.Blocks else [])
 
         [
-            for group in land.Groups do
+            for group in objective.Groups do
                 use scope = torch.NewDisposeScope()
 
                 let plans (block: Block) =
                     (block.Branches |> List.map _.Gram) @ (block.Branches |> List.collect (_.Weights >> List.map snd))
 
                 let mutable rest =
-                    LocalProblem.evaluateKeeping (Some kept) group.Head lookup land.Target (List.collect plans group)
+                    LocalProblem.evaluateKeeping (Some kept) group.Head lookup objective.Target (List.collect plans group)
 
                 for block in group do
                     use inner = torch.NewDisposeScope()
@@ -150,35 +150,39 @@ module internal Objective =
 
     /// X and C of each block by the core's name, and T where r is explicit. The largest products are made and gone before there are any
     /// matrices.
-    let private targets (land: Objective) (lookup: string -> Tensor) =
+    let private targets (objective: Objective) (lookup: string -> Tensor) =
         let results =
-            LocalProblem.evaluate land.Blocks.Head lookup land.Target (Option.toList land.Explicit @ (land.Blocks |> List.map _.Target))
+            LocalProblem.evaluate
+                objective.Blocks.Head
+                lookup
+                objective.Target
+                (Option.toList objective.Explicit @ (objective.Blocks |> List.map _.Target))
 
-        let explicitly, own = results |> List.splitAt (Option.toList land.Explicit).Length
+        let explicitly, own = results |> List.splitAt (Option.toList objective.Explicit).Length
 
         explicitly,
         List.map2
             (fun (block: Block) (c: Tensor) ->
                 block.Core.Name, (LocalProblem.toX block (lookup block.Core.Name), c.reshape (LocalProblem.solveShape block)))
-            land.Blocks
+            objective.Blocks
             own
         |> dict
 
     /// Everything at a point. The caller's scope owns the tensors.
-    let at (land: Objective) (point: Tensor) : Evaluation =
+    let at (objective: Objective) (point: Tensor) : Evaluation =
         use scope = torch.NewDisposeScope()
-        let lookup = lookup land point
-        let explicitly, targets = targets land lookup
-        let last = List.last land.Blocks
+        let lookup = lookup objective point
+        let explicitly, targets = targets objective lookup
+        let last = List.last objective.Blocks
 
         // ‖K‖² + ⟨X, X G − 2 C⟩ of any one block.
         let residual (x: Tensor) (half: Tensor) (target: Tensor) =
-            match land.Explicit with
-            | Some _ -> land.Target.minus(explicitly.Head).squared().sum().number()
-            | None -> land.Norm2 + x.mul(half.minus target).sum().number()
+            match objective.Explicit with
+            | Some _ -> objective.Target.minus(explicitly.Head).squared().sum().number()
+            | None -> objective.Norm2 + x.mul(half.minus target).sum().number()
 
         let pieces =
-            withMatrices land lookup (fun keep block grams weights ->
+            withMatrices objective lookup (fun keep block grams weights ->
                 let x, target = targets[block.Core.Name]
                 let weights = weights |> List.map weighted
                 let xw = LocalAlgebra.timesWeight grams weights x
@@ -190,14 +194,14 @@ module internal Objective =
                     Residual = residual
                     SlopeS = pulled block xw |> keep
                     SlopeResidual = pulled block half |> keep
-                    Matrices = if land.Groups.Length > 1 then [] else [ List.map keep grams, List.map keep weights ]
+                    Matrices = if objective.Groups.Length > 1 then [] else [ List.map keep grams, List.map keep weights ]
                 |})
 
         let slopeS = pieces |> List.map _.SlopeS |> CoreVector.ofCores
 
         {
             // Each term of S holds every core but one, so that ½⟨θ, ∇S⟩ counts it once less than there are cores.
-            S = 0.5 * CoreVector.dot point slopeS / float (max 1 (land.Blocks.Length - 1))
+            S = 0.5 * CoreVector.dot point slopeS / float (max 1 (objective.Blocks.Length - 1))
             Residual = (List.last pieces).Residual
             SlopeS = slopeS
             SlopeResidual = pieces |> List.map _.SlopeResidual |> CoreVector.ofCores
@@ -206,12 +210,12 @@ module internal Objective =
         |> Evaluation.toOuter scope
 
     /// ∇S + μ ∇r alone, which is less work than everything: one product for each core. The caller's scope owns it.
-    let slope (land: Objective) (mu: float) (point: Tensor) : Tensor =
+    let slope (objective: Objective) (mu: float) (point: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
-        let lookup = lookup land point
-        let _, targets = targets { land with Explicit = None } lookup
+        let lookup = lookup objective point
+        let _, targets = targets { objective with Explicit = None } lookup
 
-        withMatrices land lookup (fun keep block grams weights ->
+        withMatrices objective lookup (fun keep block grams weights ->
             let x, target = targets[block.Core.Name]
 
             // X Σ_i (W_i ⊗ the other G) + μ X ⊗ G: the second goes with the first branch.
@@ -224,76 +228,3 @@ module internal Objective =
             pulled block (CoreVector.along -mu target product) |> keep)
         |> CoreVector.ofCores
         |> scope.MoveToOuter
-
-    /// The inverse of the blocks' own curvature 2 (W + μ G), as a map of vectors: what block descent takes for the whole.
-    let preconditioner (land: Objective) (mu: float) (point: Tensor) (ground: Evaluation) : Tensor -> Tensor =
-        use outer = torch.NewDisposeScope()
-        let ridge = 1e-12
-
-        /// Half the inverse, for the 2 of the curvature. Few matrices are held at a time: they may be larger than the target.
-        let inverse (scale: Tensor) (gram: Tensor) (weight: Tensor) : Tensor =
-            use scope = torch.NewDisposeScope()
-            let matrix = LocalAlgebra.combined mu gram weight
-            let diagonal = matrix.diagonal (dim1 = -2L, dim2 = -1L)
-            let mean = diagonal.mean([| -1L |]).unsqueeze -1L
-
-            let rec attempt (before: float) share =
-                diagonal.add_ (mean.mul (Num.tensor (share - before)), Num.one) |> ignore
-                let struct (factor, isDefinite) = Decompose.cholesky matrix
-
-                if isDefinite || share > 1e-3 then
-                    factor
-                else
-                    factor.Dispose()
-                    attempt share (share * 100.0)
-
-            let factor = attempt 0.0 ridge
-            matrix.zero_ () |> ignore
-            diagonal.fill_ Num.one |> ignore
-            let half = Decompose.solveTriangular false factor matrix
-            factor.Dispose()
-            matrix.Dispose()
-            Kernels.matmul(half.mT, half).mul_ scale |> scope.MoveToOuter
-
-        // Half, for the 2 of the curvature; once over the lone axes in and out again.
-        let solver (keep: Tensor -> Tensor) (block: Block) (grams: Tensor list) (weights: Tensor list) =
-            let keep tensor : Tensor = keep tensor |> outer.MoveToOuter
-            let scale = Num.tensor (0.5 / float (LocalProblem.size block.Lone block)) |> keep
-
-            match grams, weights with
-            | [], [] -> fun (x: Tensor) -> x.mul scale
-            | [ g ], [ w ] -> LocalAlgebra.along 0 (inverse scale g w |> keep)
-            | grams, weights ->
-                let pencils = List.map2 Pencil.pencil grams weights
-                let grid = Pencil.grid (pencils |> List.map (fun p -> p.G, p.W))
-                let q = grid.W.plus(grid.G.mul (Num.tensor mu)).unsqueeze 1L
-
-                let reciprocal =
-                    torch.where(q.gt (Num.tensor 0.0), q.reciprocal (), torch.zeros_like q).mul scale |> keep
-
-                let vs = pencils |> List.map (_.V >> keep)
-                let turned = vs |> List.map (_.mT >> keep)
-                fun x -> LocalAlgebra.times turned ((LocalAlgebra.times vs x).mul reciprocal)
-
-        let solvers =
-            match ground.Matrices with
-            | [] -> withMatrices land (lookup land point) (fun keep block grams -> List.map weighted >> solver keep block grams)
-            | matrices ->
-                List.map2
-                    (fun block (grams, weights) ->
-                        use inner = torch.NewDisposeScope()
-                        solver inner.MoveToOuter block grams weights)
-                    land.Blocks
-                    matrices
-
-        fun vector ->
-            use scope = torch.NewDisposeScope()
-            let parts = CoreVector.cores land.Shapes vector
-
-            List.map3
-                (fun (block: Block) solve (part: Tensor) -> LocalProblem.toX block part |> solve |> LocalProblem.ofX block)
-                land.Blocks
-                solvers
-                (List.ofArray parts)
-            |> CoreVector.ofCores
-            |> scope.MoveToOuter

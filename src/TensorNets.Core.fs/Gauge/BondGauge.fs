@@ -234,7 +234,7 @@ module internal BondGauge =
 
         let found =
             if before > 0.0 && System.Double.IsFinite before then
-                ConstrainedQuadratics.guarded (fun () -> Pencil.root (raised p) (raised q))
+                Decompose.attempt (fun () -> Pencil.root (raised p) (raised q))
             else
                 None
 

@@ -178,7 +178,7 @@ module Gauge =
             | BondGauge.Matrix link -> Ok(BondGauge.lenientStep working link)
             | BondGauge.Scaling _ -> Error error
 
-        match ConstrainedQuadratics.guarded (fun () -> cyclesWith deficient limit all plan cores) with
+        match Decompose.attempt (fun () -> cyclesWith deficient limit all plan cores) with
         | Some(Ok(s, _)) -> s, found
         | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (lookupIn plan.Spec cores), true
 

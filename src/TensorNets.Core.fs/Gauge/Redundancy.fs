@@ -72,7 +72,7 @@ module internal Redundancy =
         if link.Bonds.Length > 1 || not (layers |> List.forall _.isfinite().all().truth()) then
             None
         else
-            let candidate own other = ConstrainedQuadratics.guarded (fun () -> basis share own other) |> Option.flatten
+            let candidate own other = Decompose.attempt (fun () -> basis share own other) |> Option.flatten
 
             let narrow (columns: Tensor) =
                 let narrowed i =

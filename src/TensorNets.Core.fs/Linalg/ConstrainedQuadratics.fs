@@ -6,13 +6,6 @@ open TorchSharp
 /// <summary>The small solvers that factorization and correction are made of.</summary>
 [<RequireQualifiedAccess>]
 module ConstrainedQuadratics =
-    /// The result, or None where a decomposition of libtorch's did not converge.
-    let internal guarded (run: unit -> 'T) : 'T option =
-        try
-            Some(run ())
-        with :? System.Runtime.InteropServices.ExternalException ->
-            None
-
     let internal toArray (tensor: Tensor) : float[] =
         use _ = torch.NewDisposeScope()
         use flat = tensor.detach().cpu().``to``(torch.float64).contiguous()

@@ -7,6 +7,13 @@ open TorchSharp
 /// them is written so that NaN counts as a failure.
 [<RequireQualifiedAccess>]
 module internal Decompose =
+    /// The result, or None where LAPACK gives up: singular matrices, or numbers that are not finite.
+    let attempt (run: unit -> 'T) : 'T option =
+        try
+            Some(run ())
+        with :? ExternalException ->
+            None
+
     let private isFinite (matrix: Tensor) = matrix.isfinite().all().truth()
 
     let private nan (like: Tensor) (shape: int64[]) : Tensor =
@@ -34,13 +41,9 @@ module internal Decompose =
         if not (isFinite matrix) then
             none ()
         else
-            try
-                decompose matrix
-            with :? ExternalException ->
-                try
-                    decompose (retried matrix)
-                with :? ExternalException ->
-                    none ()
+            attempt (fun () -> decompose matrix)
+            |> Option.orElseWith (fun () -> attempt (fun () -> decompose (retried matrix)))
+            |> Option.defaultWith none
 
     /// Eigenvalues in rising order and eigenvectors of symmetric matrices.
     let eigh (matrix: Tensor) : struct (Tensor * Tensor) =
@@ -81,12 +84,7 @@ module internal Decompose =
     let pinv (matrix: Tensor) : Tensor =
         guarded (fun m -> torch.linalg.pinv (m, hermitian = true)) (fun () -> nan matrix matrix.shape) matrix
 
-    /// What is made, or what stands for nothing where LAPACK refuses: singular matrices, or numbers that are not finite.
-    let private attempted (make: unit -> 'T) (none: unit -> 'T) : 'T =
-        try
-            make ()
-        with :? ExternalException ->
-            none ()
+    let private attempted (make: unit -> 'T) (none: unit -> 'T) : 'T = attempt make |> Option.defaultWith none
 
     /// Q and R, as many columns of Q as the shorter side.
     let qr (matrix: Tensor) : struct (Tensor * Tensor) =

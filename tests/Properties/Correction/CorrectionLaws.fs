@@ -104,10 +104,10 @@ let private correction =
                     let mutable s = value ()
 
                     for i, block in List.indexed (LocalProblem.blocks spec) do
-                        match LocalCorrection.solve full block (Fit.lookup spec cores) k delta delta None with
+                        match corrected full block (Fit.lookup spec cores) k delta delta with
                         | BlockResult.Moved(core, _) -> cores[i] <- core
                         | BlockResult.LeastSquares _ -> failtest "the start meets the bound"
-                        | BlockResult.Kept -> ()
+                        | BlockResult.Unchanged -> ()
 
                         let next = value ()
                         Expect.isLessThanOrEqual next (s * (1.0 + 1e-9)) $"S after block {i}"

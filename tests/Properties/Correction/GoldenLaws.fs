@@ -109,12 +109,12 @@ let private corrections =
                             let block = LocalProblem.block net.Spec net.Spec.Cores[i]
                             let current = Fit.explicitError full k lookup
 
-                            match LocalCorrection.solve full block lookup k delta current None with
+                            match Generators.corrected full block lookup k delta current with
                             | BlockResult.Moved(core, _)
                             | BlockResult.LeastSquares core ->
                                 close 1e-8 core (tensor (step.GetProperty "core")) $"block {i}"
                                 working[i] <- core
-                            | BlockResult.Kept -> close 1e-8 working[i] (tensor (step.GetProperty "core")) $"block {i} kept"
+                            | BlockResult.Unchanged -> close 1e-8 working[i] (tensor (step.GetProperty "core")) $"block {i} kept"
 
                         let balanced = Gauge.balance net |> ok
                         let gaugeOnly = number "sens" (e.GetProperty "gauge_only")

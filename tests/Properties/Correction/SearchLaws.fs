@@ -69,8 +69,8 @@ let private steps =
                 let radius = 3.0 * (noise (seed + 5) [ 1L ]).exp().number()
                 let step = minimise radius
                 let bare = minimiseIn false radius
-                Expect.isTrue (identical bare.Move step.Move) "without legs the step is the same"
-                Expect.isEmpty bare.Legs "legs"
+                Expect.isTrue (identical bare.Move step.Move) "without its conjugate gradient steps the step is the same"
+                Expect.isEmpty bare.CgSteps "steps"
 
                 for share in [ 1.0; 0.4; 0.01 ] do
                     let smaller = share * TrustRegion.shrink * step.Size

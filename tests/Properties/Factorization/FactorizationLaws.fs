@@ -246,7 +246,9 @@ let private inputs =
                     let n, stop =
                         if correcting then
                             let s = (Sensitivity.total first).number()
-                            let _, n, stop, _ = CorrectionSweeps.run options case.Spec k (max error (0.8 * norm)) norm s cores
+                            let bound = max error (0.8 * norm)
+                            let problem = { Options = options; Spec = case.Spec; Target = k; Norm = norm; Bound = bound }
+                            let _, n, stop, _ = CorrectionSweeps.run problem s cores
                             n, stop
                         else
                             let n, stop, _ = Als.sweepUntil options (fun _ _ -> false) case.Spec k cores

@@ -61,8 +61,11 @@ let all =
                 let bound = 1.01 * Fit.explicitError full k lookup
 
                 if bound < norm then
-                    use work = CorrectionSweeps.make case.Spec k bound norm cores
-                    let error, s = CorrectionSweeps.once work
+                    let problem =
+                        { Options = SweepOptions.defaults; Spec = case.Spec; Target = k; Norm = norm; Bound = bound }
+
+                    use work = CorrectionSweep.make problem cores
+                    let error, s = CorrectionSweep.once work
                     near 1e-11 error (Fit.explicitError full k lookup) "error"
                     near 1e-10 s (Sensitivity.value (networkOf case.Spec (List.ofArray cores))) "S"
 

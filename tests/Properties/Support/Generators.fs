@@ -338,3 +338,27 @@ let regauged (seed: int) (network: Network) =
         | _ -> ())
 
     Golden.networkOf spec (List.ofArray cores)
+
+/// One core corrected by itself, all others fixed, from ‖K − T‖ as it stands.
+let internal corrected (full: Plan) (block: Block) lookup (target: torch.Tensor) (bound: float) (error: float) : BlockResult =
+    let reach =
+        (full.Spec.Cores, Sensitivity.run (Sensitivity.plan full.Spec) target.dtype target.device lookup)
+        ||> Seq.map2 (fun core part -> (lookup core.Name: torch.Tensor).norm().item<float>() * sqrt (max 0.0 (part.item<float>())))
+        |> Seq.max
+
+    let outcome =
+        LocalCorrection.solve
+            {
+                Cache = None
+                Full = full
+                Block = block
+                Lookup = lookup
+                Target = target
+                Norm2 = target.squared().sum().item<float>()
+                Bound = bound
+                Error = lazy error
+                Reach = reach
+                Lambda = None
+            }
+
+    outcome.Result
