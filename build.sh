@@ -134,10 +134,9 @@ docs() {
 
 # Makes the addresses of the pages relative, so that they work in a folder and under any path; leaves out what is no page, and what was not to be had.
 finish_site() {
-    local page absent=()
+    local page absent=(-e '/{{fsdocs-repository-link}}/d' -e '/class="repository" href=""/d') # where no repository is set
     rm -rf output/host output/samples output/content/img output/*.config output/*.props
     fetch_katex || absent+=(-e '/content\/katex\//d')
-    grep -q 'RepositoryUrl' Directory.Build.props || absent+=(-e '/{{fsdocs-repository-link}}/d')
 
     # fsdocs links types of other assemblies to pages that it does not write.
     while IFS= read -r page; do

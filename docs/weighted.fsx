@@ -8,7 +8,7 @@ index: 3
 # The weighted norm: what counts is the output
 
 A kernel's entries do not count alike: those that act on channels of little strength hardly change the output. The norm weighted by the
-covariance Σ of the inputs, ‖(K − T) Σ^½‖, measures what does. For a 1×1 convolution or a linear layer its square is the mean squared change of the output.
+covariance $\Sigma$ of the inputs, $\lVert (K - T)\, \Sigma^{1/2} \rVert$, measures what does. For a 1×1 convolution or a linear layer its square is the mean squared change of the output.
 *)
 
 (*** hide ***)

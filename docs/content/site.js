@@ -31,7 +31,7 @@ if (window.katex) {
 }
 
 // Tables and code that are wider than the page scroll by themselves, by the keyboard too.
-for (const table of document.querySelectorAll('#content > table:not(.pre), #content > div > table:not(.fsdocs-member-list)')) {
+for (const table of document.querySelectorAll('#content > table:not(.pre), #content > div > table:not(.outer-list)')) {
     const frame = document.createElement('div');
     frame.className = 'wide';
     table.replaceWith(frame);
