@@ -71,8 +71,7 @@ let weight = conv.weight.detach ()
 let kernel = ConvGeometry.kernelOfWeight (ConvGeometry.ofWeight weight) weight
 
 let stable =
-    Factorize.stable (options (Norm.Weighted([ 0 ], shrunk))) None (Format.CP 16) kernel
-    |> orStop
+    Factorize.stable (options (Norm.Weighted([ 0 ], shrunk))) None (Format.CP 16) kernel |> orStop
 
 printfn $"{stable}"
 (*** include-output ***)
