@@ -19,11 +19,14 @@ public static class Families
     public static FormatFamily TensorChain => FormatFamily.TensorChain;
 
     /// <summary>Hierarchical Tucker over a dimension tree, from <see cref="Mode"/> and <see cref="Split"/>.</summary>
+    /// <param name="tree">The groups of modes.</param>
     public static FormatFamily HierarchicalTucker(ModeTree tree) => FormatFamily.NewHierarchicalTucker(tree);
 
     /// <summary>A leaf of a dimension tree: one mode, counted from 0.</summary>
+    /// <param name="mode">Counted from 0.</param>
     public static ModeTree Mode(int mode) => ModeTree.NewMode(mode);
 
     /// <summary>A node of a dimension tree: two or more groups.</summary>
+    /// <param name="children">The groups.</param>
     public static ModeTree Split(params IReadOnlyList<ModeTree> children) => ModeTree.NewSplit([.. children]);
 }

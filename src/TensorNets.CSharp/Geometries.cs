@@ -23,19 +23,31 @@ public sealed record ConvOptions(
 public static class Geometries
 {
     /// <summary>A linear layer: its kernel is over (in, out).</summary>
+    /// <param name="inFeatures">Numbers that go in.</param>
+    /// <param name="outFeatures">Numbers that come out.</param>
     public static ConvGeometry Linear(long inFeatures, long outFeatures) => ConvGeometryModule.plain(0, inFeatures, outFeatures);
 
     /// <summary>A convolution over one, two or three dimensions: its kernel is over (in, kernel positions, out), with groups over (groups,
     /// in of a group, kernel positions, out of a group).</summary>
+    /// <param name="inChannels">Channels of the input.</param>
+    /// <param name="outChannels">Channels of the output.</param>
+    /// <param name="kernel">Its size along each spatial dimension.</param>
+    /// <param name="options">Stride, padding and so on; null: the defaults.</param>
     public static ConvGeometry Convolution(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
         Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), false);
 
     /// <summary>A transposed convolution over one or two dimensions.</summary>
+    /// <param name="inChannels">Channels of the input.</param>
+    /// <param name="outChannels">Channels of the output.</param>
+    /// <param name="kernel">Its size along each spatial dimension.</param>
+    /// <param name="options">Stride, padding and so on; null: the defaults.</param>
     public static ConvGeometry TransposedConvolution(
         long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
         Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), true);
 
     /// <summary>That of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear.</summary>
+    /// <param name="dense">The layer.</param>
+    /// <exception cref="TensorNetException">Another module, or an option that no factorized layer has.</exception>
     public static ConvGeometry Of(Module dense) => ConvGeometryModule.ofLayer(dense).OrThrow();
 
     private static ConvGeometry Of(long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions options, bool transposed)

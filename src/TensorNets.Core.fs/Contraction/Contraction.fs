@@ -160,6 +160,7 @@ module Contraction =
     /// <param name="cores">The tensor of each core by name; a second copy, `A'`, reads the tensor of `A`.</param>
     /// <exception cref="T:TensorNets.TensorNetException">Lists every core that is missing, or whose shape, dtype or device is another than
     /// that of the plan or of the first one.</exception>
+    /// <example><code>Contraction.run (Plan.make Order.Auto spec) cores</code></example>
     let run (plan: Plan) (cores: Map<string, Tensor>) : Tensor =
         match misfits plan cores with
         | [] ->
@@ -175,6 +176,7 @@ module Contraction =
         runMany plans network.DType network.Device (Network.lookup network)
 
     /// <summary>T, in the order of the spec's output. Differentiable in every core.</summary>
+    /// <example><code>Contraction.reconstruct network // 4 × 9 × 5</code></example>
     let reconstruct (network: Network) : Tensor = runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
 
     /// Plans on numbers with an exponent apart, in float64: every core and every intermediate is brought to a size of about one. What plans
@@ -239,6 +241,7 @@ module Contraction =
     /// <remarks>Rounding: relative error about 1e-8 where the terms of T cancel, since the square is what is summed. Right wherever the
     /// dtype holds it, also where its square or parts of it leave the range; <c>log10Norm</c> has no such end.</remarks>
     /// <exception cref="T:TensorNets.TensorNetException">The dtype does not hold it (<c>OutOfRange</c>, with its logarithm).</exception>
+    /// <example><code>Contraction.norm network</code></example>
     let norm (network: Network) : Tensor =
         use scope = torch.NewDisposeScope()
 
@@ -250,6 +253,7 @@ module Contraction =
     /// <summary>log₁₀ ‖T‖_F, however large or small the norm is, in the dtype of the network. Differentiable in every core where T is not
     /// zero.</summary>
     /// <remarks>Minus infinity where T is zero.</remarks>
+    /// <example><code>Contraction.log10Norm network</code></example>
     let log10Norm (network: Network) : Tensor =
         use scope = torch.NewDisposeScope()
         (ScaledTensor.log10 (normOf network)).``to`` network.DType |> scope.MoveToOuter

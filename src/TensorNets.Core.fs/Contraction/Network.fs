@@ -44,6 +44,7 @@ type Network internal (spec: Spec, tensors: Tensor[]) =
             for tensor in tensors do
                 tensor.Dispose()
 
+/// Networks of tensors: checked, random, copied.
 [<RequireQualifiedAccess>]
 module Network =
     /// The tensor of a core, or of the original of a second copy.
@@ -51,6 +52,7 @@ module Network =
 
     /// <summary>A network of the given tensors, checked: one tensor for every core, of its shape, all of one dtype and device, all
     /// finite.</summary>
+    /// <example><code>Network.create spec [ for core in spec.Cores -> core.Name, network[core.Name].clone () ] |> orStop</code></example>
     let create (spec: Spec) (cores: (string * Tensor) seq) : Result<Network, TensorNetError list> =
         let given = List.ofSeq cores
         let known = spec.Cores |> List.map _.Name
@@ -105,6 +107,7 @@ module Network =
     /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
     /// <param name="seed">The seed of the noise.</param>
     /// <param name="spec">The network.</param>
+    /// <example><code>Network.random torch.float32 1UL spec</code></example>
     let random (dtype: torch.ScalarType) (seed: uint64) (spec: Spec) : Network =
         hold dtype
         use _ = Mode.left ()
@@ -130,6 +133,7 @@ module Network =
     /// <exception cref="T:TensorNets.TensorNetException">The dtype is none of real numbers (<c>DType</c>).</exception>
     /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
     /// <param name="network">The network.</param>
+    /// <example><code>Network.copyAs torch.float32 network</code></example>
     let copyAs (dtype: torch.ScalarType) (network: Network) : Network =
         hold dtype
         use _ = Mode.left ()
@@ -141,4 +145,5 @@ module Network =
         new Network(network.Spec, copies)
 
     /// <summary>A copy of a network, detached. Nothing is shared with the original.</summary>
+    /// <example><code>Network.copy network</code></example>
     let copy (network: Network) : Network = copyAs network.DType network

@@ -191,5 +191,6 @@ module Correction =
     /// it.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
+    /// <example><code>Correction.epc sweeps bound target (Als.run sweeps target network |> orStop).Network</code></example>
     let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         nearest options bound target start |> Result.bind Fit.settled

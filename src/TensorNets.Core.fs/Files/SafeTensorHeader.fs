@@ -7,7 +7,19 @@ open System.Text.Json
 open TorchSharp
 
 /// <summary>A tensor in a safetensors file: name, dtype, shape, and where its bytes lie, counted from the end of the header.</summary>
-type SafeTensorEntry = { Name: string; DType: torch.ScalarType; Shape: int64 list; Offset: int64; Length: int64 }
+type SafeTensorEntry =
+    {
+        /// The tensor's name in the file.
+        Name: string
+        /// The dtype of its numbers.
+        DType: torch.ScalarType
+        /// Its dimensions; none for a scalar.
+        Shape: int64 list
+        /// The first of its bytes, counted from the end of the header.
+        Offset: int64
+        /// The number of its bytes.
+        Length: int64
+    }
 
 /// The header of a safetensors file: JSON that must agree with the size of the file in everything before a byte of a tensor is read.
 [<RequireQualifiedAccess>]

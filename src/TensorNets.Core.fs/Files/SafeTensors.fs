@@ -58,6 +58,7 @@ module SafeTensors =
 
     /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
     /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
+    /// <example><code>SafeTensors.ofStream "memory" (new MemoryStream()) // Error: no header</code></example>
     let ofStream (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(stream, nameof stream)
 
@@ -93,11 +94,13 @@ module SafeTensors =
 
     /// <summary>What is read from the safetensors file at a path, which is open meanwhile. Errors: <c>BadFile</c>, with the reasons; those
     /// of the reader.</summary>
+    /// <example><code>SafeTensors.read path (fun file -> Ok file.Entries) // Error, if there is no such file</code></example>
     let read (path: string) (reader: SafeTensorReader -> Result<'T, TensorNetError list>) : Result<'T, TensorNetError list> =
         AtomicFile.read path (fun stream -> ofStream path stream |> Result.bind reader)
 
     /// <summary>All tensors of the safetensors file at a path, by name; the caller owns them. Errors: <c>BadFile</c>, with the
     /// reasons.</summary>
+    /// <example><code>SafeTensors.load path // Error, if there is no such file</code></example>
     let load (path: string) : Result<(string * torch.Tensor) list, TensorNetError list> = read path _.ReadAll()
 
     let private isUnicode (text: string) = not (isNull (box text)) && Text.Encoding.UTF8.GetString(Text.Encoding.UTF8.GetBytes text) = text
@@ -167,6 +170,7 @@ module SafeTensors =
 
     /// <summary>Writes tensors and metadata to a stream. Errors, all before the first byte is written: <c>DType</c>,
     /// <c>Unsupported</c>.</summary>
+    /// <example><code>SafeTensors.write [ "made by", "hand" ] [ "matrix", matrix ] (new MemoryStream()) |> orStop</code></example>
     let write
         (metadata: (string * string) list)
         (tensors: (string * torch.Tensor) list)
@@ -178,5 +182,6 @@ module SafeTensors =
     /// <summary>Writes tensors and metadata to a file, which holds its old content or the new one whole, whatever happens meanwhile.
     /// Equivalent to: <c>load</c> gives the same tensors to the bit. Errors: <c>DType</c>, <c>Unsupported</c>,
     /// <c>UnwrittenFile</c>.</summary>
+    /// <example><code>SafeTensors.save path [] [ "matrix", matrix ] |> orStop</code></example>
     let save (path: string) (metadata: (string * string) list) (tensors: (string * torch.Tensor) list) : Result<unit, TensorNetError list> =
         writer metadata tensors |> Result.bind (AtomicFile.write path)

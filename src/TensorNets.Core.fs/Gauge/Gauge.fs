@@ -198,6 +198,7 @@ module Gauge =
     /// raises S. Idempotent, and from any random gauge of the same network the same S, unless 200 cycles do not suffice: seldom, where the
     /// least S is only approached. T may be of any size, also beyond what the dtype holds. Errors: a bond whose environment is rank
     /// deficient, for which the least S is not attained: <c>truncate</c> it first.</remarks>
+    /// <example><code>Gauge.balance network |> orStop</code></example>
     let balance (network: Network) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -239,6 +240,7 @@ module Gauge =
     /// <summary>The network of least sensitivity in a norm (<c>Sensitivity.totalIn</c>) among those that differ from the given one by a
     /// gauge.</summary>
     /// <remarks>As <c>balance</c>; in the Frobenius norm the same. Errors: those of <c>balance</c> and of a norm.</remarks>
+    /// <example><code>Gauge.balanceIn Norm.Frobenius network |> orStop</code></example>
     let balanceIn (norm: Norm) (network: Network) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -267,6 +269,7 @@ module Gauge =
     /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays;
     /// <c>balance</c> refuses that by name. The spec of the result has the smaller dimensions. A network whose cores are not all finite
     /// comes back as it is.</remarks>
+    /// <example><code>Gauge.truncate network</code></example>
     let truncate (network: Network) : Network =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
@@ -284,6 +287,7 @@ module Gauge =
     /// <summary>The network of least sensitivity with the same T, whatever its bonds: <c>truncate</c>, then <c>balance</c>.</summary>
     /// <remarks>For networks that <c>balance</c> refuses because a bond is wider than its rank. The spec of the result has the smaller
     /// dimensions. Errors: a bond that a loop makes deficient; cores that are not finite.</remarks>
+    /// <example><code>Gauge.balanceTruncated network |> orStop</code></example>
     let balanceTruncated (network: Network) : Result<Network, TensorNetError list> =
         use cut = truncate network
         balance cut

@@ -81,7 +81,7 @@ module internal DenseLayer =
             dense.Dispose()
 
             let found =
-                $"padding {ConvGeometry.paddingText g}, output_padding {TensorNetError.shapeText g.OutputPadding}"
+                $"padding {GeometryChecks.paddingText g}, output_padding {TensorNetError.shapeText g.OutputPadding}"
 
             Error
                 [

@@ -29,7 +29,7 @@ module FreshOptions =
 [<RequireQualifiedAccess>]
 module internal FreshLayer =
     /// The bound below which a fresh bias lies, that of TorchSharp's own layers: 1/√(inputs of an output).
-    let private biasBound (g: ConvGeometry) = 1.0 / sqrt (float (g.InChannels / g.Groups * ConvGeometry.positions g))
+    let private biasBound (g: ConvGeometry) = 1.0 / sqrt (float (g.InChannels / g.Groups * GeometryChecks.positions g))
 
     let make (options: FreshOptions) (geometry: ConvGeometry) (spec: Spec) : Result<FactorizedLayer, TensorNetError list> =
         use _ = Mode.left ()
@@ -42,7 +42,7 @@ module internal FreshLayer =
         | Ok plan, [] ->
             use generator = new torch.Generator(options.Seed + 1UL)
             let white = Network.random torch.float64 options.Seed spec
-            let s, k = float (geometry.InChannels / geometry.Groups), float (ConvGeometry.positions geometry)
+            let s, k = float (geometry.InChannels / geometry.Groups), float (GeometryChecks.positions geometry)
 
             // An output of a transposed convolution meets one kernel position in the product of the strides.
             let met =

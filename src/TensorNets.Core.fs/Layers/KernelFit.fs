@@ -20,7 +20,7 @@ module internal KernelFit =
             g.InChannels / g.Groups
             match axes, g.Kernel.Length with
             | _, 0 -> ()
-            | KernelAxes.Fused, _ -> ConvGeometry.positions g
+            | KernelAxes.Fused, _ -> GeometryChecks.positions g
             | KernelAxes.Separate, _ -> yield! g.Kernel
             g.OutChannels / g.Groups
         ]

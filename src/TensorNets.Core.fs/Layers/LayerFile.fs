@@ -75,11 +75,13 @@ module LayerFile =
         | errors -> Error errors
 
     /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written.</summary>
+    /// <example><code>LayerFile.write (new MemoryStream()) layer |> orStop</code></example>
     let write (stream: Stream) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         written layer (fun metadata tensors -> SafeTensors.write metadata tensors stream)
 
     /// <summary>The layer that <c>write</c> has written, from the position of a stream to its end. Nothing is allocated that the stream
     /// does not hold. Errors: <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
+    /// <example><code>LayerFile.read "memory" (new MemoryStream()) // Error: no header</code></example>
     let read (name: string) (stream: Stream) : Result<FactorizedLayer, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(stream, nameof stream)
 
@@ -94,9 +96,11 @@ module LayerFile =
     /// <summary>Writes a layer to a file, which holds its old content or the new one whole, whatever happens meanwhile. Equivalent to:
     /// <c>load</c> of the file gives the same layer to the bit. Errors: those of <c>write</c>; <c>UnwrittenFile</c>, with the
     /// reason.</summary>
+    /// <example><code>LayerFile.save path layer |> orStop</code></example>
     let save (path: string) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
         written layer (SafeTensors.save path)
 
     /// <summary>The layer in a file. Errors: <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
+    /// <example><code>LayerFile.save path layer |> Result.bind (fun () -> LayerFile.load path) |> orStop</code></example>
     let load (path: string) : Result<FactorizedLayer, TensorNetError list> = SafeTensors.read path (ofFile path)

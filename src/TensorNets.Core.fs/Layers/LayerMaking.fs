@@ -23,7 +23,7 @@ module internal LayerMaking =
 
     /// How a network is applied, or why it cannot be a layer of the geometry.
     let planned lowering geometry (spec: Spec) =
-        match ConvGeometry.check geometry @ names spec with
+        match GeometryChecks.errors geometry @ names spec with
         | [] -> Convolution.plan lowering geometry spec
         | errors -> Error errors
 

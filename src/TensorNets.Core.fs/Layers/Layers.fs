@@ -15,6 +15,7 @@ module Layers =
     /// <param name="geometry">Everything but the numbers.</param>
     /// <param name="bias">Copied, or none.</param>
     /// <param name="network">The kernel network, copied; its dtype and device are those of the layer.</param>
+    /// <example><code>Layers.ofNetwork None geometry None (Network.copyAs torch.float32 network) |> orStop</code></example>
     let ofNetwork
         (lowering: Lowering option)
         (geometry: ConvGeometry)
@@ -40,6 +41,7 @@ module Layers =
     /// <param name="lowering">How to apply it; None: Cheapest.</param>
     /// <param name="dense">The dense layer; it is not changed and not disposed.</param>
     /// <param name="network">The kernel network, copied into the dtype and device of the dense layer.</param>
+    /// <example><code>Layers.ofDense None conv network |> orStop</code></example>
     let ofDense (lowering: Lowering option) (dense: torch.nn.Module) (network: Network) : Result<FactorizedLayer, TensorNetError list> =
         ConvGeometry.ofDense dense
         |> Result.bind (fun (geometry, weight, bias) ->
@@ -98,6 +100,7 @@ module Layers =
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
     /// <param name="format">The format.</param>
     /// <param name="dense">The dense layer; it is not changed and not disposed.</param>
+    /// <example><code>Layers.factorize options KernelAxes.Fused (Some bound) (Format.CP 8) conv |> orStop</code></example>
     let factorize
         (options: FactorizeOptions)
         (axes: KernelAxes)
@@ -111,6 +114,7 @@ module Layers =
         factorizedBy axes bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
+    /// <example><code>Layers.factorizeSpec options None spec conv |> orStop</code></example>
     let factorizeSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (dense: torch.nn.Module) =
         let fit dtype bound (kernel: Tensor) =
             let shape = Spec.shape spec
@@ -128,10 +132,11 @@ module Layers =
 
     /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>LeastSensitiveMatrix.fit</c>): a linear
     /// layer, or a convolution with one kernel position.</summary>
+    /// <example><code>Layers.matrix 4 bound (torch.nn.Linear(6L, 4L)) |> orStop</code></example>
     let matrix (rank: int) (bound: ErrorBound) (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
         ConvGeometry.ofDense dense
         |> Result.bind (fun (g, _, _) ->
-            if ConvGeometry.positions g <> 1L then
+            if GeometryChecks.positions g <> 1L then
                 Error
                     [
                         TensorNetError.Unsupported(
@@ -157,17 +162,19 @@ module Layers =
     /// 1/(inputs of an output), so that white noise comes out with the variance with which it went in (inside, away from
     /// padding).</summary>
     /// <remarks>The cores are white noise of equal variance; each kernel entry sums as many products as the bonds have combinations. The
-    /// bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of <c>ofNetwork</c>; <c>DType</c> for any but the floating-point
-    /// ones.</remarks>
+    /// bias is uniform within ±1/√(inputs), as in TorchSharp. Errors: those of <c>ofNetwork</c>; <c>DType</c> for any but the
+    /// floating-point ones.</remarks>
     /// <param name="options">Seed, gain, dtype, bias, lowering.</param>
     /// <param name="geometry">Everything but the numbers.</param>
     /// <param name="spec">The kernel network; with groups, over (g, s, d, t).</param>
+    /// <example><code>Layers.random { FreshOptions.defaults with Gain = sqrt 2.0 } geometry spec |> orStop</code></example>
     let random (options: FreshOptions) (geometry: ConvGeometry) (spec: Spec) : Result<FactorizedLayer, TensorNetError list> =
         FreshLayer.make options geometry spec
 
-    /// The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).
+    /// <summary>The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).</summary>
+    /// <example><code>Layers.spec KernelAxes.Separate geometry (Format.CP 3) |> orStop</code></example>
     let spec (axes: KernelAxes) (geometry: ConvGeometry) (format: Format) : Result<Spec, TensorNetError list> =
-        match ConvGeometry.check geometry with
+        match GeometryChecks.errors geometry with
         | [] ->
             KernelFit.refuseDepthwise geometry
             |> Result.bind (fun () ->
@@ -178,6 +185,7 @@ module Layers =
 
     /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, each trained or not as there,
     /// and a random network of a format as kernel (<c>random</c>).</summary>
+    /// <example><code>Layers.fresh None KernelAxes.Fused 1UL 1.0 (Format.CP 3) conv |> orStop</code></example>
     let fresh
         (lowering: Lowering option)
         (axes: KernelAxes)
@@ -206,6 +214,7 @@ module Layers =
 
     /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training, each parameter trained or not
     /// as there. Hooks stay behind.</summary>
+    /// <example><code>Layers.copy layer</code></example>
     let copy (layer: FactorizedLayer) : FactorizedLayer =
         ArgumentNullException.ThrowIfNull(layer, nameof layer)
         Check.alive "The layer" layer |> TensorNetError.raiseAny
@@ -227,10 +236,12 @@ module Layers =
         result |> Result.map (fun layer -> layer :> obj :?> 'T)
 
     /// <summary>As <c>ofDense</c>, for a Conv2d.</summary>
+    /// <example><code>Layers.conv2dOf None conv network |> orStop</code></example>
     let conv2dOf (lowering: Lowering option) (conv: Modules.Conv2d) (network: Network) : Result<FactorizedConv2d, TensorNetError list> =
         ofDense lowering conv network |> typed
 
     /// <summary>As <c>factorize</c>, for a Conv2d, over (s, d, t).</summary>
+    /// <example><code>Layers.conv2d options (Some bound) (Format.CP 8) conv |> orStop</code></example>
     let conv2d
         (options: FactorizeOptions)
         (bound: ErrorBound option)

@@ -140,6 +140,7 @@ module StateDict =
     /// The state may hold the module's own tensors, in any order. Errors, all at once: <c>MissingKey</c>, <c>UnknownKey</c>,
     /// <c>KeyShape</c>; <c>DType</c> for complex numbers where the module has real ones; <c>Unreadable</c> for quantized, sparse and meta
     /// tensors; <c>Disposed</c>.</remarks>
+    /// <example><code>StateDict.load (model.state_dict ()) model |> orStop</code></example>
     let load (state: IReadOnlyDictionary<string, Tensor>) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         loadWith true null state model
 
@@ -154,6 +155,7 @@ module StateDict =
 
     /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written. All of the file is checked before any of it is used.
     /// Errors: <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
+    /// <example><code>StateDict.saveFile path model |> Result.bind (fun () -> StateDict.loadFile path model) |> orStop</code></example>
     let loadFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         use _ = torch.NewDisposeScope()
@@ -162,6 +164,7 @@ module StateDict =
     /// <summary>Writes the parameters and buffers of a module as TorchSharp's <c>save</c> does, but the file holds its old content or the
     /// new one whole, whatever happens meanwhile. Equivalent to: <c>loadFile</c> of the file changes nothing. Errors: <c>DType</c>,
     /// <c>Unsupported</c>, <c>UnwrittenFile</c>.</summary>
+    /// <example><code>StateDict.saveFile path model |> orStop</code></example>
     let saveFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         let state = [ for KeyValue(key, tensor) in model.state_dict () -> key, tensor ]

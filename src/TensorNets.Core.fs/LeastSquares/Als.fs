@@ -243,5 +243,6 @@ module Als =
     /// <param name="options">Sweeps, tolerance on the relative change of the error, norm, progress, cancellation.</param>
     /// <param name="target">K, of the shape of the network's output.</param>
     /// <param name="start">The network to start from.</param>
+    /// <example><code>Als.run sweeps target network |> orStop</code></example>
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
         TargetUnits.from false (fun _ -> WhitenedProblem.from false (fun _ -> frobenius)) options target start

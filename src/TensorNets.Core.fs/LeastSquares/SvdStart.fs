@@ -87,6 +87,7 @@ module SvdStart =
         new Network(spec, [| for core in cores -> core.contiguous () |> scope.MoveToOuter |])
 
     /// <summary>A start of white noise from a seed, in float64, of the norm of the target.</summary>
+    /// <example><code>SvdStart.noise 1UL spec target |> orStop</code></example>
     let noise (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
 
@@ -120,6 +121,7 @@ module SvdStart =
     /// <param name="seed">The seed of sketches and noise.</param>
     /// <param name="spec">The network.</param>
     /// <param name="target">K, of the shape of the spec's output.</param>
+    /// <example><code>SvdStart.startWith { SvdOptions.defaults with Sequential = true } 1UL spec target |> orStop</code></example>
     let startWith (options: SvdOptions) (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         use _ = Mode.left ()
 
@@ -153,5 +155,6 @@ module SvdStart =
 
     /// <summary>A start from singular value decompositions of the target by the smaller Gram: equivalent to <c>startWith
     /// SvdOptions.defaults</c>.</summary>
+    /// <example><code>SvdStart.start 1UL spec target |> orStop</code></example>
     let start (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         startWith SvdOptions.defaults seed spec target

@@ -29,6 +29,7 @@ module ConstrainedQuadratics =
     /// <param name="a">A, p × n.</param>
     /// <param name="b">B, m × n.</param>
     /// <returns>X, m × p.</returns>
+    /// <example><code>ConstrainedQuadratics.leastNorm 0.1 matrix (matrix.mul (torch.tensor 2.0)) |> orStop // 6 × 6</code></example>
     let leastNorm (bound: float) (a: Tensor) (b: Tensor) : Result<Tensor, TensorNetError list> =
         let wrong = matrix "A" a @ matrix "B" b
 
@@ -98,6 +99,7 @@ module ConstrainedQuadratics =
     /// <param name="q">The diagonal, in any order, n ≥ 1.</param>
     /// <param name="b">The linear part, n.</param>
     /// <returns>x, n.</returns>
+    /// <example><code>ConstrainedQuadratics.sphereQuadratic matrix[0L] matrix[1L] |> orStop // of norm 1</code></example>
     let sphereQuadratic (q: Tensor) (b: Tensor) : Result<Tensor, TensorNetError list> =
         use scope = torch.NewDisposeScope()
 

@@ -134,6 +134,7 @@ module Optimizers =
     /// <remarks>A parameter takes the place of the one of its name (<c>bias</c>), all others that of the first (<c>weight</c>). Frozen ones
     /// stay out. The old module may be in no tree any more, but must not be disposed. Errors: <c>Unsupported</c> for LBFGS, whose
     /// parameters are fixed; <c>Disposed</c>.</remarks>
+    /// <example><code>Optimizers.exchange conv layer (torch.optim.SGD(conv.parameters (), 0.1)) |> orStop // 4</code></example>
     let exchange
         (old: torch.nn.Module)
         (replacement: torch.nn.Module)
@@ -152,6 +153,7 @@ module Optimizers =
     /// <remarks>Options, number and order of the groups stay, so that schedules of the learning rate go on; the new parameters start with a
     /// fresh state. Equivalent to <c>exchange</c> for every layer that <c>Compress</c> has replaced. Errors: <c>Unsupported</c> for LBFGS;
     /// <c>Disposed</c>.</remarks>
+    /// <example><code>Optimizers.follow model (torch.optim.SGD(model.parameters (), 0.1)) |> orStop</code></example>
     let follow (model: torch.nn.Module) (optimizer: torch.optim.Optimizer) : Result<int, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         ArgumentNullException.ThrowIfNull(optimizer, nameof optimizer)

@@ -15,6 +15,8 @@ type ReplacedLayer =
         DenseParameters: int64
     }
 
+    override this.ToString() = $"{this.Path}: {this.DenseParameters} -> {this.Layer.ParameterCount} parameters, {this.Layer.Spec}"
+
 /// <summary>A layer that <c>ReplaceAll.run</c> has left as it was, and why.</summary>
 type SkippedLayer =
     {
@@ -26,6 +28,8 @@ type SkippedLayer =
         Reasons: IReadOnlyList<string>
     }
 
+    override this.ToString() = $"{this.Path}: {this.Kind} skipped: {String.Join(' ', this.Reasons)}"
+
 /// <summary>What became of every linear layer and convolution of a model.</summary>
 type ReplaceReport =
     {
@@ -35,15 +39,7 @@ type ReplaceReport =
         Skipped: IReadOnlyList<SkippedLayer>
     }
 
-    override this.ToString() =
-        String.concat
-            "\n"
-            [
-                for r in this.Replaced do
-                    $"{r.Path}: {r.DenseParameters} -> {r.Layer.ParameterCount} parameters, {r.Layer.Spec}"
-                for s in this.Skipped do
-                    $"""{s.Path}: {s.Kind} skipped: {String.concat " " s.Reasons}"""
-            ]
+    override this.ToString() = String.Join('\n', Seq.append (Seq.map string this.Replaced) (Seq.map string this.Skipped))
 
 /// <summary>Replacing all layers of a model that a choice names.</summary>
 [<RequireQualifiedAccess>]

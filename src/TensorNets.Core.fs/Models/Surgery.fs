@@ -19,12 +19,15 @@ open type TorchSharp.torch
 module Surgery =
     let private typeOf = ModulePath.typeOf
 
-    /// All submodules with their paths, in TorchSharp's order. A shared layer stands under each of its paths; the root is not listed.
+    /// <summary>All submodules with their paths, in TorchSharp's order. A shared layer stands under each of its paths; the root is not
+    /// listed.</summary>
+    /// <example><code>Surgery.paths model |> List.map fst // [ "conv"; "relu" ]</code></example>
     let paths (root: nn.Module) : (string * nn.Module) list = ModulePath.all root
 
     /// <summary>The submodule at a path.</summary>
     /// <remarks>Errors: <c>PathNotFound</c> with up to five of the nearest paths, best first; <c>UnreachableField</c> if a field of that
     /// name holds a module that was never registered; <c>Unsupported</c> for the empty path, which is the root itself.</remarks>
+    /// <example><code>Surgery.find "conv" model |> orStop</code></example>
     let find (path: string) (root: nn.Module) : Result<nn.Module, TensorNetError list> = ModulePath.find path root
 
     /// The root and all modules below it, each once, without going into the module left out.
@@ -89,10 +92,9 @@ module Surgery =
                 match SubmoduleFields.rival name child owner with
                 | Some field ->
                     let where =
-                        if isNull field.DeclaringType then
-                            typeOf owner
-                        else
-                            SubmoduleFields.typeName (nonNull field.DeclaringType)
+                        match field.DeclaringType with
+                        | null -> typeOf owner
+                        | declaring -> SubmoduleFields.typeName declaring
 
                     let field = SubmoduleFields.sourceName field.Name
                     unreachable $"the {type'} registered as '{name}' is not the module that field '{field}' of {where} holds"
@@ -280,6 +282,7 @@ module Surgery =
     /// <c>UnreachableField</c> if no field holds the old layer, or a closure or an immutable collection has kept it; <c>Unsupported</c> for
     /// the root, for a replacement that is in the tree already or disposed, and for a TorchSharp without the members needed.</para>
     /// </remarks>
+    /// <example><code>Surgery.exchange "relu" (torch.nn.GELU()) (makeModel ()) |> orStop</code></example>
     let exchange
         (path: string)
         (replacement: nn.Module<Tensor, Tensor>)
@@ -293,5 +296,6 @@ module Surgery =
     /// model, or an optimizer holds the old parameters, <c>exchange</c> is the one to take. The hooks of the old layer go with it. Errors:
     /// those of <c>exchange</c>, and <c>UnreachableField</c> if the replacement or another layer uses the old layer, a submodule of it or
     /// one of its tensors.</remarks>
+    /// <example><code>Surgery.replace "relu" (torch.nn.GELU()) (makeModel ()) |> orStop</code></example>
     let replace (path: string) (replacement: nn.Module<Tensor, Tensor>) (root: nn.Module) : Result<unit, TensorNetError list> =
         take true path replacement root |> Result.map _.Dispose()

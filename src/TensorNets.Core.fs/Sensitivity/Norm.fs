@@ -15,6 +15,7 @@ type Norm =
     /// 2511.04494.</remarks>
     | Weighted of modes: int list * covariance: torch.Tensor
 
+/// Norms and their covariances.
 [<RequireQualifiedAccess>]
 module Norm =
     /// Eigenvalues of Σ below this share of the largest are zero up to rounding: of the double in which they are computed, or of a Σ in
@@ -67,6 +68,7 @@ module Norm =
     /// matrices", J. Multivariate Anal. 88, 2004.</remarks>
     /// <param name="share">ρ, 0 ≤ ρ ≤ 1.</param>
     /// <param name="covariance">Σ, n × n.</param>
+    /// <example><code>Norm.shrunk 0.1 (matrix.matmul matrix.mT) |> orStop</code></example>
     let shrunk (share: float) (covariance: Tensor) : Result<Tensor, TensorNetError list> =
         use _ = Mode.left ()
         use scope = torch.NewDisposeScope()

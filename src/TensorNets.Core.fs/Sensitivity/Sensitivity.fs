@@ -30,7 +30,8 @@ module Sensitivity =
     /// Networks of more cores than this are eliminated core by core without a look at their single terms, whose plans grow like N².
     let private termsLimit = 12
 
-    /// The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.
+    /// <summary>The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.</summary>
+    /// <example><code>Sensitivity.plan spec</code></example>
     let plan (spec: Spec) : SensitivityPlan =
         let terms = lazy (Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
 
@@ -103,15 +104,18 @@ module Sensitivity =
 
     /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores, in the dtype of the network.
     /// Differentiable.</summary>
+    /// <example><code>Sensitivity.ofCores network // one for each core</code></example>
     let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// <summary>S, a scalar that can be added to a loss, in the dtype of the network: differentiable in every core.</summary>
     /// <remarks>Cost: for CP, a few products of Grams; T is never formed. A network of 16 bits is measured in float32 and S rounded once;
     /// float16 holds none above 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
+    /// <example><code>Sensitivity.total network</code></example>
     let total (network: Network) : Tensor = totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// <summary>log₁₀ S, however large or small S is, in the dtype of the network: differentiable in every core.</summary>
     /// <remarks>Minus infinity where S is zero.</remarks>
+    /// <example><code>Sensitivity.log10 network</code></example>
     let log10 (network: Network) : Tensor =
         use scope = torch.NewDisposeScope()
         let s = scaledTotal (plan network.Spec) network.DType network.Device (Network.lookup network)
@@ -132,6 +136,7 @@ module Sensitivity =
 
     /// <summary>S as a number, a double: not rounded to the dtype of the network, nor kept in its range.</summary>
     /// <exception cref="T:TensorNets.TensorNetException">No double holds S (<c>OutOfRange</c>, with its logarithm).</exception>
+    /// <example><code>Sensitivity.value network</code></example>
     let value (network: Network) : float = tryValue 0 network |> TensorNetError.raiseErrors
 
     /// S of the whitened network of cores in a dtype, which S has as well.
@@ -158,6 +163,7 @@ module Sensitivity =
     /// no covariance.</remarks>
     /// <param name="norm">The norm; its modes count the axes of the output from 0.</param>
     /// <param name="network">The network.</param>
+    /// <example><code>Sensitivity.totalIn Norm.Frobenius network |> orStop</code></example>
     let totalIn (norm: Norm) (network: Network) : Result<Tensor, TensorNetError list> =
         use scope = torch.NewDisposeScope()
         let dtype, lookup = network.DType, Network.lookup network
@@ -169,6 +175,7 @@ module Sensitivity =
         |> Result.map scope.MoveToOuter
 
     /// <summary>S in a norm, as a number (<c>totalIn</c>).</summary>
+    /// <example><code>Sensitivity.valueIn Norm.Frobenius network |> orStop</code></example>
     let valueIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
@@ -183,6 +190,7 @@ module Sensitivity =
     /// <param name="sigma">The standard deviation of the noise.</param>
     /// <param name="seed">The seed of the noise.</param>
     /// <param name="network">The network.</param>
+    /// <example><code>Sensitivity.estimate 10 1e-3 1UL network // near S, and the standard error</code></example>
     let estimate (draws: int) (sigma: float) (seed: uint64) (network: Network) : float * float =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()

@@ -7,12 +7,13 @@ using static Expecto.CSharp.Runner;
 
 namespace TensorNets.Integration;
 
-/// <summary>The examples in the core's documentation comments: each runs.</summary>
+/// <summary>The examples in the core's documentation comments: each public function has one, and each runs.</summary>
 internal static class ExampleTests
 {
     private static readonly Assembly Core = typeof(Spec).Assembly;
 
     internal static Test All => TestList("examples", [
+        TestCase("every public function of the core has an example", EachHasOne),
         TestCase("every example in the core's comments compiles and runs", AllRun),
     ]);
 
@@ -23,6 +24,17 @@ internal static class ExampleTests
             .Descendants("member")
             .SelectMany(member => member.Elements("example").Select(example => (member.Attribute("name")!.Value.Split('(')[0].Split('`')[0], example.Value.Trim()))),
     ];
+
+    private static void EachHasOne()
+    {
+        var have = Examples().Select(example => example.Name).ToHashSet();
+        var lack = PublicSurface.Items(Core)
+            .Select(item => item.DocId)
+            .Where(id => id.StartsWith("M:", StringComparison.Ordinal) && !id.EndsWith("#ctor", StringComparison.Ordinal))
+            .Where(id => Core.GetType(id[2..id.LastIndexOf('.')]) is { IsAbstract: true, IsSealed: true } && !have.Contains(id))
+            .ToList();
+        Expect.True(lack.Count == 0, $"{lack.Count} functions have no example:\n{string.Join("\n", lack)}");
+    }
 
     /// <summary>Names that examples may use, beside their own.</summary>
     private const string Prelude = """
@@ -35,6 +47,7 @@ internal static class ExampleTests
         let specOrStop (result: Result<'T, SpecError list>) = match result with Ok value -> value | Error errors -> failwith (string errors)
         let spec = Spec.parse [] "sr, dr, tr -> sdt | s=4 d=9 t=5 r=3" |> specOrStop
         let network = Network.random torch.float64 1UL spec
+        let cores = Map.ofList [ for core in spec.Cores -> core.Name, network[core.Name] ]
         let target = Contraction.reconstruct (Network.random torch.float64 2UL spec)
         let matrix = torch.randn ([| 6L; 4L |], dtype = torch.float64)
         let sweeps = { SweepOptions.defaults with MaxSweeps = 5 }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.CompilerServices;
+using System.Xml.Linq;
 using Expecto;
 using static Expecto.CSharp.Runner;
 
@@ -17,6 +18,8 @@ internal static class PublicSurfaceTests
 
     internal static Test All => TestList("public surface", [
         .. Libraries.Select(library => TestCase($"{library.Project} shows what its file lists", () => Lists(library.Project, library.Assembly))),
+        .. Libraries.Select(library => TestCase($"every public item of {library.Project} has a comment", () => IsDocumented(library.Assembly))),
+        TestCase("every public method of the C# door says what each parameter is", ParametersAreNamed),
     ]);
 
     private static void Lists(string project, Assembly assembly)
@@ -29,6 +32,40 @@ internal static class PublicSurfaceTests
         var difference = found.Except(listed).Select(line => $"+ {line.Trim()}").Concat(listed.Except(found).Select(line => $"- {line.Trim()}")).ToList();
         Expect.True(difference.Count == 0, $"the public surface differs from {file}:\n{string.Join("\n", difference)}");
         Expect.SequenceEqual(listed, found);
+    }
+
+    private static IEnumerable<XElement> Comments(Assembly assembly) =>
+        XDocument.Load(Path.ChangeExtension(assembly.Location, ".xml")).Descendants("member");
+
+    /// <summary>The name of a commented item, without types of parameters.</summary>
+    private static string NameOf(XElement member) => member.Attribute("name")!.Value.Split('(')[0].Split('`')[0];
+
+    private static bool IsInherited(XElement member) => member.Elements("inheritdoc").Any();
+
+    private static void IsDocumented(Assembly assembly)
+    {
+        var commented = Comments(assembly)
+            .Where(member => IsInherited(member) || member.Elements().Any(element => element.Value.Trim() != ""))
+            .Select(NameOf)
+            .ToHashSet();
+
+        var bare = PublicSurface.Items(assembly).Where(item => !item.DocId.Split('|').Any(commented.Contains)).Select(item => item.DocId).ToList();
+        Expect.True(bare.Count == 0, $"{bare.Count} items have no comment:\n{string.Join("\n", bare)}");
+    }
+
+    private static void ParametersAreNamed()
+    {
+        var door = typeof(CSharp.Model).Assembly;
+        var bare =
+            from member in Comments(door)
+            where !IsInherited(member) && NameOf(member).StartsWith("M:", StringComparison.Ordinal)
+            let owner = door.GetType(NameOf(member)[2..NameOf(member).LastIndexOf('.')])
+            where owner is { IsPublic: true, IsAbstract: true, IsSealed: true }
+            let named = member.Elements("param").Select(param => param.Attribute("name")!.Value).ToHashSet()
+            let methods = owner.GetMethods().Where(method => NameOf(member).EndsWith("." + method.Name, StringComparison.Ordinal))
+            where !methods.Any(method => named.SetEquals(method.GetParameters().Select(parameter => parameter.Name!)))
+            select member.Attribute("name")!.Value;
+        Expect.SequenceEqual(Array.Empty<string>(), bare);
     }
 
     private static string Root([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));

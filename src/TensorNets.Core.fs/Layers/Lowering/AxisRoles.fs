@@ -33,7 +33,7 @@ module internal AxisRoles =
             | first :: rest when g.Groups > 1L && int64 (Spec.dim first spec) = g.Groups -> [ first ], rest
             | output -> [], output
 
-        let s, k, t = g.InChannels / g.Groups, ConvGeometry.positions g, g.OutChannels / g.Groups
+        let s, k, t = g.InChannels / g.Groups, GeometryChecks.positions g, g.OutChannels / g.Groups
         let wanted = g.Kernel.Length
         let dims = rest |> List.map (fun axis -> bigint (Spec.dim axis spec)) |> List.toArray
         let total = bigint s * bigint k * bigint t

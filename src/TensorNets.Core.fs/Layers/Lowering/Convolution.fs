@@ -43,9 +43,10 @@ module Convolution =
     let internal flops (plan: ConvPlan) (size: int64 list) : float =
         (LoweringChoice.find plan (uncached ()) [| yield 1L; yield plan.Geometry.InChannels; yield! size |] None).Flops
 
-    /// Whether a network can be applied stage by stage to a convolution of a geometry.
+    /// <summary>Whether a network can be applied stage by stage to a convolution of a geometry.</summary>
+    /// <example><code>Convolution.canStage geometry spec // true</code></example>
     let canStage (geometry: ConvGeometry) (spec: Spec) =
-        (ConvGeometry.check geometry).IsEmpty && (plan (Some Lowering.Staged) geometry spec).IsOk
+        (GeometryChecks.errors geometry).IsEmpty && (plan (Some Lowering.Staged) geometry spec).IsOk
 
     /// The layer in the dtype of the input.
     let private applyAs (plan: ConvPlan) (tensors: LayerWeights) (x: Tensor) (shape: int64[]) : Tensor =
