@@ -18,7 +18,7 @@ internal static class Browser
     internal static async Task<T> With<T>(string site, Func<IPage, Task<T>> use)
     {
         if (Program is null) Expect.Skip("there is no Chromium on the PATH");
-        if (!File.Exists(Path.Combine(site, "index.html"))) Expect.Skip("the site is not built (./build.sh docs)");
+        if (!File.Exists(Path.Combine(site, "content", "search-index.js"))) Expect.Skip("the site is not built (./build.sh docs)");
 
         // The sandbox refuses to work for root, as whom containers run; the pages are our own.
         var options = new LaunchOptions
