@@ -94,6 +94,6 @@ module LeastSensitiveMatrix =
                     RoundingRoom.anew target.dtype (ErrorBound.Absolute delta) (fun room ->
                         Ok(within (delta - room (delta / norm) * norm))))
             |> Result.bind (TargetUnits.back units false)
-            |> Result.map Fit.toOuterScope
+            |> Result.map (Fit.askedFor (spec (int m) (int n) rank) >> Fit.toOuterScope)
             |> Result.mapError (TargetUnits.errors units)
         | errors -> Error errors

@@ -189,7 +189,12 @@ module ParetoFront =
 
     /// The points in the dtype of the target: those that rounding has taken out of their bound are corrected again, with room for it, and S
     /// falls along the bounds as before.
-    let private rounded (options: SweepOptions) (target: Tensor) (front: ParetoFront) : Result<ParetoFront, TensorNetError list> =
+    let private rounded
+        (options: SweepOptions)
+        (target: Tensor)
+        (asked: Spec)
+        (front: ParetoFront)
+        : Result<ParetoFront, TensorNetError list> =
         let corrected (point: ParetoPoint) =
             let fit = point.Fit
 
@@ -208,13 +213,16 @@ module ParetoFront =
             | _, Ok fit -> new ParetoPoint(point.Bound, fit) :: points, unreached, errors
             | [], Error found -> points, point.Bound :: unreached, found
 
+        let named (point: ParetoPoint) = new ParetoPoint(point.Bound, Fit.askedFor asked point.Fit)
+
         if target.dtype = torch.float64 then
-            Ok front
+            Ok(new ParetoFront([ for point in front.Points -> named point ], List.ofSeq front.Unreached))
         else
             try
                 match front.Points |> Seq.fold next ([], [], []) with
                 | [], _, (_ :: _ as errors) when not options.Cancellation.IsCancellationRequested -> Error errors
-                | points, unreached, _ -> Ok(new ParetoFront(List.rev points, List.sort (unreached @ List.ofSeq front.Unreached)))
+                | points, unreached, _ ->
+                    Ok(new ParetoFront(List.rev points |> List.map named, List.sort (unreached @ List.ofSeq front.Unreached)))
             with _ ->
                 // A listener that throws.
                 (front :> IDisposable).Dispose()
@@ -253,5 +261,5 @@ module ParetoFront =
                     |> Result.mapError (TargetUnits.errors units)
                     |> Result.bind (backInUnits units)
 
-            Result.bind (rounded options target) found
+            Result.bind (rounded options target start.Spec) found
         | _ -> WhitenedProblem.fromMany backInUnits (frobenius bounds) options target start

@@ -154,13 +154,28 @@ type internal FitHistory =
         Trace: float list
         /// The bound that it had not met yet where it was broken off.
         Missed: float option
+        /// The spec of the network that was asked for, where one was.
+        Asked: Spec option
     }
 
 [<RequireQualifiedAccess>]
 module internal FitHistory =
-    let make sweeps stop trace = { Sweeps = sweeps; Stop = stop; Trace = trace; Missed = None }
+    let make sweeps stop trace = { Sweeps = sweeps; Stop = stop; Trace = trace; Missed = None; Asked = None }
     /// Of what took no iteration.
     let direct = make 0 Stop.Converged []
+
+/// <summary>A bond of a fit that is narrower than was asked for: the target has no more, or what more it has is rounding, or S does not
+/// need it at the bound.</summary>
+[<Struct>]
+type BondCut =
+    {
+        /// The name of the axis.
+        Bond: string
+        /// Its dimension in the network or format asked for.
+        Asked: int
+        /// Its dimension in the network found.
+        Found: int
+    }
 
 /// <summary>A network found for a target, with what it reached. Disposing it disposes the network.</summary>
 [<Sealed>]
@@ -183,6 +198,20 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
     /// False where an iteration was broken off, by cancellation or NaN, before any network met the bound asked for; this one is the
     /// nearest to it of all that were found. True everywhere else, also where no bound was asked for.
     member _.MeetsBound = course.Missed.IsNone
+
+    /// The bonds that were cut, in the order of their names: those of the network found that are narrower than in the one asked for. Empty
+    /// where ranks were looked for (<c>Factorize.toBound</c>).
+    member _.Cuts: IReadOnlyList<BondCut> =
+        match course.Asked with
+        | None -> []
+        | Some asked ->
+            [
+                for axis, width in Map.toList asked.Dims do
+                    match Map.tryFind axis network.Spec.Dims with
+                    | Some found when found < width -> { Bond = Axis.name axis; Asked = width; Found = found }
+                    | _ -> ()
+            ]
+
     member internal _.Course = course
     /// ‖K‖ in the norm asked for.
     member internal _.TargetNorm = targetNorm
@@ -250,6 +279,9 @@ module internal Fit =
         new Fit(Network.copyAs fit.Network.DType fit.Network, fit.Error, fit.TargetNorm, fit.Sensitivity, fit.Course)
 
     let dispose (fit: Fit) = (fit :> IDisposable).Dispose()
+
+    /// The fit, which tells what it is narrower in than a spec that was asked for.
+    let askedFor (spec: Spec) (fit: Fit) : Fit = fit.After { fit.Course with Asked = Some spec }
 
     let private unreachable (fit: Fit) bound error : Result<Fit, TensorNetError list> =
         dispose fit

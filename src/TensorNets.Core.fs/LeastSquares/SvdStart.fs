@@ -8,6 +8,22 @@ open TorchSharp
 module SvdStart =
     let private unfold (tensor: Tensor) (mode: int) = tensor.movedim([| int64 mode |], [| 0L |]).reshape(tensor.shape[mode], -1L)
 
+    /// The share of the largest singular value below which a direction is none of the target's.
+    let private nothing = 1e-6
+
+    /// The leading basis of a mode; in place of directions that the target has nothing of, noise: a term that is orthogonal to the target
+    /// in one mode is zero after a step in any other, and least squares never move it again.
+    let private basisOf sketch generator (rank: int) (unfolding: Tensor) : Tensor =
+        let basis = RangeFinder.leading sketch generator rank unfolding
+        let weights = basis.mT.matmul(unfolding).norm(1)
+        let isNone = weights.le (weights.max().mul(Num.tensor nothing))
+
+        if isNone.any().truth() then
+            let noise = Fresh.noise generator torch.float64 basis.device basis.shape
+            torch.where (isNone, noise, basis)
+        else
+            basis
+
     /// One leading basis for each core: the start of a CP decomposition. Its columns have one norm in all cores, the power of two (so that
     /// nothing rounds) for which the squared norms of the terms add up to about that of the target.
     let private perMode sketch generator (rank: int) (target: Tensor) =
@@ -18,7 +34,7 @@ module SvdStart =
 
         [
             for mode in 0 .. modes - 1 ->
-                let basis = RangeFinder.leading sketch generator rank (unfold target mode)
+                let basis = basisOf sketch generator rank (unfold target mode)
                 // What a mode has fewer of is noise, of any norm.
                 basis.div(basis.norm (0, true)).mul(Num.tensor size)
         ]

@@ -195,8 +195,10 @@ module internal TargetUnits =
         | [] ->
             let units = ofTarget start.Spec given
 
+            let spec = start.Spec
+
             if isNone units && isNear start then
-                run units options given start
+                run units options given start |> Result.map (Fit.askedFor spec)
             else
                 use _ = torch.NewDisposeScope()
                 use start = network units start
@@ -204,5 +206,5 @@ module internal TargetUnits =
                 run units (listening units options) (target units given) start
                 |> Result.mapError (errors units)
                 |> Result.bind (back units isS)
-                |> Result.map Fit.toOuterScope
+                |> Result.map (Fit.askedFor spec >> Fit.toOuterScope)
         | found -> Error found

@@ -21,6 +21,8 @@ let private dense seed (network: Format) =
     conv.weight.copy_ (kernel.permute([| 2L; 0L; 1L |]).reshape conv.weight.shape) |> ignore
     conv
 
+let private split a b = DimTree.Split [ a; b ]
+
 /// The format of the kernel, what is asked for, and the ranks that are found where they are known.
 let private cases =
     [
@@ -32,12 +34,93 @@ let private cases =
         Format.CP 1, Format.TensorChain [ 9; 9; 9 ], None
         Format.CP 1, Format.BlockTerm(2, [ 4; 3; 4 ]), None
         Format.Tucker2(2, 1), Format.BlockTerm(2, [ 4; 3; 4 ]), None
+        Format.TensorTrain [ 3; 3 ],
+        Format.HierarchicalTucker(split (5, DimTree.Mode 0) (5, split (9, DimTree.Mode 1) (5, DimTree.Mode 2))),
+        None
+    ]
+
+/// Kernels that a user meets: a grey first layer copied to three colours, filters that are all equal, an average. They are constant along
+/// some mode, so that the unfolding of another, which is given, tells all of their ranks.
+let private ordinary: (string * (unit -> Modules.Conv2d) * int) list =
+    let filled (made: torch.Tensor -> torch.Tensor) inputs () =
+        let conv = torch.nn.Conv2d(inputs, 16L, kernel_size = 3L)
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        conv.weight.copy_ (made ((noise 7 conv.weight.shape).``to`` torch.float32)) |> ignore
+        conv
+
+    let first dim (x: torch.Tensor) = x.narrow(dim, 0L, 1L).expand_as x
+
+    [
+        "grey, for three colours", filled (first 1L) 3L, 2
+        "equal filters", filled (first 0L) 8L, 0
+        "an average", filled (fun x -> torch.full_like (x, (1.0f / 9.0f).ToScalar())) 8L, 1
+    ]
+
+/// The kernel (in, positions, out), in float64.
+let private kernelOf (conv: Modules.Conv2d) : torch.Tensor =
+    conv.weight.detach().``to``(torch.float64).permute([| 1L; 2L; 3L; 0L |]).reshape(conv.in_channels, 9L, conv.out_channels)
+
+/// The least error of a kernel that is a matrix, the rows of which lie along a mode, at a rank.
+let private leastError (kernel: torch.Tensor) (mode: int) (rank: int) =
+    let matrix = kernel.movedim([| int64 mode |], [| 0L |]).reshape(kernel.shape[mode], -1L)
+    let values = torch.linalg.svdvals matrix
+
+    if int64 rank >= values.numel () then
+        0.0
+    else
+        values.narrow(0L, int64 rank, values.numel () - int64 rank).norm().number()
+
+/// With the rank that a kernel has at most whose matrix is input channels by positions (0), positions by output channels (2).
+let private formats: (KernelAxes * Format * (int -> int)) list =
+    let of' inputs outputs mode = if mode = 0 then inputs else outputs
+
+    [
+        KernelAxes.Fused, Format.BlockTerm(2, [ 2; 3; 3 ]), of' 4 6
+        KernelAxes.Fused, Format.BlockTerm(3, [ 3; 4; 4 ]), of' 9 12
+        KernelAxes.Fused, Format.TensorChain [ 3; 3; 3 ], of' 9 9
+        KernelAxes.Fused, Format.CP 5, of' 5 5
+        KernelAxes.Fused, Format.TensorTrain [ 3; 7 ], of' 3 7
+        KernelAxes.Fused, Format.Tucker [ 3; 5; 6 ], of' 3 5
+        KernelAxes.Separate,
+        Format.HierarchicalTucker(
+            split (3, split (3, DimTree.Mode 0) (3, DimTree.Mode 1)) (3, split (3, DimTree.Mode 2) (7, DimTree.Mode 3))
+        ),
+        of' 3 3
     ]
 
 let all =
     testList
         "low rank layers"
         [
+            for kind, make, mode in ordinary do
+                for axes, format, ranks in formats do
+                    // Without a bound rings end where least squares creep.
+                    for bound in
+                        [
+                            if not format.IsTensorChain then
+                                None
+                                Some 0.1
+                        ] do
+                        testCase $"{kind} by {format} at the bound {bound}: a layer within it, or the least error is said" (fun () ->
+                            use _ = torch.NewDisposeScope()
+                            use conv = make ()
+                            let kernel = kernelOf conv
+                            let norm = kernel.norm().number()
+                            let best = leastError kernel mode (ranks mode)
+
+                            match Layers.factorize Factorize.defaults axes (bound |> Option.map ErrorBound.Relative) format conv with
+                            | Ok layer ->
+                                use wide = Network.copyAs torch.float64 (layer.Network())
+                                let error = kernel.minus((Contraction.reconstruct wide).reshape kernel.shape).norm().number()
+
+                                match bound with
+                                | Some bound -> Expect.isLessThanOrEqual error (bound * norm * (1.0 + 1e-9)) "the error"
+                                | None -> Expect.isLessThanOrEqual error (1.01 * best + 5e-3 * norm) "the error beside the least"
+                            | Error [ TensorNetError.Unreachable(bound, reached) ] ->
+                                Expect.isGreaterThan best bound "a network within the bound exists"
+                                Expect.isLessThanOrEqual reached (1.01 * best) "what is reached beside the least error"
+                            | Error errors -> failtestf "%A" errors)
             for low, asked, found in cases do
                 testCase $"a kernel of {low} by {asked} is a layer of the ranks that it has" (fun () ->
                     use _ = torch.NewDisposeScope()
