@@ -55,8 +55,8 @@ module internal BlockCurvature =
             let transposed = vs |> List.map (_.mT >> keep)
             fun x -> LocalAlgebra.times transposed ((LocalAlgebra.times vs x).mul reciprocal)
 
-    /// The inverse, as a map of vectors.
-    let inverse (objective: Objective) (mu: float) (point: Tensor) (evaluation: Evaluation) : Tensor -> Tensor =
+    /// Divides by it: a map of vectors.
+    let divided (objective: Objective) (mu: float) (point: Tensor) (evaluation: Evaluation) : Tensor -> Tensor =
         use outer = torch.NewDisposeScope()
         let solver (keep: Tensor -> Tensor) = blockSolver mu (fun tensor -> keep tensor |> outer.MoveToOuter)
 

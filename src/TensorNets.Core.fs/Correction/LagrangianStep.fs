@@ -78,7 +78,7 @@ module internal LagrangianStep =
         let rho = if mu > 0.0 then penalty.Rho else 0.0
         let a = evaluation.SlopeResidual
         let slope = CoreVector.along mu a evaluation.SlopeS
-        let blocks = BlockCurvature.inverse objective (max mu (leastShare * penalty.Y)) point evaluation
+        let blocks = BlockCurvature.divided objective (max mu (leastShare * penalty.Y)) point evaluation
         let pa = blocks a
         let apa = CoreVector.dot a pa
         let length = point.norm().number()
@@ -170,7 +170,7 @@ module internal LagrangianStep =
 
         let next (point: Tensor) (evaluation: Evaluation) =
             use inner = torch.NewDisposeScope()
-            let direction = BlockCurvature.inverse objective state.Y point evaluation evaluation.SlopeResidual
+            let direction = BlockCurvature.divided objective state.Y point evaluation evaluation.SlopeResidual
             let t = (aim - evaluation.Residual) / CoreVector.dot evaluation.SlopeResidual direction
             let moved = CoreVector.along t direction point
             let there = Objective.at objective moved
