@@ -22,6 +22,8 @@ usage() {
   test-without-kernels [ARGS]
                  build, run tests/Properties with the kernels off (TENSORNETS_KERNELS=off), then without 512-bit vectors (DOTNET_EnableAVX512=0), print the total;
                  with --fast as the first argument only lists that take seconds
+  pack [FOLDER]  build, write the packages TensorNets.Core and TensorNets.CSharp to FOLDER (packages/): the same bytes from the same commit;
+                 TENSORNETS_REPOSITORY=https://... is the repository that they name and link their sources to
   format         format F# with Fantomas and C# with dotnet format
   check-format   the same, changing nothing; fails if something would change
   docs           build, run the scripts under docs/, write the site to output/
@@ -92,6 +94,18 @@ print_total() {
         echo "$passed passed, $failed failed"
     fi
     [[ $failed -eq 0 ]]
+}
+
+# Paket leaves the hour of packing in the packages: packages.fsx takes it out.
+pack() {
+    local folder=${1:-packages} project
+    mkdir -p "$folder"
+    rm -f "$folder"/TensorNets.*.nupkg "$folder"/TensorNets.*.snupkg
+    for project in src/TensorNets.Core.fs src/TensorNets.CSharp; do
+        dotnet build "$project" --configuration "$configuration" --verbosity quiet --nologo
+        dotnet pack "$project" --configuration "$configuration" --no-build --output "$folder" --verbosity quiet --nologo
+    done
+    dotnet fsi --quiet src/packages.fsx "$folder"
 }
 
 fantomas_paths=(src tests docs benchmarks)
@@ -208,6 +222,7 @@ case $verb in
     build) build ;;
     test) build && run_all_tests "$@" ;;
     test-without-kernels) build && run_tests_without_kernels "$@" ;;
+    pack) pack "$@" ;;
     format) format ;;
     check-format) check_format ;;
     docs) build && docs ;;

@@ -20,7 +20,7 @@ module internal LoadFailure =
         if said.Contains "GLIBCXX_" then
             TensorNetError.NativeLibrary(
                 "TorchSharp's libLibTorchSharp.so asks for a newer libstdc++ (GLIBCXX_3.4.32, of GCC 13) than this system has.",
-                "Reference the package TensorNets.Core and leave its property TensorNetsMendNative on: the build then brings a mended copy."
+                "Reference the package TensorNets.Core with TensorNetsMendNative not false: the build brings a mended copy. In a script, call Native.quiet () first."
             )
         elif not hasTorch then
             TensorNetError.NativeLibrary(
@@ -73,6 +73,8 @@ module internal NativeLibraries =
         if works then
             []
         else
+            ScriptLibraries.prepare (tryLoad >> _.IsSome)
+
             try
                 torch.InitializeDeviceType DeviceType.CPU
                 works <- true
