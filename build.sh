@@ -149,7 +149,7 @@ docs() {
 # Makes the addresses of the pages relative, so that they work in a folder and under any path; leaves out what is no page, and what was not to be had.
 finish_site() {
     local page absent=(-e '/{{fsdocs-repository-link}}/d' -e '/class="repository" href=""/d') # where no repository is set
-    rm -rf output/host output/samples output/content/img output/*.config output/*.props
+    rm -rf output/host output/samples output/content/{img,katex} output/*.config output/*.props
     fetch_katex || absent+=(-e '/content\/katex\//d')
 
     # fsdocs links types of other assemblies to pages that it does not write.
@@ -189,7 +189,6 @@ fetch_katex() {
         rm -rf "$fresh"
     fi
     mkdir -p output/content
-    rm -rf output/content/katex # cleaning leaves folders
     cp -r "$kept" output/content/katex
 }
 
