@@ -98,7 +98,7 @@ for (const place of document.querySelectorAll('fsdocs-details-toggle')) {
     button.className = 'details';
     button.textContent = 'all details';
     button.addEventListener('click', () => {
-        const details = [...place.closest('table').querySelectorAll('details')];
+        const details = [...button.closest('table').querySelectorAll('details')];
         const open = details.some(one => !one.open);
         for (const one of details) one.open = open;
     });

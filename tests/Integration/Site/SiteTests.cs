@@ -18,7 +18,7 @@ internal static class SiteTests
         TestCase("no page is wider than a narrow screen, and code that does not fit scrolls", () => NoneHas(page => [
             .. page.CutCode.Select(code => $"cut off: {code}"), .. When(page.Excess > 0, $"{page.Excess} px too wide")])),
         TestCase("every formula is drawn", EveryFormulaIsDrawn),
-        TestCase("the search finds a page, the menu of a narrow screen opens, and the theme turns", ButtonsWork),
+        TestCase("the search finds a page, the menu of a narrow screen and the details open, and the theme turns", ButtonsWork),
     ]));
 
     private static string[] When(bool condition, string fault) => condition ? [fault] : [];
@@ -75,6 +75,10 @@ internal static class SiteTests
         var before = await Ask("getComputedStyle(document.body).backgroundColor");
         await page.ClickAsync("#theme-button");
         Expect.True(before != await Ask("getComputedStyle(document.body).backgroundColor"), "the theme button changes nothing");
+
+        Expect.Equal("true", await Ask("String([...document.querySelectorAll('details')].every(one => !one.open))"));
+        await page.ClickAsync("button.details");
+        Expect.Equal("true", await Ask("String([...document.querySelectorAll('details')].every(one => one.open))"));
 
         await page.ClickAsync("#search-button");
         await page.TypeAsync("#search input", "correction");
