@@ -104,8 +104,30 @@ module Sensitivity =
 
     /// <summary>The term of each core: m_k ‖E_k‖², scalars in the order of the cores, in the dtype of the network.
     /// Differentiable.</summary>
+    /// <remarks>A term below the dtype's range is zero.</remarks>
+    /// <exception cref="T:TensorNets.TensorNetException">A term is above the dtype's range (<c>OutOfRange</c>, with its
+    /// logarithm).</exception>
     /// <example><code>Sensitivity.ofCores network // one for each core</code></example>
-    let ofCores (network: Network) : Tensor list = run (plan network.Spec) network.DType network.Device (Network.lookup network)
+    let ofCores (network: Network) : Tensor list =
+        use scope = torch.NewDisposeScope()
+        let plan, device = plan network.Spec, network.Device
+
+        let terms =
+            NumberRange.choose
+                network.Spec
+                network.DType
+                (Network.lookup network)
+                (fun dtype lookup -> run plan dtype device lookup |> List.map ScaledTensor.plain)
+                (termsScaled plan device)
+
+        List.map2
+            (fun (core: Core) term ->
+                match ScaledTensor.held $"The term of S of core '{core.Name}'" network.DType term with
+                | Error [ TensorNetError.OutOfRange(_, log, _) ] when log < 0.0 -> ScaledTensor.toDType network.DType term
+                | result -> TensorNetError.raiseErrors result)
+            network.Spec.Cores
+            terms
+        |> List.map scope.MoveToOuter
 
     /// <summary>S, a scalar that can be added to a loss, in the dtype of the network: differentiable in every core.</summary>
     /// <remarks>Cost: for CP, a few products of Grams; T is never formed. A network of 16 bits is measured in float32 and S rounded once;
