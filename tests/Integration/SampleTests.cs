@@ -1,6 +1,7 @@
 using Expecto;
 using Spectre.Console;
 using TensorNets.Samples.Stability;
+using TorchSharp;
 using static Expecto.CSharp.Runner;
 
 namespace TensorNets.Integration;
@@ -17,6 +18,19 @@ internal static class SampleTests
             {
                 Expect.True(names.Contains(name), $"no {name} in {string.Join(" ", names)}");
             }
+        }),
+        TestCase("the net's float32 gives what float64 gives, on whatever processor", () =>
+        {
+            using var samples = LabelledImages.First(FashionMnist.Subset().Train, 8);
+            using var scope = torch.NewDisposeScope();
+            using var noGradients = torch.no_grad();
+            using var net = new ResNet(ResNetShape.Default(), 1);
+            net.eval();
+            var single = net.call(samples.Images).to(torch.ScalarType.Float64);
+            net.to(torch.ScalarType.Float64);
+            var exact = net.call(samples.Images.to(torch.ScalarType.Float64));
+            var error = ((single - exact).norm() / exact.norm()).item<double>();
+            Expect.True(error < 1e-4, $"relative error {error}");
         }),
         TestCase("a quick run writes tables, picture and numbers, the same numbers each time", () =>
         {

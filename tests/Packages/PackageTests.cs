@@ -1,5 +1,6 @@
 using System.IO.Compression;
 using System.Text;
+using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using Expecto;
 using static Expecto.CSharp.Runner;
@@ -48,6 +49,14 @@ internal static class PackageTests
                     }
                 }
             }
+        }),
+        TestCase("the version of the packages is that of the newest section of the changelog and of the citation", () =>
+        {
+            var version = Regex.Match(Directory.GetFiles(stranger.Value.Feed, "TensorNets.Core.*.nupkg").Single(), @"Core\.(.*)\.nupkg").Groups[1].Value;
+            string Text(string file) => File.ReadAllText(Path.Combine(Stranger.Repository, file));
+            var section = Regex.Match(Text("CHANGELOG.md"), @"^## (.*)$", RegexOptions.Multiline).Value;
+            Expect.True(section.Contains(version), $"{section} is not of {version}");
+            Expect.True(Text("CITATION.cff").Contains($"\nversion: {version}\n"), $"the citation is not of {version}");
         }),
         TestCase("packing again gives the same bytes", () =>
         {

@@ -108,4 +108,63 @@ let private late =
         | ValueNone, other -> failtest $"{other}"
         | ValueSome _, _ -> skiptest "ONEDNN_MAX_CPU_ISA is set"
 
-let all = testSequenced (testList "libraries under torch" [ finds; acquits; agrees; says; late ])
+/// The build target that a package carries.
+let private targets =
+    lazy
+        (let here =
+            IO.Path.Combine(__SOURCE_DIRECTORY__, "..", "..", "..", "src", "TensorNets.Core.fs", "buildTransitive")
+
+         IO.File.ReadAllText(IO.Path.Combine(here, "TensorNets.Core.targets")))
+
+let private agree =
+    testCase "a script is mended as a build is: by the same hashes, at the same byte"
+    <| fun () ->
+        for value in [ ScriptLibraries.oldHash; ScriptLibraries.newHash; $">{ScriptLibraries.offset}<" ] do
+            Expect.stringContains targets.Value value "targets"
+
+/// Runs a check on the unmended library of the machine's package cache, if that has it, and an empty folder.
+let private inPackage (check: string -> byte[] -> unit) =
+    let cache =
+        IO.Path.Combine(Environment.GetFolderPath Environment.SpecialFolder.UserProfile, ".nuget", "packages")
+
+    let assembly = IO.Path.Combine(cache, "torchsharp", "0.107.0", "lib", "net8.0", "TorchSharp.dll")
+    let folder = IO.Directory.CreateTempSubdirectory().FullName
+
+    try
+        match ScriptLibraries.original assembly with
+        | ValueSome bytes -> check folder bytes
+        | ValueNone -> skiptest "TorchSharp 0.107.0 for Linux is not in the package cache"
+    finally
+        IO.Directory.Delete(folder, true)
+
+let private placed =
+    testCase "a script's copy differs in one byte, is made again where it is damaged, and is left where it is right"
+    <| fun () ->
+        inPackage (fun folder original ->
+            let file = ScriptLibraries.placed folder original
+            let mended = IO.File.ReadAllBytes file
+
+            let changed =
+                [
+                    for i in 0 .. original.Length - 1 do
+                        if original[i] <> mended[i] then
+                            i
+                ]
+
+            Expect.equal changed [ ScriptLibraries.offset ] "changed"
+            let written = IO.File.GetLastWriteTimeUtc file
+            Expect.equal (ScriptLibraries.placed folder original) file "file"
+            Expect.equal (IO.File.GetLastWriteTimeUtc file) written "it was written again"
+            IO.File.WriteAllBytes(file, original)
+            ScriptLibraries.placed folder original |> ignore
+            Expect.equal (IO.File.ReadAllBytes file) mended "damaged"
+            Expect.hasLength (IO.Directory.GetFiles folder) 1 "files")
+
+let private absent =
+    testCase "beside a program there is nothing for scripts to mend"
+    <| fun () ->
+        for assembly in [ ""; typeof<torch>.Assembly.Location ] do
+            Expect.isTrue (ScriptLibraries.original assembly).IsNone assembly
+
+let all =
+    testSequenced (testList "libraries under torch" [ finds; acquits; agrees; says; late; agree; placed; absent ])
