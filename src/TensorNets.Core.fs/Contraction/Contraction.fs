@@ -8,6 +8,13 @@ open TorchSharp
 module Contraction =
     let private one (dtype: torch.ScalarType) (device: torch.Device) : Tensor = torch.ones ([||], dtype = dtype, device = device)
 
+    /// The tensor of what stands beside the cores of a plan and has one of its own: an identity, or ones.
+    let internal constant (dtype: torch.ScalarType) (device: torch.Device) (dim: Axis -> int) (input: PlanInput) : Tensor option =
+        match input with
+        | PlanInput.Identity axis -> Some(torch.eye (int64 (dim axis), dtype = dtype, device = device))
+        | PlanInput.Ones axis -> Some(torch.ones ([| int64 (dim axis) |], dtype = dtype, device = device))
+        | _ -> None
+
     /// A plan whose lists are arrays. Slots are its cores, then its steps.
     [<NoEquality; NoComparison>]
     type private Part =

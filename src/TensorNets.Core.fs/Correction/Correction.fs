@@ -33,39 +33,34 @@ module Correction =
 
         match SweepOptions.check options @ Check.forSpec spec target with
         | [] ->
-            use scope = torch.NewDisposeScope()
+            use _ = torch.NewDisposeScope()
             let k = Check.double target
             let norm = k.norm().number()
 
             match ErrorBound.resolve bound norm with
             | Error errors -> Error errors
             | Ok asked ->
-                use work = Network.copyAs torch.float64 start
-                let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
+                use work = CoreArray.Of start
+                let cores = work.Cores
+                let delta = max asked (rounding * norm)
+                let problem = { Options = options; Spec = spec; Target = k; Norm = norm; Bound = delta }
+                let meets = CorrectionProblem.meets problem
+                let first = CorrectionProblem.error problem cores
+                let way, reached = if meets first then FitHistory.direct, first else BoundApproach.run problem cores
+                let made spec course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
 
-                try
-                    let delta = max asked (rounding * norm)
-                    let problem = { Options = options; Spec = spec; Target = k; Norm = norm; Bound = delta }
-                    let meets = CorrectionProblem.meets problem
-                    let first = CorrectionProblem.error problem cores
-                    let way, reached = if meets first then FitHistory.direct, first else BoundApproach.run problem cores
-                    let made spec course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
+                if not (meets reached) then
+                    let stop =
+                        if options.Cancellation.IsCancellationRequested then Stop.Cancelled
+                        elif Double.IsFinite reached then way.Stop
+                        else Stop.Rounding
 
-                    if not (meets reached) then
-                        let stop =
-                            if options.Cancellation.IsCancellationRequested then Stop.Cancelled
-                            elif Double.IsFinite reached then way.Stop
-                            else Stop.Rounding
-
-                        Ok(made spec { way with Stop = stop; Missed = Some asked })
-                    else
-                        let least = max delta reached
-                        let cut = { problem with Spec = Descent.withoutNoise noise (least + slack * norm) k spec cores }
-                        let bound = max least (CorrectionProblem.error cut cores)
-                        Ok(Descent.run { cut with Bound = bound } cores ||> made)
-                finally
-                    for core in cores do
-                        core.Dispose()
+                    Ok(made spec { way with Stop = stop; Missed = Some asked })
+                else
+                    let least = max delta reached
+                    let cut = { problem with Spec = Descent.withoutNoise noise (least + slack * norm) k spec cores }
+                    let bound = max least (CorrectionProblem.error cut cores)
+                    Ok(Descent.run { cut with Bound = bound } cores ||> made)
         | errors -> Error errors
 
     /// The most sweeps of a correction at a lowered bound: its start misses that by rounding.

@@ -13,6 +13,9 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
     /// The most entries that intermediates of points taken together may have.
     static let mostEntries = 4e6
 
+    /// The axis over points; no user's axis is called so.
+    static let points = Axis "points!"
+
     let full = Plan.make Order.Auto spec
     let sensitivity = Sensitivity.plan spec
     let dtype, device = target.dtype, target.device
@@ -32,8 +35,8 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
                     let extra =
                         core.Axes
                         |> List.choose (fun axis ->
-                            if opened axis then Some { Name = "=" + axis.Name; Axes = [ axis; Axis.primed axis ] }
-                            elif List.contains axis own then Some { Name = "~" + axis.Name; Axes = [ axis ] }
+                            if opened axis then Some(PlanInput.identity axis)
+                            elif List.contains axis own then Some(PlanInput.ones axis)
                             else None)
 
                     let dims = core.Axes |> List.map (fun axis -> Axis.primed axis, Spec.dim axis spec)
@@ -51,7 +54,6 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
         if network.Cores.IsEmpty then
             network
         else
-            let points = Axis "points!"
             let cores = network.Cores |> List.map (fun core -> { core with Axes = points :: core.Axes })
             Spec.extended [ points, count ] cores (points :: network.Output) network
 

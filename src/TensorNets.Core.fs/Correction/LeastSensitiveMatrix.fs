@@ -6,10 +6,8 @@ open TorchSharp
 /// <summary>The matrix case, whose least sensitive network is known exactly.</summary>
 [<RequireQualifiedAccess>]
 module LeastSensitiveMatrix =
-    /// <summary>The spec of a matrix, rows × columns, of a given rank: <c>sa, at -> st</c>.</summary>
-    /// <exception cref="T:TensorNets.TensorNetException">A number below 1.</exception>
-    /// <example><code>LeastSensitiveMatrix.spec 6 4 2</code></example>
-    let spec (rows: int) (columns: int) (rank: int) : Spec =
+    /// The spec of a matrix, rows × columns, of a given rank: `sa, at -> st`.
+    let internal spec (rows: int) (columns: int) (rank: int) : Spec =
         let s, a, t = Axis "s", Axis "a", Axis "t"
 
         match

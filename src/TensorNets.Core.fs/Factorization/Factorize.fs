@@ -6,12 +6,13 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Factorize =
     /// <summary>At most 200 sweeps from singular value decompositions, one start, seed 0.</summary>
+    /// <example><code>{ Factorize.defaults with Starts = 3 }</code></example>
     let defaults = { Sweeps = SweepOptions.defaults; Start = Start.Svd; Seed = 0UL; Starts = 1 }
 
     let private listening (options: FactorizeOptions) = { options with Sweeps = SweepsLeft.listening options.Sweeps }
 
     /// What is wrong with the options; else the result.
-    let private checkedBy (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
+    let private withChecks (options: FactorizeOptions) (run: FactorizeOptions -> Result<Fit, TensorNetError list>) =
         // What a listener throws leaves nothing behind.
         use _ = torch.NewDisposeScope()
 
@@ -45,7 +46,7 @@ module Factorize =
     /// Errors: those of a target; fewer than one start.</remarks>
     /// <example><code>Factorize.runSpec options spec target |> orStop</code></example>
     let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
-        checkedBy options (fun options -> MultiStart.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
+        withChecks options (fun options -> MultiStart.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
 
     /// Correction of a fit, which meets the bound where there is one. Where it is cancelled before it meets the bound again, the fit
     /// itself; it is disposed else.
@@ -81,7 +82,7 @@ module Factorize =
     /// <param name="target">K, of the shape of the spec's output.</param>
     /// <example><code>Factorize.stableSpec options (Some bound) spec target |> orStop</code></example>
     let stableSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
-        checkedBy options (fun options ->
+        withChecks options (fun options ->
             match bound with
             | None ->
                 runSpec options spec target
@@ -117,7 +118,7 @@ module Factorize =
         match starts with
         | [] -> Error [ TensorNetError.Unsupported("The number of given networks", "0", "1 or more") ]
         | first :: _ ->
-            checkedBy options (fun options ->
+            withChecks options (fun options ->
                 let count = max starts.Length options.Starts
 
                 MultiStart.leastSensitive options.Sweeps count (fun i ->
@@ -207,7 +208,7 @@ module Factorize =
     /// <param name="target">K.</param>
     /// <example><code>Factorize.toBound options bound FormatFamily.TensorTrain target |> orStop</code></example>
     let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
-        checkedBy options (fun options ->
+        withChecks options (fun options ->
             match Check.readable "The target" target, options.Sweeps.Norm with
             | [], Norm.Frobenius -> RankSelection.run options bound family target
             | [], _ -> weightedToBound options bound family target

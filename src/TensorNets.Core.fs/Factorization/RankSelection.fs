@@ -25,7 +25,7 @@ module internal RankSelection =
 
     /// The network of the largest budget, between δ² and `most` times it, whose truncation meets the bound. Where rounding spoils that of
     /// δ², less.
-    let private byBudget
+    let private withinBudget
         (stopped: unit -> bool)
         (meets: Spec -> bool)
         (most: float)
@@ -80,7 +80,7 @@ module internal RankSelection =
         let meets spec = truncationError target spec <= delta
         let attempt spec = if meets spec then Some spec else None
 
-        byBudget stopped meets (float tails.Length) (TreeRanks.ofBudget stopped tails spec) delta
+        withinBudget stopped meets (float tails.Length) (TreeRanks.ofBudget stopped tails spec) delta
         |> Option.map (fun spec -> descend stopped attempt ignore spec spec)
 
     let private dispose (network: Network) = (network :> IDisposable).Dispose()
@@ -126,7 +126,7 @@ module internal RankSelection =
                 use start = start
                 reach short delta target start
 
-        match byBudget stopped (fun spec -> truncationError target spec <= delta) (float spec.Cores.Length) ofBudget delta with
+        match withinBudget stopped (fun spec -> truncationError target spec <= delta) (float spec.Cores.Length) ofBudget delta with
         | Some spec -> SvdStart.start 0UL spec target |> Result.map (descend stopped reaches dispose spec)
         | None -> Error [ TensorNetError.Unreachable(delta, truncationError target (ofBudget 0.0)) ]
 
@@ -154,16 +154,10 @@ module internal RankSelection =
     let private cp (options: FactorizeOptions) (delta: float) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
         let axis = (Spec.bonds spec).Head
         let stopped = isStopped options.Sweeps
-        let sizes = Spec.shape spec |> List.sort
-
-        let largest =
-            sizes
-            |> List.truncate (sizes.Length - 1)
-            |> List.fold (fun n size -> min (n * size) (int64 Int32.MaxValue)) 1L
-            |> int
+        let largest = FormatLayout.largestSum (Spec.shape spec |> List.map int)
 
         let attempt rank =
-            let spec = TreeRanks.resize [ axis, rank ] spec
+            let spec = Spec.resized [ axis, rank ] spec
 
             let from i =
                 if stopped () then
@@ -200,7 +194,7 @@ module internal RankSelection =
             match attempt rank with
             | Some network -> bisect network low rank
             | None when rank < largest && not (stopped ()) -> double rank (min largest (2 * rank))
-            | None -> fibres (TreeRanks.resize [ axis, largest ] spec) target
+            | None -> fibres (Spec.resized [ axis, largest ] spec) target
 
         Ok(double 0 1)
 

@@ -72,7 +72,7 @@ module internal RingRanks =
             // A product above the rank takes further singular vectors.
             let rest = first.Left.narrow(1L, 0L, int64 (closing * second)).mT.matmul first.Unfolding
             let ranks = sequential share target.shape (closing, second) rest
-            spec |> TreeRanks.resize (List.zip bonds ranks) |> TreeRanks.admissible
+            spec |> Spec.resized (List.zip bonds ranks) |> TreeRanks.admissible
 
         let rec smallest best rest =
             match rest with

@@ -5,18 +5,10 @@ open TorchSharp
 /// The ranks of a tree whose truncation costs at most a budget, by the singular values at its bonds.
 [<RequireQualifiedAccess>]
 module internal TreeRanks =
-    /// The network with other dimensions of its bonds.
-    let resize (ranks: (Axis * int) list) (spec: Spec) : Spec = Spec.resized ranks spec
-
-    /// The largest rank of a bond between two cores: what the other axes of either core can span.
+    /// The largest rank of a bond between two cores.
     let private largest (axis: Axis) (spec: Spec) : int =
-        let span (core: Core) (other: Core) =
-            core.Axes
-            |> List.filter (fun a -> a <> axis && not (List.contains a other.Axes))
-            |> List.fold (fun n a -> min (n * int64 (Spec.dim a spec)) (int64 System.Int32.MaxValue)) 1L
-
         match Spec.carriers axis spec with
-        | [ first; second ] -> int (min (span first second) (span second first))
+        | [ first; second ] -> FormatLayout.largestBond (fun a -> Spec.dim a spec) axis first.Axes second.Axes
         | _ -> System.Int32.MaxValue
 
     /// Ranks that exceed what the others allow cut to that.
@@ -26,14 +18,14 @@ module internal TreeRanks =
             if Spec.dim axis spec > most then Some(axis, most) else None
 
         match Spec.bonds spec |> List.tryPick excess with
-        | Some cut -> admissible (resize [ cut ] spec)
+        | Some cut -> admissible (Spec.resized [ cut ] spec)
         | None -> spec
 
     /// The network with one rank lowered by one and the others cut to what is then admissible; none at rank 1.
     let lowered (axis: Axis) (spec: Spec) : Spec option =
         match Spec.dim axis spec with
         | 1 -> None
-        | rank -> Some(admissible (resize [ axis, rank - 1 ] spec))
+        | rank -> Some(admissible (Spec.resized [ axis, rank - 1 ] spec))
 
     /// The sums of squared singular values from position r on, r = 0 … their number.
     let tailsFrom (values: Tensor) : float[] =
@@ -49,21 +41,12 @@ module internal TreeRanks =
 
     /// The tails at every bond of a tree.
     let tails (spec: Spec) (target: Tensor) : (Axis * float[]) list =
-        let rec behind (core: Core) via : Axis list =
-            core.Axes
-            |> List.collect (fun a ->
-                if a = via then []
-                elif Spec.isOpen a spec then [ a ]
-                else behind (Spec.carriers a spec |> List.find (fun next -> next.Name <> core.Name)) a)
-
         [
             for axis in Spec.bonds spec ->
                 use _ = torch.NewDisposeScope()
-                let inside = behind (Spec.carriers axis spec).Head axis
-                let order = inside @ List.except inside spec.Output
-                let rows = Spec.size inside spec
-                let position a = int64 (List.findIndex ((=) a) spec.Output)
-                axis, tailsOf ((target.permute [| for a in order -> position a |]).reshape(rows, -1L))
+                let far = Spec.carriers axis spec |> List.last
+                let rows = TreeSvd.openAxesBehind spec far axis
+                axis, tailsOf (TreeSvd.unfolding spec rows target)
         ]
 
     /// Σ over bonds of the tails at the ranks of a network: the truncation's squared error is at most that.
@@ -100,7 +83,7 @@ module internal TreeRanks =
         let share = budget / float tails.Length
 
         let spec =
-            full |> resize (tails |> List.map (fun (axis, tail) -> axis, within share tail)) |> admissible
+            full |> Spec.resized (tails |> List.map (fun (axis, tail) -> axis, within share tail)) |> admissible
 
         if cost tails spec <= budget then Some spec else None
 
@@ -108,7 +91,9 @@ module internal TreeRanks =
     /// of more parameters within it.</summary>
     let ofBudget (stopped: unit -> bool) (tails: (Axis * float[]) list) (spec: Spec) (budget: float) : Spec =
         let full =
-            spec |> resize (tails |> List.map (fun (axis, tail) -> axis, max 1 (tail.Length - 1))) |> admissible
+            spec
+            |> Spec.resized (tails |> List.map (fun (axis, tail) -> axis, max 1 (tail.Length - 1)))
+            |> admissible
 
         Option.toList (equal tails budget full) @ [ greedy stopped tails budget full ]
         |> List.minBy Spec.parameters

@@ -213,29 +213,25 @@ module Gauge =
         else
             use scope = torch.NewDisposeScope()
             use start = Network.copyAs torch.float64 network
-            let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
+            use work = CoreArray.Of start
+            let cores = work.Cores
+            let plan = Sensitivity.plan spec
 
-            try
-                let plan = Sensitivity.plan spec
+            // With exponents apart: neither S need be a double.
+            let isBetter () =
+                let total lookup = Sensitivity.scaledTotal plan torch.float64 start.Device lookup
+                let before, after = total (Network.lookup start), total (lookupIn spec cores)
+                let number (s: ScaledTensor) = Math.ScaleB(s.Value.number (), s.Exponent - before.Exponent)
+                number after <= number before
 
-                // With exponents apart: neither S need be a double.
-                let isBetter () =
-                    let total lookup = Sensitivity.scaledTotal plan torch.float64 start.Device lookup
-                    let before, after = total (Network.lookup start), total (lookupIn spec cores)
-                    let number (s: ScaledTensor) = Math.ScaleB(s.Value.number (), s.Exponent - before.Exponent)
-                    number after <= number before
+            cycles maxCycles (BondGauge.ofSpec spec) plan cores
+            |> Result.bind (fun _ ->
+                let best: Tensor list = if isBetter () then List.ofArray cores else List.ofSeq start.Cores
+                let cast = [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |]
 
-                cycles maxCycles (BondGauge.ofSpec spec) plan cores
-                |> Result.bind (fun _ ->
-                    let best: Tensor list = if isBetter () then List.ofArray cores else List.ofSeq start.Cores
-                    let cast = [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |]
-
-                    match outOfRange spec best cast with
-                    | [] -> Ok(new Network(spec, cast |> Array.map scope.MoveToOuter))
-                    | errors -> Error errors)
-            finally
-                for core in cores do
-                    core.Dispose()
+                match outOfRange spec best cast with
+                | [] -> Ok(new Network(spec, cast |> Array.map scope.MoveToOuter))
+                | errors -> Error errors)
 
     /// <summary>The network of least sensitivity in a norm (<c>Sensitivity.totalIn</c>) among those that differ from the given one by a
     /// gauge.</summary>
@@ -274,15 +270,9 @@ module Gauge =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
-        use start = Network.copyAs torch.float64 network
-        let cores = [| for tensor in start.Cores -> tensor.clone () |> scope.Detach |]
-
-        try
-            let spec = BondTruncation.truncate network.Spec cores
-            new Network(spec, [| for tensor in cores -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |])
-        finally
-            for core in cores do
-                core.Dispose()
+        use work = CoreArray.Of network
+        let spec = BondTruncation.truncate network.Spec work.Cores
+        new Network(spec, [| for tensor in work.Cores -> tensor.``to`` (network.DType, copy = true) |> scope.MoveToOuter |])
 
     /// <summary>The network of least sensitivity with the same T, whatever its bonds: <c>truncate</c>, then <c>balance</c>.</summary>
     /// <remarks>For networks that <c>balance</c> refuses because a bond is wider than its rank. The spec of the result has the smaller

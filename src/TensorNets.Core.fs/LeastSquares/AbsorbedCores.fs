@@ -47,7 +47,7 @@ module internal AbsorbedCores =
     let private broadcast (spec: Spec) (core: Core) (axes: Axis list) (tensor: Tensor) : Tensor =
         let own = wide spec core
         let order = axes |> List.filter (fun axis -> List.contains axis own)
-        let places = [| for axis in order -> int64 (List.findIndex ((=) axis) own) |]
+        let places = order |> List.map (Axis.place own) |> List.toArray
         let shape = [| for axis in axes -> if List.contains axis own then int64 (Spec.dim axis spec) else 1L |]
         tensor.reshape([| for axis in own -> int64 (Spec.dim axis spec) |]).permute(places).reshape shape
 

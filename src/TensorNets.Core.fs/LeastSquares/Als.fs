@@ -106,20 +106,15 @@ module Als =
 
         residual
 
-    /// Sweeps of which each starts from an Anderson combination of the ones before; of the first `free` cores, the others are fixed. A
-    /// sweep that does not lower the error is undone and followed by a plain one, which alone can end the iteration.
+    /// Sweeps of which each starts from an Anderson combination of the ones before. A sweep that does not lower the error is undone and
+    /// followed by a plain one, which alone can end the iteration.
     let private extrapolated
         (options: SweepOptions)
         (finished: float -> float -> bool)
-        (depth: int)
-        (free: int)
         (sweep: float -> float option)
-        (kept: IntermediateCache)
-        (cores: Tensor[])
+        (point: Extrapolated)
         (first: float)
         =
-        use point = new Extrapolated(depth, free, cores, kept.Clear)
-
         /// A sweep from the point in place, the one after it proposed; None where it was undone. Written so that NaN counts as a failure.
         let attempt error plain = point.Attempt(fun () -> sweep error |> Option.filter (fun next -> plain || next <= error))
 
@@ -192,7 +187,9 @@ module Als =
         let sweeps, stop, trace =
             match options.Extrapolation with
             | Extrapolation.Off -> plain 0 first [ first ]
-            | Extrapolation.Anderson depth -> extrapolated options finished depth blocks.Length sweep kept cores first
+            | Extrapolation.Anderson depth ->
+                use point = new Extrapolated(depth, blocks.Length, cores, kept.Clear)
+                extrapolated options finished sweep point first
 
         sweeps, stop, List.rev trace
 
@@ -212,20 +209,13 @@ module Als =
 
         match SweepOptions.check options @ Check.forSpec start.Spec target with
         | [] ->
-            use scope = torch.NewDisposeScope()
+            use _ = torch.NewDisposeScope()
             let k = Check.double target
-            use work = Network.copyAs torch.float64 start
-            let cores = [| for core in work.Cores -> core.clone () |> scope.Detach |]
-
-            try
-                let finished before after = before - after <= options.Tolerance * before
-
-                let sweeps, stop, trace = sweepUntil options finished start.Spec k cores
-                let fit = Fit.make target.dtype start.Spec cores k (FitHistory.make sweeps stop trace)
-                Ok(Fit.toOuterScope fit)
-            finally
-                for core in cores do
-                    core.Dispose()
+            use work = CoreArray.Of start
+            let finished before after = before - after <= options.Tolerance * before
+            let sweeps, stop, trace = sweepUntil options finished start.Spec k work.Cores
+            let fit = Fit.make target.dtype start.Spec work.Cores k (FitHistory.make sweeps stop trace)
+            Ok(Fit.toOuterScope fit)
         | errors -> Error errors
 
     /// <summary>Alternating least squares from a start.</summary>

@@ -93,7 +93,8 @@ type SweepOptions =
 /// <summary>The options that iterations begin with.</summary>
 [<RequireQualifiedAccess>]
 module SweepOptions =
-    /// At most 200 sweeps, until a sweep changes less than 1e-7 of the value.
+    /// <summary>At most 200 sweeps, until a sweep changes less than 1e-7 of the value, in the Frobenius norm; nobody listens.</summary>
+    /// <example><code>{ SweepOptions.defaults with Tolerance = 1e-9 }</code></example>
     let defaults =
         {
             MaxSweeps = 200

@@ -37,13 +37,6 @@ type internal Block =
 /// which S = tr(X W Xᵀ) + const.
 [<RequireQualifiedAccess>]
 module internal LocalProblem =
-    /// The name of the target among the cores of a plan; no core may be called so.
-    let targetName = "*"
-
-    let private identityCore (axis: Axis) = { Name = "=" + axis.Name; Axes = [ axis; Axis.primed axis ] }
-
-    let private onesCore (axis: Axis) = { Name = "~" + axis.Name; Axes = [ axis ] }
-
     /// Groups of cores that share axes, directly or through one another. An axis of dimension 1 ties nothing together: a ring closed by one
     /// is a train.
     let private components (spec: Spec) (cores: Core list) =
@@ -60,6 +53,26 @@ module internal LocalProblem =
         axes
         |> List.collect (fun axis -> [ axis, Spec.dim axis spec; Axis.primed axis, Spec.dim axis spec ])
 
+    /// The double layer of the cores of a group but one, j, over the edge that is asked for: identities or ones take the place of j's axes.
+    let private weightNetwork (spec: Spec) (batch: Axis list) (columns: Axis list) (diagonal: bool) (group: Core list) (j: Core) =
+        let rest = group |> List.filter (fun other -> other.Name <> j.Name)
+        let carried axis = rest |> List.exists (fun other -> List.contains axis other.Axes)
+
+        let identities =
+            if diagonal then
+                []
+            else
+                columns |> List.filter (fun axis -> List.contains axis j.Axes) |> List.map PlanInput.identity
+
+        let ones =
+            (if diagonal then batch @ columns else batch)
+            |> List.filter (carried >> not)
+            |> List.map PlanInput.ones
+
+        let copies = Spec.doubled rest (Set.ofList (spec.Output @ j.Axes)) [] spec
+        let edge = batch @ columns @ (if diagonal then [] else List.map Axis.primed columns)
+        rest, identities @ ones, Spec.extended (dimsOf (batch @ columns) spec) (copies.Cores @ identities @ ones) edge copies
+
     /// The branch of a group, with the columns that no branch before it has: one of dimension 1 may be carried by several.
     let private branch (spec: Spec) (core: Core) (batch: Axis list) (taken: Axis list) (group: Core list) : Branch =
         let inGroup axis = group |> List.exists (fun other -> List.contains axis other.Axes)
@@ -67,9 +80,6 @@ module internal LocalProblem =
         let columns =
             core.Axes
             |> List.filter (fun axis -> inGroup axis && not (Spec.isOpen axis spec) && not (List.contains axis taken))
-
-        let output = batch @ columns @ List.map Axis.primed columns
-        let opened = Set.ofList spec.Output
 
         // Every core has all columns and besides them open axes that no other has.
         let isStar =
@@ -79,12 +89,10 @@ module internal LocalProblem =
             |> List.forall (fun (axis, count) -> count = (if List.contains axis columns then group.Length else 1))
 
         /// The double layer of some cores of the group, and further cores.
-        let plan (layers: Core list) (others: Core list) (network: Spec) =
+        let plan (layers: Core list, others: Core list, network: Spec) =
             match DoubleLayerOrder.ofStar layers.Length with
             | Some pairs when isStar && others.IsEmpty -> Plan.inOrder pairs network
             | _ -> Plan.make Order.Auto network
-
-        let gram = Spec.doubled group opened output spec |> plan group []
 
         let free = group |> List.filter (fun other -> not (Spec.isFixed other spec))
 
@@ -92,34 +100,14 @@ module internal LocalProblem =
         let diagonal =
             free |> List.forall (fun j -> columns |> List.forall (fun axis -> List.contains axis j.Axes))
 
-        let weight (j: Core) =
-            let rest = group |> List.filter (fun other -> other.Name <> j.Name)
-
-            let carried axis = rest |> List.exists (fun other -> List.contains axis other.Axes)
-
-            let identities =
-                if diagonal then
-                    []
-                else
-                    columns |> List.filter (fun axis -> List.contains axis j.Axes) |> List.map identityCore
-
-            let missing =
-                (if diagonal then batch @ columns else batch) |> List.filter (fun axis -> not (carried axis))
-
-            let others = identities @ List.map onesCore missing
-
-            let network =
-                let shared = opened + Set.ofList j.Axes
-                let copies = Spec.doubled rest shared [] spec
-                let edge = if diagonal then batch @ columns else output
-                Spec.extended (dimsOf (batch @ columns) spec) (copies.Cores @ others) edge copies
-
-            Spec.multiplicity j spec, plan rest others network
-
         {
             Columns = columns
-            Gram = gram
-            LazyWeights = lazy (free |> List.map weight)
+            Gram = plan (group, [], Spec.doubled group (Set.ofList spec.Output) (batch @ columns @ List.map Axis.primed columns) spec)
+            LazyWeights =
+                lazy
+                    [
+                        for j in free -> Spec.multiplicity j spec, plan (weightNetwork spec batch columns diagonal group j)
+                    ]
             Diagonal = diagonal
         }
 
@@ -147,7 +135,7 @@ module internal LocalProblem =
         let columns = branches |> List.collect _.Columns
 
         let target =
-            let withTarget = rest @ [ { Name = targetName; Axes = spec.Output } ]
+            let withTarget = rest @ [ PlanInput.Target |> PlanInput.withAxes spec.Output ]
 
             Spec.extended [] withTarget (batch @ rows @ columns) spec |> Plan.make Order.Auto
 
@@ -185,13 +173,11 @@ module internal LocalProblem =
             if block.Lone.IsEmpty then
                 tensor
             else
-                tensor.sum (block.Lone |> List.map (fun axis -> int64 (List.findIndex ((=) axis) axes)) |> List.toArray)
+                tensor.sum (block.Lone |> List.map (Axis.place axes) |> List.toArray)
 
         let kept = axes |> List.filter (fun axis -> not (List.contains axis block.Lone))
 
-        summed
-            .permute(storage block |> List.map (fun axis -> int64 (List.findIndex ((=) axis) kept)) |> List.toArray)
-            .reshape(solveShape block)
+        summed.permute(storage block |> List.map (Axis.place kept) |> List.toArray).reshape(solveShape block)
 
     /// X as the core's tensor; spread evenly along lone axes, which is the least norm and leaves T as it is.
     let ofX (block: Block) (x: Tensor) : Tensor =
@@ -210,7 +196,7 @@ module internal LocalProblem =
                     .reshape(Array.append sizes (Array.map (fun _ -> 1L) lone))
                     .expand(Array.append sizes lone)
 
-        spread.permute(block.Core.Axes |> List.map (fun axis -> int64 (List.findIndex ((=) axis) stored)) |> List.toArray).contiguous()
+        spread.permute(block.Core.Axes |> List.map (Axis.place stored) |> List.toArray).contiguous()
 
     /// Every plan of a block.
     let plans (block: Block) : Plan list =
@@ -238,14 +224,11 @@ module internal LocalProblem =
         use scope = torch.NewDisposeScope()
 
         let find (name: string) : Tensor =
-            if name = targetName then
-                target
-            elif name.StartsWith '=' then
-                torch.eye (int64 block.Dims[Axis(name.Substring 1)], dtype = target.dtype, device = target.device)
-            elif name.StartsWith '~' then
-                torch.ones ([| int64 block.Dims[Axis(name.Substring 1)] |], dtype = target.dtype, device = target.device)
-            else
-                lookup (Spec.original name)
+            match PlanInput.ofName name with
+            | PlanInput.Target -> target
+            | input ->
+                Contraction.constant target.dtype target.device (fun axis -> block.Dims[axis]) input
+                |> Option.defaultWith (fun () -> lookup (Spec.original name))
 
         Contraction.runKeeping kept plans target.dtype target.device find |> List.map scope.MoveToOuter
 

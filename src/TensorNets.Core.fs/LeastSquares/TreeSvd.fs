@@ -30,18 +30,26 @@ module internal TreeSvd =
         Spec.carriers axis spec |> List.find (fun core -> core.Name <> from.Name)
 
     /// The open axes on the far side of a bond.
-    let rec private beyond (spec: Spec) (from: Core) (axis: Axis) : Axis list =
+    let rec openAxesBehind (spec: Spec) (from: Core) (axis: Axis) : Axis list =
         let next = behind spec from axis
 
         next.Axes
         |> List.collect (fun a ->
             if a = axis then []
             elif Spec.isOpen a spec then [ a ]
-            else beyond spec next a)
+            else openAxesBehind spec next a)
+
+    /// The target as a matrix: some of its axes as rows, the others as columns.
+    let unfolding (spec: Spec) (rows: Axis list) (target: Tensor) : Tensor =
+        (target.permute [| for axis in rows @ List.except rows spec.Output -> Axis.place spec.Output axis |])
+            .reshape(Spec.size rows spec, -1L)
 
     /// The core where the largest unfolding below it is smallest.
     let private root (spec: Spec) : Core =
-        let cost (core: Core) = linksOf core spec |> List.map (fun a -> Spec.size (beyond spec core a) spec) |> List.fold max 1L
+        let cost (core: Core) =
+            linksOf core spec
+            |> List.map (fun a -> Spec.size (openAxesBehind spec core a) spec)
+            |> List.fold max 1L
 
         spec.Cores |> List.minBy cost
 
@@ -49,22 +57,18 @@ module internal TreeSvd =
     /// the root becomes the leading basis of its branch, written in the bases of the branches below it; the root is what is left of the
     /// target.
     let independent (sketch: Sketch option) (generator: torch.Generator) (spec: Spec) (target: Tensor) : Tensor list =
-        let openAxes = spec.Output
         let root = root spec
         let results = Dictionary<string, Tensor>()
 
         /// The basis of the branch behind a bond: (open axes of the branch, bond).
         let rec branch (from: Core) (axis: Axis) : Axis list * Tensor =
             let core = behind spec from axis
-            let inside = beyond spec from axis
+            let inside = openAxesBehind spec from axis
             let rank = Spec.dim axis spec
 
-            let unfolding =
-                (target.permute [| for a in inside @ List.except inside openAxes -> int64 (List.findIndex ((=) a) openAxes) |])
-                    .reshape(Spec.size inside spec, -1L)
-
             let basis =
-                (RangeFinder.leading sketch generator rank unfolding).reshape [| for a in inside @ [ axis ] -> int64 (Spec.dim a spec) |]
+                (RangeFinder.leading sketch generator rank (unfolding spec inside target)).reshape
+                    [| for a in inside @ [ axis ] -> int64 (Spec.dim a spec) |]
 
             results[core.Name] <- project core (Some axis) (inside @ [ axis ]) basis
             inside @ [ axis ], basis
@@ -83,13 +87,11 @@ module internal TreeSvd =
             let network = Spec.extended [] (List.map fst cores) core.Axes spec
             Contraction.run (Plan.make Order.Auto network) (cores |> List.map (fun (c, t) -> c.Name, t) |> Map.ofList)
 
-        results[root.Name] <- project root None openAxes target
+        results[root.Name] <- project root None spec.Output target
         spec.Cores |> List.map (fun core -> results[core.Name])
 
-    let private position (axes: Axis list) (axis: Axis) = int64 (List.findIndex ((=) axis) axes)
-
     let private permuted (from: Axis list) (to': Axis list) (tensor: Tensor) : Tensor =
-        tensor.permute [| for axis in to' -> position from axis |]
+        tensor.permute [| for axis in to' -> Axis.place from axis |]
 
     let private shapeOf (spec: Spec) (axes: Axis list) = [| for axis in axes -> int64 (Spec.dim axis spec) |]
 
@@ -105,7 +107,7 @@ module internal TreeSvd =
         let rec below (up: Axis option) (core: Core) (given: Axis list * Tensor) : Axis list * Tensor =
             linksOf core spec
             |> List.filter (fun axis -> Some axis <> up)
-            |> List.sortBy (fun axis -> Spec.size (beyond spec core axis) spec)
+            |> List.sortBy (fun axis -> Spec.size (openAxesBehind spec core axis) spec)
             |> List.fold (branch core) given
 
         and branch (from: Core) (given: Axis list * Tensor) (axis: Axis) : Axis list * Tensor =
@@ -116,7 +118,7 @@ module internal TreeSvd =
             let matrix = (permuted axes (own @ others) left).reshape(Spec.size own spec, -1L)
             let rank = Spec.dim axis spec
             let basis = RangeFinder.leading sketch generator rank matrix
-            // Noise beyond what the branch has is no part of the projection.
+            // Noise openAxesBehind what the branch has is no part of the projection.
             let kept = min (int64 rank) (min matrix.shape[0] matrix.shape[1])
             let projected = basis.narrow(1L, 0L, kept).mT.matmul matrix
 

@@ -3,7 +3,7 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// <summary>The small solvers that factorization and correction are made of.</summary>
+/// <summary>Global minima of quadratics subject to one quadratic constraint, by one scalar equation each.</summary>
 [<RequireQualifiedAccess>]
 module ConstrainedQuadratics =
     let internal toArray (tensor: Tensor) : float[] =
@@ -14,13 +14,28 @@ module ConstrainedQuadratics =
     let internal ofArray (like: Tensor) (shape: int64[]) (values: float[]) : Tensor =
         torch.tensor(values, dtype = torch.float64, device = torch.CPU).reshape(shape).``to``(like.device)
 
-    let private bad (what: string) (found: string) expected = TensorNetError.Shape($"{what} ({found})", [], expected)
-
     let private matrix (what: string) (tensor: Tensor) =
         match Check.readable what tensor with
         | [] when tensor.dim () <> 2L -> [ TensorNetError.Shape(what, Check.shapeOf tensor, "a matrix") ]
         | [] -> Check.finite what tensor
         | errors -> errors
+
+    /// Singular values below this share of the largest, for each row or column, are zero.
+    let private nullShare = 1e-15
+
+    /// Rounding of a residual, relative to ‖B‖.
+    let private rounding = 1e-12
+
+    let private leastNormErrors (bound: float) (a: Tensor) (b: Tensor) : TensorNetError list =
+        let wrong = matrix "A" a @ matrix "B" b
+
+        wrong
+        @ [
+            if wrong.IsEmpty && a.shape[1] <> b.shape[1] then
+                TensorNetError.Shape("B", Check.shapeOf b, $"{a.shape[1]} columns, as A")
+            if not (bound >= 0.0) || Double.IsInfinity bound then
+                TensorNetError.ErrorBound(string bound, "a number of at least 0")
+        ]
 
     /// <summary>The X of least norm that meets a bound: min ‖X‖_F subject to ‖X A − B‖_F ≤ δ.</summary>
     /// <remarks>Unique. X = 0 where δ ≥ ‖B‖; the least-squares solution of least norm where δ is the least-squares residual. Computed by
@@ -31,24 +46,12 @@ module ConstrainedQuadratics =
     /// <returns>X, m × p.</returns>
     /// <example><code>ConstrainedQuadratics.leastNorm 0.1 matrix (matrix.mul (torch.tensor 2.0)) |> orStop // 6 × 6</code></example>
     let leastNorm (bound: float) (a: Tensor) (b: Tensor) : Result<Tensor, TensorNetError list> =
-        let wrong = matrix "A" a @ matrix "B" b
-
-        let errors =
-            wrong
-            @ [
-                if wrong.IsEmpty && a.shape[1] <> b.shape[1] then
-                    TensorNetError.Shape("B", Check.shapeOf b, $"{a.shape[1]} columns, as A")
-                if not (bound >= 0.0) || Double.IsInfinity bound then
-                    TensorNetError.ErrorBound(string bound, "a number of at least 0")
-            ]
-
-        if not errors.IsEmpty then
-            Error errors
-        else
+        match leastNormErrors bound a b with
+        | [] ->
             use scope = torch.NewDisposeScope()
             let a64, b64 = Check.double a, Check.double b
             let struct (u, s, vh) = Decompose.svd false a64
-            let kept = s.gt (s.max().mul(Num.tensor (1e-15 * float (max a.shape[0] a.shape[1]))))
+            let kept = s.gt (s.max().mul(Num.tensor (nullShare * float (max a.shape[0] a.shape[1]))))
             let s = torch.where (kept, s, torch.zeros_like s)
             // In the basis of U and V every column is a problem of its own: g = σ², w = 1, d = σ·(B V).
             let bv = b64.matmul vh.mT
@@ -73,6 +76,8 @@ module ConstrainedQuadratics =
 
             let reached = sqrt rest2
 
+            let zero () = torch.zeros (b.shape[0], a.shape[0], dtype = b.dtype, device = b.device) |> scope.MoveToOuter
+
             let build lambda =
                 let denominator = s.squared().plus(Num.tensor lambda)
 
@@ -81,16 +86,16 @@ module ConstrainedQuadratics =
 
                 Ok(y.matmul(u.mT).``to``(b.dtype) |> scope.MoveToOuter)
 
-            // Rounding of the residual itself, relative to ‖B‖.
-            if bound < reached - 1e-12 * sqrt b2 then
+            if bound < reached - rounding * sqrt b2 then
                 Error [ TensorNetError.Unreachable(bound, reached) ]
             elif bound >= sqrt b2 then
-                Ok(torch.zeros (b.shape[0], a.shape[0], dtype = b.dtype, device = b.device) |> scope.MoveToOuter)
+                Ok(zero ())
             else
                 match Secular.solve (bound * bound) None secular with
                 | Multiplier.Root lambda -> build lambda
                 | Multiplier.AboveBound -> build 0.0
-                | Multiplier.Slack -> Ok(torch.zeros (b.shape[0], a.shape[0], dtype = b.dtype, device = b.device) |> scope.MoveToOuter)
+                | Multiplier.Slack -> Ok(zero ())
+        | errors -> Error errors
 
     /// <summary>The global minimum of a diagonal quadratic on the unit sphere: min ½ xᵀdiag(q)x + bᵀx subject to ‖x‖ = 1.</summary>
     /// <remarks>(q − λ)x = −b with λ ≤ min q. In the hard case (b vanishes where q is least and λ = min q) the remaining length goes along

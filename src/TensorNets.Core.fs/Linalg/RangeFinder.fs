@@ -15,7 +15,8 @@ type Sketch =
 /// <summary>The sketch to begin with.</summary>
 [<RequireQualifiedAccess>]
 module Sketch =
-    /// 10 vectors more than the rank, two power iterations.
+    /// <summary>10 vectors more than the rank, two power iterations.</summary>
+    /// <example><code>{ Sketch.defaults with PowerIterations = 3 }</code></example>
     let defaults = { Oversampling = 10; PowerIterations = 2 }
 
 /// <summary>How the singular value decompositions of a start are made.</summary>
@@ -32,7 +33,8 @@ type SvdOptions =
 /// <summary>The options to begin with.</summary>
 [<RequireQualifiedAccess>]
 module SvdOptions =
-    /// Of the whole target, by the smaller Gram.
+    /// <summary>Of the whole target, by the smaller Gram.</summary>
+    /// <example><code>{ SvdOptions.defaults with Sketch = Some Sketch.defaults }</code></example>
     let defaults = { Sequential = false; Sketch = None }
 
     /// What is wrong with them.

@@ -45,14 +45,72 @@ module internal Secular =
     /// The bracket is narrowed until neighbouring multipliers differ by rounding only.
     let private rounding = 4e-16
 
+    /// Steps of the root search; regula falsi takes about ten, halving about sixty.
+    let private mostSteps = 200
+
+    /// Every how many steps the bracket is halved, whatever regula falsi says.
+    let private halvingPeriod = 4
+
+    /// How far the bracket is sought at first, in log λ.
+    let private firstWidth = 0.5
+
+    /// log λ/scale beyond which the block no longer changes: λ w is below, or above, every g by more than the digits of a double.
+    let private lowest, private highest = log 1e-32, log 1e32
+
     /// Σ g / Σ w: about where λ changes the block.
     let scale (g: float) (w: float) = if w > 0.0 then max (g / w) 1e-300 else 1.0
 
+    /// Two neighbours of a root of a rising h, the first of them not above it, from a first guess.
+    let private bracket (h: float -> float) (first: float) : float * float =
+        let clamp x = min highest (max lowest x)
+
+        let rec up low high step = if h high <= 0.0 && high < highest then up high (clamp (high + step)) (2.0 * step) else low, high
+
+        let rec down low high step = if h low > 0.0 && low > lowest then down (clamp (low - step)) low (2.0 * step) else low, high
+
+        if h first <= 0.0 then up first first firstWidth else down first first firstWidth
+
+    /// The root of a rising h in a bracket, from below: Illinois' regula falsi, halving the bracket where that is slow.
+    let private root (h: float -> float) (first: float * float) : float =
+        let mutable low, high = first
+        let mutable hl, hh = h low, h high
+        let mutable side = 0
+        let mutable step = 0
+
+        while step < mostSteps && high - low > rounding * (1.0 + abs low) && hl < 0.0 do
+            let middle =
+                if step % halvingPeriod = halvingPeriod - 1 || not (Double.IsFinite(hl / (hh - hl))) then
+                    0.5 * (low + high)
+                else
+                    let x = low - hl * (high - low) / (hh - hl)
+                    if x <= low || x >= high then 0.5 * (low + high) else x
+
+            let value = h middle
+
+            if value <= 0.0 then
+                low <- middle
+                hl <- value
+
+                if side = -1 then
+                    hh <- 0.5 * hh
+
+                side <- -1
+            else
+                high <- middle
+                hh <- value
+
+                if side = 1 then
+                    hl <- 0.5 * hl
+
+                side <- 1
+
+            step <- step + 1
+
+        low
+
     /// The λ at which a residual that rises with it is δ², taken from the side that meets the bound.
     let solveFor (bound2: float) (start: float option) (scale: float) (residual: float -> float) : Multiplier =
-        // x = log λ/scale: a target of another size has the same x. Beyond these the block no longer changes: λ w is below, or above, every
-        // g by more than the digits of a double.
-        let lowest, highest = log 1e-32, log 1e32
+        // x = log λ/scale: a target of another size has the same x.
         let at x = scale * exp x
         let h x = residual (at x) - bound2
 
@@ -61,62 +119,12 @@ module internal Secular =
         elif h lowest > 0.0 then
             Multiplier.AboveBound
         else
-            let clamp x = min highest (max lowest x)
-
             let first =
                 match start with
-                | Some lambda -> clamp (log (lambda / scale))
+                | Some lambda -> min highest (max lowest (log (lambda / scale)))
                 | None -> 0.0
 
-            let mutable low, high = first, first
-            let mutable step = 0.5
-
-            if h first <= 0.0 then
-                while h high <= 0.0 && high < highest do
-                    low <- high
-                    high <- clamp (high + step)
-                    step <- 2.0 * step
-            else
-                while h low > 0.0 && low > lowest do
-                    high <- low
-                    low <- clamp (low - step)
-                    step <- 2.0 * step
-
-            // Illinois' regula falsi on the bracket, halving it where that is slow.
-            let mutable hl, hh = h low, h high
-            let mutable side = 0
-            let mutable iteration = 0
-
-            while iteration < 200 && high - low > rounding * (1.0 + abs low) && hl < 0.0 do
-                let middle =
-                    if iteration % 4 = 3 || not (Double.IsFinite(hl / (hh - hl))) then
-                        0.5 * (low + high)
-                    else
-                        let x = low - hl * (high - low) / (hh - hl)
-                        if x <= low || x >= high then 0.5 * (low + high) else x
-
-                let value = h middle
-
-                if value <= 0.0 then
-                    low <- middle
-                    hl <- value
-
-                    if side = -1 then
-                        hh <- 0.5 * hh
-
-                    side <- -1
-                else
-                    high <- middle
-                    hh <- value
-
-                    if side = 1 then
-                        hl <- 0.5 * hl
-
-                    side <- 1
-
-                iteration <- iteration + 1
-
-            Multiplier.Root(at low)
+            Multiplier.Root(at (root h (bracket h first)))
 
     /// The λ of a block in independent coordinates.
     let solve (bound2: float) (start: float option) (s: Secular) : Multiplier =

@@ -17,10 +17,6 @@ type internal Node =
 /// leaves the smallest boundary, and the tangents of the messages add up to S = Σ_k m_k ‖E_k‖² in the end.
 [<RequireQualifiedAccess>]
 module internal SensitivityElimination =
-    /// Names that no core can have: message and tangent of node i, the identity over an axis and its second copy, ones over an axis.
-    let private messageName i = $"^{i}"
-    let private tangentName i = $"!{i}"
-
     /// Varies: a core that is not fixed went into it, so that it has a tangent.
     type private Message = { Index: int; Axes: Axis list; Varies: bool }
 
@@ -36,94 +32,80 @@ module internal SensitivityElimination =
                 n * (if Spec.isOpen axis spec then d else d * d))
             1.0
 
+    let private touches (core: Core) (message: Message) = message.Axes |> List.exists (fun axis -> List.contains axis core.Axes)
+
+    /// The axes of a core and of the messages that touch it which other cores or messages carry too.
+    let private boundary (rest: Core list) (messages: Message list) (core: Core) : Axis list =
+        let inside, outside = messages |> List.partition (touches core)
+
+        let needed axis =
+            rest |> List.exists (fun other -> other.Name <> core.Name && List.contains axis other.Axes)
+            || outside |> List.exists (fun m -> List.contains axis m.Axes)
+
+        (inside |> List.collect _.Axes) @ core.Axes |> List.distinct |> List.filter needed
+
+    let private asCore (spec: Spec) (input: int -> PlanInput) (message: Message) : Core =
+        input message.Index |> PlanInput.withAxes (doubledAxes spec message.Axes)
+
+    let private contraction (spec: Spec) (cores: Core list) (output: Axis list) : Plan =
+        let primed = spec.Dims |> Map.toList |> List.map (fun (axis, n) -> Axis.primed axis, n)
+        Spec.extended primed cores output spec |> Plan.make Order.Auto
+
+    /// The messages without one of them, as cores.
+    let private others (spec: Spec) (messages: Message list) (without: Message) : Core list =
+        messages
+        |> List.filter (fun m -> m.Index <> without.Index)
+        |> List.map (asCore spec PlanInput.Message)
+
+    /// The node that makes one message, over an edge, of a core and the messages that touch it; `isLast`: only its tangent is wanted.
+    let private node (spec: Spec) (core: Core) (inside: Message list) (edge: Axis list) (isLast: bool) : Node =
+        let output = doubledAxes spec edge
+        let copies = (Spec.doubled [ core ] (Set.ofList spec.Output) [] spec).Cores
+        let values = inside |> List.map (asCore spec PlanInput.Message)
+        let carried axis = inside |> List.exists (fun m -> List.contains axis m.Axes)
+
+        let identities =
+            Spec.sharedAxes core spec
+            |> List.choose (fun axis ->
+                if not (Spec.isOpen axis spec) then Some(PlanInput.identity axis)
+                elif carried axis then None
+                else Some(PlanInput.ones axis))
+
+        {
+            Value = if isLast then None else Some(contraction spec (values @ copies) output)
+            Tangents =
+                [
+                    if not (Spec.isFixed core spec) then
+                        Spec.multiplicity core spec, contraction spec (values @ identities) output
+                    for m in inside |> List.filter _.Varies do
+                        1.0, contraction spec (asCore spec PlanInput.Tangent m :: others spec inside m @ copies) output
+                ]
+        }
+
     /// The nodes of an elimination, the last one closed: its tangent is S.
     let plan (spec: Spec) : Node list =
-        let opened = Set.ofList spec.Output
-
-        let primedDims = spec.Dims |> Map.toList |> List.map (fun (axis, n) -> Axis.primed axis, n)
-
-        let network cores output = Spec.extended primedDims cores output spec |> Plan.make Order.Auto
-
-        let asCore name (message: Message) = { Name = name message.Index; Axes = doubledAxes spec message.Axes }
-
-        let rec absorb (rest: Core list) (messages: Message list) (nodes: Node list) index =
-            let attached (core: Core) = messages |> List.filter (fun m -> m.Axes |> List.exists (fun axis -> List.contains axis core.Axes))
-
-            let boundary (core: Core) =
-                let inside = attached core
-                let outside = messages |> List.filter (fun m -> not (List.contains m inside))
-
-                let needed axis =
-                    rest |> List.exists (fun other -> other.Name <> core.Name && List.contains axis other.Axes)
-                    || outside |> List.exists (fun m -> List.contains axis m.Axes)
-
-                (inside |> List.collect _.Axes) @ core.Axes |> List.distinct |> List.filter needed
-
+        let rec absorb (rest: Core list) (messages: Message list) (nodes: Node list) =
             match rest with
-            | [] -> messages, nodes, index
+            | [] -> messages, nodes
             | _ ->
-                let core = rest |> List.minBy (boundary >> size spec)
-                let inside, edge = attached core, boundary core
-                let output = doubledAxes spec edge
-                let copies = (Spec.doubled [ core ] opened [] spec).Cores
-                let values = inside |> List.map (asCore messageName)
+                let core = rest |> List.minBy (boundary rest messages >> size spec)
+                let inside, outside = messages |> List.partition (touches core)
+                let edge = boundary rest messages core
+                let made = node spec core inside edge (rest.Length = 1 && outside.IsEmpty)
+                let message = { Index = nodes.Length; Axes = edge; Varies = not made.Tangents.IsEmpty }
+                absorb (rest |> List.filter (fun other -> other.Name <> core.Name)) (message :: outside) (made :: nodes)
 
-                let shared = Spec.sharedAxes core spec
-                let carried axis = inside |> List.exists (fun m -> List.contains axis m.Axes)
+        match absorb spec.Cores [] [] with
+        | [ _ ], nodes -> List.rev nodes
+        | several, nodes ->
+            // Parts of the network that share nothing multiply.
+            let tangents =
+                [
+                    for m in several |> List.filter _.Varies ->
+                        1.0, contraction spec (asCore spec PlanInput.Tangent m :: others spec several m) []
+                ]
 
-                let identities =
-                    shared
-                    |> List.choose (fun axis ->
-                        if not (opened.Contains axis) then
-                            Some { Name = "=" + axis.Name; Axes = [ axis; Axis.primed axis ] }
-                        elif carried axis then
-                            None
-                        else
-                            Some { Name = "~" + axis.Name; Axes = [ axis ] })
-
-                let tangents =
-                    [
-                        if not (Spec.isFixed core spec) then
-                            Spec.multiplicity core spec, network (values @ identities) output
-                        for m in inside |> List.filter _.Varies do
-                            let others = values |> List.filter (fun v -> v.Name <> messageName m.Index)
-                            1.0, network (asCore tangentName m :: others @ copies) output
-                    ]
-
-                let last = rest.Length = 1 && messages.Length = inside.Length
-
-                let node =
-                    {
-                        Value = if last then None else Some(network (values @ copies) output)
-                        Tangents = tangents
-                    }
-
-                let left = messages |> List.filter (fun m -> not (List.contains m inside))
-
-                absorb
-                    (rest |> List.filter (fun other -> other.Name <> core.Name))
-                    ({ Index = index; Axes = edge; Varies = not tangents.IsEmpty } :: left)
-                    (node :: nodes)
-                    (index + 1)
-
-        let messages, nodes, _ = absorb spec.Cores [] [] 0
-
-        // Parts of the network that share nothing multiply.
-        match messages with
-        | [ _ ] -> List.rev nodes
-        | several ->
-            let product =
-                {
-                    Value = None
-                    Tangents =
-                        several
-                        |> List.filter _.Varies
-                        |> List.map (fun m ->
-                            let others = several |> List.filter (fun o -> o.Index <> m.Index) |> List.map (asCore messageName)
-                            1.0, network (asCore tangentName m :: others) [])
-                }
-
-            List.rev (product :: nodes)
+            List.rev ({ Value = None; Tangents = tangents } :: nodes)
 
     /// Multiplications and additions of all nodes.
     let flops (nodes: Node list) =
@@ -133,7 +115,7 @@ module internal SensitivityElimination =
             + (node.Tangents |> List.sumBy (fun (_, plan) -> plan.Flops)))
 
     /// S of the network whose cores the lookup gives, by a way to run plans, to take constants and to sum with factors.
-    let private runBy
+    let private runWith
         (runMany: Plan list -> (string -> 'T) -> 'T list)
         (constant: (torch.ScalarType * torch.Device) * (Tensor -> 'T))
         (sum: (float * 'T) list -> 'T)
@@ -141,20 +123,19 @@ module internal SensitivityElimination =
         (nodes: Node list)
         (lookup: string -> 'T)
         : 'T =
-        let made = Dictionary<string, 'T>()
+        let made = Dictionary<PlanInput, 'T>()
         let (dtype, device), lift = constant
 
         let find (name: string) : 'T =
-            match made.TryGetValue name with
+            let input = PlanInput.ofName name
+
+            match made.TryGetValue input with
             | true, tensor -> tensor
             | _ ->
                 // Made anew for each contraction, whose scope takes them along.
-                if name.StartsWith '=' then
-                    lift (torch.eye (int64 (Spec.dim (Axis(name.Substring 1)) spec), dtype = dtype, device = device))
-                elif name.StartsWith '~' then
-                    lift (torch.ones ([| int64 (Spec.dim (Axis(name.Substring 1)) spec) |], dtype = dtype, device = device))
-                else
-                    lookup name
+                match Contraction.constant dtype device (fun axis -> Spec.dim axis spec) input with
+                | Some tensor -> lift tensor
+                | None -> lookup name
 
         nodes
         |> List.iteri (fun i node ->
@@ -164,14 +145,14 @@ module internal SensitivityElimination =
             let tangents =
                 match node.Value with
                 | Some _ ->
-                    made[messageName i] <- results.Head
+                    made[PlanInput.Message i] <- results.Head
                     results.Tail
                 | None -> results
 
             if not tangents.IsEmpty then
-                made[tangentName i] <- sum (List.map2 (fun (weight, _) tensor -> weight, tensor) node.Tangents tangents))
+                made[PlanInput.Tangent i] <- sum (List.map2 (fun (weight, _) tensor -> weight, tensor) node.Tangents tangents))
 
-        made[tangentName (nodes.Length - 1)]
+        made[PlanInput.Tangent(nodes.Length - 1)]
 
     /// S of the network whose cores the lookup gives. Differentiable.
     let run (spec: Spec) (nodes: Node list) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
@@ -182,7 +163,7 @@ module internal SensitivityElimination =
             |> List.map (fun (weight, tensor) -> if weight = 1.0 then tensor else tensor.mul (Num.like tensor weight))
             |> List.reduce (fun a b -> a.plus (b))
 
-        runBy (fun plans find -> Contraction.runMany plans dtype device find) ((dtype, device), id) sum spec nodes lookup
+        runWith (fun plans find -> Contraction.runMany plans dtype device find) ((dtype, device), id) sum spec nodes lookup
         |> scope.MoveToOuter
 
     /// As `run` with exponents apart, in float64.
@@ -190,7 +171,7 @@ module internal SensitivityElimination =
         use scope = torch.NewDisposeScope()
 
         let s =
-            runBy
+            runWith
                 (fun plans find -> Contraction.runScaled plans device find)
                 ((torch.float64, device), ScaledTensor.plain)
                 ScaledTensor.sum

@@ -26,7 +26,7 @@ type internal Whitening =
 [<RequireQualifiedAccess>]
 module internal Whitening =
     /// The name of F where it is a fixed core; no user's core may be called so.
-    let private fixedName = "@"
+    let private fixedName = PlanInput.name PlanInput.CovarianceRoot
 
     /// F with F Fᵀ = Σ, and F⁺. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns of nonzero
     /// eigenvalue.
@@ -61,7 +61,7 @@ module internal Whitening =
 
         Spec.extended
             [ fresh, int root.shape[1] ]
-            (spec.Cores @ [ { Name = fixedName; Axes = axes @ [ fresh ] } ])
+            (spec.Cores @ [ PlanInput.CovarianceRoot |> PlanInput.withAxes (axes @ [ fresh ]) ])
             (replaced axes fresh spec.Output)
             spec
         |> Spec.weighted [ fixedName, 0.0 ]
@@ -130,17 +130,12 @@ module internal Whitening =
     /// A tensor with a matrix applied along some of its axes, which become one, where the first of them was.
     let private along (all: Axis list) (axes: Axis list) (matrix: Tensor) (tensor: Tensor) : Tensor =
         let others = all |> List.except axes
-        let place axis = int64 (List.findIndex ((=) axis) all)
-        let moved = tensor.permute [| for axis in others @ axes -> place axis |]
+        let moved = tensor.permute [| for axis in others @ axes -> Axis.place all axis |]
         let rows = moved.shape[.. others.Length - 1]
         let result = moved.reshape(Array.append rows [| matrix.shape[0] |]).matmul matrix
 
-        let at =
-            all
-            |> List.filter (fun axis -> axis = axes.Head || not (List.contains axis axes))
-            |> List.findIndex ((=) axes.Head)
-
-        result.movedim([| -1L |], [| int64 at |]).contiguous()
+        let rest = all |> List.filter (fun axis -> axis = axes.Head || not (List.contains axis axes))
+        result.movedim([| -1L |], [| Axis.place rest axes.Head |]).contiguous()
 
     /// K' = K × F. K is in float64.
     let target (w: Whitening) (k: Tensor) : Tensor = along w.Plain.Output w.Axes w.Root k

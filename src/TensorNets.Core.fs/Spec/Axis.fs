@@ -32,3 +32,6 @@ module Axis =
         not (String.IsNullOrEmpty name)
         && Char.IsLetter name[0]
         && name |> Seq.forall (fun c -> Char.IsLetterOrDigit c || c = '_')
+
+    /// The place of an axis among others that it is one of, as tensors count theirs.
+    let internal place (axes: Axis list) (axis: Axis) : int64 = int64 (List.findIndex ((=) axis) axes)

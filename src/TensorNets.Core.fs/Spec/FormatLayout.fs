@@ -29,28 +29,26 @@ module internal FormatLayout =
                 links |> List.skip (max 0 (i - 1)) |> List.truncate (min 1 i), links |> List.skip i |> List.truncate 1
         ]
 
-    let private product (dims: int64 list) =
+    let private product (dims: int seq) =
         // Beyond the largest int no rank is refused.
-        dims |> List.fold (fun p n -> min (p * n) (int64 System.Int32.MaxValue)) 1L |> int
+        dims |> Seq.fold (fun p n -> min (p * int64 n) (int64 System.Int32.MaxValue)) 1L |> int
 
-    /// The largest rank of a bond, and why: an ordinary bond cannot exceed what either of its cores can span by its other axes; a hyperedge
-    /// of a sum of rank-one terms, the product of all dimensions but the largest.
+    /// The largest rank of a bond between two cores: what either of them can span by its other axes.
+    let largestBond (dim: Axis -> int) (axis: Axis) (first: Axis list) (second: Axis list) : int =
+        let span core other = core |> List.except (axis :: other) |> List.map dim |> product
+        min (span first second) (span second first)
+
+    /// The largest rank of a sum of rank-one terms: the product of all dimensions but the largest.
+    let largestSum (dims: int list) : int = dims |> List.sort |> List.truncate (dims.Length - 1) |> product
+
+    /// The largest rank of a bond, and why.
     let private largest (layout: FormatLayout) (axis: Axis) : int * string =
         let dims = Map.ofList (layout.Modes @ layout.Bonds)
-        let carriers = layout.Cores |> List.filter (List.contains axis)
 
-        match carriers with
+        match layout.Cores |> List.filter (List.contains axis) with
         | [ first; second ] ->
-            let span (core: Axis list) (other: Axis list) =
-                core
-                |> List.filter (fun a -> a <> axis && not (List.contains a other))
-                |> List.map (fun a -> int64 dims[a])
-                |> product
-
-            min (span first second) (span second first), "the product of the other dimensions at either end of the bond"
-        | _ ->
-            let sizes = layout.Modes |> List.map (snd >> int64) |> List.sort
-            product (sizes |> List.truncate (sizes.Length - 1)), "the product of all dimensions but the largest"
+            largestBond (fun a -> dims[a]) axis first second, "the product of the other dimensions at either end of the bond"
+        | _ -> largestSum (layout.Modes |> List.map snd), "the product of all dimensions but the largest"
 
     /// The ranks that are larger than any tensor of these dimensions needs.
     let refused (name: string) (layout: FormatLayout) =

@@ -52,7 +52,7 @@ let private trees =
         let bonds = Spec.bonds spec
         let! ranks = Gen.listOfLength bonds.Length (Gen.choose (1, 4))
         let! seed = Gen.choose (0, 1_000_000)
-        return { Spec = TreeRanks.admissible (TreeRanks.resize (List.zip bonds ranks) spec); Seed = seed }
+        return { Spec = TreeRanks.admissible (Spec.resized (List.zip bonds ranks) spec); Seed = seed }
     }
     |> Arb.fromGen
 

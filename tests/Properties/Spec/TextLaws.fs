@@ -244,4 +244,28 @@ let private halves =
                 Expect.isError (Spec.parse [] (text.Insert(place, String(char 0xD800, 1)))) $"at {place} of {text}")
         ]
 
-let all = testList "forms" [ text; accepted; refused; json; long; halves ]
+let private inputs =
+    testList
+        "what takes part in a contraction beside cores"
+        [
+            for input in
+                [
+                    PlanInput.Core "A"
+                    PlanInput.Core "G'"
+                    PlanInput.Identity(Axis "rank")
+                    PlanInput.Ones(Axis "r1")
+                    PlanInput.Target
+                    PlanInput.CovarianceRoot
+                    PlanInput.Message 12
+                    PlanInput.Tangent 0
+                ] do
+                testCase $"{input} is read back from its name, which no user's core has" (fun () ->
+                    let name = PlanInput.name input
+                    Expect.equal (PlanInput.ofName name) input name
+
+                    match input with
+                    | PlanInput.Core _ -> ()
+                    | _ -> Expect.isError (Spec.create [ Axis "s", 2 ] [ { Name = name; Axes = [ Axis "s" ] } ] [ Axis "s" ]) name)
+        ]
+
+let all = testList "forms" [ text; accepted; refused; json; long; halves; inputs ]
