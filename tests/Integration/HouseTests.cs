@@ -1,19 +1,41 @@
+using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
 using Expecto;
+using Microsoft.FSharp.Core;
+using Microsoft.FSharp.Reflection;
 using static Expecto.CSharp.Runner;
 
 namespace TensorNets.Integration;
 
-/// <summary>The order of the house: rooms of the core, the line at which tensors begin and the one door to the kernels.</summary>
+/// <summary>The order of the house: rooms of the core, the line at which tensors begin, the one door to the kernels,
+/// sizes of files and functions.</summary>
 internal static partial class HouseTests
 {
     private const string Core = "src/TensorNets.Core.fs";
+    private const int MostLines = 300, MostColumns = 140, MostOfFunction = 60, MostParameters = 6;
+
+    /// <summary>Formulas written out, number by number.</summary>
+    private static readonly string[] Formulas = ["GemmMicrokernel.fs TwoVectors"];
+
+    /// <summary>Functions that are still to be taken apart.</summary>
+    private static readonly string[] Unfinished =
+    [
+        "ConstrainedQuadratics.fs leastNorm", "Secular.fs solveFor", "LocalProblem.fs branch", "SensitivityElimination.fs plan",
+        "Contraction.fs runKeeping", "Als.extrapolated", "SensitivityElimination.runBy",
+    ];
+
+    /// <summary>Functions of pairs: the two ends of a bracket, each a number or fit with its value.</summary>
+    private static readonly string[] OfPairs = ["LeastError.next", "LeastError.narrow"];
 
     internal static Test All => TestList("house", [
         TestCase("each room of the core is one block of the compile order, under a comment of one line", RoomsAreBlocks),
         TestCase("no file above the line where tensors begin opens TorchSharp", TensorsBeginOnce),
         TestCase("the laws stand in rooms that the core has", LawsHaveRooms),
+        TestCase($"no source file has more than {MostLines} lines or {MostColumns} columns", FilesAreSmall),
+        TestCase($"no function of the core is longer than {MostOfFunction} lines", FunctionsAreShort),
+        TestCase($"no function of the core takes more than {MostParameters} parameters", ParametersAreFew),
+        TestCase("the table of docs/notation.md names what stands in the file that it gives", NotationIsRight),
         TestCase("only the kernels' room reads pointers, and other rooms name nothing in it but its door", OneDoor),
     ]);
 
@@ -94,6 +116,76 @@ internal static partial class HouseTests
             where Regex.IsMatch(entry.Text, $@"(?<![\w.'""]){name}\.\w|: {name}\b|new {name}\b")
             select $"{entry.File} names {name}";
         Expect.SequenceEqual(Array.Empty<string>(), named);
+    }
+
+    private static IEnumerable<string> Sources() =>
+        from folder in new[] { Core, "src/TensorNets.CSharp" }
+        from file in Directory.EnumerateFiles(At(folder), "*.*", SearchOption.AllDirectories)
+        where Regex.IsMatch(file, @"\.(fs|cs)$") && !Regex.IsMatch(file, @"[/\\](obj|bin)[/\\]")
+        select file;
+
+    private static void FilesAreSmall()
+    {
+        var large =
+            from file in Sources()
+            let lines = File.ReadAllLines(file)
+            where lines.Length > MostLines || lines.Any(line => line.Length > MostColumns)
+            select $"{Path.GetRelativePath(Root(), file)}: {lines.Length} lines, {lines.Max(line => line.Length)} columns";
+        Expect.SequenceEqual(Array.Empty<string>(), large);
+    }
+
+    [GeneratedRegex(@"^    (let|static let|member|static member|override|abstract)( rec| inline| mutable| private| internal)* (?<name>[\w.']+)")]
+    private static partial Regex Functions();
+
+    /// <summary>From the line of its name to the last one that is indented further.</summary>
+    private static void FunctionsAreShort()
+    {
+        var tall =
+            from file in Sources()
+            where file.EndsWith(".fs", StringComparison.Ordinal)
+            let lines = File.ReadAllLines(file)
+            from start in Enumerable.Range(0, lines.Length)
+            let match = Functions().Match(lines[start])
+            where match.Success
+            let after = Enumerable.Range(start + 1, lines.Length - start - 1)
+                .Where(i => lines[i].Trim() != "" && !lines[i].StartsWith("     ", StringComparison.Ordinal) && lines[i] is not ("    )" or "    }" or "    ]" or "    |]"))
+            let end = after.Append(lines.Length).First()
+            let length = end - start - lines[start..end].Reverse().TakeWhile(line => line.Trim() is "" || line.TrimStart().StartsWith("//", StringComparison.Ordinal)).Count()
+            let name = $"{Path.GetFileName(file)} {match.Groups["name"].Value}"
+            where length > MostOfFunction && !Formulas.Contains(name) && !Unfinished.Contains(name)
+            select $"{name}: {length} lines";
+        Expect.SequenceEqual(Array.Empty<string>(), tall);
+    }
+
+    private static void ParametersAreFew()
+    {
+        const BindingFlags Own =
+            BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly;
+        bool IsWritten(MemberInfo member) => !member.Name.Contains('@') && !member.IsDefined(typeof(CompilerGeneratedAttribute), false);
+        var many =
+            from type in typeof(Spec).Assembly.GetTypes()
+            where IsWritten(type) && !FSharpType.IsUnion(type, FSharpOption<BindingFlags>.Some(Own))
+            from method in type.GetMethods(Own)
+            let name = $"{type.Name}.{method.Name}"
+            where IsWritten(method) && method.GetParameters().Length > MostParameters && !OfPairs.Contains(name) && !Unfinished.Contains(name)
+            select $"{name}: {method.GetParameters().Length}";
+        Expect.SequenceEqual(Array.Empty<string>(), many);
+    }
+
+    [GeneratedRegex(@"^\|.*\| `(?<name>[\w.]+)` \| (?<file>\w[\w/]*\.fs) \|$", RegexOptions.Multiline)]
+    private static partial Regex NotationRows();
+
+    private static void NotationIsRight()
+    {
+        var rows = NotationRows().Matches(File.ReadAllText(At("docs", "notation.md")).ReplaceLineEndings("\n"));
+        Expect.True(rows.Count > 20, $"the table has {rows.Count} rows");
+        var wrong =
+            from row in rows
+            let file = At(Core, row.Groups["file"].Value)
+            let text = File.Exists(file) ? File.ReadAllText(file) : ""
+            where !row.Groups["name"].Value.Split('.').All(name => Regex.IsMatch(text, $@"\b{name}\b"))
+            select $"{row.Groups["name"].Value} in {row.Groups["file"].Value}";
+        Expect.SequenceEqual(Array.Empty<string>(), wrong);
     }
 
     private static string At(params string[] parts) => Path.Combine([Root(), .. parts]);

@@ -66,8 +66,9 @@ module Correction =
     /// The most sweeps of a correction at a lowered bound: its start misses that by rounding.
     let private retrySweeps = 8
 
-    /// A correction by `run`, whose result has been rounded to the dtype of the target, at a bound that leaves room for that: of all results
-    /// on the way that meet the bound, the start among them, the least sensitive. `MeetsBound` tells of the network that is returned.
+    /// A correction by `run`, whose result has been rounded to the dtype of the target, at a bound that leaves room for that: of all
+    /// results on the way that meet the bound, the start among them, the least sensitive. `MeetsBound` tells of the network that is
+    /// returned.
     let private roundedWithin
         (options: SweepOptions)
         (bound: ErrorBound)

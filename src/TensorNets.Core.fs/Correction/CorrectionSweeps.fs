@@ -105,7 +105,8 @@ module internal CorrectionSweeps =
         steps, result
 
     /// Sweeps of blocks in place from a feasible, balanced start, of which n0 have been before: the sweeps, why they ended, and S after
-    /// each. Ends with the last iterate that kept the bound and did not raise S, or, if `heeds`, where a bond has directions without weight.
+    /// each. Ends with the last iterate that kept the bound and did not raise S, or, if `heeds`, where a bond has directions without
+    /// weight.
     let private runOn (heeds: bool) (n0: int) (s0: float) (work: CorrectionSweep) : int * Stop * float list =
         let problem = work.Problem
         let options, spec = problem.Options, problem.Spec

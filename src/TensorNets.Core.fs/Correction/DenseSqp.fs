@@ -136,8 +136,8 @@ module internal DenseSqp =
         tryWith damping
 
     /// Steps in place from a point that meets the bound and has sensitivity s0, until S stands still or the sweeps of the options are used
-    /// up; every accepted step keeps the bound and lowers S, and is reported: the S of each, and why they ended. The multipliers of the last
-    /// step give the curvature of the bound, so that steps converge like Newton's.
+    /// up; every accepted step keeps the bound and lowers S, and is reported: the S of each, and why they ended. The multipliers of the
+    /// last step give the curvature of the bound, so that steps converge like Newton's.
     let run (problem: CorrectionProblem) (work: DenseDerivatives) (s0: float) (cores: Tensor[]) : float list * Stop =
         let mutable multipliers: Tensor option = None
 

@@ -11,8 +11,8 @@ module internal Descent =
     /// The share of T up to which directions of bonds are cut where sweeps have ended.
     let private spent = 1e-10
 
-    /// The share by which S may rise where cores become smaller by more than half for it: what is cut is a direction that S hardly feels. One
-    /// with the share p of T was seen to be worth about √p of S.
+    /// The share by which S may rise where cores become smaller by more than half for it: what is cut is a direction that S hardly feels.
+    /// One with the share p of T was seen to be worth about √p of S.
     let private unfelt = 10.0 * sqrt spent
 
     let private largest (cores: Tensor[]) : float =
@@ -137,8 +137,8 @@ module internal Descent =
         let before = largest cores
         let cut = withoutNoise spent limit problem.Target problem.Spec cores
 
-        // A bond that is cut is no longer balanced, and the last sweep has one cycle behind it, which leaves directions that S does not feel
-        // where they are.
+        // A bond that is cut is no longer balanced, and the last sweep has one cycle behind it, which leaves directions that S does not
+        // feel where they are.
         let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec cut) (Sensitivity.plan cut) cores
         let share = if largest cores < 0.5 * before then unfelt else feasibility
 

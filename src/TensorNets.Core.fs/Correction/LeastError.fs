@@ -63,8 +63,8 @@ module LeastError =
 
     let private cancelled (fit: Fit) missed = fit.After { fit.Course with Stop = Stop.Cancelled; Missed = missed }
 
-    /// Looser bounds from a fit whose S is above s, each with a part h of what the network has of K, until one meets s: the fits at the last
-    /// two; else, as an error, the result.
+    /// Looser bounds from a fit whose S is above s, each with a part h of what the network has of K, until one meets s: the fits at the
+    /// last two; else, as an error, the result.
     let rec private loosen (search: Search) n (h: float) (from: Fit) : Result<Fit * Fit, Result<Fit, TensorNetError list>> =
         let delta = search.Norm * sqrt (max 0.0 (1.0 - h * h))
 

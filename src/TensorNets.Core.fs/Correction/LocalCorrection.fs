@@ -141,8 +141,8 @@ module internal LocalCorrection =
             IsRough = pencils |> List.exists (fun p -> not p.IsDefinite)
         }
 
-    /// From this many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more than
-    /// eigenvectors.
+    /// From this many columns of one branch on, its Gram becomes tridiagonal instead of diagonal; below, what surrounds that costs more
+    /// than eigenvectors.
     let private wide = 96L
 
     /// The least ratio of the pivots of a tridiagonal Gram at which it is used.

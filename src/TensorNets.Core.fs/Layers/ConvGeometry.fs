@@ -36,7 +36,8 @@ type ConvGeometry =
         | n, true -> $"ConvTranspose{n}d"
         | n, false -> $"Conv{n}d"
 
-    /// The kind of layer and its channels, then what is not as in a layer without options: `Conv2d 64 -> 128, kernel [3, 3], stride [2, 2]`.
+    /// The kind of layer and its channels, then what is not as in a layer without options: `Conv2d 64 -> 128, kernel [3, 3], stride [2,
+    /// 2]`.
     override this.ToString() =
         let n = this.Kernel.Length
         let ones, none = List.replicate n 1L, List.replicate n (struct (0L, 0L))

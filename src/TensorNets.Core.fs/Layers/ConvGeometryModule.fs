@@ -169,8 +169,8 @@ module ConvGeometry =
         | [] -> Ok geometry
         | errors -> Error errors
 
-    /// The geometry, weight and bias of a dense layer at a path of a model. Errors: `ModuleType`, which names the path, for any module but a
-    /// Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; `Unsupported`, naming each option.
+    /// The geometry, weight and bias of a dense layer at a path of a model. Errors: `ModuleType`, which names the path, for any module but
+    /// a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; `Unsupported`, naming each option.
     let internal ofDenseAt (path: string) (dense: torch.nn.Module) : Result<ConvGeometry * Tensor * Tensor option, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(dense, nameof dense)
         let optional (bias: Modules.Parameter | null) = if isNull bias then None else Some(nonNull bias :> Tensor)

@@ -221,11 +221,12 @@ type Fit internal (network: Network, error: float, targetNorm: float, sensitivit
 
     override _.ToString() =
         let missed =
-            match course.Missed with
-            | Some bound -> $" before the bound {bound:G6} was met"
-            | None -> ""
+            course.Missed
+            |> Option.map (fun bound -> $" before the bound {bound:G6} was met")
+            |> Option.defaultValue ""
 
-        $"{network.Spec}: relative error {error / targetNorm:G6}, sensitivity {sensitivity:G6}, {course.Sweeps} sweeps, {course.Stop}{missed}"
+        let found = $"relative error {error / targetNorm:G6}, sensitivity {sensitivity:G6}"
+        $"{network.Spec}: {found}, {course.Sweeps} sweeps, {course.Stop}{missed}"
 
     interface IDisposable with
         member _.Dispose() = (network :> IDisposable).Dispose()
@@ -252,11 +253,8 @@ module internal Fit =
     /// The fit for cores in float64 whose error has been measured; the network gets the dtype asked for, and the cores are copied.
     let make (dtype: torch.ScalarType) (spec: Spec) (cores: Tensor[]) (target: Tensor) (course: FitHistory) : Fit =
         use scope = torch.NewDisposeScope()
-
         let tensors = [| for core in cores -> core.``to`` (dtype, copy = true) |> scope.MoveToOuter |]
-
         let network = new Network(spec, tensors)
-
         // What is handed over is what is measured: rounding to float32 is part of the error.
         let lookup = lookup spec [| for tensor in tensors -> tensor.``to`` torch.float64 |]
         let plan = Plan.make Order.Auto spec

@@ -29,8 +29,8 @@ module internal RoundingRoom =
     /// Whether a fit meets δ.
     let meets (delta: float) (fit: Fit) : bool = fit.Error <= delta * (1.0 + counted)
 
-    /// For methods that look for every result anew: `make` gives one, rounded, from the room that the bound gives it, which is a function of
-    /// the bound as a share of the target's norm. Errors: those of `make`; <c>Unreachable</c> where rounding forbids the bound.
+    /// For methods that look for every result anew: `make` gives one, rounded, from the room that the bound gives it, which is a function
+    /// of the bound as a share of the target's norm. Errors: those of `make`; <c>Unreachable</c> where rounding forbids the bound.
     let anew
         (dtype: torch.ScalarType)
         (bound: ErrorBound)

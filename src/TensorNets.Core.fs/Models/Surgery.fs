@@ -290,8 +290,7 @@ module Surgery =
         : Result<nn.Module<Tensor, Tensor>, TensorNetError list> =
         take false path replacement root
 
-    /// <summary>Puts a module in the place of the submodule at a path and disposes the one taken out with its parameters and buffers.
-    /// The replacement belongs to the tree from then on.</summary>
+    /// <summary>Puts a module in the place of the submodule at a path and disposes the one taken out with what it holds.</summary>
     /// <remarks>Equivalent to <c>exchange</c> and <c>Dispose</c> of the module that it returns: while another thread may be running the
     /// model, or an optimizer holds the old parameters, <c>exchange</c> is the one to take. The hooks of the old layer go with it. Errors:
     /// those of <c>exchange</c>, and <c>UnreachableField</c> if the replacement or another layer uses the old layer, a submodule of it or

@@ -15,12 +15,14 @@ module internal LoadFailure =
         |> Array.truncate 3
         |> String.concat "."
 
-    /// `said`: the loader's own words; `hasTorch`: whether libtorch itself can be loaded, `hasBridge` whether TorchSharp's library is there.
+    /// `said`: the loader's own words; `hasTorch`: whether libtorch itself can be loaded, `hasBridge` whether TorchSharp's library is
+    /// there.
     let diagnose (said: string) (hasTorch: bool) (hasBridge: bool) : TensorNetError =
         if said.Contains "GLIBCXX_" then
             TensorNetError.NativeLibrary(
                 "TorchSharp's libLibTorchSharp.so asks for a newer libstdc++ (GLIBCXX_3.4.32, of GCC 13) than this system has.",
-                "Reference the package TensorNets.Core with TensorNetsMendNative not false: the build brings a mended copy. In a script, call Native.quiet () first."
+                "Reference the package TensorNets.Core with TensorNetsMendNative not false: the build brings a mended copy. "
+                + "In a script, call Native.quiet () first."
             )
         elif not hasTorch then
             TensorNetError.NativeLibrary(

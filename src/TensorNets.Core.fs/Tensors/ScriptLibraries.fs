@@ -6,8 +6,8 @@ open System.Runtime.InteropServices
 open System.Security.Cryptography
 open TorchSharp
 
-/// In a script (dotnet fsi) no build has brought TorchSharp's library along: it lies in its package, unmended. What the package's targets do
-/// for a program is done here for a script (buildTransitive/TensorNets.Core.targets says what and why).
+/// In a script (dotnet fsi) no build has brought TorchSharp's library along: it lies in its package, unmended. What the package's targets
+/// do for a program is done here for a script (buildTransitive/TensorNets.Core.targets says what and why).
 [<RequireQualifiedAccess>]
 module internal ScriptLibraries =
     let oldHash = "cf33b1b0bb6bbb9754a768fb5c5d04d9f498603be50e73f55621a0b40ee608b8"
