@@ -53,6 +53,53 @@ module Contraction =
 
         times
 
+    /// The values of slots while plans run. `readings`: how often each value that is made here is still read.
+    [<Sealed>]
+    type private Values(cache: IntermediateCache option, readings: Dictionary<string, int>, lookup: string -> Tensor) =
+        let leaves = Dictionary<string, Tensor>()
+        let values = Dictionary<string, Tensor>()
+
+        let leaf name =
+            match leaves.TryGetValue name with
+            | true, tensor -> tensor
+            | _ ->
+                let tensor = HalfPrecision.widened (lookup name)
+                leaves[name] <- tensor
+                tensor
+
+        /// The value has been read once more. What nobody reads any more is given back at once, so that a run holds no more than it needs
+        /// next.
+        member _.Release(key: string) : unit =
+            readings[key] <- readings[key] - 1
+
+            match values.TryGetValue key with
+            | true, value when readings[key] = 0 ->
+                values.Remove key |> ignore
+                value.Dispose()
+            | _ -> ()
+
+        member this.Of(part: Part, slot: int) : Tensor =
+            if slot < part.Cores.Length then
+                leaf part.Cores[slot].Name
+            else
+                let place = slot - part.Cores.Length
+                let step = part.Steps[place]
+
+                match values.TryGetValue step.Key, cache |> Option.bind _.Find(step.Key) with
+                | (true, found), _
+                | _, Some found -> found
+                | _ ->
+                    let made =
+                        StepExecution.run part.Operations[place] (step.Operands |> List.map (fun slot -> this.Of(part, slot)))
+
+                    step.Operands |> List.choose part.KeyOf |> List.iter this.Release
+
+                    match cache with
+                    | Some cache when cache.Keep(step.Key, made) -> ()
+                    | _ -> values[step.Key] <- made
+
+                    made
+
     /// As `runMany`; what the cache holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are
     /// multiplied in float32 and results rounded once.
     let internal runKeeping
@@ -63,8 +110,6 @@ module Contraction =
         (lookup: string -> Tensor)
         : Tensor list =
         use scope = torch.NewDisposeScope()
-        let leaves = Dictionary<string, Tensor>()
-        let values = Dictionary<string, Tensor>()
 
         let parts =
             [
@@ -77,51 +122,13 @@ module Contraction =
                     }
             ]
 
-        let readings = readings cache parts
-
-        let leaf name =
-            match leaves.TryGetValue name with
-            | true, tensor -> tensor
-            | _ ->
-                let tensor = HalfPrecision.widened (lookup name)
-                leaves[name] <- tensor
-                tensor
-
-        // What nobody reads any more is given back at once, so that a run holds no more than it needs next.
-        let release (key: string) =
-            readings[key] <- readings[key] - 1
-
-            match values.TryGetValue key with
-            | true, value when readings[key] = 0 ->
-                values.Remove key |> ignore
-                value.Dispose()
-            | _ -> ()
-
-        let rec value (part: Part) slot : Tensor =
-            if slot < part.Cores.Length then
-                leaf part.Cores[slot].Name
-            else
-                let place = slot - part.Cores.Length
-                let step = part.Steps[place]
-
-                match values.TryGetValue step.Key, cache |> Option.bind _.Find(step.Key) with
-                | (true, found), _
-                | _, Some found -> found
-                | _ ->
-                    let made = StepExecution.run part.Operations[place] (step.Operands |> List.map (value part))
-                    step.Operands |> List.choose part.KeyOf |> List.iter release
-
-                    match cache with
-                    | Some cache when cache.Keep(step.Key, made) -> ()
-                    | _ -> values[step.Key] <- made
-
-                    made
+        let values = Values(cache, readings cache parts, lookup)
 
         // A permutation is a view: each result is a handle of its own, even where the same is asked for twice or a core itself is the
         // result.
         let result (part: Part) =
-            let result = (value part part.Last).permute part.Plan.Final
-            part.KeyOf part.Last |> Option.iter release
+            let result = values.Of(part, part.Last).permute part.Plan.Final
+            part.KeyOf part.Last |> Option.iter values.Release
             if HalfPrecision.is dtype then result.``to`` dtype else result
 
         [

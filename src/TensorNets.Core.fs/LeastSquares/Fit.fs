@@ -264,9 +264,7 @@ module internal Fit =
 
     /// The fit, its cores moved to the scope around the current one.
     let toOuterScope (fit: Fit) : Fit =
-        for core in fit.Network.Cores do
-            core.MoveToOuterDisposeScope() |> ignore
-
+        fit.Network.Cores |> Seq.iter (fun core -> core.MoveToOuterDisposeScope() |> ignore)
         fit
 
     /// The fit in a dtype, with a network of its own.

@@ -1,7 +1,7 @@
 namespace TensorNets
 
-/// What stands in a network that is contracted: cores, and what takes part beside them. Networks are text, so that each has a name, which no
-/// user's core can have.
+/// What stands in a network that is contracted: cores, and what takes part beside them. Networks are text, so that each has a name, which
+/// no user's core can have.
 [<RequireQualifiedAccess>]
 type internal PlanInput =
     /// A core of the network; a second copy, `A'`, reads the tensor of `A`.
