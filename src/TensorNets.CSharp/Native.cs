@@ -8,7 +8,7 @@ public static class Native
     public static void Quiet() => NativeModule.quiet();
 
     /// <summary>Throws where libtorch cannot be loaded, with the line to add, or where its float32 convolutions are wrong on this
-    /// processor, with the remedy. It takes milliseconds, once.</summary>
+    /// processor, with the remedy. It takes less than half a second, once.</summary>
     /// <exception cref="TensorNetException">NativeLibrary or WrongConvolutions.</exception>
     public static void Check() => NativeModule.check().OrThrow();
 

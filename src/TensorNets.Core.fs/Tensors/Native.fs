@@ -23,8 +23,8 @@ module Native =
             |> ValueOption.iter (fun level -> Marshal.WriteInt32(level, 2))
 
     /// <summary>Whether libtorch can be loaded, and whether its float32 convolutions are right on this processor.</summary>
-    /// <remarks>A few small convolutions are compared with float64, once for the process, in milliseconds. libtorch 2.10 computes wrongly
-    /// on processors with AVX-512 where channels fill no block of 16.</remarks>
+    /// <remarks>A few small convolutions are compared with float64, once for the process, in less than half a second. libtorch 2.10
+    /// computes wrongly on processors with AVX-512 where channels fill no block of 16; not on all of them.</remarks>
     /// <returns>Errors: <c>NativeLibrary</c>, with the line to add; <c>WrongConvolutions</c>, with the relative error seen.</returns>
     /// <example><code>Native.check () |> Result.isOk</code></example>
     let check () : Result<unit, TensorNetError list> =
