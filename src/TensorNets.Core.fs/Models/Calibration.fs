@@ -9,7 +9,7 @@ open type TorchSharp.torch.nn
 [<RequireQualifiedAccess>]
 module Calibration =
     /// A layer that can be watched, and the axis of its input that carries the channels, counted from the end.
-    let private channelAxis (path: string) (layer: Module) : Result<Module<Tensor, Tensor> * int, TensorNetError list> =
+    let internal channelAxis (path: string) (layer: Module) : Result<Module<Tensor, Tensor> * int, TensorNetError list> =
         match layer with
         | :? FactorizedLayer as factorized -> Ok factorized.Geometry
         | dense -> ConvGeometry.ofDenseAt path dense |> Result.map (fun (geometry, _, _) -> geometry)
@@ -41,6 +41,9 @@ module Calibration =
 
                 sum |> Option.iter _.Dispose()
                 sum <- Some(scope.Detach next)
+
+        /// Whether there is a result, be it an error.
+        member _.IsReached = count > 0L || not errors.IsEmpty
 
         member _.Mean() : Result<Tensor, TensorNetError list> =
             match errors, sum with
@@ -77,6 +80,45 @@ module Calibration =
         | :? ExternalException as error -> refused error
         | :? ArgumentException as error when error.Source = "TorchSharp" -> refused error
 
+    /// Runs batches through a model without gradients, in evaluation mode but for the modules that are to be in training mode; what watches
+    /// a layer is given each of its inputs. Every module's mode is as it was afterwards.
+    let internal pass
+        (inTraining: Module -> bool)
+        (watched: (Module<Tensor, Tensor> * (Tensor -> unit)) list)
+        (batches: Tensor seq)
+        (model: Module<Tensor, Tensor>)
+        : Result<unit, TensorNetError list> =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+        let before = modes model
+
+        let hooks =
+            [
+                for layer, see in watched ->
+                    layer.register_forward_pre_hook (
+                        Func<Module<Tensor, Tensor>, Tensor, Tensor>(fun _ x ->
+                            see x
+                            x)
+                    )
+            ]
+
+        try
+            model.eval ()
+
+            for m, _ in before do
+                if inTraining m then
+                    m.train true
+
+            match batches |> Seq.map (applied model) |> Seq.tryFind (List.isEmpty >> not) with
+            | Some errors -> Error errors
+            | None -> Ok()
+        finally
+            for hook in hooks do
+                hook.remove ()
+
+            for m, training in before do
+                m.train training
+
     /// <summary>Σ, the mean of x xᵀ over all inputs x of a layer, in float64: channels × channels, for <c>Norm.Weighted([ 0 ],
     /// Σ)</c>.</summary>
     /// <remarks><para>The batches run through the whole model in evaluation mode without gradients; x is a vector of channels at one
@@ -99,28 +141,166 @@ module Calibration =
         |> Result.bind (fun found -> SoundConvolutions.within (ConvolutionCheck.check ()) model |> Result.map (fun sound -> found, sound))
         |> Result.bind (fun ((layer, fromEnd), sound) ->
             use _ = sound
-            use _ = Mode.left ()
-            use _ = torch.no_grad ()
-            let before = modes model
             use sum = new Sum($"The input of '{path}'", fromEnd)
+            pass (fun _ -> false) [ layer, sum.Add ] batches model |> Result.bind sum.Mean)
 
-            let hook =
-                layer.register_forward_pre_hook (
-                    Func<Module<Tensor, Tensor>, Tensor, Tensor>(fun _ x ->
-                        sum.Add x
-                        x)
-                )
+    /// <summary>Σ of every linear layer and convolution without groups of a model, dense or factorized, by its first path, from one pass:
+    /// as <c>covariance</c> gives it for each.</summary>
+    /// <remarks>A layer that is not reached, and one of more channels than are allowed, is left out: Σ takes the square of the channels.
+    /// Errors: a batch that the model does not take; inputs that are NaN or infinite.</remarks>
+    /// <param name="mostChannels">The most channels of a layer, for which Σ takes 8 bytes times their square.</param>
+    /// <param name="batches">Inputs of the model; they are not disposed.</param>
+    /// <param name="model">The model.</param>
+    /// <example><code>Calibration.covariances 4096L [ images ] model |> orStop</code></example>
+    let covariances
+        (mostChannels: int64)
+        (batches: Tensor seq)
+        (model: Module<Tensor, Tensor>)
+        : Result<(string * Tensor) list, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(batches, nameof batches)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
 
-            try
-                model.eval ()
+        let geometry (m: Module) =
+            match m with
+            | :? FactorizedLayer as layer -> Some layer.Geometry
+            | _ -> ConvGeometry.ofDense m |> Result.toOption |> Option.map (fun (g, _, _) -> g)
 
-                let refused = batches |> Seq.map (applied model) |> Seq.tryFind (List.isEmpty >> not)
+        let sums =
+            [
+                for paths, m in ModulePath.placed model do
+                    match geometry m with
+                    | Some g when g.Groups = 1L && g.InChannels <= mostChannels ->
+                        let path = List.head paths
+                        path, (m :?> Module<Tensor, Tensor>), new Sum($"The input of '{path}'", g.Kernel.Length + 1)
+                    | _ -> ()
+            ]
 
-                match refused with
-                | Some errors -> Error errors
-                | None -> sum.Mean()
-            finally
-                hook.remove ()
+        try
+            use scope = torch.NewDisposeScope()
 
-                for m, training in before do
-                    m.train training)
+            pass (fun _ -> false) [ for _, layer, sum in sums -> layer, sum.Add ] batches model
+            |> Result.bind (fun () ->
+                let found =
+                    [
+                        for path, _, sum in sums do
+                            if sum.IsReached then
+                                path, sum.Mean()
+                    ]
+
+                match
+                    found
+                    |> List.collect (function
+                        | _, Error errors -> errors
+                        | _ -> [])
+                with
+                | [] -> Ok [ for path, mean in found -> path, scope.MoveToOuter(TensorNetError.raiseErrors mean) ]
+                | errors -> Error errors)
+        finally
+            for _, _, sum in sums do
+                (sum :> IDisposable).Dispose()
+
+    /// Count, sum and sum of squares of each channel over all positions, in float64.
+    type private Moments(what: string, scope: DisposeScope) =
+        let mutable count = 0L
+        let mutable sums: (Tensor * Tensor) option = None
+        let mutable errors: TensorNetError list = []
+
+        member _.Errors = errors
+        member _.Count = count
+
+        member _.Add(x: Tensor) =
+            use inner = torch.NewDisposeScope()
+
+            if errors.IsEmpty then
+                errors <- Check.finite what x
+
+            if errors.IsEmpty && x.dim () >= 2L then
+                let rows = (Check.double x).movedim([| 1L |], [| -1L |])
+                let rows = rows.reshape (-1L, rows.shape[rows.shape.Length - 1])
+                count <- count + rows.shape[0]
+                let a, b = rows.sum 0L, rows.square().sum 0L
+
+                let a, b =
+                    match sums with
+                    | None -> a, b
+                    | Some(x, y) -> x.plus a, y.plus b
+
+                sums <- Some(inner.Detach a, inner.Detach b)
+                scope.Attach a |> ignore
+                scope.Attach b |> ignore
+
+        /// Mean and unbiased variance.
+        member _.Result() : Tensor * Tensor =
+            let sum, squares = sums.Value
+            let n = float count
+            let mean = sum.div (Num.tensor n)
+            let variance = squares.div(Num.tensor n).minus(mean.square ()).clamp_min(0.0.ToScalar())
+            mean, variance.mul (Num.tensor (n / max 1.0 (n - 1.0)))
+
+    let private runningMean, private runningVariance = "running_mean", "running_var"
+
+    /// The batch norms of a model that keep running statistics.
+    let private batchNorms (model: Module) : (string * Module<Tensor, Tensor>) list =
+        let keeps (m: Module) = not (isNull (m.get_buffer runningMean)) && not (isNull (m.get_buffer runningVariance))
+
+        [
+            for paths, m in
+                ("", model) :: ModulePath.all model
+                |> List.distinctBy (fun (_, m) -> LanguagePrimitives.PhysicalHash m) do
+                match m with
+                | :? Modules.BatchNorm1d
+                | :? Modules.BatchNorm2d
+                | :? Modules.BatchNorm3d when keeps m -> paths, (m :?> Module<Tensor, Tensor>)
+                | _ -> ()
+        ]
+
+    /// <summary>Re-estimates the running mean and variance of every batch norm of a model from batches, as they are after its layers have been
+    /// replaced; returns how many there are.</summary>
+    /// <remarks>The batches run through the model once, batch norms by the statistics of the batch at hand and everything else in evaluation
+    /// mode; the new statistics are those of all inputs of a batch norm taken together. Batches are best as large as in training. On an error
+    /// nothing is changed. Errors: no batch, or none that reached a batch norm; a batch that the model does not take; inputs that are NaN or
+    /// infinite.</remarks>
+    /// <param name="batches">Inputs of the model; they are not disposed.</param>
+    /// <param name="model">The model.</param>
+    /// <example><code>Calibration.batchNorm [ images ] (torch.nn.BatchNorm2d 4L) |> orStop</code></example>
+    let batchNorm (batches: Tensor seq) (model: Module<Tensor, Tensor>) : Result<int, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(batches, nameof batches)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+        let norms = [ for path, m in batchNorms model -> m, new Moments($"The input of '{path}'", scope) ]
+        let own = HashIdentity.Reference
+        let known = Collections.Generic.HashSet<Module>([ for m, _ in norms -> m :> Module ], own)
+
+        let kept =
+            [
+                for m, _ in norms do
+                    for struct (_, b) in m.named_buffers false -> b, b.clone ()
+            ]
+
+        let mutable done' = false
+
+        try
+            match pass known.Contains [ for m, moments in norms -> m, moments.Add ] batches model with
+            | Error errors -> Error errors
+            | Ok() ->
+                match norms |> List.collect (fun (_, moments) -> moments.Errors) with
+                | [] when norms |> List.exists (fun (_, moments) -> moments.Count = 0L) ->
+                    Error
+                        [
+                            TensorNetError.Shape("The input of a batch norm", [ 0L ], "at least one position: it was never called")
+                        ]
+                | [] ->
+                    for m, moments in norms do
+                        let mean, variance = moments.Result()
+                        (nonNull (m.get_buffer runningMean)).copy_ mean |> ignore
+                        (nonNull (m.get_buffer runningVariance)).copy_ variance |> ignore
+
+                    done' <- true
+                    Ok norms.Length
+                | errors -> Error errors
+        finally
+            if not done' then
+                for buffer, before in kept do
+                    buffer.copy_ before |> ignore

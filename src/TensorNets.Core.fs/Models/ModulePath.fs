@@ -1,6 +1,7 @@
 namespace TensorNets
 
 open System
+open System.Collections.Generic
 open type TorchSharp.torch
 
 /// The names of the modules of a tree: a path such as layer1.1.conv2 and the module that it leads to.
@@ -13,6 +14,16 @@ module internal ModulePath =
     let all (root: nn.Module) : (string * nn.Module) list =
         System.ArgumentNullException.ThrowIfNull(root, nameof root)
         [ for struct (path, m) in root.named_modules () -> path, m ]
+
+    /// The modules of a model below its root, each with all its paths.
+    let placed (model: nn.Module) : (string list * nn.Module) list =
+        let places = Dictionary<nn.Module, string list>(HashIdentity.Reference)
+        let paths = all model |> List.filter (fun (path, _) -> path <> "")
+
+        for path, m in paths do
+            places[m] <- (if places.ContainsKey m then places[m] else []) @ [ path ]
+
+        [ for m in paths |> List.map snd |> Seq.distinctBy LanguagePrimitives.PhysicalHash -> places[m], m ]
 
     /// As many near names as a message can carry.
     let private nearestShown = 5

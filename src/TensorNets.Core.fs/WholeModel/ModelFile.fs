@@ -22,18 +22,8 @@ module ModelFile =
             |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
         )
 
-    /// The modules of a model below its root, each with all its paths.
-    let private placed (model: torch.nn.Module) : (string list * torch.nn.Module) list =
-        let places = Dictionary<torch.nn.Module, string list>(HashIdentity.Reference)
-        let all = ModulePath.all model |> List.filter (fun (path, _) -> path <> "")
-
-        for path, m in all do
-            places[m] <- (if places.ContainsKey m then places[m] else []) @ [ path ]
-
-        [ for m in all |> List.map snd |> Seq.distinctBy LanguagePrimitives.PhysicalHash -> places[m], m ]
-
     let private layersOf (model: torch.nn.Module) : (string list * FactorizedLayer) list =
-        placed model
+        ModulePath.placed model
         |> List.choose (fun (paths, m) ->
             match m with
             | :? FactorizedLayer as layer -> Some(paths, layer)
@@ -178,7 +168,7 @@ module ModelFile =
             | [] -> Ok records
             | reasons -> bad name reasons)
         |> Result.bind (fun records ->
-            let all = placed model
+            let all = ModulePath.placed model
 
             records
             |> List.map (place name all model)

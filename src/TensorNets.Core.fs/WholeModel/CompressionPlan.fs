@@ -1,0 +1,155 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+
+/// <summary>What the whole of a compressed model may cost, or each layer's error.</summary>
+[<RequireQualifiedAccess>]
+type Budget =
+    /// Parameters of the whole model at most those of the dense one divided by this, which is above 1.
+    | ParameterRatio of ratio: float
+    /// Parameters of the whole model.
+    | Parameters of count: int64
+    /// FLOPs of linear layers and convolutions at most those of the dense model divided by this, which is above 1.
+    | FlopRatio of ratio: float
+    /// FLOPs of linear layers and convolutions.
+    | Flops of count: int64
+    /// The error of each layer for itself, in the measure of the plan: each takes the fewest parameters within it.
+    | LayerError of error: float
+
+/// <summary>One way to factorize a layer: a format with its ranks, what it costs and what damage is predicted.</summary>
+type PlanCandidate =
+    {
+        /// How the format sees the kernel.
+        Axes: KernelAxes
+        /// <summary>The format; a tensor train of one rank over a kernel of one position is a matrix of that rank.</summary>
+        Format: Format
+        /// Weight and bias.
+        Parameters: int64
+        /// For the input of the plan, over all calls.
+        Flops: int64
+        /// ‖K − T‖ / ‖K‖ in the measure of the plan, as short least squares or the singular values give it; NaN where it is not known.
+        Error: float
+        /// What the plan adds up over the layers: Error squared, or what the caller's function says.
+        Damage: float
+    }
+
+    override this.ToString() = FormatText.print this.Format + (if this.Axes = KernelAxes.Separate then " separate" else "")
+
+/// <summary>A layer in a plan: what it is, what it could become, and what is chosen.</summary>
+type PlannedLayer =
+    {
+        /// The first path of the layer.
+        Path: string
+        /// The name of its class.
+        Kind: string
+        /// The shape of its weight.
+        Shape: IReadOnlyList<int64>
+        /// Weight and bias of the dense layer.
+        Parameters: int64
+        /// FLOPs of the dense layer for the input of the plan.
+        Flops: int64
+        /// What it could become; empty where it stays dense in any case.
+        Candidates: IReadOnlyList<PlanCandidate>
+        /// The candidate that is chosen, by its place; −1: the layer stays dense.
+        Chosen: int
+        /// Why the layer stays dense; empty where a candidate is chosen.
+        Kept: string
+    }
+
+    /// Whether a candidate is chosen.
+    member this.IsFactorized = this.Chosen >= 0
+    /// The candidate that is chosen; not to be asked for a layer that stays dense.
+    member this.Choice = this.Candidates[this.Chosen]
+
+/// <summary>What is to become of every linear layer and convolution of a model: data that can be printed, edited, written and compared.</summary>
+type CompressionPlan =
+    {
+        /// The shape of the input for which FLOPs are counted.
+        Input: IReadOnlyList<int64>
+        /// In which measure errors are: <c>kernel</c>, <c>calibrated</c> or <c>function</c>.
+        Measure: string
+        /// Parameters of the model that are in no linear layer or convolution.
+        OtherParameters: int64
+        /// Linear layers and convolutions in the order of the model.
+        Layers: IReadOnlyList<PlannedLayer>
+    }
+
+    /// The parameters of the dense model.
+    member this.DenseParameters = this.OtherParameters + (this.Layers |> Seq.sumBy _.Parameters)
+
+    /// The parameters of the model once it is compressed.
+    member this.Parameters =
+        this.OtherParameters
+        + (this.Layers
+           |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Parameters else layer.Parameters))
+
+    /// FLOPs of linear layers and convolutions of the dense model.
+    member this.DenseFlops = this.Layers |> Seq.sumBy _.Flops
+
+    /// FLOPs of linear layers and convolutions once the model is compressed.
+    member this.Flops =
+        this.Layers
+        |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Flops else layer.Flops)
+
+    /// The sum of the predicted damages.
+    member this.Damage =
+        this.Layers |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Damage else 0.0)
+
+    override this.ToString() =
+        let mega (flops: int64) = $"{float flops / 1e6:F2}"
+
+        TextTable.write
+            [ "layer"; "shape"; "parameters"; "MFLOP"; "choice"; "parameters"; "MFLOP"; "error"; "kept dense" ]
+            [
+                for layer in this.Layers do
+                    yield
+                        [
+                            layer.Path
+                            String.Join("×", layer.Shape)
+                            string layer.Parameters
+                            mega layer.Flops
+                            yield!
+                                if layer.IsFactorized then
+                                    let choice = layer.Choice
+                                    [ string choice; string choice.Parameters; mega choice.Flops; $"{choice.Error:F3}"; "" ]
+                                else
+                                    [ "dense"; ""; ""; ""; layer.Kept ]
+                        ]
+                yield [ "other"; ""; string this.OtherParameters; ""; ""; ""; ""; ""; "" ]
+                yield
+                    [
+                        "in all"
+                        ""
+                        string this.DenseParameters
+                        mega this.DenseFlops
+                        ""
+                        string this.Parameters
+                        mega this.Flops
+                        ""
+                        ""
+                    ]
+            ]
+
+/// <summary>How a plan is made.</summary>
+type PlanOptions =
+    {
+        /// <summary>The families that kernels of several positions are tried in; by default CP, Tucker-2, tensor chain and tensor train.
+        /// Kernels of one position and linear layers are tried as matrices.</summary>
+        Families: FormatFamily list
+        /// How many times fewer parameters than the dense layer the candidates have; by default 1.5, 2, 3, 4, 6, 9 and 13.
+        Ratios: float list
+        /// Sweeps of least squares for each candidate of a family whose error singular values do not give; by default 3.
+        Sweeps: int
+        /// Whether the first layer stays dense; by default it does.
+        KeepFirst: bool
+        /// Whether the last layer stays dense; by default it does.
+        KeepLast: bool
+        /// Paths of further layers that stay dense.
+        Keep: string list
+        /// <summary>Σ of layers by their paths, from <c>Calibration.covariances</c>: errors are then those of the layers' outputs. Empty: errors of
+        /// kernels.</summary>
+        Covariances: (string * TorchSharp.torch.Tensor) list
+        /// Layers worked on side by side; 0: as many as there are processors.
+        Workers: int
+    }

@@ -1,0 +1,146 @@
+namespace TensorNets
+
+open System
+open System.IO
+open System.Text
+open System.Text.Encodings.Web
+open System.Text.Json
+
+/// Plans as versioned JSON.
+[<RequireQualifiedAccess>]
+module internal PlanJson =
+    let private version = 1
+
+    let private numbers (json: Utf8JsonWriter) (name: string) (values: int64 seq) =
+        json.WriteStartArray name
+
+        for value in values do
+            json.WriteNumberValue value
+
+        json.WriteEndArray()
+
+    let private real (json: Utf8JsonWriter) (name: string) (value: float) =
+        if Double.IsFinite value then
+            json.WriteNumber(name, value)
+
+    let private writeCandidate (json: Utf8JsonWriter) (c: PlanCandidate) =
+        json.WriteStartObject()
+        json.WriteString("format", FormatText.print c.Format)
+        json.WriteBoolean("separate", (c.Axes = KernelAxes.Separate))
+        json.WriteNumber("parameters", c.Parameters)
+        json.WriteNumber("flops", c.Flops)
+        real json "error" c.Error
+        real json "damage" c.Damage
+        json.WriteEndObject()
+
+    let write (plan: CompressionPlan) : string =
+        use stream = new MemoryStream()
+
+        use json =
+            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, Indented = true))
+
+        json.WriteStartObject()
+        json.WriteNumber("version", version)
+        numbers json "input" plan.Input
+        json.WriteString("measure", plan.Measure)
+        json.WriteNumber("otherParameters", plan.OtherParameters)
+        json.WriteStartArray "layers"
+
+        for layer in plan.Layers do
+            json.WriteStartObject()
+            json.WriteString("path", layer.Path)
+            json.WriteString("kind", layer.Kind)
+            numbers json "shape" layer.Shape
+            json.WriteNumber("parameters", layer.Parameters)
+            json.WriteNumber("flops", layer.Flops)
+            json.WriteNumber("chosen", layer.Chosen)
+            json.WriteString("kept", layer.Kept)
+            json.WriteStartArray "candidates"
+
+            for candidate in layer.Candidates do
+                writeCandidate json candidate
+
+            json.WriteEndArray()
+            json.WriteEndObject()
+
+        json.WriteEndArray()
+        json.WriteEndObject()
+        json.Flush()
+        Encoding.UTF8.GetString(stream.ToArray())
+
+    let private has (name: string) (element: JsonElement) = element.ValueKind = JsonValueKind.Object && fst (element.TryGetProperty name)
+
+    let private optional name path element = if has name element then Json.property name Json.real "a number" nan path element else nan, []
+
+    let private format path (element: JsonElement) : Format * SpecError list =
+        match Json.text path element with
+        | text, [] ->
+            match FormatText.parse text with
+            | Some format -> format, []
+            | None -> Format.CP 1, [ SpecError.JsonType(path, SafeTensorHeader.shown text, "a format, such as CP(8)") ]
+        | _, errors -> Format.CP 1, errors
+
+    let private candidate path element : PlanCandidate * SpecError list =
+        let format, e1 = Json.property "format" format "a string" (Format.CP 1) path element
+        let separate, e2 = Json.property "separate" Json.flag "true or false" false path element
+        let parameters, e3 = Json.property "parameters" Json.whole "a whole number" 0L path element
+        let flops, e4 = Json.property "flops" Json.whole "a whole number" 0L path element
+        let error, e5 = optional "error" path element
+        let damage, e6 = optional "damage" path element
+
+        {
+            Axes = if separate then KernelAxes.Separate else KernelAxes.Fused
+            Format = format
+            Parameters = parameters
+            Flops = flops
+            Error = error
+            Damage = damage
+        },
+        e1 @ e2 @ e3 @ e4 @ e5 @ e6
+
+    let private layer path element : PlannedLayer * SpecError list =
+        let name, e1 = Json.property "path" Json.text "a string" "" path element
+        let kind, e2 = Json.property "kind" Json.text "a string" "" path element
+        let shape, e3 = Json.property "shape" (Json.array Json.whole) "an array" [] path element
+        let parameters, e4 = Json.property "parameters" Json.whole "a whole number" 0L path element
+        let flops, e5 = Json.property "flops" Json.whole "a whole number" 0L path element
+        let chosen, e6 = Json.property "chosen" Json.number "a whole number" -1 path element
+        let kept, e7 = Json.property "kept" Json.text "a string" "" path element
+        let candidates, e8 = Json.property "candidates" (Json.array candidate) "an array" [] path element
+
+        let range =
+            if e6.IsEmpty && e8.IsEmpty && (chosen < -1 || chosen >= candidates.Length) then
+                [ SpecError.JsonType($"{path}.chosen", string chosen, $"-1 to {candidates.Length - 1}") ]
+            else
+                []
+
+        {
+            Path = name
+            Kind = kind
+            Shape = shape
+            Parameters = parameters
+            Flops = flops
+            Candidates = candidates
+            Chosen = chosen
+            Kept = kept
+        },
+        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7 @ e8 @ range
+
+    let private ofRoot (root: JsonElement) : Result<CompressionPlan, SpecError list> =
+        let found, e0 = Json.property "version" Json.number "a whole number" 0 "$" root
+
+        if e0.IsEmpty && found <> version then
+            Error [ SpecError.JsonType("$.version", string found, string version) ]
+        else
+            let input, e1 = Json.property "input" (Json.array Json.whole) "an array" [] "$" root
+            let measure, e2 = Json.property "measure" Json.text "a string" "" "$" root
+            let other, e3 = Json.property "otherParameters" Json.whole "a whole number" 0L "$" root
+            let layers, e4 = Json.property "layers" (Json.array layer) "an array" [] "$" root
+
+            match e0 @ e1 @ e2 @ e3 @ e4 with
+            | [] -> Ok { Input = input; Measure = measure; OtherParameters = other; Layers = layers }
+            | errors -> Error errors
+
+    let private options = JsonDocumentOptions(MaxDepth = 16, AllowDuplicateProperties = false)
+
+    let read (json: string) : Result<CompressionPlan, SpecError list> = Json.ofText options ofRoot json

@@ -1,0 +1,203 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// From layers and a budget to a choice.
+[<RequireQualifiedAccess>]
+module internal PlanMaking =
+    /// The shape that a candidate's format is over, one group's: a train of one rank over one position is a matrix.
+    let target (axes: KernelAxes) (format: Format) (g: ConvGeometry) : int64 list =
+        match format with
+        | Format.TensorTrain [ _ ] when ConvGeometry.positions g = 1L -> [ g.InChannels / g.Groups; g.OutChannels / g.Groups ]
+        | _ -> KernelFit.target axes g
+
+    /// The network of a candidate's format; with groups, one for each, as one over (g, s, d, t).
+    let spec (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =
+        Format.spec (target axes format g |> List.map int) format
+        |> Result.mapError (List.map TensorNetError.Format)
+        |> Result.map (fun one -> if g.Groups > 1L then GroupNetworks.spec (int g.Groups) one else one)
+
+    /// A dense layer that is to be planned.
+    type Layer =
+        {
+            Path: string
+            Module: torch.nn.Module
+            Geometry: ConvGeometry
+            Weight: Tensor
+            Bias: int64
+            /// The shapes of its inputs.
+            Inputs: int64 list list
+            Planned: PlannedLayer
+        }
+
+    /// What a format costs at a layer; None where it does not fit or saves nothing.
+    let candidate (layer: Layer) (axes: KernelAxes) (format: Format) (error: float) : PlanCandidate option =
+        let g = layer.Geometry
+
+        match spec axes format g |> Result.bind (LayerMaking.planned None g) with
+        | Error _ -> None
+        | Ok plan ->
+            let flops size = int64 (Convolution.flops plan size)
+            let parameters = Spec.parameters plan.Spec + layer.Bias
+
+            if parameters >= layer.Planned.Parameters then
+                None
+            else
+                Some
+                    {
+                        Axes = axes
+                        Format = format
+                        Parameters = parameters
+                        Flops = layer.Inputs |> List.sumBy (ModelReport.factorizedFlops flops g)
+                        Error = error
+                        Damage = error * error
+                    }
+
+    /// The candidates that no other one beats in parameters, FLOPs and damage together.
+    let private unbeaten (candidates: PlanCandidate list) : PlanCandidate list =
+        let beats (a: PlanCandidate) (b: PlanCandidate) =
+            a.Parameters <= b.Parameters
+            && a.Flops <= b.Flops
+            && a.Damage <= b.Damage
+            && (a.Parameters < b.Parameters || a.Flops < b.Flops || a.Damage < b.Damage)
+
+        candidates
+        |> List.filter (fun b -> not (List.exists (fun a -> beats a b) candidates))
+        |> List.distinctBy (fun c -> c.Parameters, c.Flops, c.Damage)
+        |> List.sortBy (fun c -> -c.Parameters)
+
+    /// The candidates of a layer.
+    let curve (options: PlanOptions) (layer: Layer) : PlanCandidate list =
+        let weight = float (layer.Weight.numel ()) / float layer.Geometry.Groups
+        let sizes = options.Ratios |> List.map (fun ratio -> weight / ratio)
+
+        let covariance =
+            options.Covariances |> List.tryFind (fun (path, _) -> path = layer.Path) |> Option.map snd
+
+        DamageCurve.points options layer.Geometry covariance sizes layer.Weight
+        |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error)
+        |> unbeaten
+
+    /// The place of the candidate that is chosen for every layer; −1: dense.
+    let allocate (budget: Budget) (other: int64) (layers: PlannedLayer list) : Result<int list, TensorNetError list> =
+        let bounded (ofLayer: PlannedLayer -> int64) (ofCandidate: PlanCandidate -> int64) (rest: int64) (most: float) what =
+            let offers =
+                [|
+                    for layer in layers ->
+                        [|
+                            { Cost = float (ofLayer layer); Damage = 0.0 }
+                            for c in layer.Candidates do
+                                { Cost = float (ofCandidate c); Damage = if Double.IsNaN c.Damage then infinity else c.Damage }
+                        |]
+                |]
+
+            match Allocation.choose (most - float rest) offers with
+            | Some choice -> Ok [ for i in choice -> i - 1 ]
+            | None ->
+                let least = float rest + (offers |> Array.sumBy (Array.map _.Cost >> Array.min))
+
+                Error
+                    [
+                        TensorNetError.Unsupported(
+                            "The budget",
+                            $"{most:F0} {what}",
+                            $"at least {least:F0}, which the smallest candidates take"
+                        )
+                    ]
+
+        let parameters most = bounded _.Parameters _.Parameters other most "parameters"
+        let flops most = bounded _.Flops _.Flops 0L most "FLOPs"
+        let dense (pick: PlannedLayer -> int64) = layers |> List.sumBy pick |> float
+
+        let ratio value run =
+            if value > 1.0 && Double.IsFinite value then
+                run value
+            else
+                Error [ TensorNetError.Unsupported("The ratio of the budget", $"{value:G6}", "a number above 1") ]
+
+        match budget with
+        | Budget.ParameterRatio value -> ratio value (fun value -> parameters ((dense _.Parameters + float other) / value))
+        | Budget.Parameters count -> parameters (float count)
+        | Budget.FlopRatio value -> ratio value (fun value -> flops (dense _.Flops / value))
+        | Budget.Flops count -> flops (float count)
+        | Budget.LayerError error when error >= 0.0 ->
+            Ok
+                [
+                    for layer in layers ->
+                        match layer.Candidates |> Seq.indexed |> Seq.filter (fun (_, c) -> c.Error <= error) |> List.ofSeq with
+                        | [] -> -1
+                        | within -> within |> List.minBy (fun (_, c) -> c.Parameters) |> fst
+                ]
+        | Budget.LayerError error -> Error [ TensorNetError.Unsupported("The error of the budget", $"{error:G6}", "a number from 0 up") ]
+
+    /// Plans with the choices made anew.
+    let chosen (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        let layers = List.ofSeq plan.Layers
+
+        allocate budget plan.OtherParameters layers
+        |> Result.map (fun choice ->
+            let choose (layer: PlannedLayer) at =
+                let kept =
+                    if at >= 0 then ""
+                    elif layer.Kept <> "" && layer.Candidates.Count = 0 then layer.Kept
+                    elif layer.Candidates.Count = 0 then "no candidate is smaller"
+                    else "the budget is better spent elsewhere"
+
+                { layer with Chosen = at; Kept = kept }
+
+            { plan with Layers = List.map2 choose layers choice })
+
+    /// The linear layers and convolutions of a model with the shapes of their inputs, the factorized ones left out.
+    let layers (shape: int64 list) (model: torch.nn.Module<Tensor, Tensor>) : Result<Layer list, TensorNetError list> =
+        let all =
+            ModelReport.holders model
+            |> List.choose (fun (paths, m) ->
+                match m with
+                | :? FactorizedLayer -> None
+                | _ -> ConvGeometry.ofDense m |> Result.toOption |> Option.map (fun found -> paths.Head, m, found))
+
+        ModelReport.inputs shape (all |> List.map (fun (_, m, _) -> m)) model
+        |> Result.map (fun shapes ->
+            List.map2
+                (fun (path, m: torch.nn.Module, (g, weight: Tensor, bias: Tensor option)) inputs ->
+                    let bias = bias |> Option.map _.numel() |> Option.defaultValue 0L
+
+                    {
+                        Path = path
+                        Module = m
+                        Geometry = g
+                        Weight = weight
+                        Bias = bias
+                        Inputs = inputs
+                        Planned =
+                            {
+                                Path = path
+                                Kind = ModulePath.typeOf m
+                                Shape = List.ofArray weight.shape
+                                Parameters = weight.numel () + bias
+                                Flops = inputs |> List.sumBy (ModelReport.denseFlops g)
+                                Candidates = []
+                                Chosen = -1
+                                Kept = ""
+                            }
+                    })
+                all
+                shapes)
+
+    /// Why layers stay dense whatever the budget; empty for those that need not.
+    let kept (options: PlanOptions) (model: torch.nn.Module) (layers: Layer list) : string list =
+        [
+            for i, layer in List.indexed layers ->
+                if options.KeepFirst && i = 0 then
+                    "the first layer"
+                elif options.KeepLast && i = layers.Length - 1 then
+                    "the last layer"
+                elif List.contains layer.Path options.Keep then
+                    "asked for"
+                else
+                    match ModelReport.obstacles layer.Path layer.Module model with
+                    | [] -> ""
+                    | _ when layer.Geometry.Groups > 1L && layer.Geometry.Groups = layer.Geometry.InChannels -> "depthwise"
+                    | errors -> String.Join(" ", errors |> List.map _.Message)
+        ]

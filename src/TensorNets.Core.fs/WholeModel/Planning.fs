@@ -1,0 +1,194 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// <summary>Plans: made under a budget, edited, compared, written as JSON.</summary>
+[<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
+module CompressionPlan =
+    /// <summary>The options that plans are made with unless told otherwise: first and last layer dense, errors of kernels, every family for
+    /// kernels of several positions.</summary>
+    /// <example><code>{ CompressionPlan.defaults with Keep = [ "fc" ] }</code></example>
+    let defaults: PlanOptions =
+        {
+            Families = [ FormatFamily.CP; FormatFamily.Tucker2; FormatFamily.TensorChain; FormatFamily.TensorTrain ]
+            Ratios = [ 1.5; 2.0; 3.0; 4.0; 6.0; 9.0; 13.0 ]
+            Sweeps = 3
+            KeepFirst = true
+            KeepLast = true
+            Keep = []
+            Covariances = []
+            Workers = 0
+        }
+
+    let private check (options: PlanOptions) (model: torch.nn.Module) : TensorNetError list =
+        let paths = ModulePath.all model |> List.map fst |> Set.ofList
+        let unknown path = not (paths.Contains path)
+
+        [
+            if options.Ratios |> List.exists (fun ratio -> not (ratio > 1.0 && Double.IsFinite ratio)) then
+                TensorNetError.Unsupported("The ratios", String.Join(", ", options.Ratios), "numbers above 1")
+            if options.Sweeps < 1 then
+                TensorNetError.Unsupported("The sweeps of a plan", string options.Sweeps, "1 or more")
+            for path in options.Keep @ List.map fst options.Covariances do
+                if isNull (box path) || unknown path then
+                    match ModulePath.find (if isNull (box path) then "" else path) model with
+                    | Error errors -> yield! errors
+                    | Ok _ -> ()
+        ]
+
+    /// <summary>A plan for a model under a budget: the formats and ranks of least predicted damage.</summary>
+    /// <remarks><para>Every linear layer and convolution has a curve of damage over cost from a few sizes in each family, by the exact spectra
+    /// for Tucker-2 and matrices and a few sweeps of least squares, each from the last, for the rest; nothing is factorized in full. The choice
+    /// walks down the convex hulls of all curves at one price, then exchanges one and two layers: its damage is above the least possible by at
+    /// most one step of one hull.</para>
+    /// <para>Depthwise layers, those that cannot be replaced, the first, the last and those named stay dense, and the plan says why. The
+    /// covariances of the options make errors those of the layers' outputs (arXiv 2511.04494). Errors: those of <c>ModelReport.make</c>;
+    /// <c>Unsupported</c> for a budget that the smallest candidates exceed.</para></remarks>
+    /// <param name="budget">What the whole model may cost.</param>
+    /// <param name="options">The candidates.</param>
+    /// <param name="shape">The shape of an input, images first, for which FLOPs are counted.</param>
+    /// <param name="model">The model; it is not changed.</param>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> orStop</code></example>
+    let make
+        (budget: Budget)
+        (options: PlanOptions)
+        (shape: int64 seq)
+        (model: torch.nn.Module<Tensor, Tensor>)
+        : Result<CompressionPlan, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(shape, nameof shape)
+        ArgumentNullException.ThrowIfNull(model, nameof model)
+        let shape = List.ofSeq shape
+
+        match Check.alive "The model" model with
+        | [] ->
+            match check options model with
+            | [] ->
+                use _ = Mode.left ()
+
+                PlanMaking.layers shape model
+                |> Result.bind (fun layers ->
+                    let kept = PlanMaking.kept options model layers
+                    // The largest first, so that the workers end together.
+                    let order = List.zip layers kept |> List.sortBy (fun (layer, _) -> -layer.Weight.numel())
+
+                    let curves =
+                        order
+                        |> SideBySide.run (SideBySide.workers options.Workers) (fun (layer, kept) ->
+                            layer.Path, (if kept = "" then PlanMaking.curve options layer else []))
+                        |> dict
+
+                    let planned =
+                        List.map2
+                            (fun (layer: PlanMaking.Layer) kept -> { layer.Planned with Candidates = curves[layer.Path]; Kept = kept })
+                            layers
+                            kept
+
+                    let all = model.parameters true |> Seq.sumBy _.numel()
+
+                    PlanMaking.chosen
+                        budget
+                        {
+                            Input = shape
+                            Measure = if options.Covariances.IsEmpty then "kernel" else "calibrated"
+                            OtherParameters = all - (planned |> List.sumBy _.Parameters)
+                            Layers = planned
+                        })
+            | errors -> Error errors
+        | errors -> Error errors
+
+    /// <summary>The same candidates with the choice made anew under another budget, edits of the choice undone. Errors: <c>Unsupported</c> for a
+    /// budget that the smallest candidates exceed.</summary>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.under (Budget.FlopRatio 1.2)) |> orStop</code></example>
+    let under (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> = PlanMaking.chosen budget plan
+
+    let private edited
+        (path: string)
+        (edit: PlannedLayer -> PlannedLayer)
+        (plan: CompressionPlan)
+        : Result<CompressionPlan, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+
+        if plan.Layers |> Seq.exists (fun layer -> layer.Path = path) then
+            Ok
+                { plan with
+                    Layers = [ for layer in plan.Layers -> if layer.Path = path then edit layer else layer ]
+                }
+        else
+            let near =
+                [ for layer in plan.Layers -> layer.Path ]
+                |> List.sortBy (EditDistance.between path)
+                |> List.truncate 5
+
+            Error [ TensorNetError.PathNotFound(path, near) ]
+
+    /// <summary>The plan with a layer kept dense. Errors: <c>PathNotFound</c>.</summary>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.keepDense "conv") |> orStop</code></example>
+    let keepDense (path: string) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        plan |> edited path (fun layer -> { layer with Chosen = -1; Kept = "asked for" })
+
+    /// <summary>The plan with a format of one's own for a layer, whose damage is not known and counts as none. Errors: <c>PathNotFound</c>;
+    /// <c>Format</c> where the format does not fit the kernel.</summary>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.choose "conv" KernelAxes.Fused (Format.CP 2)) |> orStop</code></example>
+    let choose (path: string) (axes: KernelAxes) (format: Format) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        let sized (layer: PlannedLayer) =
+            let sizes = [ for size in layer.Shape -> size ]
+            let positions = List.skip 2 sizes
+
+            let shape =
+                match format with
+                | Format.TensorTrain [ _ ] -> [ sizes[1]; sizes[0] ]
+                | _ when positions.IsEmpty -> [ sizes[1]; sizes[0] ]
+                | _ when axes = KernelAxes.Fused -> [ sizes[1]; List.fold (*) 1L positions; sizes[0] ]
+                | _ -> [ sizes[1] ] @ positions @ [ sizes[0] ]
+
+            Format.spec (shape |> List.map int) format |> Result.mapError (List.map TensorNetError.Format)
+
+        match plan.Layers |> Seq.tryFind (fun layer -> layer.Path = path) |> Option.map sized with
+        | Some(Error errors) -> Error errors
+        | Some(Ok spec) ->
+            let own (layer: PlannedLayer) =
+                {
+                    Axes = axes
+                    Format = format
+                    Parameters = Spec.parameters spec
+                    Flops = int64 (float layer.Flops * float (Spec.parameters spec) / float layer.Parameters)
+                    Error = nan
+                    Damage = 0.0
+                }
+
+            plan
+            |> edited path (fun layer ->
+                { layer with
+                    Candidates = List.ofSeq layer.Candidates @ [ own layer ]
+                    Chosen = layer.Candidates.Count
+                    Kept = ""
+                })
+        | None -> edited path id plan
+
+    /// <summary>What is chosen otherwise in another plan, a line for each layer.</summary>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.map (fun plan -> CompressionPlan.diff plan plan) |> orStop</code></example>
+    let diff (before: CompressionPlan) (after: CompressionPlan) : string list =
+        let text (layer: PlannedLayer) = if layer.IsFactorized then string layer.Choice else "dense"
+        let of' (plan: CompressionPlan) = [ for layer in plan.Layers -> layer.Path, text layer ]
+        let old, fresh = Map.ofList (of' before), of' after
+
+        [
+            for path, choice in fresh do
+                match old.TryFind path with
+                | Some other when other <> choice -> $"{path}: {other} -> {choice}"
+                | None -> $"{path}: nothing -> {choice}"
+                | _ -> ()
+            for KeyValue(path, choice) in old do
+                if fresh |> List.forall (fun (other, _) -> other <> path) then
+                    $"{path}: {choice} -> nothing"
+        ]
+
+    /// <summary>The plan as versioned JSON.</summary>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.map CompressionPlan.toJson |> orStop</code></example>
+    let toJson (plan: CompressionPlan) : string = PlanJson.write plan
+
+    /// <summary>The plan that <c>toJson</c> has written. Errors: <c>Spec</c>, with everything that is wrong.</summary>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.toJson >> CompressionPlan.ofJson) |> orStop</code></example>
+    let ofJson (json: string) : Result<CompressionPlan, TensorNetError list> =
+        PlanJson.read json |> Result.mapError (List.map TensorNetError.Spec)

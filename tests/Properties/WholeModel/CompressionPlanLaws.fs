@@ -1,0 +1,277 @@
+/// What models cost, and plans under a budget.
+module CompressionPlanLaws
+
+open System
+open Expecto
+open FsCheck
+open FsCheck.FSharp
+open TorchSharp
+open TensorNets
+open Generators
+open SmallModels
+
+/// Options of a few layers, the first of which costs most and does no damage.
+type Offers = { Layers: (int * int) list list; Budget: float }
+
+type private OfferArbitraries =
+    static member Offers() =
+        gen {
+            let! count = Gen.choose (1, 4)
+
+            let! layers =
+                Gen.listOfLength
+                    count
+                    (gen {
+                        let! n = Gen.choose (0, 4)
+                        let! rest = Gen.listOfLength n (Gen.zip (Gen.choose (1, 99)) (Gen.choose (0, 50)))
+                        return (100, 0) :: rest
+                    })
+
+            let! share = Gen.choose (5, 110)
+            return { Layers = layers; Budget = float (count * share) }
+        }
+        |> Arb.fromGen
+
+let private config = { config with arbitrary = [ typeof<OfferArbitraries> ] }
+
+let private allocation =
+    testPropertyWithConfig config "the choice keeps the budget and is as good as brute force within the hulls' gap" (fun (case: Offers) ->
+        let layers =
+            [|
+                for layer in case.Layers -> [| for cost, damage in layer -> { Cost = float cost; Damage = float damage } |]
+            |]
+
+        let rec all l cost damage =
+            if l = layers.Length then
+                if cost <= case.Budget then damage else infinity
+            else
+                layers[l]
+                |> Array.map (fun offer -> all (l + 1) (cost + offer.Cost) (damage + offer.Damage))
+                |> Array.min
+
+        let best = all 0 0.0 0.0
+
+        match Allocation.choose case.Budget layers with
+        | None -> Expect.isTrue (Double.IsInfinity best) "nothing is within the budget"
+        | Some choice ->
+            let sum pick = Seq.mapi (fun l o -> pick layers[l].[o]) choice |> Seq.sum
+            Expect.isLessThanOrEqual (sum _.Cost) case.Budget "budget"
+            Expect.isGreaterThanOrEqual (sum _.Damage) best "brute force"
+            Expect.isLessThanOrEqual (sum _.Damage) (best + Allocation.gap layers) "gap")
+
+let private wide () : torch.nn.Module<Tensor, Tensor> =
+    torch.random.manual_seed 1L |> ignore
+
+    let conv (a: int64) (b: int64) (k: int64) : Layer = torch.nn.Conv2d(a, b, k, padding = k / 2L)
+
+    torch.nn.Sequential(
+        struct ("stem", conv 3L 12L 3L),
+        struct ("norm", (torch.nn.BatchNorm2d 12L: Layer)),
+        struct ("first", conv 12L 16L 3L),
+        struct ("point", conv 16L 24L 1L),
+        struct ("second", conv 24L 16L 3L),
+        struct ("flat", (torch.nn.AdaptiveAvgPool2d 1L: Layer)),
+        struct ("flatten", (torch.nn.Flatten 1L: Layer)),
+        struct ("head", (torch.nn.Linear(16L, 10L): Layer))
+    )
+
+let private shape = [ 2L; 3L; 8L; 8L ]
+
+let private report =
+    testCase
+        "a report counts parameters and FLOPs of every layer, says why one cannot be factorized, and what factorized ones are"
+        (fun () ->
+            use _ = torch.NewDisposeScope()
+            use model = new EveryKind()
+            let made = ModelReport.make [ 2L; 3L; 12L; 12L ] model |> ok
+            Expect.equal made.Parameters (model.parameters true |> Seq.sumBy _.numel()) "parameters"
+            let at path (report: ModelReport) = report.Layers |> Seq.find (fun layer -> Seq.contains path layer.Paths)
+            Expect.equal (at "stem" made).Flops (2L * 2L * 3L * 9L * 6L * 36L) "stem"
+            Expect.equal (at "first" made).Flops (2L * (2L * 2L * 6L * 9L * 6L * 36L)) "both places of a tied layer"
+            Expect.equal (at "grouped" made).Flops (2L * 2L * 3L * 9L * 8L * 36L) "groups"
+            Expect.equal (at "up" made).Flops (2L * 2L * 6L * 9L * 5L * 36L) "transposed"
+            Expect.equal (at "head" made).Flops (2L * 2L * 4L * 7L) "linear"
+            Expect.equal (List.ofSeq (at "first" made).Paths |> List.sort) [ "first"; "second" ] "paths"
+            Expect.stringContains (String.Join(" ", (at "depthwise" made).Obstacles)) "depthwise" "why"
+            Expect.isTrue (at "point" made).CanBeFactorized "point"
+
+            Compress.layer
+                { Factorize.defaults with Sweeps = { SweepOptions.defaults with MaxSweeps = 2 } }
+                None
+                (Format.CP 3)
+                "stem"
+                model
+            |> ok
+            |> ignore
+
+            let after = ModelReport.make [ 2L; 3L; 12L; 12L ] model |> ok
+            let layer = at "stem" after
+            Expect.equal layer.Format "CP(3)" "format"
+            Expect.isTrue (layer.KernelError > 0.0 && layer.KernelError < 1.0 && layer.Sensitivity > 0.0) "error and S"
+            Expect.stringContains (string after) "CP(3)" "table"
+            Expect.equal (string after).[..4] "layer" "table"
+            Expect.isError (ModelReport.make [ 2L; 5L; 12L; 12L ] model) "an input that it does not take")
+
+let private plan budget = CompressionPlan.make budget CompressionPlan.defaults shape (wide ()) |> ok
+
+let private budgets =
+    testCase "a plan keeps its budget, leaves first and last layer dense, and counts what its layers would" (fun () ->
+        use _ = torch.NewDisposeScope()
+
+        for budget, holds in
+            [
+                Budget.ParameterRatio 2.0, (fun (p: CompressionPlan) -> float p.Parameters <= float p.DenseParameters / 2.0)
+                Budget.Parameters 5000L, (fun p -> p.Parameters <= 5000L)
+                Budget.FlopRatio 1.7, (fun p -> float p.Flops <= float p.DenseFlops / 1.7)
+                Budget.LayerError 0.6, (fun p -> p.Layers |> Seq.forall (fun l -> not l.IsFactorized || l.Choice.Error <= 0.6))
+            ] do
+            let made = plan budget
+            Expect.isTrue (holds made) $"{budget}: {made}"
+            let at path = made.Layers |> Seq.find (fun layer -> layer.Path = path)
+            Expect.equal ((at "stem").Kept, (at "head").Kept) ("the first layer", "the last layer") "kept"
+            Expect.isTrue (made.Layers |> Seq.exists _.IsFactorized) "something is factorized"
+
+            for layer in made.Layers do
+                Expect.equal (layer.Kept = "") layer.IsFactorized layer.Path
+                let errors = [ for c in layer.Candidates -> c.Error ]
+                Expect.isTrue (errors |> List.forall (fun e -> e >= 0.0 && e < 1.0)) $"{layer.Path}: {errors}"
+
+        match CompressionPlan.make (Budget.Parameters 10L) CompressionPlan.defaults shape (wide ()) with
+        | Error [ TensorNetError.Unsupported("The budget", _, _) ] -> ()
+        | other -> failtestf "%A" other)
+
+let private predicted =
+    testCase
+        "what a plan predicts for Tucker-2 and matrices is the error of their truncation; for the rest least squares end at most there"
+        (fun () ->
+            use _ = torch.NewDisposeScope()
+            use model = wide ()
+
+            for families in
+                [
+                    [ FormatFamily.Tucker2 ]
+                    [ FormatFamily.CP ]
+                    [ FormatFamily.TensorChain ]
+                    [ FormatFamily.TensorTrain ]
+                ] do
+                let options = { CompressionPlan.defaults with Families = families; Ratios = [ 1.5; 3.0; 6.0 ] }
+                let made = CompressionPlan.make (Budget.ParameterRatio 1.5) options shape model |> ok
+
+                for path in [ "first"; "point" ] do
+                    let layer = made.Layers |> Seq.find (fun layer -> layer.Path = path)
+                    Expect.isNonEmpty layer.Candidates path
+
+                    let weight =
+                        ((Surgery.find path model |> ok).get_parameter "weight" |> nonNull).detach().``to`` torch.float64
+
+                    let g = ConvGeometry.ofLayer (Surgery.find path model |> ok) |> ok
+                    let kernel = ConvGeometry.kernelOfWeight g weight
+
+                    for c in layer.Candidates do
+                        let target = kernel.reshape [| for size in PlanMaking.target c.Axes c.Format g -> size |]
+                        let spec = PlanMaking.spec c.Axes c.Format g |> ok
+
+                        match c.Format with
+                        | Format.Tucker2 _
+                        | Format.TensorTrain [ _ ] ->
+                            use start = SvdStart.start 0UL spec target |> ok
+                            let error = (target.minus(Contraction.reconstruct start).norm().ToDouble()) / target.norm().ToDouble()
+                            Expect.floatClose { absolute = 1e-6; relative = 2e-2 } c.Error error $"{path} {c}"
+                        | _ ->
+                            use fit = Factorize.runSpec Factorize.defaults spec target |> ok
+                            Expect.isGreaterThan c.Error (0.95 * fit.RelativeError) $"{path} {c}"
+                            Expect.isLessThan c.Error (1.0 + 1e-9) $"{path} {c}")
+
+let private calibrated =
+    testCase "covariances make errors those of the outputs: exact for a matrix" (fun () ->
+        use _ = torch.NewDisposeScope()
+        use model = wide ()
+        model.eval ()
+        let x = torch.randn ([| 16L; 3L; 8L; 8L |], dtype = torch.float32, device = torch.CPU)
+        let sigmas = Calibration.covariances 1000L [ x ] model |> ok
+
+        for path, sigma in sigmas do
+            Expect.isTrue (identical sigma (Calibration.covariance path [ x ] model |> ok)) path
+
+        Expect.equal (List.length sigmas) 5 "one for each"
+        let options = { CompressionPlan.defaults with Covariances = sigmas }
+        let made = CompressionPlan.make (Budget.ParameterRatio 1.5) options shape model |> ok
+        let layer = made.Layers |> Seq.find (fun layer -> layer.Path = "point")
+        let sigma = sigmas |> List.find (fun (path, _) -> path = "point") |> snd
+
+        let weight =
+            ((Surgery.find "point" model |> ok).get_parameter "weight" |> nonNull).detach().``to``(torch.float64).reshape(24L, 16L)
+
+        let struct (values, vectors) = torch.linalg.eigh sigma
+        let root = vectors.mul (values.clamp_min(0.0.ToScalar()).sqrt())
+        let singular = torch.linalg.svdvals (weight.matmul root)
+
+        for c in layer.Candidates do
+            match c.Format with
+            | Format.TensorTrain [ rank ] ->
+                let rest = singular.narrow (0L, int64 rank, singular.shape[0] - int64 rank)
+                Expect.floatClose Accuracy.medium c.Error (rest.norm().ToDouble() / singular.norm().ToDouble()) (string c)
+            | _ -> failtest (string c))
+
+let private data =
+    testCase "a plan is data: JSON and back, edits, another budget, differences, a table" (fun () ->
+        use _ = torch.NewDisposeScope()
+        let made = plan (Budget.ParameterRatio 2.0)
+        let again = CompressionPlan.ofJson (CompressionPlan.toJson made) |> ok
+        Expect.equal (CompressionPlan.toJson again) (CompressionPlan.toJson made) "JSON"
+        Expect.equal (string again) (string made) "table"
+        Expect.isEmpty (CompressionPlan.diff made again) "nothing differs"
+        let path = (made.Layers |> Seq.find _.IsFactorized).Path
+        let dense = CompressionPlan.keepDense path made |> ok
+        Expect.equal (CompressionPlan.diff made dense).Length 1 "one differs"
+        Expect.isGreaterThan dense.Parameters made.Parameters "more parameters"
+        let own = CompressionPlan.choose "first" KernelAxes.Fused (Format.CP 2) made |> ok
+        Expect.equal (own.Layers |> Seq.find (fun l -> l.Path = "first")).Choice.Parameters ((12L + 9L + 16L) * 2L) "own format"
+        Expect.isError (CompressionPlan.keepDense "frist" made) "no such layer"
+        Expect.isError (CompressionPlan.choose "first" KernelAxes.Fused (Format.Tucker2(99, 1)) made) "no such rank"
+        let back = CompressionPlan.under (Budget.ParameterRatio 2.0) dense |> ok
+        Expect.isEmpty (CompressionPlan.diff made back) "made anew"
+
+        for part, other, expected in
+            [
+                "\"version\": 1", "\"version\": 2", "$.version is 2"
+                "\"chosen\": -1", "\"chosen\": 99", "chosen is 99"
+                "\"format\": \"", "\"format\": \"?", "a format"
+                "\"measure\"", "\"measures\"", "$.measure is nothing"
+            ] do
+            match CompressionPlan.ofJson ((CompressionPlan.toJson made).Replace(part, other)) with
+            | Ok _ -> failtest other
+            | Error errors -> Expect.stringContains (String.Join("; ", errors |> List.map _.Message)) expected "reason")
+
+let private batchNorms =
+    testCase "batch norms get the statistics of their inputs, whole or not at all" (fun () ->
+        use _ = torch.NewDisposeScope()
+        use model = wide ()
+        model.eval ()
+        let a = torch.randn ([| 8L; 3L; 8L; 8L |], dtype = torch.float32, device = torch.CPU)
+
+        let b =
+            torch.randn([| 4L; 3L; 8L; 8L |], dtype = torch.float32, device = torch.CPU).mul(2.0f.ToScalar())
+
+        let bad = torch.full ([| 4L; 3L; 8L; 8L |], nanf.ToScalar(), dtype = torch.float32, device = torch.CPU)
+        let norm = Surgery.find "norm" model |> ok
+
+        let held () =
+            [
+                for name in [ "running_mean"; "running_var" ] -> FileCases.bytesOf (nonNull (norm.get_buffer name))
+            ]
+
+        let before = held ()
+        Expect.isError (Calibration.batchNorm [ a; bad ] model) "not finite"
+        Expect.isError (Calibration.batchNorm [] model) "no batch"
+        Expect.equal (held ()) before "as they were"
+        Expect.equal (Calibration.batchNorm [ a; b ] model |> ok) 1 "one batch norm"
+        Expect.isFalse (norm.training || model.training) "mode"
+        let stem = (Surgery.find "stem" model |> ok) :?> Layer
+        let inputs = torch.cat([| stem.call a; stem.call b |], 0L).movedim([| 1L |], [| 0L |]).reshape(12L, -1L)
+        let mean, variance = nonNull (norm.get_buffer "running_mean"), nonNull (norm.get_buffer "running_var")
+        Expect.isTrue (mean.allclose (inputs.mean [| 1L |], 1e-4, 1e-5)) "mean"
+        Expect.isTrue (variance.allclose (inputs.var (1L), 1e-4, 1e-5)) "variance")
+
+let all =
+    testList "whole models" [ allocation; report; budgets; predicted; calibrated; data; batchNorms ]
