@@ -62,7 +62,7 @@ public static partial class Model
     /// <exception cref="TensorNetException">The model has no factorized layer.</exception>
     public static Tensor Sensitivity(Module model) => TensorNets.Compress.sensitivity(model).OrThrow();
 
-    /// <summary>After <see cref="Compress"/> or ReplaceAll: puts the cores and biases of a model's factorized layers into the groups of an
+    /// <summary>After <c>Compress</c> or ReplaceAll: puts the cores and biases of a model's factorized layers into the groups of an
     /// optimizer in the place of the dense parameters, with a fresh state. Groups and schedules of the learning rate stay as they
     /// are.</summary>
     /// <param name="optimizer">The optimizer.</param>

@@ -15,47 +15,6 @@ module Calibration =
         | dense -> ConvGeometry.ofDenseAt path dense |> Result.map (fun (geometry, _, _) -> geometry)
         |> Result.map (fun geometry -> (layer :?> Module<Tensor, Tensor>), geometry.Kernel.Length + 1)
 
-    /// The running sum of x xᵀ over all positions, in float64.
-    type private Sum(what: string, fromEnd: int) =
-        let mutable sum: Tensor option = None
-        let mutable count = 0L
-        let mutable errors: TensorNetError list = []
-
-        member _.Add(x: Tensor) =
-            use _ = torch.no_grad ()
-            use scope = torch.NewDisposeScope()
-
-            // Later batches cannot mend what one has spoilt.
-            if errors.IsEmpty then
-                errors <- Check.finite what x
-
-            if errors.IsEmpty && x.dim () >= int64 fromEnd then
-                let rows = (Check.double x).movedim([| int64 -fromEnd |], [| -1L |])
-                let rows = rows.reshape (-1L, rows.shape[rows.shape.Length - 1])
-                count <- count + rows.shape[0]
-
-                let next =
-                    match sum with
-                    | None -> rows.mT.matmul rows
-                    | Some before -> before.plus (rows.mT.matmul rows)
-
-                sum |> Option.iter _.Dispose()
-                sum <- Some(scope.Detach next)
-
-        /// Whether there is a result, be it an error.
-        member _.IsReached = count > 0L || not errors.IsEmpty
-
-        member _.Mean() : Result<Tensor, TensorNetError list> =
-            match errors, sum with
-            | [], Some total when count > 0L ->
-                use scope = torch.NewDisposeScope()
-                Ok(total.div (Num.tensor (float count)) |> scope.MoveToOuter)
-            | [], _ -> Error [ TensorNetError.Shape(what, [ count ], "at least one position: the layer was never called") ]
-            | errors, _ -> Error errors
-
-        interface IDisposable with
-            member _.Dispose() = sum |> Option.iter _.Dispose()
-
     /// Every module with its mode of training, parents before children.
     let private modes (model: Module) = ("", model) :: ModulePath.all model |> List.map (fun (_, m) -> m, m.training)
 
@@ -79,6 +38,7 @@ module Calibration =
         with
         | :? ExternalException as error -> refused error
         | :? ArgumentException as error when error.Source = "TorchSharp" -> refused error
+        | :? TensorNetException as error -> List.ofSeq error.Errors
 
     /// Runs batches through a model without gradients, in evaluation mode but for the modules that are to be in training mode; what watches
     /// a layer is given each of its inputs. Every module's mode is as it was afterwards.
@@ -141,7 +101,7 @@ module Calibration =
         |> Result.bind (fun found -> SoundConvolutions.within (ConvolutionCheck.check ()) model |> Result.map (fun sound -> found, sound))
         |> Result.bind (fun ((layer, fromEnd), sound) ->
             use _ = sound
-            use sum = new Sum($"The input of '{path}'", fromEnd)
+            use sum = new SecondMoment($"The input of '{path}'", fromEnd)
             pass (fun _ -> false) [ layer, sum.Add ] batches model |> Result.bind sum.Mean)
 
     /// <summary>Σ of every linear layer and convolution without groups of a model, dense or factorized, by its first path, from one pass:
@@ -171,7 +131,7 @@ module Calibration =
                     match geometry m with
                     | Some g when g.Groups = 1L && g.InChannels <= mostChannels ->
                         let path = List.head paths
-                        path, (m :?> Module<Tensor, Tensor>), new Sum($"The input of '{path}'", g.Kernel.Length + 1)
+                        path, (m :?> Module<Tensor, Tensor>), new SecondMoment($"The input of '{path}'", g.Kernel.Length + 1)
                     | _ -> ()
             ]
 
@@ -199,44 +159,6 @@ module Calibration =
             for _, _, sum in sums do
                 (sum :> IDisposable).Dispose()
 
-    /// Count, sum and sum of squares of each channel over all positions, in float64.
-    type private Moments(what: string, scope: DisposeScope) =
-        let mutable count = 0L
-        let mutable sums: (Tensor * Tensor) option = None
-        let mutable errors: TensorNetError list = []
-
-        member _.Errors = errors
-        member _.Count = count
-
-        member _.Add(x: Tensor) =
-            use inner = torch.NewDisposeScope()
-
-            if errors.IsEmpty then
-                errors <- Check.finite what x
-
-            if errors.IsEmpty && x.dim () >= 2L then
-                let rows = (Check.double x).movedim([| 1L |], [| -1L |])
-                let rows = rows.reshape (-1L, rows.shape[rows.shape.Length - 1])
-                count <- count + rows.shape[0]
-                let a, b = rows.sum 0L, rows.square().sum 0L
-
-                let a, b =
-                    match sums with
-                    | None -> a, b
-                    | Some(x, y) -> x.plus a, y.plus b
-
-                sums <- Some(inner.Detach a, inner.Detach b)
-                scope.Attach a |> ignore
-                scope.Attach b |> ignore
-
-        /// Mean and unbiased variance.
-        member _.Result() : Tensor * Tensor =
-            let sum, squares = sums.Value
-            let n = float count
-            let mean = sum.div (Num.tensor n)
-            let variance = squares.div(Num.tensor n).minus(mean.square ()).clamp_min(0.0.ToScalar())
-            mean, variance.mul (Num.tensor (n / max 1.0 (n - 1.0)))
-
     let private runningMean, private runningVariance = "running_mean", "running_var"
 
     /// The batch norms of a model that keep running statistics.
@@ -254,11 +176,15 @@ module Calibration =
                 | _ -> ()
         ]
 
-    /// <summary>Re-estimates the running mean and variance of every batch norm of a model from batches, as they are after its layers have been
+    /// <summary>Re-estimates the running mean and variance of every batch norm of a model from batches, as they are after its layers have
+    /// been
     /// replaced; returns how many there are.</summary>
-    /// <remarks>The batches run through the model once, batch norms by the statistics of the batch at hand and everything else in evaluation
-    /// mode; the new statistics are those of all inputs of a batch norm taken together. Batches are best as large as in training. On an error
-    /// nothing is changed. Errors: no batch, or none that reached a batch norm; a batch that the model does not take; inputs that are NaN or
+    /// <remarks>The batches run through the model once, batch norms by the statistics of the batch at hand and everything else in
+    /// evaluation
+    /// mode; the new statistics are those of all inputs of a batch norm taken together. Batches are best as large as in training. On an
+    /// error
+    /// nothing is changed. Errors: no batch, or none that reached a batch norm; a batch that the model does not take; inputs that are NaN
+    /// or
     /// infinite.</remarks>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>
@@ -269,7 +195,10 @@ module Calibration =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
-        let norms = [ for path, m in batchNorms model -> m, new Moments($"The input of '{path}'", scope) ]
+
+        let norms =
+            [ for path, m in batchNorms model -> m, new ChannelMoments($"The input of '{path}'", scope) ]
+
         let own = HashIdentity.Reference
         let known = Collections.Generic.HashSet<Module>([ for m, _ in norms -> m :> Module ], own)
 

@@ -7,7 +7,8 @@ type internal Offer = { Cost: float; Damage: float }
 /// The choice of one option for each layer, the least sum of damages at a bounded sum of costs.
 [<RequireQualifiedAccess>]
 module internal Allocation =
-    /// The options on the lower convex hull of damage over cost, as indices, the dearest first: each step to the next saves less per damage.
+    /// The options on the lower convex hull of damage over cost, as indices, the dearest first: each step to the next saves less per
+    /// damage.
     let hull (offers: Offer[]) : int list =
         let ordered =
             [ 0 .. offers.Length - 1 ]
@@ -93,7 +94,8 @@ module internal Allocation =
                         for p in 0 .. layers[m].Length - 1 do
                             attempt [ l, o; m, p ]
 
-    /// An option for each layer, or None where even the cheapest exceed the budget. The damage is at most the least possible plus that of one
+    /// An option for each layer, or None where even the cheapest exceed the budget. The damage is at most the least possible plus that of
+    /// one
     /// step down a hull.
     let choose (budget: float) (layers: Offer[][]) : int[] option =
         descend layers budget

@@ -58,11 +58,12 @@ type PlannedLayer =
     }
 
     /// Whether a candidate is chosen.
-    member this.IsFactorized = this.Chosen >= 0
+    member this.IsFactorized = this.Chosen >= 0 && this.Chosen < this.Candidates.Count
     /// The candidate that is chosen; not to be asked for a layer that stays dense.
     member this.Choice = this.Candidates[this.Chosen]
 
-/// <summary>What is to become of every linear layer and convolution of a model: data that can be printed, edited, written and compared.</summary>
+/// <summary>What is to become of every linear layer and convolution of a model: data that can be printed, edited, written and
+/// compared.</summary>
 type CompressionPlan =
     {
         /// The shape of the input for which FLOPs are counted.
@@ -147,7 +148,8 @@ type PlanOptions =
         KeepLast: bool
         /// Paths of further layers that stay dense.
         Keep: string list
-        /// <summary>Σ of layers by their paths, from <c>Calibration.covariances</c>: errors are then those of the layers' outputs. Empty: errors of
+        /// <summary>Σ of layers by their paths, from <c>Calibration.covariances</c>: errors are then those of the layers' outputs. Empty:
+        /// errors of
         /// kernels.</summary>
         Covariances: (string * TorchSharp.torch.Tensor) list
         /// Layers worked on side by side; 0: as many as there are processors.

@@ -175,7 +175,7 @@ module internal DamageCurve =
         let one (kernel: Tensor) =
             let kernel = whitened (if g.Groups = 1L then covariance else None) kernel
 
-            if ConvGeometry.positions g = 1L then
+            if GeometryChecks.positions g = 1L then
                 matrices sizes kernel
             else
                 options.Families

@@ -88,7 +88,7 @@ module ModelReport =
     let internal denseFlops (g: ConvGeometry) (shape: int64 list) : int64 =
         let n = g.Kernel.Length
         let product = List.fold (*) 1L
-        let each = 2L * (g.InChannels / g.Groups) * ConvGeometry.positions g * g.OutChannels
+        let each = 2L * (g.InChannels / g.Groups) * GeometryChecks.positions g * g.OutChannels
 
         if n = 0 then
             each * product shape / g.InChannels
@@ -188,10 +188,13 @@ module ModelReport =
         Calibration.pass (fun _ -> false) watched [ x ] model
         |> Result.map (fun () -> modules |> List.map (fun m -> List.ofSeq seen[m]))
 
-    /// <summary>What every layer of a model costs for an input of a shape, taken from a forward pass in evaluation mode, and whether it can be
+    /// <summary>What every layer of a model costs for an input of a shape, taken from a forward pass in evaluation mode, and whether it can
+    /// be
     /// factorized; of factorized layers format, ranks, kernel error and S.</summary>
-    /// <remarks>The input is white noise in the dtype and on the device of the model, which is as it was afterwards. FLOPs are those of linear
-    /// layers and convolutions; a layer that is not called by <c>call</c>, but by <c>forward</c>, is not seen. Errors: <c>Shape</c> for an input
+    /// <remarks>The input is white noise in the dtype and on the device of the model, which is as it was afterwards. FLOPs are those of
+    /// linear
+    /// layers and convolutions; a layer that is not called by <c>call</c>, but by <c>forward</c>, is not seen. Errors: <c>Shape</c> for an
+    /// input
     /// that the model does not take; <c>Disposed</c>.</remarks>
     /// <param name="shape">The shape of the input, images first.</param>
     /// <param name="model">The model.</param>

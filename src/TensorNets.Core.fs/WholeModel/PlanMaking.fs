@@ -9,7 +9,7 @@ module internal PlanMaking =
     /// The shape that a candidate's format is over, one group's: a train of one rank over one position is a matrix.
     let target (axes: KernelAxes) (format: Format) (g: ConvGeometry) : int64 list =
         match format with
-        | Format.TensorTrain [ _ ] when ConvGeometry.positions g = 1L -> [ g.InChannels / g.Groups; g.OutChannels / g.Groups ]
+        | Format.TensorTrain [ _ ] when GeometryChecks.positions g = 1L -> [ g.InChannels / g.Groups; g.OutChannels / g.Groups ]
         | _ -> KernelFit.target axes g
 
     /// The network of a candidate's format; with groups, one for each, as one over (g, s, d, t).

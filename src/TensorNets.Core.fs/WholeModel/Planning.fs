@@ -38,9 +38,12 @@ module CompressionPlan =
         ]
 
     /// <summary>A plan for a model under a budget: the formats and ranks of least predicted damage.</summary>
-    /// <remarks><para>Every linear layer and convolution has a curve of damage over cost from a few sizes in each family, by the exact spectra
-    /// for Tucker-2 and matrices and a few sweeps of least squares, each from the last, for the rest; nothing is factorized in full. The choice
-    /// walks down the convex hulls of all curves at one price, then exchanges one and two layers: its damage is above the least possible by at
+    /// <remarks><para>Every linear layer and convolution has a curve of damage over cost from a few sizes in each family, by the exact
+    /// spectra
+    /// for Tucker-2 and matrices and a few sweeps of least squares, each from the last, for the rest; nothing is factorized in full. The
+    /// choice
+    /// walks down the convex hulls of all curves at one price, then exchanges one and two layers: its damage is above the least possible by
+    /// at
     /// most one step of one hull.</para>
     /// <para>Depthwise layers, those that cannot be replaced, the first, the last and those named stay dense, and the plan says why. The
     /// covariances of the options make errors those of the layers' outputs (arXiv 2511.04494). Errors: those of <c>ModelReport.make</c>;
@@ -49,7 +52,7 @@ module CompressionPlan =
     /// <param name="options">The candidates.</param>
     /// <param name="shape">The shape of an input, images first, for which FLOPs are counted.</param>
     /// <param name="model">The model; it is not changed.</param>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> orStop</code></example>
+    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) planOptions [ 1L; 4L; 8L; 8L ] model |> orStop</code></example>
     let make
         (budget: Budget)
         (options: PlanOptions)
@@ -97,10 +100,13 @@ module CompressionPlan =
             | errors -> Error errors
         | errors -> Error errors
 
-    /// <summary>The same candidates with the choice made anew under another budget, edits of the choice undone. Errors: <c>Unsupported</c> for a
+    /// <summary>The same candidates with the choice made anew under another budget, edits of the choice undone. Errors: <c>Unsupported</c>
+    /// for a
     /// budget that the smallest candidates exceed.</summary>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.under (Budget.FlopRatio 1.2)) |> orStop</code></example>
-    let under (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> = PlanMaking.chosen budget plan
+    /// <example><code>CompressionPlan.under (Budget.FlopRatio 1.2) plan |> orStop</code></example>
+    let under (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(box plan, nameof plan)
+        PlanMaking.chosen budget plan
 
     let private edited
         (path: string)
@@ -108,6 +114,7 @@ module CompressionPlan =
         (plan: CompressionPlan)
         : Result<CompressionPlan, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
+        ArgumentNullException.ThrowIfNull(box plan, nameof plan)
 
         if plan.Layers |> Seq.exists (fun layer -> layer.Path = path) then
             Ok
@@ -123,14 +130,17 @@ module CompressionPlan =
             Error [ TensorNetError.PathNotFound(path, near) ]
 
     /// <summary>The plan with a layer kept dense. Errors: <c>PathNotFound</c>.</summary>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.keepDense "conv") |> orStop</code></example>
+    /// <example><code>CompressionPlan.keepDense "conv" plan |> orStop</code></example>
     let keepDense (path: string) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         plan |> edited path (fun layer -> { layer with Chosen = -1; Kept = "asked for" })
 
     /// <summary>The plan with a format of one's own for a layer, whose damage is not known and counts as none. Errors: <c>PathNotFound</c>;
     /// <c>Format</c> where the format does not fit the kernel.</summary>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.choose "conv" KernelAxes.Fused (Format.CP 2)) |> orStop</code></example>
+    /// <example><code>CompressionPlan.choose "conv" KernelAxes.Fused (Format.CP 2) plan |> orStop</code></example>
     let choose (path: string) (axes: KernelAxes) (format: Format) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+        ArgumentNullException.ThrowIfNull(box plan, nameof plan)
+
         let sized (layer: PlannedLayer) =
             let sizes = [ for size in layer.Shape -> size ]
             let positions = List.skip 2 sizes
@@ -151,7 +161,7 @@ module CompressionPlan =
                 {
                     Axes = axes
                     Format = format
-                    Parameters = Spec.parameters spec
+                    Parameters = Spec.parameters spec + layer.Parameters - List.fold (*) 1L (List.ofSeq layer.Shape)
                     Flops = int64 (float layer.Flops * float (Spec.parameters spec) / float layer.Parameters)
                     Error = nan
                     Damage = 0.0
@@ -167,8 +177,10 @@ module CompressionPlan =
         | None -> edited path id plan
 
     /// <summary>What is chosen otherwise in another plan, a line for each layer.</summary>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.map (fun plan -> CompressionPlan.diff plan plan) |> orStop</code></example>
+    /// <example><code>CompressionPlan.diff plan plan // []</code></example>
     let diff (before: CompressionPlan) (after: CompressionPlan) : string list =
+        ArgumentNullException.ThrowIfNull(box before, nameof before)
+        ArgumentNullException.ThrowIfNull(box after, nameof after)
         let text (layer: PlannedLayer) = if layer.IsFactorized then string layer.Choice else "dense"
         let of' (plan: CompressionPlan) = [ for layer in plan.Layers -> layer.Path, text layer ]
         let old, fresh = Map.ofList (of' before), of' after
@@ -185,10 +197,12 @@ module CompressionPlan =
         ]
 
     /// <summary>The plan as versioned JSON.</summary>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.map CompressionPlan.toJson |> orStop</code></example>
-    let toJson (plan: CompressionPlan) : string = PlanJson.write plan
+    /// <example><code>CompressionPlan.toJson plan</code></example>
+    let toJson (plan: CompressionPlan) : string =
+        ArgumentNullException.ThrowIfNull(box plan, nameof plan)
+        PlanJson.write plan
 
     /// <summary>The plan that <c>toJson</c> has written. Errors: <c>Spec</c>, with everything that is wrong.</summary>
-    /// <example><code>CompressionPlan.make (Budget.ParameterRatio 1.3) { CompressionPlan.defaults with KeepFirst = false; KeepLast = false } [ 1L; 4L; 8L; 8L ] model |> Result.bind (CompressionPlan.toJson >> CompressionPlan.ofJson) |> orStop</code></example>
+    /// <example><code>CompressionPlan.ofJson (CompressionPlan.toJson plan) |> orStop</code></example>
     let ofJson (json: string) : Result<CompressionPlan, TensorNetError list> =
         PlanJson.read json |> Result.mapError (List.map TensorNetError.Spec)

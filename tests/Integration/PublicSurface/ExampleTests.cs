@@ -62,6 +62,8 @@ internal static class ExampleTests
             let relu: torch.nn.Module<torch.Tensor, torch.Tensor> = torch.nn.ReLU ()
             torch.nn.Sequential (struct ("conv", conv), struct ("relu", relu))
         let model = makeModel ()
+        let planOptions = { CompressionPlan.defaults with KeepFirst = false; KeepLast = false; Sweeps = 1 }
+        let plan = CompressionPlan.make (Budget.ParameterRatio 1.3) planOptions [ 1L; 4L; 8L; 8L ] model |> orStop
         let path = Path.Combine (Path.GetTempPath (), Path.GetRandomFileName ())
         let mutable failed = 0
         let run (name: string) (example: unit -> obj) =

@@ -43,6 +43,32 @@ let private cores (d: Draw) : (string * Tensor) list =
             name d, tensor d (anyShape d)
     ]
 
+/// A plan for a small model, edited: most models that it meets are others.
+let private compressionPlan (d: Draw) : CompressionPlan =
+    use _ = torch.NewDisposeScope()
+
+    use model =
+        torch.nn.Sequential(struct ("conv", (torch.nn.Conv2d(3L, 4L, 3L): TensorModule)), struct ("relu", (torch.nn.ReLU(): TensorModule)))
+
+    let options =
+        { CompressionPlan.defaults with KeepFirst = false; KeepLast = false; Sweeps = 1; Workers = 1 }
+
+    match CompressionPlan.make (Budget.LayerError(d.Pick [ 0.0; 0.9; 1.0 ])) options [ 1L; 3L; 5L; 5L ] model with
+    | Ok plan when d.Chance 0.1 -> { plan with Layers = [ for layer in plan.Layers -> { layer with Chosen = 99 } ] }
+    | Ok plan -> plan
+    | Error errors -> invalidOp $"%A{errors}"
+
+/// Without a work folder: what a path can be is drawn where files are written.
+let private compressOptions (d: Draw) : CompressOptions =
+    { ModelCompression.defaults with
+        Sweeps = d.Pick [ 1; 2; 3; 0; -1 ]
+        Corrections = d.Pick [ 0; 1; 2; -1 ]
+        Slack = d.Pick floats
+        Workers = d.Pick [ 0; 1; 2; -1 ]
+        TimeLimit = d.Pick [ None; None; Some TimeSpan.Zero; Some(TimeSpan.FromSeconds -1.0) ]
+        Cancellation = CancellationToken(d.Chance 0.1)
+    }
+
 /// An argument of a type, under the name of its parameter, for a function.
 let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
     let is (other: Type) = t = other
@@ -78,6 +104,9 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<torch.optim.Optimizer>, (fun () -> optimizer d)
             typeof<CancellationToken>, (fun () -> CancellationToken(d.Chance 0.1))
             typeof<IProgress<FitProgress>>, (fun () -> progress d)
+            typeof<CompressionPlan>, (fun () -> if d.Chance 0.02 then null else box (compressionPlan d))
+            typeof<CompressOptions>, (fun () -> compressOptions d)
+            typeof<CompressSettings>, (fun () -> if d.Chance 0.2 then null else box (CompressSettings(d.Pick [ 1; 2; 0 ], Workers = 1)))
             typeof<IO.Stream>, (fun () -> if d.Chance 0.03 then null else stream d)
             typeof<IReadOnlyDictionary<string, Tensor>>, (fun () -> dictionary d name')
             typeof<Dictionary<string, Tensor>>, (fun () -> dictionary d name')

@@ -226,7 +226,7 @@ let private data =
         Expect.equal (CompressionPlan.diff made dense).Length 1 "one differs"
         Expect.isGreaterThan dense.Parameters made.Parameters "more parameters"
         let own = CompressionPlan.choose "first" KernelAxes.Fused (Format.CP 2) made |> ok
-        Expect.equal (own.Layers |> Seq.find (fun l -> l.Path = "first")).Choice.Parameters ((12L + 9L + 16L) * 2L) "own format"
+        Expect.equal (own.Layers |> Seq.find (fun l -> l.Path = "first")).Choice.Parameters ((12L + 9L + 16L) * 2L + 16L) "own format"
         Expect.isError (CompressionPlan.keepDense "frist" made) "no such layer"
         Expect.isError (CompressionPlan.choose "first" KernelAxes.Fused (Format.Tucker2(99, 1)) made) "no such rank"
         let back = CompressionPlan.under (Budget.ParameterRatio 2.0) dense |> ok

@@ -1,0 +1,30 @@
+namespace TensorNets.CSharp;
+
+/// <summary>What the whole of a compressed model may cost.</summary>
+public static class Budgets
+{
+    /// <summary>Parameters of the whole model: this many times fewer.</summary>
+    /// <param name="ratio">Above 1.</param>
+    /// <returns>The budget.</returns>
+    public static Budget ParameterRatio(double ratio) => Budget.NewParameterRatio(ratio);
+
+    /// <summary>Parameters of the whole model at most.</summary>
+    /// <param name="count">Parameters.</param>
+    /// <returns>The budget.</returns>
+    public static Budget Parameters(long count) => Budget.NewParameters(count);
+
+    /// <summary>FLOPs of linear layers and convolutions: this many times fewer.</summary>
+    /// <param name="ratio">Above 1.</param>
+    /// <returns>The budget.</returns>
+    public static Budget FlopRatio(double ratio) => Budget.NewFlopRatio(ratio);
+
+    /// <summary>FLOPs of linear layers and convolutions at most.</summary>
+    /// <param name="count">Multiplications and additions.</param>
+    /// <returns>The budget.</returns>
+    public static Budget Flops(long count) => Budget.NewFlops(count);
+
+    /// <summary>The error of each layer for itself, in the measure of the plan, at most.</summary>
+    /// <param name="error">‖K − T‖ / ‖K‖, 0 or more.</param>
+    /// <returns>The budget.</returns>
+    public static Budget LayerError(double error) => Budget.NewLayerError(error);
+}

@@ -1,0 +1,38 @@
+using static TorchSharp.torch;
+
+namespace TensorNets.CSharp;
+
+/// <summary>How a plan is made.</summary>
+/// <param name="Families">The families for kernels of several positions, from <see cref="CSharp.Families"/>; null: CP, Tucker-2, tensor
+/// chain
+/// and tensor train.</param>
+/// <param name="KeepFirst">Whether the first layer stays dense.</param>
+/// <param name="KeepLast">Whether the last layer stays dense.</param>
+/// <param name="Keep">Paths of further layers that stay dense.</param>
+/// <param name="Covariances">Σ by path, from <see cref="Model.Covariances"/>: errors are then those of the layers' outputs.</param>
+/// <param name="Workers">Layers worked on side by side; 0: as many as there are processors.</param>
+public sealed record PlanSettings(
+    IReadOnlyList<FormatFamily>? Families = null,
+    bool KeepFirst = true,
+    bool KeepLast = true,
+    IReadOnlyList<string>? Keep = null,
+    IReadOnlyDictionary<string, Tensor>? Covariances = null,
+    int Workers = 0)
+{
+    internal PlanOptions Options
+    {
+        get
+        {
+            var d = CompressionPlanModule.defaults;
+            return new(
+                Families is null ? d.Families : [.. Families],
+                d.Ratios,
+                d.Sweeps,
+                KeepFirst,
+                KeepLast,
+                [.. Keep ?? []],
+                [.. (Covariances ?? new Dictionary<string, Tensor>()).Select(pair => Tuple.Create(pair.Key, pair.Value))],
+                Workers);
+        }
+    }
+}

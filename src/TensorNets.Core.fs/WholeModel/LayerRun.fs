@@ -1,0 +1,151 @@
+namespace TensorNets
+
+open System
+open System.IO
+open System.Threading
+open TorchSharp
+
+/// One layer of a plan made into a factorized one.
+[<RequireQualifiedAccess>]
+module internal LayerRun =
+    /// What a layer is made with.
+    type Task = { Planned: PlannedLayer; Dense: torch.nn.Module; Norm: Norm; Weight: float }
+
+    /// The cost of a layer's sweeps, up to a factor.
+    let weight (layer: PlannedLayer) : float =
+        let choice = layer.Choice
+
+        match choice.Format with
+        | Format.CP rank -> float layer.Parameters * float rank
+        | Format.TensorChain ranks -> float layer.Parameters * float (List.max ranks) * float (List.max ranks)
+        | _ -> float layer.Parameters * sqrt (float choice.Parameters)
+
+    let private isTree (spec: Spec) = TreeSvd.isTree spec
+
+    /// A token that ends after a time, or with the caller's.
+    let private limited (time: TimeSpan option) (token: CancellationToken) =
+        let source = CancellationTokenSource.CreateLinkedTokenSource token
+
+        time
+        |> Option.iter (fun time -> source.CancelAfter(if time < TimeSpan.Zero then TimeSpan.Zero else time))
+
+        source
+
+    /// Least squares, then the least sensitive network near their error: a copy of it.
+    let private network
+        (options: CompressOptions)
+        (time: TimeSpan option)
+        norm
+        (spec: Spec)
+        (kernel: Tensor)
+        : Result<Network, TensorNetError list> =
+        use first = limited (time |> Option.map (fun time -> time / 2.0)) options.Cancellation
+        use second = limited time options.Cancellation
+
+        let sweeps =
+            { SweepOptions.defaults with
+                MaxSweeps = options.Sweeps
+                Tolerance = options.Tolerance
+                Norm = norm
+                Cancellation = first.Token
+            }
+
+        Factorize.runSpec { Factorize.defaults with Sweeps = sweeps } spec kernel
+        |> Result.bind (fun fit ->
+            let bound = options.Slack * fit.RelativeError
+
+            if spec.Cores.Length = 2 && kernel.dim () = 2L && norm = Norm.Frobenius && bound < 1.0 then
+                LeastSensitiveMatrix.fit (Spec.dim (Spec.bonds spec).Head spec) (ErrorBound.Relative(max bound 1e-12)) kernel
+                |> Result.map _.Network
+            elif isTree spec || options.Corrections < 1 || not (bound < 1.0) then
+                match Gauge.balanceIn norm fit.Network with
+                | Ok balanced -> Ok balanced
+                // A bond of lower rank than its dimension has no gauge.
+                | Error _ -> Ok(Network.copyAs fit.Network.DType fit.Network)
+            else
+                let sweeps = { sweeps with MaxSweeps = options.Corrections; Cancellation = second.Token }
+                Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network)
+
+    /// The factorized layer of a dense one.
+    let private made options time (task: Task) : Result<FactorizedLayer, TensorNetError list> =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+        use _ = torch.NewDisposeScope()
+        let choice = task.Planned.Choice
+
+        ConvGeometry.ofDense task.Dense
+        |> Result.bind (fun (g, weight, _) ->
+            let shape = PlanMaking.target choice.Axes choice.Format g
+            let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
+
+            Format.spec (List.map int shape) choice.Format
+            |> Result.mapError (List.map TensorNetError.Format)
+            |> Result.bind (fun spec ->
+                if g.Groups = 1L then
+                    network options time task.Norm spec (kernel.reshape (List.toArray shape))
+                else
+                    let fits =
+                        [
+                            for i in 0L .. g.Groups - 1L ->
+                                network
+                                    options
+                                    (time |> Option.map (fun time -> time / float g.Groups))
+                                    Norm.Frobenius
+                                    spec
+                                    ((kernel.select (0L, i)).reshape(List.toArray shape))
+                        ]
+
+                    match
+                        fits
+                        |> List.tryPick (function
+                            | Error errors -> Some errors
+                            | Ok _ -> None)
+                    with
+                    | Some errors -> Error errors
+                    | None -> Ok(GroupNetworks.stack (fits |> List.choose Result.toOption)))
+            |> Result.bind (Layers.ofDense None task.Dense)
+            |> Result.bind (fun layer ->
+                layer.TrySetNorm(if g.Groups = 1L then task.Norm else Norm.Frobenius)
+                |> Result.map (fun () -> layer)))
+
+    /// As a file in the work folder says, where there is one that can be read.
+    let private resumed (path: string) (task: Task) : FactorizedLayer option =
+        if File.Exists path then
+            use _ = torch.NewDisposeScope()
+
+            match LayerFile.load path with
+            | Ok stored ->
+                use stored = stored
+                use network = stored.Network()
+
+                match Layers.ofDense None task.Dense network with
+                | Ok layer -> layer.TrySetNorm stored.Norm |> Result.map (fun () -> layer) |> Result.toOption
+                | Error _ -> None
+            | Error _ -> None
+        else
+            None
+
+    /// The layer, from the work folder or made and written there; whether it was read.
+    let run (options: CompressOptions) (time: TimeSpan option) (task: Task) : Result<FactorizedLayer * bool, TensorNetError list> =
+        let stopped =
+            [
+                TensorNetError.Unsupported("The run", "cancelled before the layer was finished", "one that is let run")
+            ]
+
+        let place =
+            options.Folder
+            |> Option.map (fun folder -> Path.Combine(folder, RunKey.ofLayer options task.Planned task.Dense task.Norm + ".safetensors"))
+
+        match place |> Option.bind (fun path -> resumed path task) with
+        | Some layer -> Ok(layer, true)
+        | None when options.Cancellation.IsCancellationRequested -> Error stopped
+        | None ->
+            made options time task
+            |> Result.bind (fun layer ->
+                if options.Cancellation.IsCancellationRequested then
+                    layer.Dispose()
+                    Error stopped
+                else
+                    match place with
+                    | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer, false)
+                    | None -> Ok(layer, false))

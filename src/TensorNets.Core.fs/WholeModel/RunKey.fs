@@ -1,0 +1,47 @@
+namespace TensorNets
+
+open System
+open System.IO
+open System.Security.Cryptography
+open System.Text
+open TorchSharp
+
+/// The name under which a finished layer stands in a work folder: a hash of everything that its numbers depend on.
+[<RequireQualifiedAccess>]
+module internal RunKey =
+    /// To be raised whenever the same inputs give other numbers.
+    let private version = 1
+
+    let private tensor (hash: IncrementalHash) (tensor: Tensor) =
+        use stream = new MemoryStream()
+        hash.AppendData(Encoding.UTF8.GetBytes $"{tensor.dtype} {TensorNetError.shapeText (Check.shapeOf tensor)};")
+        TensorBytes.write stream tensor
+        hash.AppendData(stream.GetBuffer(), 0, int stream.Length)
+
+    /// The key of a layer of a plan: weights, geometry, format, options, norm, version.
+    let ofLayer (options: CompressOptions) (planned: PlannedLayer) (dense: torch.nn.Module) (norm: Norm) : string =
+        use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256
+        let text (text: string) = hash.AppendData(Encoding.UTF8.GetBytes(text + ";"))
+
+        let geometry =
+            match ConvGeometry.ofDense dense with
+            | Ok(g, _, _) ->
+                $"{g.InChannels} {g.OutChannels} {g.Groups} {g.Kernel} {g.Stride} {g.Dilation} {g.Padding} {g.PaddingMode} {g.Transposed}"
+            | Error _ -> ""
+
+        text $"{version} {geometry} {planned.Choice}"
+        text $"{options.Sweeps} {options.Tolerance:R} {options.Corrections} {options.Slack:R} {options.TimeLimit}"
+        // Other kernels round otherwise.
+        text (string (Kernels.isOn ()))
+
+        for struct (name, parameter) in dense.named_parameters () do
+            text name
+            tensor hash parameter
+
+        match norm with
+        | Norm.Weighted(modes, covariance) ->
+            text $"{modes}"
+            tensor hash covariance
+        | Norm.Frobenius -> ()
+
+        Convert.ToHexStringLower(hash.GetHashAndReset())
