@@ -86,7 +86,8 @@ internal static partial class ConsumerTests
         }
         """;
 
-    [GeneratedRegex(@"```fsharp\n(?<code>#r .*?)```", RegexOptions.Singleline)]
+    /// <summary>Not a fenced block: the program that makes the site would ask a feed for the packages.</summary>
+    [GeneratedRegex("<pre><code>(?<code>#r .*?)</code></pre>", RegexOptions.Singleline)]
     private static partial Regex FirstScript();
 
     private static string Readme => File.ReadAllText(Path.Combine(Stranger.Repository, "README.md"));

@@ -120,6 +120,9 @@ internal static partial class DocumentTests
         string[] known = ["csharp", "fsharp", "bash", "sh", "text", "xml", "json"];
         var unknown = Blocks.Where(block => !known.Contains(block.Language)).Select(block => $"{block.Name}: '{block.Language}'");
         Expect.True(!unknown.Any(), string.Join("\n", unknown));
+        var asking = Blocks.Where(block => block.Document.StartsWith("docs") && block.Text.Contains("#r \"nuget:"));
+        var names = string.Join(", ", asking.Select(block => block.Name));
+        Expect.True(names.Length == 0, $"the program that makes the site would ask a feed for packages, use <pre><code>: {names}");
         foreach (var block in Blocks.Where(block => block.Language == "xml")) XElement.Parse($"<block>{block.Text}</block>");
     }
 
