@@ -38,7 +38,7 @@ module internal BlockCurvature =
     /// to `keep`.
     let private blockSolver (mu: float) (keep: Tensor -> Tensor) (block: Block) (grams: Tensor list) (weights: Tensor list) =
         // Half, for the 2 of the curvature.
-        let scale = Num.tensor (0.5 / float (LocalProblem.size block.Lone block)) |> keep
+        let scale = Num.tensor (0.5 / float (LocalProblem.size block.OwnSummedAxes block)) |> keep
 
         match grams, weights with
         | [], [] -> fun (x: Tensor) -> x.mul scale

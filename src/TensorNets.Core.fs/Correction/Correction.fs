@@ -47,7 +47,7 @@ module Correction =
                 let meets = CorrectionProblem.meets problem
                 let first = CorrectionProblem.error problem cores
                 let way, reached = if meets first then FitHistory.direct, first else BoundApproach.run problem cores
-                let made spec course = Fit.make target.dtype spec cores k course |> Fit.toOuterScope
+                let made spec history = Fit.make target.dtype spec cores k history |> Fit.toOuterScope
 
                 if not (meets reached) then
                     let stop =
@@ -94,8 +94,8 @@ module Correction =
 
         let ended (kept: Fit option) (fit: Fit) =
             match kept with
-            | Some kept -> Ok(kept.After { fit.Course with Missed = None })
-            | None -> Ok(fit.After { fit.Course with Missed = Some delta })
+            | Some kept -> Ok(kept.After { fit.History with Missed = None })
+            | None -> Ok(fit.After { fit.History with Missed = Some delta })
 
         let rec attempt options retries room (from: Network) kept =
             match run options (less room) from with

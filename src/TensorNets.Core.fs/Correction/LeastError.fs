@@ -15,6 +15,12 @@ module LeastError =
     /// What rounding may add to the S of a start that is its own bound, as a share of it.
     let private rounding = 1e-12
 
+    /// The share of the interval of δ that a step leaves at either end, so that each step shortens it.
+    let private leastShare = 0.02
+
+    /// A bound loosened for the first time leaves no more than this share of what the network has of K.
+    let private firstShare = 0.9
+
     /// Corrections at most for each of the two searches; bisection alone would need 17 from 1 to the tolerance.
     let private mostSteps = 60
 
@@ -40,8 +46,8 @@ module LeastError =
             let a, b = logH low, logH high
             let h = exp (a + (b - a) * (log above - log s) / (log above - log below))
             let delta = norm * sqrt (max 0.0 (1.0 - h * h))
-            // Not at an end, so that each step shortens the interval; NaN falls back to the middle.
-            let margin = 0.02 * (high - low)
+            // NaN falls back to the middle.
+            let margin = leastShare * (high - low)
             if delta > low && delta < high then min (high - margin) (max (low + margin) delta) else middle
 
     /// The search over δ in float64.
@@ -61,7 +67,7 @@ module LeastError =
         /// The correction at δ.
         member this.Correct(delta: float, from: Fit) = Correction.within this.Options (ErrorBound.Absolute delta) this.Target from.Network
 
-    let private cancelled (fit: Fit) missed = fit.After { fit.Course with Stop = Stop.Cancelled; Missed = missed }
+    let private cancelled (fit: Fit) missed = fit.After { fit.History with Stop = Stop.Cancelled; Missed = missed }
 
     /// Looser bounds from a fit whose S is above s, each with a part h of what the network has of K, until one meets s: the fits at the
     /// last two; else, as an error, the result.
@@ -126,7 +132,7 @@ module LeastError =
             | None ->
                 let h0 = sqrt (max 0.0 (1.0 - (low.Error / search.Norm) * (low.Error / search.Norm)))
                 let power = 4.0 - 4.0 / float low.Network.Cores.Count
-                loosen search 0 (h0 * min 0.9 (Math.Pow(search.S / low.Sensitivity, 1.0 / power))) low
+                loosen search 0 (h0 * min firstShare (Math.Pow(search.S / low.Sensitivity, 1.0 / power))) low
 
         match bracket with
         | Ok(low, high) -> narrow search 0 false (low, low.Error) (high, high.Error)
@@ -237,7 +243,7 @@ module LeastError =
                         fit
                     else
                         use fit = fit
-                        nearest.After fit.Course |> Fit.toOuterScope))
+                        nearest.After fit.History |> Fit.toOuterScope))
 
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
     /// both in the norm of the options.</summary>

@@ -16,6 +16,9 @@ module LeastSensitiveMatrix =
         | Ok spec -> spec
         | Error errors -> TensorNetError.raiseErrors (Error(errors |> List.map TensorNetError.Spec))
 
+    /// Rounding of singular values, as a share of ‖K‖, and of the best error, as a share of it.
+    let private rounding, private errorRounding = 1e-15, 1e-12
+
     /// The τ at which Σ_{i≤R} min(σ_i, τ)² + Σ_{i>R} σ_i² = δ²; singular values in falling order.
     let private threshold (sigma: float[]) (rank: int) (bound: float) =
         let rest = sigma[rank..] |> Array.sumBy (fun s -> s * s)
@@ -75,7 +78,7 @@ module LeastSensitiveMatrix =
                     let tau = threshold sigma rank (max inner best)
 
                     let kept =
-                        sigma[.. rank - 1] |> Array.map (fun x -> x - tau) |> Array.filter (fun x -> x > 1e-15 * norm)
+                        sigma[.. rank - 1] |> Array.map (fun x -> x - tau) |> Array.filter (fun x -> x > rounding * norm)
 
                     let r = int64 kept.Length
                     let values = ConstrainedQuadratics.ofArray k [| r |] kept
@@ -83,7 +86,7 @@ module LeastSensitiveMatrix =
                     let b = vh.narrow(0L, 0L, r).mul(values.mul(Num.tensor (sqrt (n / m))).sqrt().unsqueeze 1L)
                     Fit.make target.dtype (spec (int m) (int n) (int r)) [| a; b |] k FitHistory.direct
 
-                if delta < best * (1.0 - 1e-12) - 1e-15 * norm then
+                if delta < best * (1.0 - errorRounding) - rounding * norm then
                     Error [ TensorNetError.Unreachable(delta, best) ]
                 elif target.dtype = torch.float64 then
                     Ok(within delta)

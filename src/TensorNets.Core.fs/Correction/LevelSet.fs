@@ -19,6 +19,13 @@ module internal LevelSet =
     /// The share of the predicted decrease below which a step is refused, and below and above which the ball changes.
     let private acceptable, private poor, private good = 0.05, 0.25, 0.75
 
+    /// The factors by which the ball shrinks and grows: a step costs a Hessian, so that a ball adapts in few.
+    let private shrinking, private growth = 0.3, 2.5
+
+    /// The relative accuracy of the multiplier that holds a step in the ball; and how far above minus the least eigenvalue it begins, as a
+    /// share of the largest.
+    let private lengthTolerance, private gap = 1e-10, 1e-12
+
     let private mostSteps, private mostRestorations = 100, 8
 
     /// The residual keeps this share, so that rounding does not carry it over the bound.
@@ -52,7 +59,7 @@ module internal LevelSet =
         let scale = w |> Array.map abs |> Array.max
         let at nu = Array.map2 (fun w b -> -b / (w + nu)) w b
         let length z = sqrt (Array.sumBy (fun x -> x * x) z)
-        let least = max 0.0 -lowest + 1e-12 * scale
+        let least = max 0.0 -lowest + gap * scale
 
         let nu, isHeld =
             if length (at least) <= radius then
@@ -64,7 +71,7 @@ module internal LevelSet =
                     low <- high
                     high <- 3.0 * high
 
-                while high - low > 1e-10 * high do
+                while high - low > lengthTolerance * high do
                     let middle = 0.5 * (low + high)
                     if length (at middle) > radius then low <- middle else high <- middle
 
@@ -129,8 +136,8 @@ module internal LevelSet =
                     let ratio = if meets && after < s then (s - after) / decrease else -1.0
 
                     let radius' =
-                        if not (ratio >= poor) then 0.3 * radius
-                        elif ratio > good && isHeld then 2.5 * radius
+                        if not (ratio >= poor) then shrinking * radius
+                        elif ratio > good && isHeld then growth * radius
                         else radius
 
                     if ratio > acceptable then Some(next, after, radius')

@@ -83,7 +83,7 @@ module internal Objective =
     /// Twice a gradient with respect to X, which is overwritten, as one with respect to the core.
     let private pulled (block: Block) (half: Tensor) : Tensor =
         // ofX spreads a value over the lone axes; each of their entries has the full slope.
-        (LocalProblem.ofX block half).mul_(Num.tensor (2.0 * float (LocalProblem.size block.Lone block)))
+        (LocalProblem.ofX block half).mul_(Num.tensor (2.0 * float (LocalProblem.size block.OwnSummedAxes block)))
 
     /// Σ m_i W_i; the terms are disposed.
     let weighted (terms: (float * Tensor) list) : Tensor =

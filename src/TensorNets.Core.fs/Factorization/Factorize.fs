@@ -59,7 +59,7 @@ module Factorize =
         match corrected with
         | Ok cut when cut.Stop = Stop.Cancelled && not cut.MeetsBound ->
             Fit.dispose cut
-            Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
+            Ok(fit.After { fit.History with Stop = Stop.Cancelled })
         | result ->
             Fit.dispose fit
             Result.bind Fit.settled result

@@ -33,7 +33,7 @@ module internal MultiStart =
             if i > 0 && (i >= count || options.Cancellation.IsCancellationRequested) then
                 match kept with
                 | Some fit when count > 1 && options.Cancellation.IsCancellationRequested ->
-                    Ok(fit.After { fit.Course with Stop = Stop.Cancelled })
+                    Ok(fit.After { fit.History with Stop = Stop.Cancelled })
                 | Some fit -> Ok fit
                 | None -> Error(List.last errors)
             else

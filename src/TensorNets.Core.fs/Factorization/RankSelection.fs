@@ -10,6 +10,12 @@ module internal RankSelection =
     /// are lowered one by one afterwards.
     let private halvings = 6
 
+    /// The budgets that are tried, in units of δ²: less than that only where rounding spoils it, none where δ is rounding itself.
+    let private budgets = [ 1.0; 0.9; 0.5; 0.1; 0.0 ]
+
+    /// The ratio of budgets up to which the interval is closed.
+    let private closed = 1.001
+
     /// Sweeps that a ring gets to meet the bound at a lower rank: its truncation is not near the best.
     let private ringSweeps = 10
 
@@ -37,7 +43,7 @@ module internal RankSelection =
         let rec widen (kept: Spec) low high count =
             let middle = sqrt (low * high)
 
-            if count = 0 || high <= low * 1.001 || stopped () then
+            if count = 0 || high <= low * closed || stopped () then
                 kept
             else
                 let next = at middle
@@ -46,7 +52,7 @@ module internal RankSelection =
                 elif meets next then widen next middle high (count - 1)
                 else widen kept low middle (count - 1)
 
-        [ 1.0; 0.9; 0.5; 0.1; 0.0 ]
+        budgets
         |> List.tryPick (fun factor ->
             let spec = at factor
             if meets spec then Some(factor, spec) else None)

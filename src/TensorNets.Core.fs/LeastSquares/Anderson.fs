@@ -8,6 +8,9 @@ open TorchSharp
 /// x is smallest. Source: Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49(4), 2011.
 [<Sealed>]
 type internal Anderson(depth: int) =
+    /// The ridge of the Gram of steps, as a share of its largest diagonal entry: far below what the map needs.
+    static let ridgeShare = 1e-14
+
     let images = List<Tensor>()
     let steps = List<Tensor>()
 
@@ -42,9 +45,9 @@ type internal Anderson(depth: int) =
             let last = images.Count - 1
             let differences (list: List<Tensor>) = torch.stack [| for i in 0 .. last - 1 -> list[i + 1].minus list[i] |]
             let ds, dg = differences steps, differences images
-            // Least squares by the Gram of a few vectors, with a ridge far below what the map needs.
+            // Least squares by the Gram of a few vectors.
             let gram = ds.matmul ds.mT
-            let ridge = gram.diagonal().max().mul(Num.tensor 1e-14)
+            let ridge = gram.diagonal().max().mul(Num.tensor ridgeShare)
             let system = gram.plus (torch.eye(int64 last, dtype = gram.dtype, device = gram.device).mul ridge)
             // torch.linalg.lstsq reads pivots that nobody wrote (LAPACK's gelsy): its last digits differ from call to call.
             let gamma = (Decompose.pinv system).matmul(ds.matmul (steps[last].unsqueeze 1L))

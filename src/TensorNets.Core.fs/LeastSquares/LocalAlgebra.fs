@@ -74,11 +74,14 @@ module internal LocalAlgebra =
         |> _.sum()
         |> _.number()
 
+    /// The rounding of a product of Grams, relative to its terms.
+    let private termRounding = 4e-16
+
     /// The relative rounding of a residual from Grams that is due to cancelling terms, for the largest reach of all cores: a bound, seldom
     /// near.
     let rounding (norm2: float) (reach: float) (residual: float) : float =
         let largest = sqrt norm2 + reach
-        4e-16 * largest * largest / residual
+        termRounding * largest * largest / residual
 
     /// The bound on the rounding of a residual from Grams up to which it stands for the explicit difference: what rounding is found is a
     /// hundredth of it.

@@ -26,7 +26,7 @@ type internal Block =
         /// Open axes of this core alone.
         Rows: Axis list
         /// Summed axes of this core alone: only the sum along them matters.
-        Lone: Axis list
+        OwnSummedAxes: Axis list
         Branches: Branch list
         /// K contracted with E_k: batch, rows, columns.
         Target: Plan
@@ -143,7 +143,7 @@ module internal LocalProblem =
             Core = core
             Batch = batch
             Rows = rows
-            Lone = own |> List.filter (opened >> not)
+            OwnSummedAxes = own |> List.filter (opened >> not)
             Branches = branches
             Target = target
             Dims = spec.Dims
@@ -165,34 +165,34 @@ module internal LocalProblem =
 
     let private storage (block: Block) = block.Batch @ block.Rows @ (block.Branches |> List.collect _.Columns)
 
-    /// A core's tensor as X: summed over its lone axes, in the shape in which the block is solved.
+    /// A core's tensor as X: summed over its own summed axes, in the shape in which the block is solved.
     let toX (block: Block) (tensor: Tensor) : Tensor =
         let axes = block.Core.Axes
 
         let summed =
-            if block.Lone.IsEmpty then
+            if block.OwnSummedAxes.IsEmpty then
                 tensor
             else
-                tensor.sum (block.Lone |> List.map (Axis.place axes) |> List.toArray)
+                tensor.sum (block.OwnSummedAxes |> List.map (Axis.place axes) |> List.toArray)
 
-        let kept = axes |> List.filter (fun axis -> not (List.contains axis block.Lone))
+        let kept = axes |> List.filter (fun axis -> not (List.contains axis block.OwnSummedAxes))
 
         summed.permute(storage block |> List.map (Axis.place kept) |> List.toArray).reshape(solveShape block)
 
-    /// X as the core's tensor; spread evenly along lone axes, which is the least norm and leaves T as it is.
+    /// X as the core's tensor; spread evenly along its own summed axes, which is the least norm and leaves T as it is.
     let ofX (block: Block) (x: Tensor) : Tensor =
-        let stored = storage block @ block.Lone
+        let stored = storage block @ block.OwnSummedAxes
 
         let sizes = storage block |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
 
         let spread =
-            if block.Lone.IsEmpty then
+            if block.OwnSummedAxes.IsEmpty then
                 x.reshape sizes
             else
-                let lone = block.Lone |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
+                let lone = block.OwnSummedAxes |> List.map (fun axis -> int64 block.Dims[axis]) |> List.toArray
 
                 x
-                    .div(Num.tensor (float (size block.Lone block)))
+                    .div(Num.tensor (float (size block.OwnSummedAxes block)))
                     .reshape(Array.append sizes (Array.map (fun _ -> 1L) lone))
                     .expand(Array.append sizes lone)
 

@@ -39,6 +39,10 @@ module SvdStart =
                 basis.div(basis.norm (0, true)).mul(Num.tensor size)
         ]
 
+    /// The standard deviation of the noise in directions that a chain has no singular vectors for: small beside those, and not zero, where
+    /// least squares would stand still.
+    let private padding = 1e-3
+
     /// Sequential SVDs along the chain; the first bond's rank is shared out over the ring (TR-SVD).
     let private tensorChain (sketch: Sketch option) (generator: torch.Generator) (ranks: int list) (target: Tensor) =
         let n = ranks.Length
@@ -47,7 +51,8 @@ module SvdStart =
         let closing = int64 ranks[0]
 
         let pad (matrix: Tensor) (rows: int64) (columns: int64) : Tensor =
-            let noise = (Fresh.noise generator torch.float64 matrix.device [| rows; columns |]).mul(Num.tensor 1e-3)
+            let noise =
+                (Fresh.noise generator torch.float64 matrix.device [| rows; columns |]).mul(Num.tensor padding)
 
             let r, c = min rows matrix.shape[0], min columns matrix.shape[1]
 

@@ -138,17 +138,17 @@ module internal TargetUnits =
 
     /// A fit found in units, in those of the caller, with a network that has them already. `isS`: its trace is of S.
     let private measured (units: TargetUnits) (isS: bool) (fit: Fit) (network: Network) : Fit =
-        let course = fit.Course
-        let ofTrace = if isS && course.Missed.IsNone then units.SensitivityExponent else 0
+        let history = fit.History
+        let ofTrace = if isS && history.Missed.IsNone then units.SensitivityExponent else 0
 
-        let course =
-            { course with
-                Trace = course.Trace |> List.map (number ofTrace)
-                Missed = course.Missed |> Option.map (number units.Exponent)
+        let history =
+            { history with
+                Trace = history.Trace |> List.map (number ofTrace)
+                Missed = history.Missed |> Option.map (number units.Exponent)
             }
 
         let s = number units.SensitivityExponent fit.Sensitivity
-        new Fit(network, number units.Exponent fit.Error, number units.Exponent fit.TargetNorm, s, course)
+        new Fit(network, number units.Exponent fit.Error, number units.Exponent fit.TargetNorm, s, history)
 
     /// The fit in the units of the caller; the given one is disposed. `isS`: its trace is of S.
     let back (units: TargetUnits) (isS: bool) (fit: Fit) : Result<Fit, TensorNetError list> =

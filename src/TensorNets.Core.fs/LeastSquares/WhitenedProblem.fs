@@ -22,7 +22,7 @@ module internal WhitenedProblem =
         let s =
             Sensitivity.numberOf (Sensitivity.plan measured.Spec) measured.DType measured.Device (Network.lookup measured)
 
-        new Fit(network, error, k.norm().number(), s, fit.Course)
+        new Fit(network, error, k.norm().number(), s, fit.History)
 
     /// The whitening for a target of the shape of the spec's output with K' in float64, and the way back for fits.
     let private whitened

@@ -19,6 +19,8 @@ module internal Decompose =
     let private nan (like: Tensor) (shape: int64[]) : Tensor =
         torch.zeros(shape, dtype = like.dtype, device = like.device).mul(Num.like like System.Double.NaN)
 
+    let private rounding (matrix: Tensor) = if matrix.dtype = torch.float64 then 2.2e-16 else 1.2e-7
+
     let private batch (matrix: Tensor) = matrix.shape[.. int (matrix.dim ()) - 3]
 
     let private sides (matrix: Tensor) =
@@ -29,10 +31,9 @@ module internal Decompose =
     let private retried (matrix: Tensor) : Tensor =
         let rows, columns = sides matrix
         let largest = matrix.abs().max()
-        let rounding = if matrix.dtype = torch.float64 then 2.2e-16 else 1.2e-7
 
         let steps =
-            torch.linspace (0.0, 4.0 * rounding, max rows columns, dtype = matrix.dtype, device = matrix.device)
+            torch.linspace (0.0, 4.0 * rounding matrix, max rows columns, dtype = matrix.dtype, device = matrix.device)
 
         matrix.plus (largest.mul (steps.diag().narrow(0L, 0L, rows).narrow(1L, 0L, columns)))
 
@@ -121,8 +122,7 @@ module internal Decompose =
         let rows, columns = sides matrix
         use values = svdvals matrix
         use largest = values.max ()
-        let rounding = if matrix.dtype = torch.float64 then 2.2e-16 else 1.2e-7
-        use limit = largest.mul (Num.like matrix (rounding * float (max rows columns)))
+        use limit = largest.mul (Num.like matrix (rounding matrix * float (max rows columns)))
         use above = values.gt limit
         use count = above.sum ()
         int (count.integer ())

@@ -206,13 +206,13 @@ module internal Pencil =
                 let made m inverseT = { M = m; InverseT = inverseT; HasRows = false; Trace = traceOf k half }
 
                 if isAbove wellShare low high then
-                    let turned = Kernels.matmul (vectors, u)
+                    let rotated = Kernels.matmul (vectors, u)
                     let scaled = vectors.mul (values.rsqrt().unsqueeze -2L)
 
                     Ok(
                         made
-                            (Kernels.matmul (Kernels.matmul (f, u.div quarter), turned.mT))
-                            (Kernels.matmul (scaled, Kernels.matmul (u, (turned.mul quarter).mT)))
+                            (Kernels.matmul (Kernels.matmul (f, u.div quarter), rotated.mT))
+                            (Kernels.matmul (scaled, Kernels.matmul (u, (rotated.mul quarter).mT)))
                     )
                 else
                     // Its singular value decomposition turns it into the symmetric root, whose inverse keeps its digits.
