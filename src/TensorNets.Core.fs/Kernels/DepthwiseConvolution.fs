@@ -200,9 +200,12 @@ type internal DepthwiseConvolution() =
 
         List(found @ List.replicate DepthwiseConvolution.Sizes.Length none)
 
-    /// Whether planes of a size, were they float32, are convolved here: padding within the kernel.
+    /// Whether planes of a size, were they float32, are convolved here: padding within the kernel, and not several images of small planes.
     static member Pays(images: int64, channels: int64, w: ConvWindow) =
-        Gemm.pays (operations w (images * channels))
+        let struct (several, small) = Tuning.measured.SmallPlanes
+
+        (images < several || int64 w.Height * int64 w.Width >= small)
+        && Gemm.pays (operations w (images * channels))
         && w.IsRegular
         && images * channels * int64 (w.Height + w.Rows) * int64 (w.Width + w.Columns) < int64 Int32.MaxValue
 

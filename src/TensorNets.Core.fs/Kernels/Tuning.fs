@@ -60,6 +60,9 @@ type internal Tuning =
         TransformRate: float
 
         // What libtorch does best how: mode `layers`.
+        /// Images from which on, and positions of a plane below which, its kernel for each channel beats ours (mode `handwritten
+        /// depthwise`).
+        SmallPlanes: struct (int64 * int64)
         /// Multiplications up to which libtorch's plain product beats the start of its convolution: of one image, of several.
         SmallPointwise: struct (int64 * int64)
         /// Multiplications up to which a product that reads a core as it lies beats a convolution that copies it first: of one image, of
@@ -104,6 +107,7 @@ module internal Tuning =
             DepthwiseRate = 60e9
             WinogradRate = 180e9
             TransformRate = 10e9
+            SmallPlanes = struct (4L, 1024L)
             SmallPointwise = struct (8_000_000L, 4_000_000L)
             SmallProduct = struct (8_000_000L, 600_000L)
             UnfoldedPositions = 64L

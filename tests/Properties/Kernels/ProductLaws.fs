@@ -150,6 +150,9 @@ let private planes =
 
             Expect.isTrue (DepthwiseConvolution.Pays(images, channels, window)) "fits"
 
+            // Of many images libtorch's is faster, unless planes are large.
+            Expect.equal (DepthwiseConvolution.Pays(8L, channels, window)) (height * width >= 1024) "many images"
+
             agree
                 $"{images} {channels} {window}"
                 (fun f -> DepthwiseConvolution.Of(window, f[0], f[1]))
