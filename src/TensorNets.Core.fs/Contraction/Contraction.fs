@@ -176,6 +176,8 @@ module Contraction =
     /// that of the plan or of the first one.</exception>
     /// <example><code>Contraction.run (Plan.make Order.Auto spec) cores</code></example>
     let run (plan: Plan) (cores: Map<string, Tensor>) : Tensor =
+        Argument.notNull (nameof plan) plan
+
         match misfits plan cores with
         | [] ->
             let dtype, device =
@@ -191,7 +193,9 @@ module Contraction =
 
     /// <summary>T, in the order of the spec's output. Differentiable in every core.</summary>
     /// <example><code>Contraction.reconstruct network // 4 × 9 × 5</code></example>
-    let reconstruct (network: Network) : Tensor = runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
+    let reconstruct (network: Network) : Tensor =
+        Argument.notNull (nameof network) network
+        runOn network [ Plan.make Order.Auto network.Spec ] |> List.head
 
     /// Plans on numbers with an exponent apart, in float64: every core and every intermediate is brought to a size of about one. What plans
     /// have in common is computed once.
@@ -257,6 +261,7 @@ module Contraction =
     /// <exception cref="T:TensorNets.TensorNetException">The dtype does not hold it (<c>OutOfRange</c>, with its logarithm).</exception>
     /// <example><code>Contraction.norm network</code></example>
     let norm (network: Network) : Tensor =
+        Argument.notNull (nameof network) network
         use scope = torch.NewDisposeScope()
 
         normOf network
@@ -269,5 +274,6 @@ module Contraction =
     /// <remarks>Minus infinity where T is zero.</remarks>
     /// <example><code>Contraction.log10Norm network</code></example>
     let log10Norm (network: Network) : Tensor =
+        Argument.notNull (nameof network) network
         use scope = torch.NewDisposeScope()
         (ScaledTensor.log10 (normOf network)).``to`` network.DType |> scope.MoveToOuter

@@ -54,6 +54,7 @@ module Network =
     /// finite.</summary>
     /// <example><code>Network.create spec [ for core in spec.Cores -> core.Name, network[core.Name].clone () ] |> orStop</code></example>
     let create (spec: Spec) (cores: (string * Tensor) seq) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof spec) spec
         let given = List.ofSeq cores
         let known = spec.Cores |> List.map _.Name
 
@@ -109,6 +110,7 @@ module Network =
     /// <param name="spec">The network.</param>
     /// <example><code>Network.random torch.float32 1UL spec</code></example>
     let random (dtype: torch.ScalarType) (seed: uint64) (spec: Spec) : Network =
+        Argument.notNull (nameof spec) spec
         hold dtype
         use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
@@ -135,6 +137,7 @@ module Network =
     /// <param name="network">The network.</param>
     /// <example><code>Network.copyAs torch.float32 network</code></example>
     let copyAs (dtype: torch.ScalarType) (network: Network) : Network =
+        Argument.notNull (nameof network) network
         hold dtype
         use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
@@ -146,4 +149,6 @@ module Network =
 
     /// <summary>A copy of a network, detached. Nothing is shared with the original.</summary>
     /// <example><code>Network.copy network</code></example>
-    let copy (network: Network) : Network = copyAs network.DType network
+    let copy (network: Network) : Network =
+        Argument.notNull (nameof network) network
+        copyAs network.DType network

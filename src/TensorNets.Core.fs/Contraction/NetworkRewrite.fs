@@ -30,6 +30,9 @@ module NetworkRewrite =
     /// <example><code>NetworkRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] network
     /// |> Result.bind (NetworkRewrite.fuse [ Axis "h"; Axis "w" ] (Axis "d")) |> orStop</code></example>
     let fuse (axes: Axis list) (fused: Axis) (original: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof axes) axes
+        Argument.notNull (nameof original) original
+
         SpecRewrite.fuse axes fused original.Spec
         |> specErrors
         |> Result.map (fun spec ->
@@ -40,6 +43,9 @@ module NetworkRewrite =
     /// <summary>As <c>SpecRewrite.split</c>: each core is reshaped. T is reshaped if the axis is open.</summary>
     /// <example><code>NetworkRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] network |> orStop</code></example>
     let split (axis: Axis) (parts: (Axis * int) list) (original: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof parts) parts
+        Argument.notNull (nameof original) original
+
         SpecRewrite.split axis parts original.Spec
         |> specErrors
         |> Result.map (fun spec -> network spec (fun core -> reshaped spec core original[core.Name]))
@@ -47,6 +53,9 @@ module NetworkRewrite =
     /// <summary>As <c>SpecRewrite.permute</c>: the cores stay, T is permuted.</summary>
     /// <example><code>NetworkRewrite.permute [ Axis "t"; Axis "d"; Axis "s" ] network |> orStop</code></example>
     let permute (output: Axis list) (original: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof output) output
+        Argument.notNull (nameof original) original
+
         SpecRewrite.permute output original.Spec
         |> specErrors
         |> Result.map (fun spec -> network spec (fun core -> original[core.Name]))
@@ -54,6 +63,8 @@ module NetworkRewrite =
     /// <summary>As <c>SpecRewrite.merge</c>: the two cores are contracted over the axes that nothing else carries. T stays.</summary>
     /// <example><code>NetworkRewrite.merge "A" "B" "G" network |> orStop</code></example>
     let merge (first: string) (second: string) (merged: string) (original: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof original) original
+
         SpecRewrite.merge first second merged original.Spec
         |> specErrors
         |> Result.map (fun spec ->
@@ -103,6 +114,9 @@ module NetworkRewrite =
     /// |> NetworkRewrite.insertGauge { Bond = Axis "r"; Core = "M"; Fresh = Axis "q" } (torch.eye (2L, dtype = torch.float64))
     /// |> orStop</code></example>
     let insertGauge (at: GaugeInsertion) (matrix: Tensor) (original: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof at) at
+        Argument.notNull (nameof original) original
+
         let errors =
             match original.Spec.Dims.TryFind at.Bond with
             | Some dim -> matrixErrors at dim matrix original
@@ -131,6 +145,9 @@ module NetworkRewrite =
     /// <remarks>Errors, besides those of the rewrite: cores of another dtype or device.</remarks>
     /// <example><code>NetworkRewrite.inner network network |> orStop</code></example>
     let inner (first: Network) (second: Network) : Result<Network * Map<string, string>, TensorNetError list> =
+        Argument.notNull (nameof first) first
+        Argument.notNull (nameof second) second
+
         let errors =
             [
                 for core, tensor in Seq.zip second.Spec.Cores second.Cores do

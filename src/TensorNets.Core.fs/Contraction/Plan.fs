@@ -99,7 +99,10 @@ module Plan =
     /// carries alone and the output does not name.</remarks>
     /// <exception cref="T:System.ArgumentException">Exact search for more than twenty cores.</exception>
     /// <example><code>Plan.make Order.Auto spec</code></example>
-    let make (order: Order) (spec: Spec) : Plan = ordered false order spec
+    let make (order: Order) (spec: Spec) : Plan =
+        Argument.notNull (nameof order) order
+        Argument.notNull (nameof spec) spec
+        ordered false order spec
 
     /// As `make`, for a result that is wanted in one piece, as the output's axes come: less of it is left to be copied. Its last step is
     /// not that of other plans.
@@ -111,6 +114,7 @@ module Plan =
     /// <summary>The most entries alive at one time: the tensors made by steps and not used up yet, the cores not counted.</summary>
     /// <example><code>Plan.peakEntries (Plan.make Order.Auto spec)</code></example>
     let peakEntries (plan: Plan) =
+        Argument.notNull (nameof plan) plan
         let n = plan.spec.Cores.Length
         let alive = Dictionary<int, float>()
         let mutable now = 0.0
@@ -133,6 +137,7 @@ module Plan =
     /// totals.</summary>
     /// <example><code>Plan.explain (Plan.make Order.Auto spec)</code></example>
     let explain (plan: Plan) =
+        Argument.notNull (nameof plan) plan
         let names = List<string>(plan.spec.Cores |> List.map _.Name)
 
         let rows =

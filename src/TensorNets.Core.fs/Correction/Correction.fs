@@ -189,4 +189,7 @@ module Correction =
     /// <param name="start">The network to start from.</param>
     /// <example><code>Correction.epc sweeps bound target (Als.run sweeps target network |> orStop).Network</code></example>
     let epc (options: SweepOptions) (bound: ErrorBound) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof bound) bound
+        Argument.notNull (nameof start) start
         nearest options bound target start |> Result.bind Fit.settled

@@ -262,6 +262,9 @@ module LeastError =
     /// <param name="start">The network to start from.</param>
     /// <example><code>LeastError.fit SweepOptions.defaults (Sensitivity.value network) target network |> orStop</code></example>
     let fit (options: SweepOptions) (s: float) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof start) start
+
         match Check.readable "The target" target with
         | [] ->
             if not (s > 0.0 && Double.IsFinite s) then

@@ -243,6 +243,9 @@ module ParetoFront =
     /// <param name="start">The network to start from.</param>
     /// <example><code>ParetoFront.trace SweepOptions.defaults [ 0.3; 0.6 ] target network |> orStop</code></example>
     let trace (options: SweepOptions) (bounds: float list) (target: Tensor) (start: Network) : Result<ParetoFront, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof bounds) bounds
+        Argument.notNull (nameof start) start
         use _ = Mode.left ()
 
         match Check.forSpec start.Spec target with

@@ -46,6 +46,8 @@ module Factorize =
     /// Errors: those of a target; fewer than one start.</remarks>
     /// <example><code>Factorize.runSpec options spec target |> orStop</code></example>
     let runSpec (options: FactorizeOptions) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof spec) spec
         withChecks options (fun options -> MultiStart.best options.Sweeps _.Error options.Starts (leastSquares options spec target))
 
     /// Correction of a fit, which meets the bound where there is one. Where it is cancelled before it meets the bound again, the fit
@@ -82,6 +84,9 @@ module Factorize =
     /// <param name="target">K, of the shape of the spec's output.</param>
     /// <example><code>Factorize.stableSpec options (Some bound) spec target |> orStop</code></example>
     let stableSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (target: Tensor) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof spec) spec
+
         withChecks options (fun options ->
             match bound with
             | None ->
@@ -115,6 +120,10 @@ module Factorize =
         (target: Tensor)
         (starts: Network list)
         : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof bound) bound
+        Argument.notNull (nameof starts) starts
+
         match starts with
         | [] -> Error [ TensorNetError.Unsupported("The number of given networks", "0", "1 or more") ]
         | first :: _ ->
@@ -155,6 +164,8 @@ module Factorize =
     /// <remarks>Errors: those of a format and of a target; fewer than one start.</remarks>
     /// <example><code>Factorize.run options (Format.TensorTrain [ 2; 3 ]) target |> orStop</code></example>
     let run (options: FactorizeOptions) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof format) format
         use _ = torch.NewDisposeScope()
 
         prepared format target
@@ -165,6 +176,8 @@ module Factorize =
     /// <remarks>Errors: those of <c>run</c>; a bound outside its range; <c>Unreachable</c>.</remarks>
     /// <example><code>Factorize.stable options None (Format.TensorTrain [ 2; 3 ]) target |> orStop</code></example>
     let stable (options: FactorizeOptions) (bound: ErrorBound option) (format: Format) (target: Tensor) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof format) format
         use _ = torch.NewDisposeScope()
 
         prepared format target
@@ -208,6 +221,10 @@ module Factorize =
     /// <param name="target">K.</param>
     /// <example><code>Factorize.toBound options bound FormatFamily.TensorTrain target |> orStop</code></example>
     let toBound (options: FactorizeOptions) (bound: ErrorBound) (family: FormatFamily) (target: Tensor) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof bound) bound
+        Argument.notNull (nameof family) family
+
         withChecks options (fun options ->
             match Check.readable "The target" target, options.Sweeps.Norm with
             | [], Norm.Frobenius -> RankSelection.run options bound family target
@@ -224,6 +241,9 @@ module Factorize =
         (family: FormatFamily)
         (target: Tensor)
         : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof bound) bound
+        Argument.notNull (nameof family) family
         use _ = torch.NewDisposeScope()
 
         toBound options bound family target

@@ -176,6 +176,8 @@ module SafeTensors =
         (tensors: (string * torch.Tensor) list)
         (stream: Stream)
         : Result<unit, TensorNetError list> =
+        Argument.notNull (nameof metadata) metadata
+        Argument.notNull (nameof tensors) tensors
         ArgumentNullException.ThrowIfNull(stream, nameof stream)
         writer metadata tensors |> Result.map (fun write -> write stream)
 
@@ -184,4 +186,6 @@ module SafeTensors =
     /// <c>UnwrittenFile</c>.</summary>
     /// <example><code>SafeTensors.save path [] [ "matrix", matrix ] |> orStop</code></example>
     let save (path: string) (metadata: (string * string) list) (tensors: (string * torch.Tensor) list) : Result<unit, TensorNetError list> =
+        Argument.notNull (nameof metadata) metadata
+        Argument.notNull (nameof tensors) tensors
         writer metadata tensors |> Result.bind (AtomicFile.write path)

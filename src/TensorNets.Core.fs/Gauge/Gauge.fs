@@ -200,6 +200,7 @@ module Gauge =
     /// deficient, for which the least S is not attained: <c>truncate</c> it first.</remarks>
     /// <example><code>Gauge.balance network |> orStop</code></example>
     let balance (network: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof network) network
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         let spec = network.Spec
@@ -238,6 +239,7 @@ module Gauge =
     /// <remarks>As <c>balance</c>; in the Frobenius norm the same. Errors: those of <c>balance</c> and of a norm.</remarks>
     /// <example><code>Gauge.balanceIn Norm.Frobenius network |> orStop</code></example>
     let balanceIn (norm: Norm) (network: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof network) network
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
@@ -267,6 +269,7 @@ module Gauge =
     /// comes back as it is.</remarks>
     /// <example><code>Gauge.truncate network</code></example>
     let truncate (network: Network) : Network =
+        Argument.notNull (nameof network) network
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
@@ -279,5 +282,6 @@ module Gauge =
     /// dimensions. Errors: a bond that a loop makes deficient; cores that are not finite.</remarks>
     /// <example><code>Gauge.balanceTruncated network |> orStop</code></example>
     let balanceTruncated (network: Network) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof network) network
         use cut = truncate network
         balance cut

@@ -11,6 +11,7 @@ module ConvGeometry =
     /// t).</summary>
     /// <example><code>ConvGeometry.kernelShape geometry // [ 4; 9; 5 ]</code></example>
     let kernelShape (g: ConvGeometry) : int list =
+        Argument.notNull (nameof g) g
         GeometryChecks.sound g
 
         [
@@ -35,6 +36,8 @@ module ConvGeometry =
     /// <summary>The spatial size of the output for that of the input.</summary>
     /// <example><code>ConvGeometry.outputSize geometry [ 8L; 8L ] // [ 8L; 8L ]</code></example>
     let outputSize (g: ConvGeometry) (size: int64 list) : int64 list =
+        Argument.notNull (nameof g) g
+        Argument.notNull (nameof size) size
         GeometryChecks.sound g
 
         if size.Length <> g.Kernel.Length then
@@ -53,6 +56,7 @@ module ConvGeometry =
     /// <summary>The kernel tensor of a dense weight, in the shape of <c>kernelShape</c>. A view or a copy; differentiable.</summary>
     /// <example><code>ConvGeometry.kernelOfWeight geometry conv.weight // 4 × 9 × 5</code></example>
     let kernelOfWeight (g: ConvGeometry) (weight: Tensor) : Tensor =
+        Argument.notNull (nameof g) g
         GeometryChecks.sound g
         GeometryChecks.laid "The weight" (weightShape g) weight
         use scope = torch.NewDisposeScope()
@@ -70,6 +74,7 @@ module ConvGeometry =
     /// Differentiable.</summary>
     /// <example><code>ConvGeometry.weightOfKernel geometry target // 5 × 4 × 3 × 3</code></example>
     let weightOfKernel (g: ConvGeometry) (kernel: Tensor) : Tensor =
+        Argument.notNull (nameof g) g
         GeometryChecks.sound g
         GeometryChecks.laid "The kernel" (kernelShape g |> List.map int64) kernel
         use scope = torch.NewDisposeScope()
@@ -82,7 +87,9 @@ module ConvGeometry =
 
     /// <summary>The kind of layer, as TorchSharp names it.</summary>
     /// <example><code>ConvGeometry.name geometry // "Conv2d"</code></example>
-    let name (g: ConvGeometry) : string = g.Kind
+    let name (g: ConvGeometry) : string =
+        Argument.notNull (nameof g) g
+        g.Kind
 
     /// <summary>A convolution over n spatial dimensions, at stride 1, with a kernel of one position and no padding, to be changed with
     /// <c>with</c>; for n = 0 a linear layer.</summary>

@@ -89,6 +89,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     /// <summary>Multiplications and additions for one image of the given spatial size, one number for each spatial dimension, without bias;
     /// for a linear layer none, for one row. As in training: a dense weight is rebuilt.</summary>
     member _.Flops([<ParamArray>] size: int64[]) =
+        Argument.notNull (nameof size) size
+
         if size.Length <> geometry'.Kernel.Length then
             invalidArg (nameof size) $"{size.Length} sizes for a {ConvGeometry.name geometry'}; expected {geometry'.Kernel.Length}."
 
@@ -98,6 +100,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     /// where the lowering is Measured. While no gradient of the cores is recorded, a dense weight is rebuilt only when a core has changed,
     /// which favours it.
     member this.LoweringFor([<ParamArray>] shape: int64[]) : Lowering =
+        Argument.notNull (nameof shape) shape
+
         if shape.Length <> geometry'.Kernel.Length + 2 then
             invalidArg (nameof shape) $"{shape.Length} dimensions; expected {geometry'.Kernel.Length + 2}."
 

@@ -22,6 +22,9 @@ module Layers =
         (bias: Tensor option)
         (network: Network)
         : Result<FactorizedLayer, TensorNetError list> =
+        Argument.notNull (nameof geometry) geometry
+        Argument.notNull (nameof network) network
+
         let wrong =
             [
                 match bias with
@@ -43,6 +46,8 @@ module Layers =
     /// <param name="network">The kernel network, copied into the dtype and device of the dense layer.</param>
     /// <example><code>Layers.ofDense None conv network |> orStop</code></example>
     let ofDense (lowering: Lowering option) (dense: torch.nn.Module) (network: Network) : Result<FactorizedLayer, TensorNetError list> =
+        Argument.notNull (nameof network) network
+
         ConvGeometry.ofDense dense
         |> Result.bind (fun (geometry, weight, bias) ->
             LayerMaking.planned lowering geometry network.Spec
@@ -108,6 +113,10 @@ module Layers =
         (format: Format)
         (dense: torch.nn.Module)
         : Result<FactorizedLayer, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof axes) axes
+        Argument.notNull (nameof format) format
+
         let fit dtype =
             KernelFit.withinRounded dtype options.Sweeps.Norm (fun bound kernel -> Factorize.stable options bound format kernel)
 
@@ -116,6 +125,9 @@ module Layers =
     /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
     /// <example><code>Layers.factorizeSpec options None spec conv |> orStop</code></example>
     let factorizeSpec (options: FactorizeOptions) (bound: ErrorBound option) (spec: Spec) (dense: torch.nn.Module) =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof spec) spec
+
         let fit dtype bound (kernel: Tensor) =
             let shape = Spec.shape spec
 
@@ -169,11 +181,18 @@ module Layers =
     /// <param name="spec">The kernel network; with groups, over (g, s, d, t).</param>
     /// <example><code>Layers.random { FreshOptions.defaults with Gain = sqrt 2.0 } geometry spec |> orStop</code></example>
     let random (options: FreshOptions) (geometry: ConvGeometry) (spec: Spec) : Result<FactorizedLayer, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof geometry) geometry
+        Argument.notNull (nameof spec) spec
         FreshLayer.make options geometry spec
 
     /// <summary>The spec of a format for a geometry; with groups, one network for each, as one spec over (g, s, d, t).</summary>
     /// <example><code>Layers.spec KernelAxes.Separate geometry (Format.CP 3) |> orStop</code></example>
     let spec (axes: KernelAxes) (geometry: ConvGeometry) (format: Format) : Result<Spec, TensorNetError list> =
+        Argument.notNull (nameof axes) axes
+        Argument.notNull (nameof geometry) geometry
+        Argument.notNull (nameof format) format
+
         match GeometryChecks.errors geometry with
         | [] ->
             KernelFit.refuseDepthwise geometry
@@ -194,6 +213,9 @@ module Layers =
         (format: Format)
         (like: torch.nn.Module)
         : Result<FactorizedLayer, TensorNetError list> =
+        Argument.notNull (nameof axes) axes
+        Argument.notNull (nameof format) format
+
         ConvGeometry.ofDense like
         |> Result.bind (fun (geometry, weight, bias) ->
             spec axes geometry format
@@ -238,6 +260,7 @@ module Layers =
     /// <summary>As <c>ofDense</c>, for a Conv2d.</summary>
     /// <example><code>Layers.conv2dOf None conv network |> orStop</code></example>
     let conv2dOf (lowering: Lowering option) (conv: Modules.Conv2d) (network: Network) : Result<FactorizedConv2d, TensorNetError list> =
+        Argument.notNull (nameof network) network
         ofDense lowering conv network |> typed
 
     /// <summary>As <c>factorize</c>, for a Conv2d, over (s, d, t).</summary>
@@ -248,4 +271,6 @@ module Layers =
         (format: Format)
         (conv: Modules.Conv2d)
         : Result<FactorizedConv2d, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof format) format
         factorize options KernelAxes.Fused bound format conv |> typed

@@ -235,4 +235,6 @@ module Als =
     /// <param name="start">The network to start from.</param>
     /// <example><code>Als.run sweeps target network |> orStop</code></example>
     let run (options: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof start) start
         TargetUnits.from false (fun _ -> WhitenedProblem.from false (fun _ -> frobenius)) options target start

@@ -110,6 +110,7 @@ module SvdStart =
     /// <summary>A start of white noise from a seed, in float64, of the norm of the target.</summary>
     /// <example><code>SvdStart.noise 1UL spec target |> orStop</code></example>
     let noise (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof spec) spec
         use _ = Mode.left ()
 
         match Check.forSpec spec target with
@@ -144,6 +145,8 @@ module SvdStart =
     /// <param name="target">K, of the shape of the spec's output.</param>
     /// <example><code>SvdStart.startWith { SvdOptions.defaults with Sequential = true } 1UL spec target |> orStop</code></example>
     let startWith (options: SvdOptions) (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof spec) spec
         use _ = Mode.left ()
 
         let from (cores: torch.Generator -> Tensor -> Tensor list) =
@@ -178,4 +181,5 @@ module SvdStart =
     /// SvdOptions.defaults</c>.</summary>
     /// <example><code>SvdStart.start 1UL spec target |> orStop</code></example>
     let start (seed: uint64) (spec: Spec) (target: Tensor) : Result<Network, TensorNetError list> =
+        Argument.notNull (nameof spec) spec
         startWith SvdOptions.defaults seed spec target

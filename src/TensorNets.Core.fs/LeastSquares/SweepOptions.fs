@@ -73,9 +73,9 @@ type SweepOptions =
         /// The most sweeps of an iteration, steps of all cores together among them, and so the most that it reports. Least squares are one
         /// iteration; a correction is one from a start that meets its bound, and from any other the way to the bound is another one before
         /// it. Methods that are made of several, of several starts or networks to try, have as many for each. A result in float32 or 16
-        /// bits that rounding has taken out of its bound is corrected again up to five times, in up to 8 sweeps.
+        /// bits that rounding has taken out of its bound is corrected again up to five times, in up to 8 sweeps. By default 200.
         MaxSweeps: int
-        /// A sweep that changes the error (ALS) or S (EPC) by less than this share of it is the last.
+        /// A sweep that changes the error (ALS) or S (EPC) by less than this share of it is the last. By default 1e-7.
         Tolerance: float
         /// Who hears of each sweep; by default nobody.
         Progress: IProgress<FitProgress> option

@@ -68,6 +68,9 @@ module ReplaceAll =
         (choose: string -> torch.nn.Module -> Format option)
         (model: torch.nn.Module)
         : ReplaceReport =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof axes) axes
+        Argument.notNull (nameof choose) choose
         ArgumentNullException.ThrowIfNull(model, nameof model)
         let seen = HashSet<torch.nn.Module>(HashIdentity.Reference)
         let dense = Surgery.paths model |> List.filter (fun (_, m) -> isDense m && seen.Add m)

@@ -33,6 +33,7 @@ module Sensitivity =
     /// <summary>The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.</summary>
     /// <example><code>Sensitivity.plan spec</code></example>
     let plan (spec: Spec) : SensitivityPlan =
+        Argument.notNull (nameof spec) spec
         let terms = lazy (Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
 
         let elimination =
@@ -109,6 +110,7 @@ module Sensitivity =
     /// logarithm).</exception>
     /// <example><code>Sensitivity.ofCores network // one for each core</code></example>
     let ofCores (network: Network) : Tensor list =
+        Argument.notNull (nameof network) network
         use scope = torch.NewDisposeScope()
         let plan, device = plan network.Spec, network.Device
 
@@ -133,12 +135,15 @@ module Sensitivity =
     /// <remarks>Cost: for CP, a few products of Grams; T is never formed. A network of 16 bits is measured in float32 and S rounded once;
     /// float16 holds none above 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
     /// <example><code>Sensitivity.total network</code></example>
-    let total (network: Network) : Tensor = totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
+    let total (network: Network) : Tensor =
+        Argument.notNull (nameof network) network
+        totalOf (plan network.Spec) network.DType network.Device (Network.lookup network)
 
     /// <summary>log₁₀ S, however large or small S is, in the dtype of the network: differentiable in every core.</summary>
     /// <remarks>Minus infinity where S is zero.</remarks>
     /// <example><code>Sensitivity.log10 network</code></example>
     let log10 (network: Network) : Tensor =
+        Argument.notNull (nameof network) network
         use scope = torch.NewDisposeScope()
         let s = scaledTotal (plan network.Spec) network.DType network.Device (Network.lookup network)
         (ScaledTensor.log10 s).``to`` network.DType |> scope.MoveToOuter
@@ -159,7 +164,9 @@ module Sensitivity =
     /// <summary>S as a number, a double: not rounded to the dtype of the network, nor kept in its range.</summary>
     /// <exception cref="T:TensorNets.TensorNetException">No double holds S (<c>OutOfRange</c>, with its logarithm).</exception>
     /// <example><code>Sensitivity.value network</code></example>
-    let value (network: Network) : float = tryValue 0 network |> TensorNetError.raiseErrors
+    let value (network: Network) : float =
+        Argument.notNull (nameof network) network
+        tryValue 0 network |> TensorNetError.raiseErrors
 
     /// S of the whitened network of cores in a dtype, which S has as well.
     let internal whitenedTotal
@@ -187,6 +194,7 @@ module Sensitivity =
     /// <param name="network">The network.</param>
     /// <example><code>Sensitivity.totalIn Norm.Frobenius network |> orStop</code></example>
     let totalIn (norm: Norm) (network: Network) : Result<Tensor, TensorNetError list> =
+        Argument.notNull (nameof network) network
         use scope = torch.NewDisposeScope()
         let dtype, lookup = network.DType, Network.lookup network
 
@@ -199,6 +207,7 @@ module Sensitivity =
     /// <summary>S in a norm, as a number (<c>totalIn</c>).</summary>
     /// <example><code>Sensitivity.valueIn Norm.Frobenius network |> orStop</code></example>
     let valueIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
+        Argument.notNull (nameof network) network
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
@@ -214,6 +223,7 @@ module Sensitivity =
     /// <param name="network">The network.</param>
     /// <example><code>Sensitivity.estimate 10 1e-3 1UL network // near S, and the standard error</code></example>
     let estimate (draws: int) (sigma: float) (seed: uint64) (network: Network) : float * float =
+        Argument.notNull (nameof network) network
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
         use generator = new torch.Generator(seed)

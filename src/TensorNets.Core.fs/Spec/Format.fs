@@ -30,6 +30,8 @@ module Format =
     /// <summary>The format's name without its ranks, as errors print it.</summary>
     /// <example><code>Format.name (Format.CP 3) // "CP"</code></example>
     let name format =
+        Argument.notNull (nameof format) format
+
         match format with
         | Format.CP _ -> "CP"
         | Format.Tucker _ -> "Tucker"
@@ -217,6 +219,9 @@ module Format =
     /// <remarks>Errors: every case of <c>FormatError</c>; ranks outside what is admissible are named with their bound.</remarks>
     /// <example><code>Format.spec [ 4; 9; 5 ] (Format.CP 3) // Ok: sr, dr, tr -> sdt</code></example>
     let spec (shape: int list) (format: Format) : Result<Spec, FormatError list> =
+        Argument.notNull (nameof shape) shape
+        Argument.notNull (nameof format) format
+
         let bad =
             [
                 for i, n in List.indexed shape do

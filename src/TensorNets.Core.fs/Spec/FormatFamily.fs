@@ -23,6 +23,8 @@ module FormatFamily =
     /// <exception cref="T:System.ArgumentException">A negative number of modes.</exception>
     /// <example><code>FormatFamily.lowest 3 FormatFamily.TensorTrain // Format.TensorTrain [ 1; 1 ]</code></example>
     let lowest (modes: int) (family: FormatFamily) : Format =
+        Argument.notNull (nameof family) family
+
         if modes < 0 then
             invalidArg (nameof modes) $"{modes} modes; expected 0 or more."
 

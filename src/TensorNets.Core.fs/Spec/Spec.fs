@@ -41,8 +41,9 @@ module Spec =
     /// <param name="output">The open axes, in the order of the result.</param>
     /// <example><code>Spec.create [ Axis "s", 4 ] [ { Name = "A"; Axes = [ Axis "s" ] } ] [ Axis "s" ] |> specOrStop</code></example>
     let create (dims: (Axis * int) list) (cores: Core list) (output: Axis list) : Result<Spec, SpecError list> =
-        let used = cores |> List.collect _.Axes |> List.distinct
-        let given = dims |> List.map fst
+        Argument.notNull (nameof output) output
+        let used = Argument.given (nameof cores) cores |> List.collect _.Axes |> List.distinct
+        let given = Argument.given (nameof dims) dims |> List.map fst
         let isUsed, isGiven = HashSet used, HashSet given
 
         let errors =
@@ -107,7 +108,8 @@ module Spec =
             parsed.Cores
             |> List.mapi (fun i (name, axes) -> { Name = defaultArg name (positionName i); Axes = axes })
 
-        let given = (dims |> List.map (fun (name, dim) -> Axis name, dim)) @ parsed.Dims
+        let given =
+            (Argument.given (nameof dims) dims |> List.map (fun (name, dim) -> Axis name, dim)) @ parsed.Dims
 
         let follows error =
             match error with
@@ -126,7 +128,7 @@ module Spec =
     /// <example><code>Spec.print spec // "sr, dr, tr -> sdt | d=9 r=3 s=4 t=5"</code></example>
     let print (spec: Spec) : string =
         let cores =
-            spec.cores
+            (Argument.given (nameof spec) spec).cores
             |> List.mapi (fun i core -> (if core.Name = positionName i then None else Some core.Name), core.Axes)
 
         SpecText.print cores spec.output + SpecText.printDims (Map.toList spec.dims)
@@ -135,7 +137,7 @@ module Spec =
     /// <exception cref="T:System.ArgumentException">The network has no such axis.</exception>
     /// <example><code>Spec.dim (Axis "d") spec // 9</code></example>
     let dim (axis: Axis) (spec: Spec) =
-        match Map.tryFind axis spec.dims with
+        match Map.tryFind axis (Argument.given (nameof spec) spec).dims with
         | Some dimension -> dimension
         | None ->
             let known = [ for pair in spec.dims -> pair.Key.Name ]
@@ -143,34 +145,37 @@ module Spec =
 
     /// <summary>The shape of the network's tensor T: the dimensions of the output axes, in their order.</summary>
     /// <example><code>Spec.shape spec // [ 4L; 9L; 5L ]</code></example>
-    let shape (spec: Spec) = spec.output |> List.map (fun axis -> int64 spec.dims[axis])
+    let shape (spec: Spec) = (Argument.given (nameof spec) spec).output |> List.map (fun axis -> int64 spec.dims[axis])
 
     /// <summary>The shape of one core's tensor, in storage order; throws as Spec.dim does.</summary>
     /// <example><code>Spec.coreShape spec.Cores.Head spec // [ 4L; 3L ]</code></example>
-    let coreShape (core: Core) (spec: Spec) = core.Axes |> List.map (fun axis -> int64 (dim axis spec))
+    let coreShape (core: Core) (spec: Spec) = (Argument.given (nameof core) core).Axes |> List.map (fun axis -> int64 (dim axis spec))
 
     /// <summary>The number of entries of all cores together.</summary>
     /// <example><code>Spec.parameters spec // 54L</code></example>
-    let parameters (spec: Spec) = spec.cores |> List.sumBy (fun core -> coreShape core spec |> List.fold (*) 1L)
+    let parameters (spec: Spec) =
+        List.sum [ for core in (Argument.given (nameof spec) spec).cores -> coreShape core spec |> List.fold (*) 1L ]
 
     /// <summary>The core of that name; <c>UnknownCore</c> lists the names there are.</summary>
     /// <example><code>Spec.tryCore "A" spec |> specOrStop</code></example>
     let tryCore (name: string) (spec: Spec) : Result<Core, SpecError list> =
-        match spec.cores |> List.tryFind (fun core -> core.Name = name) with
+        match (Argument.given (nameof spec) spec).cores |> List.tryFind (fun core -> core.Name = name) with
         | Some core -> Ok core
         | None -> Error [ SpecError.UnknownCore(name, spec.cores |> List.map _.Name) ]
 
     /// <summary>The cores that carry an axis, in the order of the network; none where it has no such axis.</summary>
     /// <example><code>Spec.carriers (Axis "r") spec // all three</code></example>
-    let carriers (axis: Axis) (spec: Spec) = spec.cores |> List.filter (fun core -> List.contains axis core.Axes)
+    let carriers (axis: Axis) (spec: Spec) =
+        List.filter (fun (core: Core) -> List.contains axis core.Axes) (Argument.given (nameof spec) spec).cores
 
     /// <summary>Whether the output names an axis.</summary>
     /// <example><code>Spec.isOpen (Axis "r") spec // false</code></example>
-    let isOpen (axis: Axis) (spec: Spec) = List.contains axis spec.output
+    let isOpen (axis: Axis) (spec: Spec) = List.contains axis (Argument.given (nameof spec) spec).output
 
     /// <summary>The axes of a core that occur in no other core.</summary>
     /// <example><code>Spec.ownAxes spec.Cores.Head spec // [ Axis "s" ]</code></example>
-    let ownAxes (core: Core) (spec: Spec) = core.Axes |> List.filter (fun axis -> (carriers axis spec).Length = 1)
+    let ownAxes (core: Core) (spec: Spec) =
+        List.filter (fun axis -> (carriers axis spec).Length = 1) (Argument.given (nameof core) core).Axes
 
     /// <summary>m_k: the product of the dimensions of the axes that occur in this core and in no other.</summary>
     /// <example><code>Spec.ownSize spec.Cores.Head spec // 4L</code></example>
@@ -179,7 +184,7 @@ module Spec =
     /// <summary>The axes that are summed: those that the output does not name, in order of appearance.</summary>
     /// <example><code>Spec.bonds spec // [ Axis "r" ]</code></example>
     let bonds (spec: Spec) =
-        spec.cores
+        (Argument.given (nameof spec) spec).cores
         |> List.collect _.Axes
         |> List.distinct
         |> List.filter (fun axis -> not (isOpen axis spec))
@@ -260,20 +265,20 @@ module Spec =
     /// <remarks>Equivalent to: the environment paired with its core is T. Error: <c>UnknownCore</c>.</remarks>
     /// <example><code>Spec.environment "A" spec |> specOrStop // dr, tr -> rdt</code></example>
     let environment (core: string) (spec: Spec) : Result<Spec, SpecError list> =
-        withCore core spec (fun core ->
+        withCore core (Argument.given (nameof spec) spec) (fun core ->
             let rest = spec.output |> List.filter (fun axis -> not (List.contains axis core.Axes))
 
             make spec.dims (without core.Name spec) (sharedAxes core spec @ rest))
 
     /// <summary>The closed network whose value is ‖T‖².</summary>
     /// <example><code>Spec.normSq spec // of six cores</code></example>
-    let normSq (spec: Spec) : Spec = doubled spec.cores (Set.ofList spec.output) [] spec
+    let normSq (spec: Spec) : Spec = doubled (Argument.given (nameof spec) spec).cores (Set.ofList spec.output) [] spec
 
     /// <summary>The Gram of E_k over the axes that core k shares: an open axis once (the Gram is diagonal along it), a bond twice, c and
     /// c'. Error: <c>UnknownCore</c>.</summary>
     /// <example><code>Spec.gram "A" spec |> specOrStop</code></example>
     let gram (core: string) (spec: Spec) : Result<Spec, SpecError list> =
-        withCore core spec (fun core ->
+        withCore core (Argument.given (nameof spec) spec) (fun core ->
             let shared = sharedAxes core spec
 
             let output =
@@ -288,7 +293,7 @@ module Spec =
     /// <remarks>Two copies of E_k in which the open axes and the axes of core k carry the same label in both.</remarks>
     /// <example><code>Spec.sensitivityTerms spec |> List.map fst // [ 4L; 9L; 5L ]</code></example>
     let sensitivityTerms (spec: Spec) : (int64 * Spec) list =
-        spec.cores |> List.map (fun core -> ownSize core spec, environmentNormSq core spec)
+        List.map (fun core -> ownSize core spec, environmentNormSq core spec) (Argument.given (nameof spec) spec).cores
 
     /// The terms of S as they count: fixed cores have none.
     let internal weightedTerms (spec: Spec) : (float * Spec) list =

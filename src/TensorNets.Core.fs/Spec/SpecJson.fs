@@ -14,6 +14,7 @@ module SpecJson =
     /// <summary>A network as JSON. Equivalent to: <c>SpecJson.read (SpecJson.write spec)</c> is <c>Ok spec</c>.</summary>
     /// <example><code>SpecJson.write spec</code></example>
     let write (spec: Spec) : string =
+        Argument.notNull (nameof spec) spec
         use stream = new MemoryStream()
         use json = new Utf8JsonWriter(stream)
 

@@ -66,6 +66,8 @@ module SpecRewrite =
     /// <example><code>SpecRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] spec
     /// |> Result.bind (SpecRewrite.fuse [ Axis "h"; Axis "w" ] (Axis "d")) |> specOrStop</code></example>
     let fuse (axes: Axis list) (fused: Axis) (spec: Spec) : Result<Spec, SpecError list> =
+        Argument.notNull (nameof axes) axes
+        Argument.notNull (nameof spec) spec
         let known = axes |> List.distinct |> List.filter spec.Dims.ContainsKey
         let present (list: Axis list) = known |> List.filter (fun axis -> List.contains axis list)
         let dims = axes |> List.choose (fun axis -> spec.Dims.TryFind axis)
@@ -99,6 +101,8 @@ module SpecRewrite =
     /// repeated, taken, below 1 or of another product.</remarks>
     /// <example><code>SpecRewrite.split (Axis "d") [ Axis "h", 3; Axis "w", 3 ] spec |> specOrStop // sr, hwr, tr -> shwt</code></example>
     let split (axis: Axis) (parts: (Axis * int) list) (spec: Spec) : Result<Spec, SpecError list> =
+        Argument.notNull (nameof parts) parts
+        Argument.notNull (nameof spec) spec
         let axes, factors = List.unzip parts
 
         let errors =
@@ -122,6 +126,9 @@ module SpecRewrite =
     /// <summary>The network with its open axes in another order. Equivalent to permuting T. Error: <c>NotAPermutation</c>.</summary>
     /// <example><code>SpecRewrite.permute [ Axis "t"; Axis "d"; Axis "s" ] spec |> specOrStop // sr, dr, tr -> tds</code></example>
     let permute (output: Axis list) (spec: Spec) : Result<Spec, SpecError list> =
+        Argument.notNull (nameof output) output
+        Argument.notNull (nameof spec) spec
+
         if List.sort output = List.sort spec.Output then
             Ok(Spec.make spec.Dims spec.Cores output)
         else
@@ -132,6 +139,8 @@ module SpecRewrite =
     /// <remarks>T stays the same. Errors: unknown cores, twice the same core, a name that a third core has.</remarks>
     /// <example><code>SpecRewrite.merge "A" "B" "G" spec |> specOrStop // srd, tr -> sdt</code></example>
     let merge (first: string) (second: string) (merged: string) (spec: Spec) : Result<Spec, SpecError list> =
+        Argument.notNull (nameof spec) spec
+
         let find name =
             match Spec.tryCore name spec with
             | Ok core -> [ core ], []
@@ -174,6 +183,8 @@ module SpecRewrite =
     /// |> Result.bind (SpecRewrite.insertGauge { Bond = Axis "r"; Core = "M"; Fresh = Axis "q" })
     /// |> specOrStop // sr, rq, qt -> st</code></example>
     let insertGauge (at: GaugeInsertion) (spec: Spec) : Result<Spec, SpecError list> =
+        Argument.notNull (nameof at) at
+        Argument.notNull (nameof spec) spec
         let carriers = Spec.carriers at.Bond spec
 
         let errors =
@@ -207,6 +218,9 @@ module SpecRewrite =
     /// <c>OpenAxesDiffer</c>, <c>DimensionsDiffer</c>.</remarks>
     /// <example><code>SpecRewrite.inner spec spec |> specOrStop</code></example>
     let inner (first: Spec) (second: Spec) : Result<Spec * Map<string, string>, SpecError list> =
+        Argument.notNull (nameof first) first
+        Argument.notNull (nameof second) second
+
         let errors =
             [
                 if List.sort first.Output <> List.sort second.Output then

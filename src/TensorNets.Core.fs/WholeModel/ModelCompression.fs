@@ -201,6 +201,7 @@ module ModelCompression =
     /// <param name="model">The model.</param>
     /// <example><code>ModelCompression.run ModelCompression.defaults plan (makeModel ()) |> orStop</code></example>
     let run (options: CompressOptions) (plan: CompressionPlan) (model: torch.nn.Module) : Result<CompressReport, TensorNetError list> =
+        Argument.notNull (nameof options) options
         ArgumentNullException.ThrowIfNull(box plan, nameof plan)
         ArgumentNullException.ThrowIfNull(model, nameof model)
 

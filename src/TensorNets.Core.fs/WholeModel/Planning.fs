@@ -59,6 +59,7 @@ module CompressionPlan =
         (shape: int64 seq)
         (model: torch.nn.Module<Tensor, Tensor>)
         : Result<CompressionPlan, TensorNetError list> =
+        Argument.notNull (nameof options) options
         ArgumentNullException.ThrowIfNull(shape, nameof shape)
         ArgumentNullException.ThrowIfNull(model, nameof model)
         let shape = List.ofSeq shape
@@ -105,6 +106,7 @@ module CompressionPlan =
     /// budget that the smallest candidates exceed.</summary>
     /// <example><code>CompressionPlan.under (Budget.FlopRatio 1.2) plan |> orStop</code></example>
     let under (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        Argument.notNull (nameof budget) budget
         ArgumentNullException.ThrowIfNull(box plan, nameof plan)
         PlanMaking.chosen budget plan
 

@@ -46,6 +46,8 @@ module Convolution =
     /// <summary>Whether a network can be applied stage by stage to a convolution of a geometry.</summary>
     /// <example><code>Convolution.canStage geometry spec // true</code></example>
     let canStage (geometry: ConvGeometry) (spec: Spec) =
+        Argument.notNull (nameof geometry) geometry
+        Argument.notNull (nameof spec) spec
         (GeometryChecks.errors geometry).IsEmpty && (plan (Some Lowering.Staged) geometry spec).IsOk
 
     /// The layer in the dtype of the input.
