@@ -131,6 +131,17 @@ let all =
     <| testList
         "hostile"
         [
+            testCase "null for any argument of an F# function ends in a value or a typed error" (fun () ->
+                let failures =
+                    [
+                        for entry in entries do
+                            if (nonNull entry.Method.DeclaringType).Assembly = typeof<TensorNets.Spec>.Assembly then
+                                for seed in 1..5 do
+                                    yield! nulls entry seed
+                    ]
+
+                HostileModules.clean ()
+                Expect.isEmpty failures (String.concat "\n" failures))
             testCase "every call at the public surface ends in a value or a typed error, in time, and gives its tensors back" (fun () ->
                 let count = setting "HOSTILE_CALLS" 2500
                 let failures, accepted = made (setting "HOSTILE_SEED" 1) count

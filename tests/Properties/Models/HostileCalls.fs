@@ -197,6 +197,40 @@ let private traced (error: exn) =
 
     String.concat "" [ for line in lines -> "\n      " + line.Trim() ]
 
+/// Whether null is a value of a type: none of an option, nothing of unit.
+let private isNullable (t: Type) =
+    not t.IsValueType
+    && t <> typeof<unit>
+    && not (t.IsGenericType && t.GetGenericTypeDefinition() = typedefof<_ option>)
+
+/// Calls of a function with null in the place of each argument in turn, which no type of F# says may be null: what is neither a value nor
+/// a typed error.
+let nulls (entry: Entry) (seed: int) : string list =
+    let method = closed entry.Method
+
+    [
+        for i, p in Seq.indexed (method.GetParameters()) do
+            if isNullable p.ParameterType then
+                let d = Draw seed
+
+                try
+                    let self, arguments = drawn d method
+                    arguments[i] <- null
+
+                    try
+                        for part in held (method.Invoke(self, arguments)) do
+                            match part with
+                            | :? IDisposable as disposable when not (method.Name.StartsWith "get_") -> disposable.Dispose()
+                            | _ -> ()
+                    with error ->
+                        let error = root error
+
+                        if not (isTyped method error) then
+                            $"{entry.Name} with null for '{p.Name}': {error.GetType().Name}: {error.Message.Split('\n')[0]}{traced error}"
+                finally
+                    d.Dispose()
+    ]
+
 /// What came of a call: what went wrong, how many tensors it left, its arguments in words, whether it was refused.
 type private Outcome = { Problems: string list; Leak: int64; Arguments: string; Refused: bool }
 
