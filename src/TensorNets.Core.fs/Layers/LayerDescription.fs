@@ -25,15 +25,8 @@ module internal LayerDescription =
     let private lowerings =
         [ Lowering.Staged; Lowering.Windowed; Lowering.Dense; Lowering.Cheapest; Lowering.Measured ]
 
-    /// What a layer is, in JSON.
-    let write (layer: FactorizedLayer) : string =
-        use stream = new MemoryStream()
-
-        use json =
-            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
-
-        let g = layer.Geometry
-
+    /// The properties of a geometry, into an object that is open.
+    let writeGeometry (json: Utf8JsonWriter) (g: ConvGeometry) : unit =
         let numbers (name: string) (values: int64 list) =
             json.WriteStartArray name
 
@@ -42,8 +35,6 @@ module internal LayerDescription =
 
             json.WriteEndArray()
 
-        json.WriteStartObject()
-        json.WriteString("spec", Spec.print layer.Spec)
         json.WriteNumber("in", g.InChannels)
         json.WriteNumber("out", g.OutChannels)
         json.WriteNumber("groups", g.Groups)
@@ -55,10 +46,27 @@ module internal LayerDescription =
         numbers "before" (g.Padding |> List.map (fun (struct (a, _)) -> a))
         numbers "after" (g.Padding |> List.map (fun (struct (_, b)) -> b))
         numbers "outputPadding" g.OutputPadding
+
+    /// What a layer is, in JSON.
+    let write (layer: FactorizedLayer) : string =
+        use stream = new MemoryStream()
+
+        use json =
+            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
+
+        json.WriteStartObject()
+        json.WriteString("spec", Spec.print layer.Spec)
+        writeGeometry json layer.Geometry
         json.WriteString("lowering", string layer.Lowering)
 
         match layer.Norm with
-        | Norm.Weighted(modes, _) -> numbers "norm" (modes |> List.map int64)
+        | Norm.Weighted(modes, _) ->
+            json.WriteStartArray "norm"
+
+            for mode in modes do
+                json.WriteNumberValue mode
+
+            json.WriteEndArray()
         | Norm.Frobenius -> ()
 
         json.WriteStartObject "trained"
@@ -85,12 +93,12 @@ module internal LayerDescription =
         let values, errors = Json.array Json.number path element
         List.map int64 values, errors
 
-    /// The geometry that JSON says, with what is wrong with it.
-    let private geometry (root: JsonElement) : ConvGeometry * SpecError list =
+    /// The geometry that the properties of an object say, with what of them cannot be read.
+    let geometry (path: string) (root: JsonElement) : ConvGeometry * SpecError list =
         let errors = ResizeArray()
 
         let get name read expected fallback : 'T =
-            let value, found = Json.property name read expected fallback "$" root
+            let value, found = Json.property name read expected fallback path root
             errors.AddRange(found: SpecError list)
             value
 
@@ -100,7 +108,7 @@ module internal LayerDescription =
         let before, after = list "before", list "after"
 
         if before.Length <> after.Length then
-            errors.Add(SpecError.JsonType("$.after", $"{after.Length} numbers", $"{before.Length}, as in $.before"))
+            errors.Add(SpecError.JsonType($"{path}.after", $"{after.Length} numbers", $"{before.Length}, as in {path}.before"))
 
         let padding = List.zip (List.truncate after.Length before) (List.truncate before.Length after)
 
@@ -123,7 +131,7 @@ module internal LayerDescription =
 
     /// What JSON says of a layer, or what is wrong with it.
     let ofElement (root: JsonElement) : Result<LayerDescription, SpecError list> =
-        let geometry, errors = geometry root
+        let geometry, errors = geometry "$" root
         let text, specErrors = Json.property "spec" Json.text "a string" "" "$" root
         let choices = lowerings |> List.map (fun lowering -> string lowering, lowering)
 

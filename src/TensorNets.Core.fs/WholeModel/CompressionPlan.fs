@@ -45,6 +45,10 @@ type PlannedLayer =
         Kind: string
         /// The shape of its weight.
         Shape: IReadOnlyList<int64>
+        /// Its channels, kernel, groups and steps.
+        Geometry: ConvGeometry
+        /// The shapes of its inputs in the forward pass of the plan, one for each call.
+        Inputs: IReadOnlyList<IReadOnlyList<int64>>
         /// Weight and bias of the dense layer.
         Parameters: int64
         /// FLOPs of the dense layer for the input of the plan.

@@ -1,6 +1,7 @@
 namespace TensorNets
 
 open System
+open System.Collections.Generic
 open System.IO
 open System.Text
 open System.Text.Encodings.Web
@@ -51,6 +52,17 @@ module internal PlanJson =
             json.WriteString("path", layer.Path)
             json.WriteString("kind", layer.Kind)
             numbers json "shape" layer.Shape
+            json.WriteStartObject "geometry"
+            LayerDescription.writeGeometry json layer.Geometry
+            json.WriteEndObject()
+            json.WriteStartArray "inputs"
+
+            for input in layer.Inputs do
+                json.WriteStartArray()
+                input |> Seq.iter json.WriteNumberValue
+                json.WriteEndArray()
+
+            json.WriteEndArray()
             json.WriteNumber("parameters", layer.Parameters)
             json.WriteNumber("flops", layer.Flops)
             json.WriteNumber("chosen", layer.Chosen)
@@ -98,6 +110,28 @@ module internal PlanJson =
         },
         e1 @ e2 @ e3 @ e4 @ e5 @ e6
 
+    /// The geometry of a layer with a weight of a shape.
+    let private geometry (shape: int64 list) path element : ConvGeometry * SpecError list =
+        match LayerDescription.geometry path element with
+        | g, [] ->
+            match GeometryChecks.errors g with
+            | [] when ConvGeometry.weightShape g <> shape ->
+                let expected = $"one with a weight of {TensorNetError.shapeText shape}, as in the shape"
+                g, [ SpecError.JsonType(path, string g, expected) ]
+            | errors -> g, [ for error in errors -> SpecError.JsonType(path, error.Message, "a layer's geometry") ]
+        | found -> found
+
+    /// The shape of an input that a layer of a geometry takes.
+    let private input (g: ConvGeometry) path element : IReadOnlyList<int64> * SpecError list =
+        match Json.array Json.whole path element with
+        | sizes, [] when
+            List.forall (fun size -> size >= 0L) sizes
+            && InputChecks.fits g (InputChecks.least g) (List.toArray sizes)
+            ->
+            sizes, []
+        | sizes, [] -> sizes, [ SpecError.JsonType(path, TensorNetError.shapeText sizes, $"the shape of an input of {g}") ]
+        | sizes, errors -> sizes, errors
+
     let private layer path element : PlannedLayer * SpecError list =
         let name, e1 = Json.property "path" Json.text "a string" "" path element
         let kind, e2 = Json.property "kind" Json.text "a string" "" path element
@@ -107,6 +141,15 @@ module internal PlanJson =
         let chosen, e6 = Json.property "chosen" Json.number "a whole number" -1 path element
         let kept, e7 = Json.property "kept" Json.text "a string" "" path element
         let candidates, e8 = Json.property "candidates" (Json.array candidate) "an array" [] path element
+
+        let g, e9 =
+            Json.property "geometry" (geometry shape) "an object" (ConvGeometry.plain 0 1L 1L) path element
+
+        let inputs, e10 =
+            if e9.IsEmpty then
+                Json.property "inputs" (Json.array (input g)) "an array" [] path element
+            else
+                [], []
 
         let range =
             if e6.IsEmpty && e8.IsEmpty && (chosen < -1 || chosen >= candidates.Length) then
@@ -118,13 +161,15 @@ module internal PlanJson =
             Path = name
             Kind = kind
             Shape = shape
+            Geometry = g
+            Inputs = inputs
             Parameters = parameters
             Flops = flops
             Candidates = candidates
             Chosen = chosen
             Kept = kept
         },
-        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7 @ e8 @ range
+        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7 @ e8 @ e9 @ e10 @ range
 
     let private ofRoot (root: JsonElement) : Result<CompressionPlan, SpecError list> =
         let found, e0 = Json.property "version" Json.number "a whole number" 0 "$" root

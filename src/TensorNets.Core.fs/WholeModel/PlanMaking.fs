@@ -23,36 +23,36 @@ module internal PlanMaking =
         {
             Path: string
             Module: torch.nn.Module
-            Geometry: ConvGeometry
             Weight: Tensor
-            Bias: int64
-            /// The shapes of its inputs.
-            Inputs: int64 list list
             Planned: PlannedLayer
         }
 
+        member this.Geometry = this.Planned.Geometry
+
+    /// What a format costs at a layer: parameters and FLOPs of the factorized layer that it makes.
+    let costed (layer: PlannedLayer) (axes: KernelAxes) (format: Format) (error: float) : Result<PlanCandidate, TensorNetError list> =
+        let g = layer.Geometry
+        let bias = layer.Parameters - List.fold (*) 1L (ConvGeometry.weightShape g)
+
+        spec axes format g
+        |> Result.bind (LayerMaking.planned None g)
+        |> Result.map (fun plan ->
+            let flops size = int64 (Convolution.flops plan size)
+
+            {
+                Axes = axes
+                Format = format
+                Parameters = Spec.parameters plan.Spec + bias
+                Flops = layer.Inputs |> Seq.sumBy (List.ofSeq >> ModelReport.factorizedFlops flops g)
+                Error = error
+                Damage = error * error
+            })
+
     /// What a format costs at a layer; None where it does not fit or saves nothing.
     let candidate (layer: Layer) (axes: KernelAxes) (format: Format) (error: float) : PlanCandidate option =
-        let g = layer.Geometry
-
-        match spec axes format g |> Result.bind (LayerMaking.planned None g) with
-        | Error _ -> None
-        | Ok plan ->
-            let flops size = int64 (Convolution.flops plan size)
-            let parameters = Spec.parameters plan.Spec + layer.Bias
-
-            if parameters >= layer.Planned.Parameters then
-                None
-            else
-                Some
-                    {
-                        Axes = axes
-                        Format = format
-                        Parameters = parameters
-                        Flops = layer.Inputs |> List.sumBy (ModelReport.factorizedFlops flops g)
-                        Error = error
-                        Damage = error * error
-                    }
+        match costed layer.Planned axes format error with
+        | Ok candidate when candidate.Parameters < layer.Planned.Parameters -> Some candidate
+        | _ -> None
 
     /// The candidates that no other one beats in parameters, FLOPs and damage together.
     let private unbeaten (candidates: PlanCandidate list) : PlanCandidate list =
@@ -166,15 +166,14 @@ module internal PlanMaking =
                     {
                         Path = path
                         Module = m
-                        Geometry = g
                         Weight = weight
-                        Bias = bias
-                        Inputs = inputs
                         Planned =
                             {
                                 Path = path
                                 Kind = ModulePath.typeOf m
                                 Shape = List.ofArray weight.shape
+                                Geometry = g
+                                Inputs = [ for input in inputs -> input ]
                                 Parameters = weight.numel () + bias
                                 Flops = inputs |> List.sumBy (ModelReport.denseFlops g)
                                 Candidates = []

@@ -136,46 +136,25 @@ module CompressionPlan =
     let keepDense (path: string) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         plan |> edited path (fun layer -> { layer with Chosen = -1; Kept = "asked for" })
 
-    /// <summary>The plan with a format of one's own for a layer, whose damage is not known and counts as none. Errors: <c>PathNotFound</c>;
-    /// <c>Format</c> where the format does not fit the kernel.</summary>
+    /// <summary>The plan with a format of one's own for a layer, with the parameters and FLOPs of the factorized layer; its damage is not
+    /// known and counts as none. Errors: <c>PathNotFound</c>; <c>Format</c> where the format does not fit the kernel, which with groups is
+    /// that of one group.</summary>
     /// <example><code>CompressionPlan.choose "conv" KernelAxes.Fused (Format.CP 2) plan |> orStop</code></example>
     let choose (path: string) (axes: KernelAxes) (format: Format) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
         ArgumentNullException.ThrowIfNull(box plan, nameof plan)
 
-        let sized (layer: PlannedLayer) =
-            let sizes = [ for size in layer.Shape -> size ]
-            let positions = List.skip 2 sizes
-
-            let shape =
-                match format with
-                | Format.TensorTrain [ _ ] -> [ sizes[1]; sizes[0] ]
-                | _ when positions.IsEmpty -> [ sizes[1]; sizes[0] ]
-                | _ when axes = KernelAxes.Fused -> [ sizes[1]; List.fold (*) 1L positions; sizes[0] ]
-                | _ -> [ sizes[1] ] @ positions @ [ sizes[0] ]
-
-            Format.spec (shape |> List.map int) format |> Result.mapError (List.map TensorNetError.Format)
-
-        match plan.Layers |> Seq.tryFind (fun layer -> layer.Path = path) |> Option.map sized with
-        | Some(Error errors) -> Error errors
-        | Some(Ok spec) ->
-            let own (layer: PlannedLayer) =
-                {
-                    Axes = axes
-                    Format = format
-                    Parameters = Spec.parameters spec + layer.Parameters - List.fold (*) 1L (List.ofSeq layer.Shape)
-                    Flops = int64 (float layer.Flops * float (Spec.parameters spec) / float layer.Parameters)
-                    Error = nan
-                    Damage = 0.0
-                }
-
-            plan
-            |> edited path (fun layer ->
-                { layer with
-                    Candidates = List.ofSeq layer.Candidates @ [ own layer ]
-                    Chosen = layer.Candidates.Count
-                    Kept = ""
-                })
+        match plan.Layers |> Seq.tryFind (fun layer -> layer.Path = path) with
+        | Some layer ->
+            PlanMaking.costed layer axes format nan
+            |> Result.bind (fun own ->
+                plan
+                |> edited path (fun layer ->
+                    { layer with
+                        Candidates = List.ofSeq layer.Candidates @ [ { own with Damage = 0.0 } ]
+                        Chosen = layer.Candidates.Count
+                        Kept = ""
+                    }))
         | None -> edited path id plan
 
     /// <summary>What is chosen otherwise in another plan, a line for each layer.</summary>

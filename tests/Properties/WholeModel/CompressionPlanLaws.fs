@@ -238,6 +238,9 @@ let private data =
                 "\"chosen\": -1", "\"chosen\": 99", "chosen is 99"
                 "\"format\": \"", "\"format\": \"?", "a format"
                 "\"measure\"", "\"measures\"", "$.measure is nothing"
+                "\"groups\": 1", "\"groups\": 5", "geometry is"
+                "\"in\": 3", "\"in\": 6", "geometry is"
+                "\"inputs\": [", "\"inputs\": [[1],", "inputs[0] is"
             ] do
             match CompressionPlan.ofJson ((CompressionPlan.toJson made).Replace(part, other)) with
             | Ok _ -> failtest other

@@ -175,4 +175,60 @@ let private limited =
 
         Expect.equal (report.Layers.Count, report.Failed.Count) (5, 0) "layers")
 
-let all = testSequenced (testList "model compression" [ whole; alike; cancelled; failing; limited ])
+/// Every kind of layer with and without groups and bias, an input for it, and formats of every sort for one group's kernel.
+let private counted: (string * (unit -> Layer) * int64 list) list =
+    [
+        "linear", (fun () -> torch.nn.Linear(6L, 10L)), [ 3L; 6L ]
+        for groups in [ 1L; 2L ] do
+            for bias in [ true; false ] do
+                let name kind = $"{kind}, {groups} groups, bias {bias}"
+                name "Conv1d", (fun () -> torch.nn.Conv1d(6L, 8L, 3L, stride = 2L, groups = groups, bias = bias)), [ 2L; 6L; 9L ]
+                name "Conv2d", (fun () -> torch.nn.Conv2d(6L, 8L, 3L, padding = 1L, groups = groups, bias = bias)), [ 2L; 6L; 7L; 6L ]
+                name "Conv3d", (fun () -> torch.nn.Conv3d(6L, 8L, 2L, groups = groups, bias = bias)), [ 1L; 6L; 4L; 5L; 4L ]
+
+                name "ConvTranspose1d",
+                (fun () -> torch.nn.ConvTranspose1d(6L, 8L, 3L, stride = 2L, groups = groups, bias = bias)),
+                [ 2L; 6L; 5L ]
+
+                name "ConvTranspose2d", (fun () -> torch.nn.ConvTranspose2d(6L, 8L, 3L, groups = groups, bias = bias)), [ 2L; 6L; 5L; 4L ]
+    ]
+
+let private chosen =
+    testCase "a format of one's own has in the plan the parameters and FLOPs of the layer that it makes, groups or transposed" (fun () ->
+        for name, layer, input in counted do
+            use _ = torch.NewDisposeScope()
+            let n = input.Length - 2
+            let model () : Layer = torch.nn.Sequential(struct ("it", layer ()))
+
+            let options =
+                { CompressionPlan.defaults with Ratios = [ 2.0 ]; Sweeps = 1; KeepFirst = false; KeepLast = false }
+
+            let plan = CompressionPlan.make (Budget.LayerError 0.0) options input (model ()) |> ok
+            let read = CompressionPlan.ofJson (CompressionPlan.toJson plan) |> ok
+
+            for axes, format in
+                [
+                    KernelAxes.Fused, Format.TensorTrain(List.replicate (min 2 (n + 1)) 2)
+                    KernelAxes.Fused, Format.CP 3
+                    if n > 0 then
+                        KernelAxes.Fused, Format.Tucker2(2, 3)
+                        KernelAxes.Separate, Format.TensorChain(List.replicate (n + 2) 2)
+                ] do
+                use compressed = model ()
+                let own = CompressionPlan.choose "it" axes format read |> ok
+                let direct = CompressionPlan.choose "it" axes format plan |> ok
+                Expect.equal (CompressionPlan.toJson own) (CompressionPlan.toJson direct) $"{name}: written and read"
+
+                let report =
+                    ModelCompression.run { ModelCompression.defaults with Sweeps = 1; Corrections = 0 } own compressed
+                    |> ok
+
+                Expect.isEmpty report.Failed name
+                let made = ModelReport.make input compressed |> ok
+                let choice = own.Layers[0].Choice
+                Expect.equal choice.Parameters report.Layers[0].Layer.ParameterCount $"{name}: parameters of {choice}"
+                Expect.equal own.Parameters made.Parameters $"{name}: parameters of the model with {choice}"
+                Expect.equal own.Flops made.Flops $"{name}: FLOPs of {choice}")
+
+let all =
+    testSequenced (testList "model compression" [ whole; alike; cancelled; failing; limited; chosen ])
