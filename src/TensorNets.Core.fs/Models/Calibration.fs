@@ -177,15 +177,11 @@ module Calibration =
         ]
 
     /// <summary>Re-estimates the running mean and variance of every batch norm of a model from batches, as they are after its layers have
-    /// been
-    /// replaced; returns how many there are.</summary>
+    /// been replaced; returns how many there are.</summary>
     /// <remarks>The batches run through the model once, batch norms by the statistics of the batch at hand and everything else in
-    /// evaluation
-    /// mode; the new statistics are those of all inputs of a batch norm taken together. Batches are best as large as in training. On an
-    /// error
-    /// nothing is changed. Errors: no batch, or none that reached a batch norm; a batch that the model does not take; inputs that are NaN
-    /// or
-    /// infinite.</remarks>
+    /// evaluation mode; the new statistics are those of all inputs of a batch norm taken together. Batches are best as large as in
+    /// training. On an error nothing is changed. Errors: no batch, or none that reached a batch norm; a batch that the model does not take;
+    /// inputs that are NaN or infinite.</remarks>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>
     /// <example><code>Calibration.batchNorm [ images ] (torch.nn.BatchNorm2d 4L) |> orStop</code></example>

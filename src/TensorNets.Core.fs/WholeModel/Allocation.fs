@@ -95,8 +95,7 @@ module internal Allocation =
                             attempt [ l, o; m, p ]
 
     /// An option for each layer, or None where even the cheapest exceed the budget. The damage is at most the least possible plus that of
-    /// one
-    /// step down a hull.
+    /// one step down a hull.
     let choose (budget: float) (layers: Offer[][]) : int[] option =
         descend layers budget
         |> Option.map (fun choice ->

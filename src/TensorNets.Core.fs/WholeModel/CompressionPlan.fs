@@ -153,8 +153,7 @@ type PlanOptions =
         /// Paths of further layers that stay dense.
         Keep: string list
         /// <summary>Σ of layers by their paths, from <c>Calibration.covariances</c>: errors are then those of the layers' outputs. Empty:
-        /// errors of
-        /// kernels.</summary>
+        /// errors of kernels.</summary>
         Covariances: (string * TorchSharp.torch.Tensor) list
         /// Layers worked on side by side; 0: as many as there are processors.
         Workers: int

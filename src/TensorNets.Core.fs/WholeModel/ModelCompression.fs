@@ -186,13 +186,10 @@ module ModelCompression =
                     skipped (errors |> List.map _.Message))
 
     /// <summary>Factorizes the layers of a model that a plan has chosen, in place: least squares, the balanced or corrected network near
-    /// their
-    /// error, and the layer put into the model, several layers side by side.</summary>
+    /// their error, and the layer put into the model, several layers side by side.</summary>
     /// <remarks><para>A layer that fails stays dense and is reported. Cancelled, the layers that are finished stay in the model, which can
-    /// be
-    /// used as it is; the others stay dense. With a work folder each finished layer is written there, whole, under a hash of all that it
-    /// depends
-    /// on; a run that was ended in any way goes on from there and ends with the same bits, whatever the number of workers.</para>
+    /// be used as it is; the others stay dense. With a work folder each finished layer is written there, whole, under a hash of all that it
+    /// depends on; a run that was ended in any way goes on from there and ends with the same bits, whatever the number of workers.</para>
     /// <para>Batch norms are best re-estimated afterwards (<c>Calibration.batchNorm</c>); an optimizer made before needs
     /// <c>Optimizers.follow</c>. Errors, before anything is changed: <c>PathNotFound</c>, <c>Compressed</c>, <c>Shape</c> and those of
     /// <c>Surgery.replace</c> where the plan is not one for the model; <c>UnwrittenFile</c> for the folder.</para></remarks>

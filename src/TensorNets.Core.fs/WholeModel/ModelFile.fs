@@ -197,9 +197,8 @@ module ModelFile =
     /// state, or says everything that does not fit and leaves the model as it was.</summary>
     /// <remarks>The model is one as <c>save</c> had it before it was compressed, freshly made; dtype and device remain the model's.
     /// Equivalent to: a model saved and loaded has the same state to the bit. An optimizer made before needs <c>Optimizers.follow</c>.
-    /// Errors:
-    /// <c>BadFile</c>, with the reasons; <c>PathNotFound</c> and those of <c>Surgery.exchange</c> for a layer that cannot take its place;
-    /// those of <c>StateDict.load</c>.</remarks>
+    /// Errors: <c>BadFile</c>, with the reasons; <c>PathNotFound</c> and those of <c>Surgery.exchange</c> for a layer that cannot take its
+    /// place; those of <c>StateDict.load</c>.</remarks>
     /// <example><code>ModelFile.save path model |> Result.bind (fun () -> ModelFile.load path (makeModel ())) |> orStop</code></example>
     let load (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)

@@ -189,13 +189,10 @@ module ModelReport =
         |> Result.map (fun () -> modules |> List.map (fun m -> List.ofSeq seen[m]))
 
     /// <summary>What every layer of a model costs for an input of a shape, taken from a forward pass in evaluation mode, and whether it can
-    /// be
-    /// factorized; of factorized layers format, ranks, kernel error and S.</summary>
+    /// be factorized; of factorized layers format, ranks, kernel error and S.</summary>
     /// <remarks>The input is white noise in the dtype and on the device of the model, which is as it was afterwards. FLOPs are those of
-    /// linear
-    /// layers and convolutions; a layer that is not called by <c>call</c>, but by <c>forward</c>, is not seen. Errors: <c>Shape</c> for an
-    /// input
-    /// that the model does not take; <c>Disposed</c>.</remarks>
+    /// linear layers and convolutions; a layer that is not called by <c>call</c>, but by <c>forward</c>, is not seen. Errors: <c>Shape</c>
+    /// for an input that the model does not take; <c>Disposed</c>.</remarks>
     /// <param name="shape">The shape of the input, images first.</param>
     /// <param name="model">The model.</param>
     /// <example><code>ModelReport.make [ 1L; 4L; 8L; 8L ] model |> orStop</code></example>

@@ -39,12 +39,9 @@ module CompressionPlan =
 
     /// <summary>A plan for a model under a budget: the formats and ranks of least predicted damage.</summary>
     /// <remarks><para>Every linear layer and convolution has a curve of damage over cost from a few sizes in each family, by the exact
-    /// spectra
-    /// for Tucker-2 and matrices and a few sweeps of least squares, each from the last, for the rest; nothing is factorized in full. The
-    /// choice
-    /// walks down the convex hulls of all curves at one price, then exchanges one and two layers: its damage is above the least possible by
-    /// at
-    /// most one step of one hull.</para>
+    /// spectra for Tucker-2 and matrices and a few sweeps of least squares, each from the last, for the rest; nothing is factorized in
+    /// full. The choice walks down the convex hulls of all curves at one price, then exchanges one and two layers: its damage is above the
+    /// least possible by at most one step of one hull.</para>
     /// <para>Depthwise layers, those that cannot be replaced, the first, the last and those named stay dense, and the plan says why. The
     /// covariances of the options make errors those of the layers' outputs (arXiv 2511.04494). Errors: those of <c>ModelReport.make</c>;
     /// <c>Unsupported</c> for a budget that the smallest candidates exceed.</para></remarks>
@@ -102,8 +99,7 @@ module CompressionPlan =
         | errors -> Error errors
 
     /// <summary>The same candidates with the choice made anew under another budget, edits of the choice undone. Errors: <c>Unsupported</c>
-    /// for a
-    /// budget that the smallest candidates exceed.</summary>
+    /// for a budget that the smallest candidates exceed.</summary>
     /// <example><code>CompressionPlan.under (Budget.FlopRatio 1.2) plan |> orStop</code></example>
     let under (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         Argument.notNull (nameof budget) budget

@@ -60,11 +60,9 @@ module SensitivityPenalty =
 
     /// <summary>The mean over a model's factorized layers of S / ‖T‖^(2 − 2/N): a differentiable scalar, to be added to a loss.</summary>
     /// <remarks>The least S at (c K, c δ) is c^(2 − 2/N) times that at (K, δ), so that the quotient does not depend on the scale of a
-    /// kernel, nor
-    /// the mean on the number of layers: one coefficient serves many models. It does not shrink T, as S alone would. S is in the norm of
-    /// each
-    /// layer, ‖T‖ is Frobenius. Each layer's kernel is rebuilt once. Errors: <c>ModuleType</c> where the model has no factorized
-    /// layer; <c>ZeroTensor</c>, <c>OutOfRange</c>.</remarks>
+    /// kernel, nor the mean on the number of layers: one coefficient serves many models. It does not shrink T, as S alone would. S is in
+    /// the norm of each layer, ‖T‖ is Frobenius. Each layer's kernel is rebuilt once. Errors: <c>ModuleType</c> where the model has no
+    /// factorized layer; <c>ZeroTensor</c>, <c>OutOfRange</c>.</remarks>
     /// <example><code>SensitivityPenalty.relative layer |> orStop</code></example>
     let relative (model: torch.nn.Module) : Result<Tensor, TensorNetError list> =
         layersOf model
