@@ -37,7 +37,8 @@ type CompressOptions =
         /// <summary>Σ of layers by their paths, from <c>Calibration.covariances</c>: the error is then that of the layers'
         /// outputs.</summary>
         Covariances: (string * torch.Tensor) list
-        /// Layers worked on side by side, one libtorch thread each; 0: as many as there are processors. Memory grows with it.
+        /// Layers worked on side by side, one libtorch thread each; 0: as many as there are processors. Layers wait where those under way
+        /// are estimated to take 1.5 GiB together with them; one that takes more is worked on alone.
         Workers: int
         /// A folder for finished layers, from which a run that was ended goes on; none by default.
         Folder: string option

@@ -213,7 +213,11 @@ module ModelCompression =
                     let results =
                         tasks
                         |> List.sortBy (fun task -> -task.Weight)
-                        |> SideBySide.run (SideBySide.workers options.Workers) (fun task -> task.Planned.Path, run.Layer task)
+                        |> SideBySide.runWithin
+                            LayerRun.room
+                            (fun task -> LayerRun.bytes task.Planned)
+                            (SideBySide.workers options.Workers)
+                            (fun task -> task.Planned.Path, run.Layer task)
                         |> dict
 
                     let ordered = [ for task in tasks -> results[task.Planned.Path] ]
