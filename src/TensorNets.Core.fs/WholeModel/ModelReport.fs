@@ -163,6 +163,19 @@ module ModelReport =
     let internal holders (model: torch.nn.Module) : (string list * torch.nn.Module) list =
         ModulePath.placed model |> List.filter (fun (_, m) -> not (Seq.isEmpty (m.parameters false)))
 
+    /// The most numbers of an input: 8 GiB of them.
+    let private mostNumbers = 2147483648.0
+
+    let private checkedShape (shape: int64 list) : Result<unit, TensorNetError list> =
+        let isHeld =
+            shape |> List.forall (fun size -> size >= 0L)
+            && (shape |> List.fold (fun n size -> n * float size) 1.0) <= mostNumbers
+
+        if isHeld then
+            Ok()
+        else
+            Error [ TensorNetError.Shape("The input", shape, "sizes from 0 up, at most 2³¹ numbers") ]
+
     /// The shapes of the inputs of each of some modules while a tensor of white noise runs through a model.
     let internal inputs (shape: int64 list) (modules: torch.nn.Module list) (model: torch.nn.Module<Tensor, Tensor>) =
         use _ = Mode.left ()
@@ -182,11 +195,15 @@ module ModelReport =
         let like = model.parameters true |> Seq.tryHead
         let dtype = like |> Option.map _.dtype |> Option.defaultValue torch.float32
         let device = like |> Option.map _.device |> Option.defaultValue torch.CPU
-        use generator = new torch.Generator(1UL)
-        let x = (Fresh.noise generator torch.float32 device (List.toArray shape)).``to`` dtype
 
-        Calibration.pass (fun _ -> false) watched [ x ] model
-        |> Result.map (fun () -> modules |> List.map (fun m -> List.ofSeq seen[m]))
+        let noise () =
+            use generator = new torch.Generator(1UL)
+            (Fresh.noise generator torch.float32 device (List.toArray shape)).``to`` dtype
+
+        checkedShape shape
+        |> Result.bind (fun () ->
+            Calibration.pass (fun _ -> false) watched [ noise () ] model
+            |> Result.map (fun () -> modules |> List.map (fun m -> List.ofSeq seen[m])))
 
     /// <summary>What every layer of a model costs for an input of a shape, taken from a forward pass in evaluation mode, and whether it can
     /// be factorized; of factorized layers format, ranks, kernel error and S.</summary>
@@ -202,7 +219,6 @@ module ModelReport =
         let shape = List.ofSeq shape
 
         match Check.alive "The model" model with
-        | [] when shape |> List.exists (fun size -> size < 0L) -> Error [ TensorNetError.Shape("The input", shape, "sizes from 0 up") ]
         | [] ->
             let all = holders model
 

@@ -27,6 +27,7 @@ let rec private held (value: obj | null) : obj list =
     | :? SpecError
     | :? FormatError -> [ value ]
     | :? ITuple as tuple -> [ 0 .. tuple.Length - 1 ] |> List.collect (fun i -> held tuple[i])
+    | :? IDictionary as table -> table.Values |> Seq.cast<obj> |> List.ofSeq |> List.collect held
     | :? IEnumerable as items -> items |> Seq.cast<obj> |> List.ofSeq |> List.collect held
     | value when FSharpType.IsUnion(value.GetType()) && value.GetType().Assembly = typeof<_ list>.Assembly ->
         FSharpValue.GetUnionFields(value, value.GetType()) |> snd |> List.ofArray |> List.collect held
