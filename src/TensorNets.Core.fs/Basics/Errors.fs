@@ -153,3 +153,14 @@ module TensorNetError =
     let internal raiseAny (errors: TensorNetError list) : unit =
         if not errors.IsEmpty then
             raise (TensorNetException(List.toArray errors))
+
+    /// The values of several results, or the errors of all.
+    let internal collect (results: Result<'T, 'E list> list) : Result<'T list, 'E list> =
+        match
+            results
+            |> List.collect (function
+                | Error errors -> errors
+                | Ok _ -> [])
+        with
+        | [] -> Ok(results |> List.choose Result.toOption)
+        | errors -> Error errors

@@ -19,6 +19,11 @@ type internal CoreArray private (cores: Tensor[]) =
             |]
         )
 
+    /// Tensors by the names of cores, for an array that an iteration works on; copies of a core have its tensor.
+    static member Lookup (spec: Spec) (cores: Tensor[]) : string -> Tensor =
+        let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
+        fun name -> cores[index[Spec.original name]]
+
     interface IDisposable with
         member _.Dispose() =
             for core in cores do

@@ -35,7 +35,7 @@ module internal CorrectionProblem =
 
     /// ‖K − T‖ for cores in the order of the spec.
     let error (problem: CorrectionProblem) (cores: Tensor[]) : float =
-        Fit.explicitError (Plan.make Order.Auto problem.Spec) problem.Target (Fit.lookup problem.Spec cores)
+        Fit.explicitError (Plan.make Order.Auto problem.Spec) problem.Target (CoreArray.Lookup problem.Spec cores)
 
     /// The problem with a part of its sweeps (`SweepOptions.part`).
     let part (before: int) (most: int) (problem: CorrectionProblem) : CorrectionProblem =

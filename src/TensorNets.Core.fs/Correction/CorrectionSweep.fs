@@ -41,7 +41,7 @@ module internal CorrectionSweep =
         {
             Problem = problem
             Cores = cores
-            Lookup = Fit.lookup spec cores
+            Lookup = CoreArray.Lookup spec cores
             Blocks = blocks
             Full = Plan.make Order.Auto spec
             Gauge = BondGauge.ofSpec spec

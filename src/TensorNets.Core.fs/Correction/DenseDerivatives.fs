@@ -80,7 +80,7 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
 
     let coresOf (point: Tensor) : Tensor[] = CoreVector.cores shapes point
 
-    let lookup cores = Fit.lookup spec cores
+    let lookup cores = CoreArray.Lookup spec cores
 
     /// The gradients of S − ⟨y, T⟩ at points, one in each row; of S where there is no y.
     let gradients (multipliers: Tensor option) (points: Tensor) : Tensor =

@@ -24,7 +24,7 @@ module internal Descent =
         use _ = torch.NewDisposeScope()
 
         let tensor spec cores =
-            Contraction.runMany [ Plan.make Order.Auto spec ] target.dtype target.device (Fit.lookup spec cores)
+            Contraction.runMany [ Plan.make Order.Auto spec ] target.dtype target.device (CoreArray.Lookup spec cores)
             |> List.head
 
         let before: Tensor = tensor spec cores
@@ -52,7 +52,7 @@ module internal Descent =
     let private balanced (spec: Spec) (cores: Tensor[]) : float =
         use best = new Best(cores)
         let plan = Sensitivity.plan spec
-        let before = Sensitivity.numberOf plan torch.float64 cores[0].device (Fit.lookup spec cores)
+        let before = Sensitivity.numberOf plan torch.float64 cores[0].device (CoreArray.Lookup spec cores)
         let s, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) plan cores
 
         // Written so that NaN counts as a failure.

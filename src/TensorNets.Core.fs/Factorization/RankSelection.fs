@@ -101,7 +101,7 @@ module internal RankSelection =
 
         let finished before after = meets after || before - after <= options.Tolerance * before
 
-        let error () = Fit.explicitError (Plan.make Order.Auto spec) target (Fit.lookup spec cores)
+        let error () = Fit.explicitError (Plan.make Order.Auto spec) target (CoreArray.Lookup spec cores)
 
         // The sweeps put their cores in the place of these.
         let network = new Network(spec, cores)

@@ -140,7 +140,7 @@ module internal SafeTensorHeader =
         | None -> []
 
     /// The most reasons that are listed for one file.
-    let private mostReasons = 20
+    let mostReasons = 20
 
     let private contents
         (size: int64)

@@ -54,7 +54,13 @@ type SafeTensorReader
 /// of the file before anything is allocated for a tensor.</remarks>
 [<RequireQualifiedAccess>]
 module SafeTensors =
-    let private bad name reasons = Error(reasons |> List.map (fun reason -> TensorNetError.BadFile(name, reason)))
+    /// What is wrong with a file, the first reasons of many.
+    let internal badFile (name: string) (reasons: string list) : Result<'T, TensorNetError list> =
+        Error(
+            reasons
+            |> List.truncate SafeTensorHeader.mostReasons
+            |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
+        )
 
     /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
     /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
@@ -70,7 +76,7 @@ module SafeTensors =
 
         try
             if size < 8L then
-                bad name [ "it ends too early" ]
+                badFile name [ "it ends too early" ]
             else
                 let prefix = Array.zeroCreate<byte> 8
                 stream.ReadExactly prefix
@@ -78,7 +84,7 @@ module SafeTensors =
                 let most = min SafeTensorHeader.limit (size - 8L)
 
                 if length > uint64 most then
-                    bad name [ $"its header is said to have {length} bytes; expected at most {most}" ]
+                    badFile name [ $"its header is said to have {length} bytes; expected at most {most}" ]
                 else
                     let header = Array.zeroCreate<byte>(int length)
                     stream.ReadExactly header
@@ -88,9 +94,9 @@ module SafeTensors =
                         match NativeLibraries.check () with
                         | [] -> Ok(SafeTensorReader(name, stream, origin + 8L + int64 length, entries, Dictionary(dict metadata)))
                         | missing -> Error missing
-                    | Error reasons -> bad name reasons
+                    | Error reasons -> badFile name reasons
         with :? EndOfStreamException ->
-            bad name [ "it ends too early" ]
+            badFile name [ "it ends too early" ]
 
     /// <summary>What is read from the safetensors file at a path, which is open meanwhile. Errors: <c>BadFile</c>, with the reasons; those
     /// of the reader.</summary>

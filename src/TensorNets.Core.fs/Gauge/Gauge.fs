@@ -54,10 +54,6 @@ module Gauge =
         else
             0.0
 
-    let private lookupIn (spec: Spec) (cores: Tensor[]) : string -> Tensor =
-        let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
-        fun name -> cores[index[Spec.original name]]
-
     /// What is made of a bond that a step refuses.
     type private Deficient = BondGauge.Working -> BondGauge.Bond -> TensorNetError -> Result<BondGauge.Step, TensorNetError>
 
@@ -102,7 +98,7 @@ module Gauge =
         (cores: Tensor[])
         : Result<float * int, TensorNetError list> =
         let spec = plan.Spec
-        let lookup = lookupIn spec cores
+        let lookup = CoreArray.Lookup spec cores
 
         let plans =
             function
@@ -160,7 +156,8 @@ module Gauge =
                 cyclesWithin deficient limit all plan cores
             finally
                 CoreSizes.restore (connected plan.Spec.Cores.Length all) logs cores
-            |> Result.map (fun (_, count) -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (lookupIn plan.Spec cores), count)
+            |> Result.map (fun (_, count) ->
+                Sensitivity.numberOf plan cores[0].dtype cores[0].device (CoreArray.Lookup plan.Spec cores), count)
 
     /// Balances tensors in place (the array's entries are replaced and the old ones disposed) for at most the given number of cycles.
     let internal cycles limit all plan cores : Result<float * int, TensorNetError list> =
@@ -180,7 +177,7 @@ module Gauge =
 
         match Decompose.attempt (fun () -> cyclesWith deficient limit all plan cores) with
         | Some(Ok(s, _)) -> s, found
-        | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (lookupIn plan.Spec cores), true
+        | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (CoreArray.Lookup plan.Spec cores), true
 
     /// Cores that a dtype does not hold.
     let private outOfRange (spec: Spec) (cores: Tensor seq) (cast: Tensor seq) : TensorNetError list =
@@ -221,7 +218,7 @@ module Gauge =
             // With exponents apart: neither S need be a double.
             let isBetter () =
                 let total lookup = Sensitivity.scaledTotal plan torch.float64 start.Device lookup
-                let before, after = total (Network.lookup start), total (lookupIn spec cores)
+                let before, after = total (Network.lookup start), total (CoreArray.Lookup spec cores)
                 let number (s: ScaledTensor) = Math.ScaleB(s.Value.number (), s.Exponent - before.Exponent)
                 number after <= number before
 

@@ -144,7 +144,7 @@ module internal Redundancy =
 
         let tryBond (spec: Spec, bonds: BondGauge.Bond list) (axis: Axis) : Spec * BondGauge.Bond list =
             use scope = torch.NewDisposeScope()
-            let core name = cores[spec.Cores |> List.findIndex (fun core -> core.Name = Spec.original name)]
+            let core = CoreArray.Lookup spec cores
             let run plans = Contraction.runMany plans cores[0].dtype cores[0].device core
 
             let found =

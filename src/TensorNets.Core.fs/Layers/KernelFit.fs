@@ -46,16 +46,6 @@ module internal KernelFit =
         | Some(ErrorBound.Absolute delta) -> Some(ErrorBound.Absolute(delta / sqrt (float groups)))
         | other -> other
 
-    let private collect (results: Result<'a, 'e list> list) : Result<'a list, 'e list> =
-        match
-            results
-            |> List.collect (function
-                | Error errors -> errors
-                | Ok _ -> [])
-        with
-        | [] -> Ok(results |> List.choose Result.toOption)
-        | errors -> Error errors
-
     /// ‖K − T‖ in a norm, in float64.
     let private distance (norm: Norm) (kernel: Tensor) (tensor: Tensor) : float =
         use _ = torch.NewDisposeScope()
@@ -132,5 +122,5 @@ module internal KernelFit =
             [
                 for i in 0L .. g.Groups - 1L -> fit (shared g.Groups bound) (kernel.select (0L, i)) |> Result.bind Fit.bounded
             ]
-            |> collect
+            |> TensorNetError.collect
             |> Result.map (List.map _.Network >> GroupNetworks.stack)

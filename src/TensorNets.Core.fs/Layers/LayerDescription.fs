@@ -1,9 +1,6 @@
 namespace TensorNets
 
 open System
-open System.IO
-open System.Text
-open System.Text.Encodings.Web
 open System.Text.Json
 open TorchSharp
 
@@ -49,35 +46,29 @@ module internal LayerDescription =
 
     /// What a layer is, in JSON.
     let write (layer: FactorizedLayer) : string =
-        use stream = new MemoryStream()
+        Json.written false (fun json ->
+            json.WriteStartObject()
+            json.WriteString("spec", Spec.print layer.Spec)
+            writeGeometry json layer.Geometry
+            json.WriteString("lowering", string layer.Lowering)
 
-        use json =
-            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
+            match layer.Norm with
+            | Norm.Weighted(modes, _) ->
+                json.WriteStartArray "norm"
 
-        json.WriteStartObject()
-        json.WriteString("spec", Spec.print layer.Spec)
-        writeGeometry json layer.Geometry
-        json.WriteString("lowering", string layer.Lowering)
+                for mode in modes do
+                    json.WriteNumberValue mode
 
-        match layer.Norm with
-        | Norm.Weighted(modes, _) ->
-            json.WriteStartArray "norm"
+                json.WriteEndArray()
+            | Norm.Frobenius -> ()
 
-            for mode in modes do
-                json.WriteNumberValue mode
+            json.WriteStartObject "trained"
 
-            json.WriteEndArray()
-        | Norm.Frobenius -> ()
+            for struct (name, parameter) in layer.named_parameters () do
+                json.WriteBoolean(name, parameter.requires_grad)
 
-        json.WriteStartObject "trained"
-
-        for struct (name, parameter) in layer.named_parameters () do
-            json.WriteBoolean(name, parameter.requires_grad)
-
-        json.WriteEndObject()
-        json.WriteEndObject()
-        json.Flush()
-        Encoding.UTF8.GetString(stream.ToArray())
+            json.WriteEndObject()
+            json.WriteEndObject())
 
     let private one (choices: (string * 'T) list) fallback path (element: JsonElement) =
         match Json.text path element with
@@ -141,7 +132,7 @@ module internal LayerDescription =
         let flags, flagErrors = Json.property "trained" (Json.members Json.flag) "an object" [] "$" root
 
         let modes, modeErrors =
-            if root.ValueKind = JsonValueKind.Object && fst (root.TryGetProperty "norm") then
+            if Json.has "norm" root then
                 let modes, errors = Json.property "norm" (Json.array Json.number) "an array" [] "$" root
                 Some modes, errors
             else

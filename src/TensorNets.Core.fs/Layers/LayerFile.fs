@@ -15,29 +15,18 @@ module LayerFile =
     let internal version, internal versionKey = "1", "tensornets"
     let private layerKey = "layer"
 
-    /// The most reasons that are listed for one file.
-    let private mostReasons = 20
-
-    let private bad name reasons =
-        Error(
-            reasons
-            |> List.truncate mostReasons
-            |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
-        )
-
     let private description (name: string) (file: SafeTensorReader) : Result<LayerDescription, TensorNetError list> =
         match file.Metadata.TryGetValue versionKey, file.Metadata.TryGetValue layerKey with
         | (true, found), _ when found <> version ->
-            bad name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {version}" ]
+            SafeTensors.badFile name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {version}" ]
         | (true, _), (true, text) ->
             match LayerDescription.read text with
             | Ok layer -> Ok layer
             | Error errors ->
                 errors
-                |> List.truncate mostReasons
                 |> List.map (fun error -> "its layer: " + error.Message.TrimEnd '.')
-                |> bad name
-        | _ -> bad name [ $"its metadata has no '{versionKey}' and '{layerKey}'; expected a layer" ]
+                |> SafeTensors.badFile name
+        | _ -> SafeTensors.badFile name [ $"its metadata has no '{versionKey}' and '{layerKey}'; expected a layer" ]
 
     /// What the tensors that a file lists have that the layer has not, and the reverse.
     let private mismatches (layer: LayerDescription) (entries: IReadOnlyList<SafeTensorEntry>) : string list =
@@ -60,7 +49,7 @@ module LayerFile =
 
                 file.ReadAll()
                 |> Result.bind (fun tensors -> LayerTensors.layer "" layer (Dictionary(dict tensors)))
-            | reasons -> bad name reasons)
+            | reasons -> SafeTensors.badFile name reasons)
 
     let private written
         (layer: FactorizedLayer)

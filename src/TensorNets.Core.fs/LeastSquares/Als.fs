@@ -147,7 +147,7 @@ module Als =
     let private sweepAll (options: SweepOptions) (finished: float -> float -> bool) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
         let blocks = LocalProblem.blocks spec
         let plan = Plan.make Order.Auto spec
-        let lookup = Fit.lookup spec cores
+        let lookup = CoreArray.Lookup spec cores
         let norm = target.norm().number()
         use kept = LocalProblem.keepingGrams blocks
 

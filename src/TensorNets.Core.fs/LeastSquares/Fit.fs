@@ -96,11 +96,6 @@ module internal Fit =
         let tensor = Contraction.runMany [ plan ] target.dtype target.device lookup |> List.head
         target.minus(tensor).norm().number()
 
-    /// The cores by name, for the array that an iteration works on.
-    let lookup (spec: Spec) (cores: Tensor[]) : string -> Tensor =
-        let index = spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
-        fun name -> cores[index[Spec.original name]]
-
     /// Replaces a core of the array; the old tensor is disposed. The new one leaves the scope.
     let replace (scope: DisposeScope) (cores: Tensor[]) i (tensor: Tensor) =
         let old = cores[i]
@@ -113,7 +108,7 @@ module internal Fit =
         let tensors = [| for core in cores -> core.``to`` (dtype, copy = true) |> scope.MoveToOuter |]
         let network = new Network(spec, tensors)
         // What is handed over is what is measured: rounding to float32 is part of the error.
-        let lookup = lookup spec [| for tensor in tensors -> tensor.``to`` torch.float64 |]
+        let lookup = CoreArray.Lookup spec [| for tensor in tensors -> tensor.``to`` torch.float64 |]
         let plan = Plan.make Order.Auto spec
         let error = explicitError plan target lookup
         let s = Sensitivity.numberOf (Sensitivity.plan spec) torch.float64 target.device lookup

@@ -1,7 +1,9 @@
 namespace TensorNets
 
 open System
+open System.IO
 open System.Text
+open System.Text.Encodings.Web
 open System.Text.Json
 
 /// Parts of JSON read one by one. A reader takes the path of an element and the element, and gives what it says with what is wrong with it,
@@ -42,6 +44,17 @@ module internal Json =
         | Some bytes -> ofBytes options read (ReadOnlyMemory bytes)
         | None -> Error halves
 
+    /// The text that is written; all characters stand for themselves.
+    let written (indented: bool) (write: Utf8JsonWriter -> unit) : string =
+        use stream = new MemoryStream()
+
+        use json =
+            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, Indented = indented))
+
+        write json
+        json.Flush()
+        Encoding.UTF8.GetString(stream.ToArray())
+
     let private kind (element: JsonElement) =
         match element.ValueKind with
         | JsonValueKind.Object -> "an object"
@@ -51,6 +64,8 @@ module internal Json =
         | _ -> element.GetRawText()
 
     let wrong path element expected fallback = fallback, [ SpecError.JsonType(path, kind element, expected) ]
+
+    let has (name: string) (element: JsonElement) = element.ValueKind = JsonValueKind.Object && fst (element.TryGetProperty name)
 
     let text path (element: JsonElement) =
         match element.ValueKind with

@@ -1,9 +1,6 @@
 namespace TensorNets
 
 open System
-open System.IO
-open System.Text
-open System.Text.Encodings.Web
 open System.Text.Json
 
 /// What the file of a model says of one of its factorized layers.
@@ -20,48 +17,43 @@ type internal LayerRecord =
 module internal LayerRecord =
     /// The layers of a model, each with all its paths.
     let write (layers: (string list * FactorizedLayer) list) : string =
-        use stream = new MemoryStream()
-
-        use json =
-            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping))
-
-        json.WriteStartObject()
-        json.WriteStartArray "layers"
-
-        for paths, layer in layers do
+        Json.written false (fun json ->
             json.WriteStartObject()
-            json.WriteStartArray "paths"
+            json.WriteStartArray "layers"
 
-            for path in paths do
-                json.WriteStringValue path
+            for paths, layer in layers do
+                json.WriteStartObject()
+                json.WriteStartArray "paths"
+
+                for path in paths do
+                    json.WriteStringValue path
+
+                json.WriteEndArray()
+                json.WritePropertyName "layer"
+                json.WriteRawValue(LayerDescription.write layer)
+
+                match layer.Origin with
+                | Some origin ->
+                    json.WriteString("format", origin.Format)
+
+                    if Double.IsFinite origin.KernelError then
+                        json.WriteNumber("error", origin.KernelError)
+                | None -> ()
+
+                json.WriteEndObject()
 
             json.WriteEndArray()
-            json.WritePropertyName "layer"
-            json.WriteRawValue(LayerDescription.write layer)
-
-            match layer.Origin with
-            | Some origin ->
-                json.WriteString("format", origin.Format)
-
-                if Double.IsFinite origin.KernelError then
-                    json.WriteNumber("error", origin.KernelError)
-            | None -> ()
-
-            json.WriteEndObject()
-
-        json.WriteEndArray()
-        json.WriteEndObject()
-        json.Flush()
-        Encoding.UTF8.GetString(stream.ToArray())
-
-    let private has (name: string) (element: JsonElement) = element.ValueKind = JsonValueKind.Object && fst (element.TryGetProperty name)
+            json.WriteEndObject())
 
     let private origin path (element: JsonElement) : LayerOrigin option * SpecError list =
-        if has "format" element then
+        if Json.has "format" element then
             let format, formatErrors = Json.property "format" Json.text "a string" "" path element
 
             let error, errors =
-                if has "error" element then Json.property "error" Json.real "a number" nan path element else nan, []
+                if Json.has "error" element then
+                    Json.property "error" Json.real "a number" nan path element
+                else
+                    nan, []
 
             Some { Format = format; KernelError = error }, formatErrors @ errors
         else

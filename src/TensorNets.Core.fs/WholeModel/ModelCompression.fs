@@ -81,21 +81,12 @@ module ModelCompression =
                             LayerRun.Weight = LayerRun.weight planned
                         })
 
-        let results =
+        TensorNetError.collect
             [
                 for planned in plan.Layers do
                     if planned.IsFactorized then
                         task planned
             ]
-
-        match
-            results
-            |> List.collect (function
-                | Error errors -> errors
-                | Ok _ -> [])
-        with
-        | [] -> Ok(results |> List.choose Result.toOption)
-        | errors -> Error errors
 
     /// What is shared by the workers of a run: the model, the clock, what is done.
     type private Run(options: CompressOptions, tasks: LayerRun.Task list, model: torch.nn.Module) =

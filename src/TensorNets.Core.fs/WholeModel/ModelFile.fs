@@ -12,16 +12,6 @@ open TorchSharp
 module ModelFile =
     let private modelKey = "model"
 
-    /// The most reasons that are listed for one file.
-    let private mostReasons = 20
-
-    let private bad name reasons =
-        Error(
-            reasons
-            |> List.truncate mostReasons
-            |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
-        )
-
     let private layersOf (model: torch.nn.Module) : (string list * FactorizedLayer) list =
         ModulePath.placed model
         |> List.choose (fun (paths, m) ->
@@ -66,12 +56,15 @@ module ModelFile =
     let private described (name: string) (file: SafeTensorReader) : Result<LayerRecord list, TensorNetError list> =
         match file.Metadata.TryGetValue LayerFile.versionKey, file.Metadata.TryGetValue modelKey with
         | (true, found), _ when found <> LayerFile.version ->
-            bad name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {LayerFile.version}" ]
+            SafeTensors.badFile name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {LayerFile.version}" ]
         | (true, _), (true, text) ->
             match LayerRecord.read text with
             | Ok layers -> Ok layers
-            | Error errors -> errors |> List.map (fun error -> "its layers: " + error.Message.TrimEnd '.') |> bad name
-        | _ -> bad name [ $"its metadata has no '{LayerFile.versionKey}' and '{modelKey}'; expected a compressed model" ]
+            | Error errors ->
+                errors
+                |> List.map (fun error -> "its layers: " + error.Message.TrimEnd '.')
+                |> SafeTensors.badFile name
+        | _ -> SafeTensors.badFile name [ $"its metadata has no '{LayerFile.versionKey}' and '{modelKey}'; expected a compressed model" ]
 
     /// A layer of a file and the module whose place it takes.
     type private Place = { Record: LayerRecord; Path: string; Old: torch.nn.Module<Tensor, Tensor> }
@@ -96,25 +89,15 @@ module ModelFile =
             match geometryOf path found, found with
             | Error errors, _ -> Error errors
             | Ok _, _ when Set.ofList paths <> Set.ofList record.Paths ->
-                bad name [ $"it has one layer at {quoted record.Paths}; the model has one at {quoted paths}" ]
+                SafeTensors.badFile name [ $"it has one layer at {quoted record.Paths}; the model has one at {quoted paths}" ]
             | Ok geometry, _ when geometry <> record.Layer.Geometry ->
-                bad
+                SafeTensors.badFile
                     name
                     [
                         $"its layer '{path}' is a {ConvGeometry.name record.Layer.Geometry} of another geometry than the model's there"
                     ]
             | Ok _, (:? torch.nn.Module<Tensor, Tensor> as old) -> Ok { Record = record; Path = path; Old = old }
             | Ok _, other -> Error [ TensorNetError.ModuleType(path, ModulePath.typeOf other, "Module<Tensor, Tensor>") ]
-
-    /// All values, or all errors.
-    let private allOf (results: Result<'T, TensorNetError list> list) : Result<'T list, TensorNetError list> =
-        let errors =
-            results
-            |> List.collect (function
-                | Error errors -> errors
-                | Ok _ -> [])
-
-        if errors.IsEmpty then Ok(results |> List.choose Result.toOption) else Error errors
 
     /// The factorized layer of a place, in the dtype and on the device of the model.
     let private made (tensors: Dictionary<string, Tensor>) (place: Place) : Result<Place * FactorizedLayer, TensorNetError list> =
@@ -166,13 +149,13 @@ module ModelFile =
                 |> List.collect (fun record -> LayerTensors.mismatches (record.Paths.Head + ".") record.Layer known)
             with
             | [] -> Ok records
-            | reasons -> bad name reasons)
+            | reasons -> SafeTensors.badFile name reasons)
         |> Result.bind (fun records ->
             let all = ModulePath.placed model
 
             records
             |> List.map (place name all model)
-            |> allOf
+            |> TensorNetError.collect
             |> Result.bind (fun places ->
                 use _ = torch.NewDisposeScope()
 
@@ -181,7 +164,7 @@ module ModelFile =
                     let tensors = Dictionary(dict tensors)
                     let results = places |> List.map (made tensors)
 
-                    match allOf results with
+                    match TensorNetError.collect results with
                     | Ok layers ->
                         for record in records do
                             tensors.Remove(record.Paths.Head + "." + LayerTensors.covariance) |> ignore

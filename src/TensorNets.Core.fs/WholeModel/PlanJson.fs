@@ -2,9 +2,6 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
-open System.IO
-open System.Text
-open System.Text.Encodings.Web
 open System.Text.Json
 
 /// Plans as versioned JSON.
@@ -35,54 +32,47 @@ module internal PlanJson =
         json.WriteEndObject()
 
     let write (plan: CompressionPlan) : string =
-        use stream = new MemoryStream()
-
-        use json =
-            new Utf8JsonWriter(stream, JsonWriterOptions(Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, Indented = true))
-
-        json.WriteStartObject()
-        json.WriteNumber("version", version)
-        numbers json "input" plan.Input
-        json.WriteString("measure", plan.Measure)
-        json.WriteNumber("otherParameters", plan.OtherParameters)
-        json.WriteStartArray "layers"
-
-        for layer in plan.Layers do
+        Json.written true (fun json ->
             json.WriteStartObject()
-            json.WriteString("path", layer.Path)
-            json.WriteString("kind", layer.Kind)
-            numbers json "shape" layer.Shape
-            json.WriteStartObject "geometry"
-            LayerDescription.writeGeometry json layer.Geometry
-            json.WriteEndObject()
-            json.WriteStartArray "inputs"
+            json.WriteNumber("version", version)
+            numbers json "input" plan.Input
+            json.WriteString("measure", plan.Measure)
+            json.WriteNumber("otherParameters", plan.OtherParameters)
+            json.WriteStartArray "layers"
 
-            for input in layer.Inputs do
-                json.WriteStartArray()
-                input |> Seq.iter json.WriteNumberValue
+            for layer in plan.Layers do
+                json.WriteStartObject()
+                json.WriteString("path", layer.Path)
+                json.WriteString("kind", layer.Kind)
+                numbers json "shape" layer.Shape
+                json.WriteStartObject "geometry"
+                LayerDescription.writeGeometry json layer.Geometry
+                json.WriteEndObject()
+                json.WriteStartArray "inputs"
+
+                for input in layer.Inputs do
+                    json.WriteStartArray()
+                    input |> Seq.iter json.WriteNumberValue
+                    json.WriteEndArray()
+
                 json.WriteEndArray()
+                json.WriteNumber("parameters", layer.Parameters)
+                json.WriteNumber("flops", layer.Flops)
+                json.WriteNumber("chosen", layer.Chosen)
+                json.WriteString("kept", layer.Kept)
+                json.WriteStartArray "candidates"
+
+                for candidate in layer.Candidates do
+                    writeCandidate json candidate
+
+                json.WriteEndArray()
+                json.WriteEndObject()
 
             json.WriteEndArray()
-            json.WriteNumber("parameters", layer.Parameters)
-            json.WriteNumber("flops", layer.Flops)
-            json.WriteNumber("chosen", layer.Chosen)
-            json.WriteString("kept", layer.Kept)
-            json.WriteStartArray "candidates"
+            json.WriteEndObject())
 
-            for candidate in layer.Candidates do
-                writeCandidate json candidate
-
-            json.WriteEndArray()
-            json.WriteEndObject()
-
-        json.WriteEndArray()
-        json.WriteEndObject()
-        json.Flush()
-        Encoding.UTF8.GetString(stream.ToArray())
-
-    let private has (name: string) (element: JsonElement) = element.ValueKind = JsonValueKind.Object && fst (element.TryGetProperty name)
-
-    let private optional name path element = if has name element then Json.property name Json.real "a number" nan path element else nan, []
+    let private optional name path element =
+        if Json.has name element then Json.property name Json.real "a number" nan path element else nan, []
 
     let private format path (element: JsonElement) : Format * SpecError list =
         match Json.text path element with

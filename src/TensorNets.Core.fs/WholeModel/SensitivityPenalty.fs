@@ -38,16 +38,7 @@ module SensitivityPenalty =
 
     /// Of all layers, or every error.
     let private allRelative (layers: (string * FactorizedLayer) list) : Result<Tensor list, TensorNetError list> =
-        let results = layers |> List.map relativeOf
-
-        match
-            results
-            |> List.collect (function
-                | Error errors -> errors
-                | Ok _ -> [])
-        with
-        | [] -> Ok(results |> List.choose Result.toOption)
-        | errors -> Error errors
+        layers |> List.map relativeOf |> TensorNetError.collect
 
     let private layersOf (model: torch.nn.Module) : Result<(string * FactorizedLayer) list, TensorNetError list> =
         match Compress.factorized model with

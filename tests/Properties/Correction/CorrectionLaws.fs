@@ -104,7 +104,7 @@ let private correction =
                     let mutable s = value ()
 
                     for i, block in List.indexed (LocalProblem.blocks spec) do
-                        match corrected full block (Fit.lookup spec cores) k delta delta with
+                        match corrected full block (CoreArray.Lookup spec cores) k delta delta with
                         | BlockResult.Moved(core, _) -> cores[i] <- core
                         | BlockResult.LeastSquares _ -> failtest "the start meets the bound"
                         | BlockResult.Unchanged -> ()
@@ -113,7 +113,7 @@ let private correction =
                         Expect.isLessThanOrEqual next (s * (1.0 + 1e-9)) $"S after block {i}"
 
                         Expect.isLessThanOrEqual
-                            (Fit.explicitError full k (Fit.lookup spec cores))
+                            (Fit.explicitError full k (CoreArray.Lookup spec cores))
                             (delta * (1.0 + 1e-9))
                             $"error after block {i}"
 

@@ -101,7 +101,7 @@ let private corrections =
 
                         // Every block step of the first sweep, without balancing.
                         let working = net.Cores |> Seq.map _.clone() |> Seq.toArray
-                        let lookup = Fit.lookup net.Spec working
+                        let lookup = CoreArray.Lookup net.Spec working
                         let full = Plan.make Order.Auto net.Spec
 
                         for step in e.GetProperty("first_sweep_blocks").EnumerateArray() do

@@ -234,7 +234,7 @@ let private inputs =
                     use first = startOf case k
                     let cores = [| for core in first.Cores -> core.clone () |]
                     let norm = k.norm().number()
-                    let error = Fit.explicitError (Plan.make Order.Auto case.Spec) k (Fit.lookup case.Spec cores)
+                    let error = Fit.explicitError (Plan.make Order.Auto case.Spec) k (CoreArray.Lookup case.Spec cores)
 
                     let spoil =
                         Callback(fun count ->

@@ -23,7 +23,7 @@ let private swept sweeps (spec: Spec) (k: torch.Tensor) norm (cores: torch.Tenso
     let blocks = LocalProblem.blocks spec
     use kept = LocalProblem.keeping blocks
 
-    [ for _ in 1..sweeps -> Als.pass kept blocks (Fit.lookup spec cores) k (norm * norm) cores ]
+    [ for _ in 1..sweeps -> Als.pass kept blocks (CoreArray.Lookup spec cores) k (norm * norm) cores ]
     |> List.last
 
 let all =
@@ -38,7 +38,7 @@ let all =
 
                 for _ in 1..2 do
                     LocalProblem.blocks case.Spec
-                    |> List.iteri (fun i block -> anew[i] <- Als.solveBlock None block (Fit.lookup case.Spec anew) k)
+                    |> List.iteri (fun i block -> anew[i] <- Als.solveBlock None block (CoreArray.Lookup case.Spec anew) k)
 
                 Array.iter2 (fun a b -> close 1e-12 a b "core") kept anew
                 release kept)
@@ -47,7 +47,7 @@ let all =
                 let k, norm, make = problem case
                 let cores = make ()
                 let residual = swept 3 case.Spec k norm cores
-                let error = Fit.explicitError (Plan.make Order.Auto case.Spec) k (Fit.lookup case.Spec cores)
+                let error = Fit.explicitError (Plan.make Order.Auto case.Spec) k (CoreArray.Lookup case.Spec cores)
 
                 // None is for errors whose square rounding may reach; the case below is none.
                 residual |> Option.iter (fun residual -> near 1e-11 (sqrt residual) error "error")
@@ -57,7 +57,7 @@ let all =
                 let k, norm, make = problem case
                 let cores = make ()
                 swept 3 case.Spec k norm cores |> ignore
-                let full, lookup = Plan.make Order.Auto case.Spec, Fit.lookup case.Spec cores
+                let full, lookup = Plan.make Order.Auto case.Spec, CoreArray.Lookup case.Spec cores
                 let bound = 1.01 * Fit.explicitError full k lookup
 
                 if bound < norm then
@@ -131,12 +131,12 @@ let all =
                 let options = { SweepOptions.defaults with MaxSweeps = 3; Tolerance = 0.0 }
 
                 let before =
-                    Fit.explicitError (Plan.make Order.Auto spec) (k.unsqueeze 0L) (Fit.lookup spec cores) / norm
+                    Fit.explicitError (Plan.make Order.Auto spec) (k.unsqueeze 0L) (CoreArray.Lookup spec cores) / norm
 
                 let _, _, errors = Als.sweepUntil options (fun _ _ -> false) spec (k.unsqueeze 0L) cores
 
                 let after =
-                    Fit.explicitError (Plan.make Order.Auto spec) (k.unsqueeze 0L) (Fit.lookup spec cores) / norm
+                    Fit.explicitError (Plan.make Order.Auto spec) (k.unsqueeze 0L) (CoreArray.Lookup spec cores) / norm
 
 
                 // Of an exact fit the error is rounding.
