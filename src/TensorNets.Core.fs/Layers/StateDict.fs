@@ -16,9 +16,7 @@ module StateDict =
     /// As many near keys as a message can carry.
     let private nearestShown = 3
 
-    /// The keys most like one that is not there, the nearest first.
-    let private nearest (known: string seq) (key: string) =
-        known |> Seq.sortBy (EditDistance.between key) |> Seq.truncate nearestShown |> List.ofSeq
+    let private nearest (known: string seq) (key: string) = EditDistance.nearest nearestShown key known
 
     /// What of one tensor of a state does not fit the one that is to hold its numbers.
     let private misfits (key: string) (found: Tensor) (own: Tensor) : TensorNetError list =

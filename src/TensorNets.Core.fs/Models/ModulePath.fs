@@ -28,15 +28,10 @@ module internal ModulePath =
     /// As many near names as a message can carry.
     let private nearestShown = 5
 
-    let private notFound path root =
-        let nearest =
-            all root
-            |> List.map fst
-            |> List.distinct
-            |> List.sortBy (EditDistance.between path)
-            |> List.truncate nearestShown
+    /// The error of a path that is none of those there are.
+    let unknown (path: string) (known: string seq) = TensorNetError.PathNotFound(path, EditDistance.nearest nearestShown path known)
 
-        TensorNetError.PathNotFound(path, nearest)
+    let private notFound path root = unknown path (all root |> List.map fst)
 
     /// The modules below one whose path is the given one or a beginning of it, with what is left of the path.
     let private towards (path: string) (m: nn.Module) =

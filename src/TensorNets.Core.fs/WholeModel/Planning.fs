@@ -120,12 +120,7 @@ module CompressionPlan =
                     Layers = [ for layer in plan.Layers -> if layer.Path = path then edit layer else layer ]
                 }
         else
-            let near =
-                [ for layer in plan.Layers -> layer.Path ]
-                |> List.sortBy (EditDistance.between path)
-                |> List.truncate 5
-
-            Error [ TensorNetError.PathNotFound(path, near) ]
+            Error [ ModulePath.unknown path [ for layer in plan.Layers -> layer.Path ] ]
 
     /// <summary>The plan with a layer kept dense. Errors: <c>PathNotFound</c>.</summary>
     /// <example><code>CompressionPlan.keepDense "conv" plan |> orStop</code></example>
