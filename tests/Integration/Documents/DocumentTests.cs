@@ -9,7 +9,7 @@ namespace TensorNets.Integration;
 /// <summary>What README, CONTRIBUTING and the pages under docs/ tell a reader to type.</summary>
 internal static partial class DocumentTests
 {
-    private static readonly string Root = RootOf();
+    internal static readonly string Root = RootOf();
     private static readonly string Host = Path.Combine(Root, "docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
     private static readonly string[] Documents = [.. DocumentPaths()];
     private static readonly List<CodeBlock> Blocks = [.. Documents.SelectMany(document => CodeBlock.Of(Root, document))];
@@ -86,6 +86,9 @@ internal static partial class DocumentTests
             case ["dotnet", "add", "package", var package, ..]:
                 if (!IsPackage(package)) yield return $"no package {package}";
                 break;
+            case ["python3", var script, ..]:
+                if (!File.Exists(Path.Combine(Root, script))) yield return $"no script {script}";
+                break;
             case ["dotnet", "new" or "fsi" or "build" or "publish" or "nuget" or "tool" or "restore" or "fantomas", ..]:
             case ["./build.sh"] or [".ci/run", ..]:
             case ["apt-get" or "sudo" or "git" or "cd" or "export", ..]:
@@ -117,7 +120,7 @@ internal static partial class DocumentTests
 
     private static void EveryBlockIsKnown()
     {
-        string[] known = ["csharp", "fsharp", "bash", "sh", "text", "xml", "json"];
+        string[] known = ["csharp", "fsharp", "python", "bash", "sh", "text", "xml", "json"];
         var unknown = Blocks.Where(block => !known.Contains(block.Language)).Select(block => $"{block.Name}: '{block.Language}'");
         Expect.True(!unknown.Any(), string.Join("\n", unknown));
         var asking = Blocks.Where(block => block.Document.StartsWith("docs") && block.Text.Contains("#r \"nuget:"));
