@@ -48,7 +48,8 @@ module internal BoundApproach =
         let rec rounds n before =
             let after = round before
 
-            if after <= bound || n >= mostRounds || after > roundGain * before || not (goesOn ()) then
+            // Written so that NaN counts as no gain.
+            if after <= bound || n >= mostRounds || not (after <= roundGain * before && goesOn ()) then
                 after
             else
                 rounds (n + 1) after

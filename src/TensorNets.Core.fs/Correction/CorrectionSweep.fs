@@ -97,7 +97,7 @@ module internal CorrectionSweep =
 
                 work.Cache.Forget block.Core.Name)
 
-        let s, deficient = Gauge.lenient 1 work.Gauge work.Sensitivity work.Cores
+        let s, _, deficient = Gauge.lenient 1 work.Gauge work.Sensitivity work.Cores
         work.Deficient <- deficient
 
         let error =

@@ -121,7 +121,8 @@ module Gauge =
         // so that the larger of the last two factors tells what is left. `calm`: the cycle before looked like the last one too, which a
         // single cycle can do by chance.
         let rec loop cycle s before ratioBefore calm =
-            if cycle >= limit then
+            // Where S is no number, no cycle makes it one.
+            if cycle >= limit || Double.IsNaN s then
                 Ok(sensitivity (), cycle)
             else
                 match pass deficient parts all (cycle > 0) working with
@@ -164,8 +165,8 @@ module Gauge =
         cyclesWith (fun _ _ error -> Error error) limit all plan cores
 
     /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly
-    /// as they are. S, and whether there was such a bond.
-    let internal lenient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * bool =
+    /// as they are. S, the cycles, and whether there was such a bond.
+    let internal lenient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * int * bool =
         let mutable found = false
 
         let deficient working bond error =
@@ -176,8 +177,8 @@ module Gauge =
             | BondGauge.Scaling _ -> Error error
 
         match Decompose.attempt (fun () -> cyclesWith deficient limit all plan cores) with
-        | Some(Ok(s, _)) -> s, found
-        | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (CoreArray.Lookup plan.Spec cores), true
+        | Some(Ok(s, count)) -> s, count, found
+        | _ -> Sensitivity.numberOf plan cores[0].dtype cores[0].device (CoreArray.Lookup plan.Spec cores), 0, true
 
     /// Cores that a dtype does not hold.
     let private outOfRange (spec: Spec) (cores: Tensor seq) (cast: Tensor seq) : TensorNetError list =

@@ -105,6 +105,19 @@ let all =
                 truncates case.Spec case.Seed fill place sliced)
             lawOver (degenerate fills formatCase) "any format is truncated once and for all" (fun (case, fill, place, sliced) ->
                 truncates case.Spec case.Seed fill place sliced)
+            lawOver
+                (degenerate [ nan; infinity; -infinity ] anyNetwork)
+                "balance gives up where S is no number"
+                (fun (case, fill, place, sliced) ->
+                    let spec = case.Spec
+
+                    let cores =
+                        [| for core in (randomNetwork case.Seed spec |> filled fill place sliced).Cores -> core.clone () |]
+
+                    let s, cycles, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores
+
+                    if Double.IsNaN s then
+                        Expect.isLessThanOrEqual cycles 1 "cycles")
             law "what is small in one core of a bond and large in another is no rounding" (fun (case: FormatCase) ->
                 let network = randomNetwork case.Seed case.Spec
                 let t = Contraction.reconstruct network
