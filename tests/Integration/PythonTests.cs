@@ -31,7 +31,7 @@ internal static class PythonTests
 
     internal static Test All => TestList("python", [
         TestCase("numpy reads every layer of a compressed model, of every kind and format, as the dense weight", WholeModel),
-        TestCase("numpy reads a layer file", () => InFolder(folder =>
+        TestCase("numpy reads a layer file", () => TempFolder.With(folder =>
         {
             using var layer = Model.Fresh(Geometries.Convolution(4, 6, [3, 2]), Formats.TensorChain(2, 3, 2));
             Model.Save(layer, Path.Combine(folder, "layer"));
@@ -76,7 +76,7 @@ internal static class PythonTests
         ];
     }
 
-    private static void WholeModel() => InFolder(folder =>
+    private static void WholeModel() => TempFolder.With(folder =>
     {
         using var scope = NewDisposeScope();
         var layers = Layers();
@@ -98,8 +98,7 @@ internal static class PythonTests
     /// <summary>Holds what Python makes of a file in a folder against tensors by name.</summary>
     private static void Compare(string folder, string file, List<(string Name, Tensor Tensor)> expected)
     {
-        Tuple<string, Tensor>[] tensors = [.. expected.Select(pair => Tuple.Create(pair.Name, pair.Tensor))];
-        TensorNetErrorModule.raiseErrors(TensorNets.SafeTensors.save(Path.Combine(folder, "dense"), [], [.. tensors]));
+        SafeTensorFile.Save(Path.Combine(folder, "dense"), expected.ToDictionary(pair => pair.Name, pair => pair.Tensor));
         var lines = Run(Comparison, Path.Combine(folder, file), Path.Combine(folder, "dense")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Expect.Equal(expected.Count, lines.Length);
 
@@ -140,19 +139,5 @@ internal static class PythonTests
         var output = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         return (process.ExitCode, output, errors.Result);
-    }
-
-    private static void InFolder(Action<string> act)
-    {
-        var folder = Directory.CreateTempSubdirectory().FullName;
-
-        try
-        {
-            act(folder);
-        }
-        finally
-        {
-            Directory.Delete(folder, true);
-        }
     }
 }

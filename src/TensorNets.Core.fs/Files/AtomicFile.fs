@@ -18,17 +18,30 @@ module internal AtomicFile =
         | :? IOException
         | :? UnauthorizedAccessException as problem -> Error [ refused (problem.Message.TrimEnd '.') ]
 
+    let private refused (path: string) (reason: string) = TensorNetError.BadFile(path, reason)
+
+    /// <summary>A file that is open for reading, at any place of it; the caller disposes it. Errors: <c>BadFile</c>, with the
+    /// reason.</summary>
+    let opened (path: string) : Result<FileStream, TensorNetError list> =
+        attempt (refused path) path (fun () ->
+            if File.Exists path then
+                let file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read ||| FileShare.Delete)
+
+                if file.CanSeek then
+                    Ok file
+                else
+                    file.Dispose()
+                    Error [ refused path "it is a pipe; expected a file" ]
+            else
+                Error [ refused path "there is no such file" ])
+
     /// <summary>What is read from a file. Errors: <c>BadFile</c>, with the reason, where it cannot be opened; those of the
     /// reader.</summary>
     let read (path: string) (reader: Stream -> Result<'T, TensorNetError list>) : Result<'T, TensorNetError list> =
-        let refused reason = TensorNetError.BadFile(path, reason)
-
-        attempt refused path (fun () ->
-            if File.Exists path then
-                use file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read ||| FileShare.Delete)
-                if file.CanSeek then reader file else Error [ refused "it is a pipe; expected a file" ]
-            else
-                Error [ refused "there is no such file" ])
+        opened path
+        |> Result.bind (fun file ->
+            use file = file
+            attempt (refused path) path (fun () -> reader file))
 
     /// Where a path leads: the end of links, whether it is there or not.
     let private target (path: string) : string =

@@ -6,11 +6,23 @@ open System.Collections.Generic
 open System.IO
 open TorchSharp
 
-/// <summary>A safetensors file that is open: what it lists, and its tensors one by one. Not for several threads at once.</summary>
+/// <summary>A safetensors file that is open: what it lists, and its tensors one by one, each read when it is asked for. Not for several
+/// threads at once. Whoever has opened a file disposes the reader, which closes it.</summary>
 [<Sealed>]
 type SafeTensorReader
-    internal (name: string, stream: Stream, start: int64, entries: SafeTensorEntry list, metadata: IReadOnlyDictionary<string, string>) =
+    internal
+    (name: string, stream: Stream, closes: bool, start: int64, entries: SafeTensorEntry list, metadata: IReadOnlyDictionary<string, string>)
+    =
     let byName = entries |> List.map (fun entry -> entry.Name, entry) |> dict
+
+    /// When a file was last written to.
+    let written () =
+        match stream with
+        | :? FileStream as file -> File.GetLastWriteTimeUtc file.SafeFileHandle
+        | _ -> DateTime.MinValue
+
+    let opened = written ()
+    let bad reason = Error [ TensorNetError.BadFile(name, reason) ]
 
     /// The tensors, in the order of the header.
     member _.Entries: IReadOnlyList<SafeTensorEntry> = entries
@@ -18,20 +30,27 @@ type SafeTensorReader
     /// What the file says beside its tensors.
     member _.Metadata = metadata
 
-    /// <summary>One tensor, on the CPU. The caller owns it. Errors: <c>MissingKey</c>; <c>BadFile</c>, where the file has been cut off
-    /// since.</summary>
+    /// <summary>One tensor, on the CPU. The caller owns it. Errors: <c>MissingKey</c>; <c>BadFile</c>, where the file has been written to
+    /// or cut off since, cannot be read, or the tensor is larger than memory; <c>Disposed</c>.</summary>
     member _.Read(key: string) : Result<torch.Tensor, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(key, nameof key)
 
         match byName.TryGetValue key with
+        | _ when not stream.CanRead -> Error [ TensorNetError.Disposed $"The reader of '{name}'" ]
         | true, entry ->
             try
                 stream.Position <- start + entry.Offset
+                let read = TensorBytes.read stream entry.DType entry.Shape
 
-                TensorBytes.read stream entry.DType entry.Shape
-                |> Result.mapError (fun reason -> [ TensorNetError.BadFile(name, $"{SafeTensorHeader.shown key} {reason}") ])
-            with :? EndOfStreamException ->
-                Error [ TensorNetError.BadFile(name, "it ends too early") ]
+                if written () = opened then
+                    read
+                    |> Result.mapError (fun reason -> [ TensorNetError.BadFile(name, $"{SafeTensorHeader.shown key} {reason}") ])
+                else
+                    read |> Result.iter _.Dispose()
+                    bad "it has been written to since it was opened"
+            with
+            | :? EndOfStreamException -> bad "it ends too early"
+            | :? IOException as problem -> bad (problem.Message.TrimEnd '.')
         | _ -> Error [ TensorNetError.MissingKey key ]
 
     /// All tensors by name, or the first error.
@@ -48,6 +67,11 @@ type SafeTensorReader
 
         read [] entries |> Result.map (List.map (fun (name, tensor) -> name, scope.MoveToOuter tensor))
 
+    interface IDisposable with
+        member _.Dispose() =
+            if closes then
+                stream.Dispose()
+
 /// <summary>Named tensors in the safetensors format: 8 bytes with the length of a header, the header in JSON, the bytes of the tensors side
 /// by side.</summary>
 /// <remarks>F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. A reader trusts nothing: the header must agree with itself and with the size
@@ -62,12 +86,7 @@ module SafeTensors =
             |> List.map (fun reason -> TensorNetError.BadFile(name, reason))
         )
 
-    /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
-    /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
-    /// <example><code>SafeTensors.ofStream "memory" (new MemoryStream()) // Error: no header</code></example>
-    let ofStream (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
-        ArgumentNullException.ThrowIfNull(stream, nameof stream)
-
+    let private checkedReader (closes: bool) (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
         if not (stream.CanRead && stream.CanSeek) then
             invalidArg (nameof stream) "The stream cannot be read at any place."
 
@@ -92,17 +111,42 @@ module SafeTensors =
                     match SafeTensorHeader.parse (size - 8L - int64 length) header with
                     | Ok(entries, metadata) ->
                         match NativeLibraries.check () with
-                        | [] -> Ok(SafeTensorReader(name, stream, origin + 8L + int64 length, entries, Dictionary(dict metadata)))
+                        | [] ->
+                            Ok(new SafeTensorReader(name, stream, closes, origin + 8L + int64 length, entries, Dictionary(dict metadata)))
                         | missing -> Error missing
                     | Error reasons -> badFile name reasons
-        with :? EndOfStreamException ->
-            badFile name [ "it ends too early" ]
+        with
+        | :? EndOfStreamException -> badFile name [ "it ends too early" ]
+        | :? IOException as problem -> badFile name [ problem.Message.TrimEnd '.' ]
+
+    /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
+    /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
+    /// <example><code>SafeTensors.ofStream "memory" (new MemoryStream()) // Error: no header</code></example>
+    let ofStream (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(stream, nameof stream)
+        checkedReader false name stream
+
+    /// <summary>The safetensors file at a path, open until the reader is disposed: its header is checked, its tensors are read when they
+    /// are asked for, so that a file may be larger than memory. Errors: <c>BadFile</c>, with the reasons.</summary>
+    /// <example><code>SafeTensors.openFile "no such file" // Error, with the reason</code></example>
+    let openFile (path: string) : Result<SafeTensorReader, TensorNetError list> =
+        AtomicFile.opened path
+        |> Result.bind (fun file ->
+            let opened = checkedReader true path file
+
+            if opened.IsError then
+                file.Dispose()
+
+            opened)
 
     /// <summary>What is read from the safetensors file at a path, which is open meanwhile. Errors: <c>BadFile</c>, with the reasons; those
     /// of the reader.</summary>
     /// <example><code>SafeTensors.read path (fun file -> Ok file.Entries) // Error, if there is no such file</code></example>
     let read (path: string) (reader: SafeTensorReader -> Result<'T, TensorNetError list>) : Result<'T, TensorNetError list> =
-        AtomicFile.read path (fun stream -> ofStream path stream |> Result.bind reader)
+        openFile path
+        |> Result.bind (fun file ->
+            use file = file
+            reader file)
 
     /// <summary>All tensors of the safetensors file at a path, by name; the caller owns them. Errors: <c>BadFile</c>, with the
     /// reasons.</summary>

@@ -2,6 +2,7 @@ namespace TensorNets
 
 open System
 open System.IO
+open System.Runtime.InteropServices
 open TorchSharp
 
 /// The entries of a tensor as bytes in a stream, the lowest byte first, in pieces that a span can hold.
@@ -73,17 +74,26 @@ module internal TensorBytes =
         let plain = tensor.detach().cpu().contiguous()
         pieces plain (entrySize plain.dtype).Value (fun part -> stream.Write(Span.op_Implicit part.bytes: ReadOnlySpan<byte>))
 
+    /// A tensor of a shape whose numbers are yet to be written, or the number of its bytes where there is no room for as many.
+    let private room (dtype: torch.ScalarType) (shape: int64 list) : Result<Tensor, string> =
+        try
+            Ok(Fresh.empty dtype (List.toArray shape))
+        with :? ExternalException ->
+            Error $"takes {List.fold (*) (entrySize dtype).Value shape} bytes, for which there is no memory"
+
     /// A tensor whose bytes follow in a stream; the caller has checked that it holds as many. An error says what is wrong with them.
     let read (stream: Stream) (dtype: torch.ScalarType) (shape: int64 list) : Result<Tensor, string> =
         use scope = torch.NewDisposeScope()
-        let tensor = Fresh.empty dtype (List.toArray shape)
-        let mutable isTruth = true
 
-        pieces tensor (entrySize dtype).Value (fun part ->
-            let bytes = part.bytes
-            stream.ReadExactly bytes
+        room dtype shape
+        |> Result.bind (fun tensor ->
+            let mutable isTruth = true
 
-            if dtype = torch.ScalarType.Bool && MemoryExtensions.ContainsAnyExceptInRange(bytes, 0uy, 1uy) then
-                isTruth <- false)
+            pieces tensor (entrySize dtype).Value (fun part ->
+                let bytes = part.bytes
+                stream.ReadExactly bytes
 
-        if isTruth then Ok(scope.MoveToOuter tensor) else Error "holds truth values other than 0 and 1"
+                if dtype = torch.ScalarType.Bool && MemoryExtensions.ContainsAnyExceptInRange(bytes, 0uy, 1uy) then
+                    isTruth <- false)
+
+            if isTruth then Ok(scope.MoveToOuter tensor) else Error "holds truth values other than 0 and 1")

@@ -132,4 +132,99 @@ let private safetensors =
                 Expect.isError (SafeTensors.write [ "a", halves[1] ] [] stream) "half of a character")
         ]
 
-let all = safetensors
+/// A file of tensors of as many bytes each, all zero, which take no room on a disk that knows holes.
+let private sparse (path: string) (names: string list) (each: int64) =
+    let entries =
+        [
+            for i, name in List.indexed names ->
+                $"\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{each / 4L}],\"data_offsets\":[{int64 i * each},{int64 (i + 1) * each}]}}"
+        ]
+
+    let start = fileOf ("{" + String.Join(",", entries) + "}") [||]
+    use file = File.Create path
+    file.Write(start, 0, start.Length)
+    file.SetLength(int64 start.Length + each * int64 names.Length)
+
+let private opened =
+    testList
+        "open files"
+        [
+            lawOver namedTensors "tensors of an open file, in any order and more than once, are those that load gives" (fun case ->
+                inFolder (fun folder ->
+                    let path = Path.Combine(folder, "tensors")
+                    let tensors = made plainDTypes case
+                    SafeTensors.save path [ "k", "v" ] tensors |> ok
+                    use file = SafeTensors.openFile path |> ok
+                    let read () = [ for name, _ in List.rev tensors -> name, file.Read name |> ok ]
+                    expectSame "once" (read ()) (SafeTensors.load path |> ok)
+                    expectSame "again" (read ()) tensors
+                    Expect.equal file.Metadata["k"] "v" "metadata"
+                    (file :> IDisposable).Dispose()
+
+                    for name, _ in tensors do
+                        Expect.equal (file.Read name) (Error [ TensorNetError.Disposed $"The reader of '{path}'" ]) "closed"
+
+                    // Nothing holds it open.
+                    use _ = new FileStream(path, FileMode.Open, FileAccess.ReadWrite, FileShare.None)
+                    ()))
+            testCase
+                "a file that another takes the place of is read to its end; one that is written to, cut off or longer is refused"
+                (fun () ->
+                    inFolder (fun folder ->
+                        let path = Path.Combine(folder, "tensors")
+
+                        let after (act: unit -> unit) =
+                            sparse path [ "a"; "b" ] 4096L
+                            File.SetLastWriteTimeUtc(path, DateTime(2020, 1, 1, 0, 0, 0, DateTimeKind.Utc))
+                            use file = SafeTensors.openFile path |> ok
+                            act ()
+                            use _ = torch.NewDisposeScope()
+                            file.Read "b" |> Result.map _.numel()
+
+                        let change (act: FileStream -> unit) () =
+                            use file =
+                                new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite ||| FileShare.Delete)
+
+                            act file
+
+                        Expect.equal (after ignore) (Ok 1024L) "unchanged"
+                        Expect.equal (after (fun () -> SafeTensors.save path [] [ "c", torch.ones 1L ] |> ok)) (Ok 1024L) "replaced"
+
+                        for act in
+                            [
+                                fun (file: FileStream) -> file.SetLength 100L
+                                fun file -> file.SetLength 100_000L
+                                fun file -> file.WriteByte 1uy
+                            ] do
+                            Expect.stringContains (reasons (after (change act))).Head "it" "reason"))
+            testCase "reading a file of a gigabyte tensor by tensor takes no more memory than one tensor" (fun () ->
+                inFolder (fun folder ->
+                    let path = Path.Combine(folder, "tensors")
+                    let names = [ for i in 1..64 -> $"layer{i}" ]
+                    sparse path names (1L <<< 24)
+                    use file = SafeTensors.openFile path |> ok
+                    let now () = Environment.WorkingSet
+                    let before, managed = now (), GC.GetAllocatedBytesForCurrentThread()
+                    let mutable most = 0L
+
+                    for name in names do
+                        use tensor = file.Read name |> ok
+                        most <- max most (now () - before)
+
+                    Expect.isLessThan most (8L <<< 24) "eight of 64 tensors"
+                    Expect.isLessThan (GC.GetAllocatedBytesForCurrentThread() - managed) (1L <<< 20) "managed"))
+            testCase "a tensor larger than memory is a typed error" (fun () ->
+                // Elsewhere a disk may have no holes, or the system give more memory than there is.
+                let setting = "/proc/sys/vm/overcommit_memory"
+
+                if not (File.Exists setting) || File.ReadAllText(setting).Trim() = "1" then
+                    skiptest "The system gives any amount of memory"
+
+                inFolder (fun folder ->
+                    let path = Path.Combine(folder, "tensors")
+                    sparse path [ "a" ] (1L <<< 43)
+                    use file = SafeTensors.openFile path |> ok
+                    Expect.stringContains (reasons (file.Read "a")).Head "no memory" "reason"))
+        ]
+
+let all = testList "safetensors files" [ safetensors; opened ]
