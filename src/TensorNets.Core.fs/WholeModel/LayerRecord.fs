@@ -10,18 +10,21 @@ type internal LayerRecord =
         Paths: string list
         Layer: LayerDescription
         Origin: LayerOrigin option
+        /// Whether the geometry is known by channels and kernel alone.
+        IsKernelOnly: bool
     }
 
-/// The factorized layers of a model in JSON: <c>{"layers":[{"paths":[…],"layer":{…},"format":"CP(8)","error":0.2}]}</c>.
+/// The factorized layers of a model in JSON: <c>{"layers":[{"paths":[…],"layer":{…},"format":"CP(8)","error":0.2}]}</c>; with
+/// <c>"kernelOnly":true</c> where strides and padding are the model's to say.
 [<RequireQualifiedAccess>]
 module internal LayerRecord =
-    /// The layers of a model, each with all its paths.
-    let write (layers: (string list * FactorizedLayer) list) : string =
+    /// The layers of a model, each with all its paths and whether it is known by its kernel alone.
+    let write (layers: (string list * FactorizedLayer * bool) list) : string =
         Json.written false (fun json ->
             json.WriteStartObject()
             json.WriteStartArray "layers"
 
-            for paths, layer in layers do
+            for paths, layer, isKernelOnly in layers do
                 json.WriteStartObject()
                 json.WriteStartArray "paths"
 
@@ -39,6 +42,9 @@ module internal LayerRecord =
                     if Double.IsFinite origin.KernelError then
                         json.WriteNumber("error", origin.KernelError)
                 | None -> ()
+
+                if isKernelOnly then
+                    json.WriteBoolean("kernelOnly", true)
 
                 json.WriteEndObject()
 
@@ -72,6 +78,7 @@ module internal LayerRecord =
                     Flags = []
                 }
             Origin = None
+            IsKernelOnly = false
         }
 
     let private description path (element: JsonElement) : LayerDescription * SpecError list =
@@ -84,13 +91,20 @@ module internal LayerRecord =
         let layer, layerErrors = Json.property "layer" description "an object" nothing.Layer path element
         let origin, originErrors = origin path element
 
+        let isKernelOnly, kernelErrors =
+            if Json.has "kernelOnly" element then
+                Json.property "kernelOnly" Json.flag "true or false" false path element
+            else
+                false, []
+
         let empty =
             if paths.IsEmpty && pathErrors.IsEmpty then
                 [ SpecError.JsonType($"{path}.paths", "an empty array", "at least one path") ]
             else
                 []
 
-        { Paths = paths; Layer = layer; Origin = origin }, pathErrors @ empty @ layerErrors @ originErrors
+        { Paths = paths; Layer = layer; Origin = origin; IsKernelOnly = isKernelOnly },
+        pathErrors @ empty @ layerErrors @ originErrors @ kernelErrors
 
     let private ofRoot (root: JsonElement) : Result<LayerRecord list, SpecError list> =
         match Json.property "layers" (Json.array record) "an array" [] "$" root with

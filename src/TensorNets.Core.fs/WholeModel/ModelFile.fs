@@ -10,7 +10,8 @@ open TorchSharp
 /// its paths, what a layer file says of it (spec, geometry, lowering, norm, what is trained), its format and kernel error.</remarks>
 [<RequireQualifiedAccess>]
 module ModelFile =
-    let private modelKey = "model"
+    /// The name of the layers in the metadata.
+    let internal modelKey = "model"
 
     let private layersOf (model: torch.nn.Module) : (string list * FactorizedLayer) list =
         ModulePath.placed model
@@ -50,16 +51,31 @@ module ModelFile =
                                 name, tensor
                 ]
 
-            SafeTensors.save path [ LayerFile.versionKey, LayerFile.version; modelKey, LayerRecord.write layers ] tensors
+            SafeTensors.save
+                path
+                [
+                    LayerFile.versionKey, LayerFile.version
+                    modelKey, LayerRecord.write [ for paths, layer in layers -> paths, layer, false ]
+                ]
+                tensors
         | errors, _ -> Error errors
 
-    let private described (name: string) (file: SafeTensorReader) : Result<LayerRecord list, TensorNetError list> =
+    /// What a file says of its factorized layers, and has the tensors of.
+    let internal records (name: string) (file: SafeTensorReader) : Result<LayerRecord list, TensorNetError list> =
         match file.Metadata.TryGetValue LayerFile.versionKey, file.Metadata.TryGetValue modelKey with
         | (true, found), _ when found <> LayerFile.version ->
             SafeTensors.badFile name [ $"it is written in version {SafeTensorHeader.shown found}; expected version {LayerFile.version}" ]
         | (true, _), (true, text) ->
             match LayerRecord.read text with
-            | Ok layers -> Ok layers
+            | Ok records ->
+                let known = Dictionary(dict [ for entry in file.Entries -> entry.Name, entry ])
+
+                match
+                    records
+                    |> List.collect (fun record -> LayerTensors.mismatches (record.Paths.Head + ".") record.Layer known)
+                with
+                | [] -> Ok records
+                | reasons -> SafeTensors.badFile name reasons
             | Error errors ->
                 errors
                 |> List.map (fun error -> "its layers: " + error.Message.TrimEnd '.')
@@ -73,6 +89,16 @@ module ModelFile =
         match m with
         | :? FactorizedLayer as layer -> Ok layer.Geometry
         | _ -> ConvGeometry.ofDenseAt path m |> Result.map (fun (geometry, _, _) -> geometry)
+
+    /// A geometry with the channels and the kernel of its own, and all else of a layer of a model.
+    let private withSteps (model: ConvGeometry) (g: ConvGeometry) : ConvGeometry =
+        { model with
+            InChannels = g.InChannels
+            OutChannels = g.OutChannels
+            Kernel = g.Kernel
+            Groups = g.Groups
+            Transposed = g.Transposed
+        }
 
     let private quoted (paths: string list) = String.Join(", ", paths |> List.sort |> List.map (fun path -> $"'{path}'"))
 
@@ -90,13 +116,19 @@ module ModelFile =
             | Error errors, _ -> Error errors
             | Ok _, _ when Set.ofList paths <> Set.ofList record.Paths ->
                 SafeTensors.badFile name [ $"it has one layer at {quoted record.Paths}; the model has one at {quoted paths}" ]
-            | Ok geometry, _ when geometry <> record.Layer.Geometry ->
+            | Ok geometry, _ when geometry <> (if record.IsKernelOnly then withSteps geometry else id) record.Layer.Geometry ->
                 SafeTensors.badFile
                     name
                     [
                         $"its layer '{path}' is a {ConvGeometry.name record.Layer.Geometry} of another geometry than the model's there"
                     ]
-            | Ok _, (:? torch.nn.Module<Tensor, Tensor> as old) -> Ok { Record = record; Path = path; Old = old }
+            | Ok geometry, (:? torch.nn.Module<Tensor, Tensor> as old) ->
+                Ok
+                    {
+                        Record = { record with Layer = { record.Layer with Geometry = geometry } }
+                        Path = path
+                        Old = old
+                    }
             | Ok _, other -> Error [ TensorNetError.ModuleType(path, ModulePath.typeOf other, "Module<Tensor, Tensor>") ]
 
     /// The factorized layer of a place, in the dtype and on the device of the model.
@@ -140,16 +172,7 @@ module ModelFile =
             Error errors
 
     let private ofFile (name: string) (model: torch.nn.Module) (file: SafeTensorReader) : Result<unit, TensorNetError list> =
-        let known = Dictionary(dict [ for entry in file.Entries -> entry.Name, entry ])
-
-        described name file
-        |> Result.bind (fun records ->
-            match
-                records
-                |> List.collect (fun record -> LayerTensors.mismatches (record.Paths.Head + ".") record.Layer known)
-            with
-            | [] -> Ok records
-            | reasons -> SafeTensors.badFile name reasons)
+        records name file
         |> Result.bind (fun records ->
             let all = ModulePath.placed model
 

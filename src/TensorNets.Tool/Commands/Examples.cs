@@ -1,0 +1,49 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+
+namespace TensorNets.Tool.Commands;
+
+/// <summary>Examples in the help of commands.</summary>
+internal static class Examples
+{
+    private static readonly Dictionary<string, string[]> All = new()
+    {
+        ["tensornets"] =
+        [
+            "tensornets inspect model.safetensors",
+            "tensornets compare model.safetensors small.safetensors",
+        ],
+        ["inspect"] = ["tensornets inspect model.safetensors", "tensornets inspect model.pth --json"],
+        ["sensitivity"] = ["tensornets sensitivity small.safetensors"],
+        ["compare"] = ["tensornets compare model.safetensors small.safetensors"],
+    };
+
+    /// <summary>The examples of a command, as it is called.</summary>
+    internal static IReadOnlyList<string> Of(string command) => All.GetValueOrDefault(command, []);
+
+    /// <summary>Lets the help of a command and of those in it end with examples.</summary>
+    internal static void ShowInHelp(Command root)
+    {
+        foreach (var help in root.Options.OfType<HelpOption>())
+        {
+            help.Action = new HelpWithExamples((HelpAction)help.Action!);
+        }
+    }
+
+    private sealed class HelpWithExamples(HelpAction help) : SynchronousCommandLineAction
+    {
+        public override bool ClearsParseErrors => true;
+
+        public override int Invoke(ParseResult parsed)
+        {
+            var code = help.Invoke(parsed);
+            var command = parsed.CommandResult.Command;
+            var output = parsed.InvocationConfiguration.Output;
+            output.WriteLine("Examples:");
+            foreach (var example in Of(command.Name)) output.WriteLine($"  {example}");
+            output.WriteLine();
+            return code;
+        }
+    }
+}

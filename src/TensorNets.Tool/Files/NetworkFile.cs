@@ -1,0 +1,44 @@
+using TensorNets.Tool.Output;
+
+namespace TensorNets.Tool.Files;
+
+/// <summary>A file with a network in it, whatever its format.</summary>
+internal abstract class NetworkFile(string path) : IDisposable
+{
+    private static readonly string[] Pickled = [".pth", ".pt", ".bin", ".ckpt"];
+
+    /// <summary>The path as it was given.</summary>
+    internal string Path { get; } = path;
+
+    /// <summary>The size of the file.</summary>
+    internal long Bytes => new FileInfo(Path).Length;
+
+    /// <summary>What the file is: <c>safetensors</c>, <c>pth</c> or <c>onnx</c>.</summary>
+    internal abstract string Format { get; }
+
+    /// <summary>The file at a path, by the ending of its name.</summary>
+    /// <exception cref="ToolException">There is none, or nobody here reads such files.</exception>
+    internal static NetworkFile Open(string path)
+    {
+        if (!File.Exists(path))
+        {
+            throw new ToolException(
+                Directory.Exists(path) ? $"'{path}' is a folder" : $"there is no file '{path}'", "name an .onnx, .safetensors or .pth file");
+        }
+
+        var ending = System.IO.Path.GetExtension(path).ToLowerInvariant();
+        return ending == ".safetensors" ? new StateDictFile(path)
+            : Pickled.Contains(ending) ? new PickledFile(path)
+            : throw new ToolException($"'{path}' ends in '{ending}'", "name a .safetensors file, or a .pth, .pt, .bin or .ckpt file of PyTorch");
+    }
+
+    /// <summary>What its layers are and cost.</summary>
+    internal abstract FileReport Report();
+
+    /// <summary>The factorized layers, each to be disposed with the file.</summary>
+    internal abstract IReadOnlyList<StoredLayer> FactorizedLayers();
+
+    public virtual void Dispose()
+    {
+    }
+}

@@ -1,0 +1,63 @@
+using TensorNets.CSharp;
+using TensorNets.Tool.Output;
+
+namespace TensorNets.Tool.Files;
+
+/// <summary>Named tensors in a safetensors file; layers by their names and shapes.</summary>
+internal class StateDictFile : NetworkFile
+{
+    /// <summary>The metadata of a file that <c>Model.SaveCompressed</c> or this command has written.</summary>
+    private const string CompressedKey = "model", VersionKey = "tensornets";
+
+    /// <summary>The safetensors file that holds the numbers.</summary>
+    internal string Tensors { get; }
+
+    private readonly Lazy<SafeTensorFile> _file;
+    private readonly Lazy<IReadOnlyList<StoredLayer>> _stored;
+
+    internal StateDictFile(string path)
+        : this(path, path)
+    {
+    }
+
+    /// <summary>A file whose tensors are in another one.</summary>
+    private protected StateDictFile(string path, string tensors)
+        : base(path)
+    {
+        Tensors = tensors;
+        _file = new(() => SafeTensorFile.Open(Tensors));
+        _stored = new(() => IsCompressed ? StateFiles.Layers(Tensors) : []);
+    }
+
+    internal override string Format => "safetensors";
+
+    /// <summary>Whether layers of it are factorized.</summary>
+    internal bool IsCompressed => _file.Value.Metadata.ContainsKey(CompressedKey) && _file.Value.Metadata.ContainsKey(VersionKey);
+
+    internal override IReadOnlyList<StoredLayer> FactorizedLayers() => _stored.Value;
+
+    internal override FileReport Report()
+    {
+        var entries = _file.Value.Entries;
+        var stored = FactorizedLayers();
+        var own = stored.SelectMany(TensorsOf).ToHashSet();
+        var dense = entries.Where(entry => !own.Contains(entry.Name)).Select(entry => LayerLine.Of(entry));
+        return new FileReport(
+            Path, Format, Bytes, entries.Sum(entry => Numbers(entry.Shape)), [.. stored.Select(LayerLine.Of), .. dense]);
+    }
+
+    /// <summary>The names of a factorized layer's tensors in the file.</summary>
+    private static IEnumerable<string> TensorsOf(StoredLayer layer) =>
+        layer.Layer.named_parameters().Select(parameter => $"{layer.Paths[0]}.{parameter.name}").Append($"{layer.Paths[0]}.norm.covariance");
+
+    private static long Numbers(IEnumerable<long> shape) => shape.Aggregate(1L, (product, size) => product * size);
+
+    public override void Dispose()
+    {
+        if (_file.IsValueCreated) _file.Value.Dispose();
+        if (_stored.IsValueCreated)
+        {
+            foreach (var stored in _stored.Value) stored.Layer.Dispose();
+        }
+    }
+}

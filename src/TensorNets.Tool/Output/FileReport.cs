@@ -1,0 +1,41 @@
+namespace TensorNets.Tool.Output;
+
+/// <summary>What is in a file, layer by layer.</summary>
+/// <param name="File">The path as it was given.</param>
+/// <param name="Format"><c>safetensors</c>, <c>pth</c> or <c>onnx</c>.</param>
+/// <param name="Bytes">The size of the file.</param>
+/// <param name="Parameters">Numbers in all tensors.</param>
+/// <param name="Layers">What the numbers belong to.</param>
+internal sealed record FileReport(string File, string Format, long Bytes, long Parameters, IReadOnlyList<LayerLine> Layers)
+{
+    /// <summary>The name and version of this object's form.</summary>
+    public string Schema => "tensornets.inspect/1";
+}
+
+/// <summary>A layer of a file, or a tensor that is in none.</summary>
+/// <param name="Name">Its name in the file.</param>
+/// <param name="Kind">What it is, such as Conv2d.</param>
+/// <param name="Shape">The shape of its weight, dense.</param>
+/// <param name="DType">The dtype of its numbers.</param>
+/// <param name="Parameters">How many they are.</param>
+/// <param name="State"><c>dense</c>: it can be factorized; <c>factorized</c>; <c>kept</c>: it cannot, or is no layer.</param>
+/// <param name="Network">The format and ranks of a factorized layer, or why one is kept.</param>
+/// <param name="Error">‖K − T‖ / ‖K‖ when a factorized layer was made.</param>
+internal sealed record LayerLine(
+    string Name, string Kind, IReadOnlyList<long> Shape, string DType, long Parameters, string State, string Network, double Error)
+{
+    internal static LayerLine Of(SafeTensorEntry entry) =>
+        new(entry.Name, "tensor", [.. entry.Shape], entry.DType.ToString(), Numbers(entry.Shape), "kept", "", double.NaN);
+
+    internal static LayerLine Of(StoredLayer stored) => new(
+        stored.Paths[0],
+        stored.Kind,
+        stored.Shape,
+        stored.Layer.Factors[0].dtype.ToString(),
+        stored.Layer.ParameterCount,
+        "factorized",
+        stored.Format == "" ? SpecModule.print(stored.Layer.Spec) : stored.Format,
+        stored.KernelError);
+
+    private static long Numbers(IEnumerable<long> shape) => shape.Aggregate(1L, (product, size) => product * size);
+}

@@ -1,0 +1,105 @@
+using System.Text.Json;
+using Expecto;
+using TensorNets.Tool;
+using static Expecto.CSharp.Runner;
+
+namespace TensorNets.Integration.Tool;
+
+/// <summary>Every command on small files: what it says to people and to programs.</summary>
+internal static class CommandTests
+{
+    internal static Test All => TestList("commands", [
+        TestCase("inspect says the same of a state in safetensors and in PyTorch's form", InspectsStates),
+        TestCase("inspect shows factorized layers with their formats", InspectsCompressed),
+        TestCase("sensitivity lists S, and a change of gauge does not raise it", ListsSensitivities),
+        TestCase("compare finds a file equal to itself, and the error of each factorized kernel", Compares),
+        TestCase("what is wrong is said in one line with an exit code", Refuses),
+        TestCase("every command has help with examples that it understands", HelpsWithExamples),
+    ]);
+
+    private static void InspectsStates()
+    {
+        using var files = new Files();
+        var one = Said.Of("inspect", files.Dense(), "--json").Json();
+        var two = Said.Of("inspect", files.Pickled(), "--json").Json();
+        string[] Lines(JsonElement report) => [.. report.GetProperty("layers").EnumerateArray().Select(layer => layer.GetRawText()).Order()];
+        Expect.SequenceEqual(Lines(one), Lines(two));
+        Expect.Equal("tensornets.inspect/1", one.GetProperty("schema").GetString());
+        Expect.Equal("pth", two.GetProperty("format").GetString());
+        var table = Said.Of("inspect", files.Dense());
+        Expect.True(table.Code == 0 && table.Output.Contains("middle") && table.Output.Contains("12×8×3×3"), table.Output);
+    }
+
+    private static void InspectsCompressed()
+    {
+        using var files = new Files();
+        var report = Said.Of("inspect", files.Compressed(), "--json").Json();
+        var layers = report.GetProperty("layers").EnumerateArray().Where(layer => layer.GetProperty("state").GetString() == "factorized").ToList();
+        Expect.SequenceEqual(["middle", "hidden"], layers.Select(layer => layer.GetProperty("name").GetString()));
+        Expect.Equal("CP(6)", layers[0].GetProperty("network").GetString());
+        Expect.True(layers[0].GetProperty("error").GetDouble() is > 0 and < 1, "no error");
+    }
+
+    private static void ListsSensitivities()
+    {
+        using var files = new Files();
+        var layers = Said.Of("sensitivity", files.Compressed(), "--json").Json().GetProperty("layers").EnumerateArray().ToList();
+        Expect.Equal(2, layers.Count);
+        foreach (var layer in layers)
+        {
+            var (s, least) = (layer.GetProperty("sensitivity").GetDouble(), layer.GetProperty("balanced").GetDouble());
+            Expect.True(least > 0 && least <= s * (1 + 1e-5), $"S = {s}, least {least}");
+        }
+
+        Said.Of("sensitivity", files.Dense()).Refuses(ExitCode.Failed, "no factorized layer");
+    }
+
+    private static void Compares()
+    {
+        using var files = new Files();
+        var (dense, compressed) = (files.Dense(), files.Compressed());
+        var same = Said.Of("compare", dense, files.Pickled(), "--json").Json();
+        Expect.Equal(0, same.GetProperty("tensors").GetArrayLength());
+        var errors = Said.Of("inspect", compressed, "--json").Json().GetProperty("layers").EnumerateArray()
+            .Where(layer => layer.GetProperty("state").GetString() == "factorized")
+            .ToDictionary(layer => $"{layer.GetProperty("name").GetString()}.weight", layer => layer.GetProperty("error").GetDouble());
+        var found = Said.Of("compare", dense, compressed, "--json").Json().GetProperty("tensors").EnumerateArray().ToList();
+        Expect.Equal(errors.Count, found.Count);
+        foreach (var tensor in found)
+        {
+            var (error, noted) = (tensor.GetProperty("error").GetDouble(), errors[tensor.GetProperty("name").GetString()!]);
+            Expect.True(Math.Abs(error - noted) < 1e-4, $"{error}, the file says {noted}");
+        }
+    }
+
+    private static void Refuses()
+    {
+        using var files = new Files();
+        Said.Of("inspect", files.At("nothing.safetensors")).Refuses(ExitCode.Failed, "there is no file");
+        Said.Of("inspect", files.Folder).Refuses(ExitCode.Failed, "is a folder");
+        Said.Of("inspect").Refuses(ExitCode.Usage, "--help");
+        Said.Of("inspekt", "x").Refuses(ExitCode.Usage, "inspekt");
+        foreach (var name in new[] { "text.safetensors", "text.pth", "text.txt" })
+        {
+            File.WriteAllText(files.At(name), "This is no network.");
+            Said.Of("inspect", files.At(name)).Refuses(ExitCode.Failed, files.At(name));
+        }
+    }
+
+    private static void HelpsWithExamples()
+    {
+        foreach (var command in new[] { "", "inspect", "sensitivity", "compare" })
+        {
+            var help = Said.Of([.. command.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
+            Expect.True(help.Code == 0 && help.Output.Contains("Examples:"), help.Output + help.Errors);
+            var examples = help.Output[help.Output.IndexOf("Examples:", StringComparison.Ordinal)..].Split('\n').Skip(1).Select(line => line.Trim()).Where(line => line != "").ToList();
+            Expect.True(examples.Count > 0, help.Output);
+            foreach (var example in examples)
+            {
+                Expect.True(example.StartsWith($"tensornets {command}", StringComparison.Ordinal), example);
+                var said = Said.Of([.. example.Split(' ').Skip(1)]);
+                Expect.True(said.Code == ExitCode.Failed, $"{example}: {said.Errors}");
+            }
+        }
+    }
+}

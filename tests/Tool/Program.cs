@@ -1,0 +1,7 @@
+using TensorNets.CSharp;
+using TensorNets.Integration;
+using TensorNets.Integration.Tool;
+using static Expecto.CSharp.Runner;
+
+Native.Quiet();
+return Runner.Run(args, TestList("Tool", [CommandTests.All]));

@@ -1,0 +1,36 @@
+using System.Text.Json;
+using TensorNets.Tool;
+
+namespace TensorNets.Integration.Tool;
+
+/// <summary>What the command said, and its exit code.</summary>
+internal sealed record Said(int Code, string Output, string Errors)
+{
+    /// <summary>Runs a command line in this process.</summary>
+    internal static Said Of(params string[] args) => Of(CancellationToken.None, args);
+
+    /// <summary>The same, to be cancelled as Ctrl-C does.</summary>
+    internal static Said Of(CancellationToken cancellation, params string[] args)
+    {
+        using var output = new StringWriter();
+        using var errors = new StringWriter();
+        var code = Application.RunAsync(args, new Terminal(output, errors), cancellation).GetAwaiter().GetResult();
+        return new Said(code, output.ToString(), errors.ToString());
+    }
+
+    /// <summary>The object that it wrote, if all went well.</summary>
+    internal JsonElement Json()
+    {
+        Expect.True(Code == 0, $"exit code {Code}: {Errors}");
+        return JsonDocument.Parse(Output).RootElement;
+    }
+
+    /// <summary>Fails unless it ended with an exit code and one line of error that holds a word.</summary>
+    internal void Refuses(int code, string word)
+    {
+        Expect.True(Code == code, $"exit code {Code}, expected {code}: {Errors}{Output}");
+        Expect.True(Errors.TrimEnd().Split('\n').Length == 1 && Errors.StartsWith("tensornets: "), $"not one line: {Errors}");
+        Expect.True(Errors.Contains(word), $"no '{word}' in: {Errors}");
+        Expect.Equal("", Output);
+    }
+}
