@@ -11,13 +11,19 @@ namespace TensorNets.CSharp;
 /// <param name="Keep">Paths of further layers that stay dense.</param>
 /// <param name="Covariances">Σ by path, from <see cref="Model.Covariances"/>: errors are then those of the layers' outputs.</param>
 /// <param name="Workers">Layers worked on side by side; 0: as many as there are processors.</param>
+/// <param name="Ratios">How many times fewer parameters than the dense layer the candidates have, each above 1; null: from 1.5 to
+/// 13.</param>
+/// <param name="Sweeps">Sweeps of least squares for each candidate whose error singular values do not give; 0: the plan's own
+/// number.</param>
 public sealed record PlanSettings(
     IReadOnlyList<FormatFamily>? Families = null,
     bool KeepFirst = true,
     bool KeepLast = true,
     IReadOnlyList<string>? Keep = null,
     IReadOnlyDictionary<string, Tensor>? Covariances = null,
-    int Workers = 0)
+    int Workers = 0,
+    IReadOnlyList<double>? Ratios = null,
+    int Sweeps = 0)
 {
     internal PlanOptions Options
     {
@@ -26,8 +32,8 @@ public sealed record PlanSettings(
             var d = CompressionPlanModule.defaults;
             return new(
                 Families is null ? d.Families : [.. Families],
-                d.Ratios,
-                d.Sweeps,
+                Ratios is null ? d.Ratios : [.. Ratios],
+                Sweeps == 0 ? d.Sweeps : Sweeps,
                 KeepFirst,
                 KeepLast,
                 [.. Keep ?? []],

@@ -30,6 +30,14 @@ public sealed class LabelledImages : IDisposable
         return new LabelledImages(images.DetachFromDisposeScope(), labels.DetachFromDisposeScope());
     }
 
+    /// <summary>Copies of the images brought to another size by bilinear interpolation.</summary>
+    public LabelledImages Resized(int size)
+    {
+        using var scope = NewDisposeScope();
+        var images = nn.functional.interpolate(Images, [size, size], mode: InterpolationMode.Bilinear, align_corners: false);
+        return new LabelledImages(images.DetachFromDisposeScope(), Labels.clone().DetachFromDisposeScope());
+    }
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -1,0 +1,97 @@
+using System.CommandLine;
+using Spectre.Console;
+using TensorNets.CSharp;
+using TensorNets.Samples.Stability;
+using TorchSharp;
+
+namespace TensorNets.Samples.Transfer;
+
+/// <summary>The command line: the demonstration, the study behind the documents' tables, and its table.</summary>
+public static class CommandLine
+{
+    private static readonly Settings Defaults = new();
+
+    private static readonly Option<string> Output = With("--output", "The folder for results.", Defaults.Output);
+    private static readonly Option<string?> Data = With<string?>("--data", "A folder with four IDX files, instead of the images in the program.", null);
+    private static readonly Option<int> Threads = With("--threads", "Threads of libtorch, and layers worked on side by side.", Defaults.Threads);
+    private static readonly Option<bool> Quick = With("--quick", "A run of seconds that shows that everything works; its numbers say nothing.", false);
+    private static readonly Option<double[]> Ratios = Several("--ratios", "How many times fewer parameters.", 3.0, 5.0, 8.0);
+
+    /// <summary>The commands, each of which writes to a console and ends with 0, or with 1 where data or files are at fault.</summary>
+    public static RootCommand Create(IAnsiConsole console)
+    {
+        var root = new RootCommand("Compresses a ResNet-18 that was trained on ImageNet and brought to Fashion-MNIST.") { StudyCommand(console), TableCommand(console) };
+        return root;
+    }
+
+    private static Command StudyCommand(IAnsiConsole console)
+    {
+        var seeds = Several("--seeds", "Seeds.", 1, 2, 3);
+        var ranks = Several("--ranks", "How ranks are found.", Ranks.Uniform, Ranks.Planned);
+        var formats = Several("--formats", "Formats.", Formats.Tucker2, Formats.CP, Formats.Any);
+        var costs = Several("--costs", "What plans keep within.", Cost.Parameters, Cost.Flops);
+        var errors = Several("--errors", "What errors are errors of.", Errors.Kernel, Errors.Calibrated);
+        var command = new Command("study", "Every method for every seed, a cell at a time; a run that was ended goes on.")
+        {
+            seeds, ranks, formats, costs, errors, Ratios, Output, Data, Threads, Quick,
+        };
+        command.SetAction(parsed => Guarded(() =>
+        {
+            var methods =
+                from ratio in parsed.GetValue(Ratios)!
+                from format in parsed.GetValue(formats)!
+                from rank in parsed.GetValue(ranks)!
+                from cost in parsed.GetValue(costs)!
+                from error in parsed.GetValue(errors)!
+                where rank == Ranks.Planned || (format != Formats.Any && cost == Cost.Parameters)
+                select new Method(rank, format, cost, error, ratio);
+            var settings = SettingsOf(parsed);
+            using var images = new Images(settings);
+            new Study(settings, images, console.WriteLine).Run(parsed.GetValue(seeds)!, [.. methods]);
+        }));
+        return command;
+    }
+
+    private static Command TableCommand(IAnsiConsole console)
+    {
+        var command = new Command("table", "The cells of a study as a Markdown table.") { Output };
+        command.SetAction(parsed => Guarded(() =>
+        {
+            console.Profile.Width = int.MaxValue;
+            console.WriteLine(StudyTable.Of(Cells.Load(parsed.GetValue(Output)!)));
+        }));
+        return command;
+    }
+
+    private static int Guarded(Action act)
+    {
+        Native.Quiet();
+        try
+        {
+            act();
+            return 0;
+        }
+        catch (Exception error) when (error is DatasetException or TensorNetException or IOException)
+        {
+            Console.Error.WriteLine(error.Message);
+            return 1;
+        }
+    }
+
+    private static Settings SettingsOf(ParseResult parsed)
+    {
+        torch.set_num_threads(parsed.GetValue(Threads));
+        return (parsed.GetValue(Quick) ? Settings.Quick : Defaults) with
+        {
+            Output = parsed.GetValue(Output)!,
+            Data = parsed.GetValue(Data),
+            Threads = parsed.GetValue(Threads),
+        };
+    }
+
+    private static Option<T> With<T>(string name, string description, T value) =>
+        new(name) { Description = description, DefaultValueFactory = _ => value };
+
+    private static Option<T[]> Several<T>(string name, string description, params T[] values) =>
+        new(name) { Description = description, DefaultValueFactory = _ => values, AllowMultipleArgumentsPerToken = true };
+}

@@ -1,0 +1,87 @@
+using TensorNets.CSharp;
+using TensorNets.Samples.Stability;
+using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
+
+namespace TensorNets.Samples.Transfer;
+
+/// <summary>What is done with the network: trained dense, planned, compressed, measured.</summary>
+public sealed class Network(Settings settings, Images images)
+{
+    /// <summary>The trained dense network of a seed, from its file where there is one.</summary>
+    public Module<Tensor, Tensor> Dense(int seed, string file, Action<int>? stepDone = null)
+    {
+        if (File.Exists(file))
+        {
+            var known = TrainedResNet.Untrained(ImageSet.Classes);
+            Model.LoadCompressed(known, file);
+            return known;
+        }
+
+        var network = TrainedResNet.Create(ImageSet.Classes, seed);
+        var options = new TrainingOptions(settings.Steps, settings.LearningRate, seed) { Anneal = true };
+        Training.Run(network, images.Train, options, stepDone: stepDone);
+        Renorm(network);
+        Model.SaveCompressed(network, file);
+        return network;
+    }
+
+    /// <summary>The share of test images that are recognized.</summary>
+    public double Accuracy(Module<Tensor, Tensor> network) => Training.Accuracy(network, images.Test);
+
+    /// <summary>Batch norms re-estimated from training images.</summary>
+    public void Renorm(Module<Tensor, Tensor> network) =>
+        Model.ReestimateBatchNorms(network, images.Calibration(settings.NormImages));
+
+    /// <summary>A few steps of training, and batch norms re-estimated after them.</summary>
+    public void Tune(Module<Tensor, Tensor> network, int seed)
+    {
+        Training.Run(network, images.Train, new TrainingOptions(settings.TuneSteps, settings.TuneRate, seed) { Anneal = true });
+        Renorm(network);
+    }
+
+    /// <summary>Σ of every layer by its path, or null for errors of kernels.</summary>
+    public IReadOnlyDictionary<string, Tensor>? Covariances(Module<Tensor, Tensor> network, Errors errors) =>
+        errors == Errors.Kernel ? null : Model.Covariances(network, images.Calibration(settings.CovarianceImages));
+
+    /// <summary>The plan in which every 3×3 layer has so many times fewer parameters.</summary>
+    public CompressionPlan Uniform(
+        Module<Tensor, Tensor> network, Formats formats, double ratio, IReadOnlyDictionary<string, Tensor>? covariances)
+    {
+        var options = new PlanSettings(
+            Families: [formats == Formats.CP ? Families.Cp : Families.Tucker2],
+            KeepFirst: false,
+            KeepLast: false,
+            Keep: ["conv1", "fc", .. TrainedResNet.Shortcuts.Select(at => at.Convolution)],
+            Covariances: covariances,
+            Workers: settings.Threads,
+            Ratios: [ratio],
+            Sweeps: 1);
+        return Model.Plan(network, TrainedResNet.InputShape, Budgets.LayerError(double.MaxValue), options);
+    }
+
+    /// <summary>A plan with the candidates of the formats, which <c>Model.Plan(plan, budget)</c> chooses from.</summary>
+    public CompressionPlan Planned(Module<Tensor, Tensor> network, Formats formats, IReadOnlyDictionary<string, Tensor>? covariances)
+    {
+        IReadOnlyList<FormatFamily>? families = formats switch
+        {
+            Formats.CP => [Families.Cp],
+            Formats.Tucker2 => [Families.Tucker2],
+            _ => null,
+        };
+        var options = new PlanSettings(
+            Families: families, KeepFirst: false, KeepLast: false, Keep: ["conv1", "fc"], Covariances: covariances, Workers: settings.Threads);
+        return Model.Plan(network, TrainedResNet.InputShape, Budgets.LayerError(0), options);
+    }
+
+    /// <summary>The network compressed in place.</summary>
+    public CompressReport Compress(
+        Module<Tensor, Tensor> network,
+        CompressionPlan plan,
+        IReadOnlyDictionary<string, Tensor>? covariances,
+        IProgress<CompressProgress>? progress = null) =>
+        Model.Compress(
+            network,
+            plan,
+            new CompressSettings(Sweeps: settings.Sweeps, Covariances: covariances, Workers: settings.Threads, Progress: progress));
+}

@@ -1,0 +1,82 @@
+using Expecto;
+using Spectre.Console;
+using TensorNets.Samples.Transfer;
+using TorchSharp;
+using static Expecto.CSharp.Runner;
+
+namespace TensorNets.Integration;
+
+/// <summary>The sample that compresses a trained network whole, on a few images.</summary>
+internal static class TransferTests
+{
+    internal static Test All => TestSequenced(TestList("transfer", [
+        TestCase("every number of the trained network but the classifier's comes from the file", () =>
+        {
+            using var scope = torch.NewDisposeScope();
+            using var one = TrainedResNet.Create(10, 1);
+            using var two = TrainedResNet.Create(10, 2);
+            var other = two.state_dict();
+            foreach (var (name, tensor) in one.state_dict())
+            {
+                var isFromFile = !name.StartsWith("fc.", StringComparison.Ordinal);
+                Expect.True(tensor.eq(other[name]).all().item<bool>() == isFromFile, name);
+            }
+        }),
+        TestCase("the network's float32 gives what float64 gives, on whatever processor", () =>
+        {
+            using var scope = torch.NewDisposeScope();
+            using var noGradients = torch.no_grad();
+            using var images = new Images(Settings.Quick);
+            using var network = TrainedResNet.Create(10, 1);
+            network.eval();
+            var single = network.call(images.Test.Images).to(torch.ScalarType.Float64);
+            network.to(torch.ScalarType.Float64);
+            var exact = network.call(images.Test.Images.to(torch.ScalarType.Float64));
+            var error = ((single - exact).norm() / exact.norm()).item<double>();
+            Expect.True(error < 1e-4, $"relative error {error}");
+        }),
+        TestCase("a study goes on where it was ended, with the same numbers, and makes a table", () => InFolder(folder =>
+        {
+            string[] study = ["study", "--quick", "--threads", "1", "--seeds", "1", "--ratios", "8", "--ranks", "uniform", "--formats", "tucker2", "--output", folder];
+            Expect.Equal(0, Run(study).Code);
+            var cells = Cells.Load(folder);
+            Expect.Equal(3, cells.Count);
+            File.Delete(Cells.FileOf(folder, 1, cells[^1].Method));
+            Expect.Equal(1, Run(study).Text.Trim().Split('\n').Length);
+            foreach (var (before, after) in cells.Zip(Cells.Load(folder)))
+            {
+                Expect.Equal((before.Accuracy, before.Renormed, before.Tuned), (after.Accuracy, after.Renormed, after.Tuned));
+            }
+
+            var (code, table) = Run(["table", "--output", folder]);
+            Expect.Equal(0, code);
+            Expect.True(table.Contains("| dense |") && table.Contains("| 8× | Tucker2 | Uniform | Calibrated |"), table);
+        })),
+        TestCase("a dataset or a folder that is missing ends the program with 1", () => InFolder(folder =>
+        {
+            Expect.Equal(1, Run(["study", "--quick", "--data", "/no/such/folder", "--output", folder]).Code);
+            Expect.Equal(1, Run(["table", "--output", Path.Combine(folder, "none")]).Code);
+        })),
+    ]));
+
+    private static void InFolder(Action<string> act)
+    {
+        var folder = Directory.CreateTempSubdirectory("tensornets").FullName;
+        try
+        {
+            act(folder);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static (int Code, string Text) Run(string[] args)
+    {
+        using var text = new StringWriter();
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, Out = new AnsiConsoleOutput(text) });
+        console.Profile.Width = 1000;
+        return (CommandLine.Create(console).Parse(args).Invoke(), text.ToString());
+    }
+}
