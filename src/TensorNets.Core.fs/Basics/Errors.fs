@@ -35,6 +35,8 @@ type TensorNetError =
     | ZeroTensor of what: string
     /// A result exceeds what its dtype can hold, as log₁₀ of its size; scale the target, or use float64.
     | OutOfRange of what: string * log10: float * dtype: string
+    /// A tensor would have more entries than the memory of this machine holds; give smaller dimensions, or ranks.
+    | TooLarge of what: string * entries: float * most: float
     /// <summary>The matrix of a norm is not symmetric positive semidefinite; <c>Calibration.covariance</c> makes one that is.</summary>
     | NotCovariance of found: string
     /// A bound on the error is NaN, negative, or not below the norm of the target; give one in the range that is expected.
@@ -94,6 +96,7 @@ type TensorNetError =
         | NotFinite(what, count) -> $"{what} has {count} entries that are NaN or infinite; expected finite numbers."
         | ZeroTensor what -> $"{what} is zero everywhere; expected at least one entry that is not."
         | OutOfRange(what, log10, dtype) -> $"{what} is about 10^{log10:F1}, outside the range of {dtype}."
+        | TooLarge(what, entries, most) -> $"{what} would have {entries:G3} entries; the memory of this machine holds {most:G3}."
         | NotCovariance found -> $"The covariance has {found}; expected a symmetric positive semidefinite matrix."
         | ErrorBound(found, expected) -> $"The error bound is {found}; expected {expected}."
         | Unreachable(bound, reached) ->

@@ -50,6 +50,8 @@ type SpecError =
     | NotAdjacent of output: string list * expected: string list
     /// The product of the dimensions to fuse exceeds the largest int, 2³¹ − 1; fuse fewer axes.
     | DimensionTooLarge of axis: string * found: bigint
+    /// The cores have more entries together than a long counts, 2⁶³ − 1; give smaller dimensions.
+    | CoresTooLarge of found: bigint
     /// <summary>The product of the parts that an axis is split into is not its dimension; give factors of <c>expected</c>.</summary>
     | WrongProduct of axis: string * factors: int list * expected: int
     /// <summary>The new output does not name each open axis once; give a permutation of <c>expected</c>.</summary>
@@ -88,6 +90,7 @@ type SpecError =
         | AxesApart(core, found, expected) -> $"Core '{core}' carries only {quoted found}; expected all of {quoted expected}, or none."
         | NotAdjacent(output, expected) -> $"The output is {quoted output}; expected {quoted expected} side by side in it, or none of them."
         | DimensionTooLarge(axis, found) -> $"Axis '{axis}' would have dimension {found}; expected at most {Int32.MaxValue}."
+        | CoresTooLarge found -> $"The cores have {found} entries together; expected at most {Int64.MaxValue}."
         | WrongProduct(axis, factors, expected) ->
             $"Axis '{axis}' is split into {list (List.map string factors)}; expected factors whose product is {expected}."
         | NotAPermutation(found, expected) -> $"The new output is {quoted found}; expected each of {quoted expected} once."

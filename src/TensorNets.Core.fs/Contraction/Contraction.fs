@@ -100,6 +100,11 @@ module Contraction =
 
                     made
 
+    /// Throws where a plan makes a tensor that the memory of this machine does not hold.
+    let private afford (plans: Plan list) (dtype: torch.ScalarType) =
+        for plan in plans do
+            Check.fits $"A tensor of {plan.Spec}" plan.LargestIntermediate dtype |> TensorNetError.raiseAny
+
     /// As `runMany`; what the cache holds is not computed again, and it takes what other plans need as well. Tensors of 16 bits are
     /// multiplied in float32 and results rounded once.
     let internal runKeeping
@@ -109,6 +114,7 @@ module Contraction =
         (device: torch.Device)
         (lookup: string -> Tensor)
         : Tensor list =
+        afford plans dtype
         use scope = torch.NewDisposeScope()
 
         let parts =
@@ -200,6 +206,7 @@ module Contraction =
     /// Plans on numbers with an exponent apart, in float64: every core and every intermediate is brought to a size of about one. What plans
     /// have in common is computed once.
     let internal runScaled (plans: Plan list) (device: torch.Device) (lookup: string -> ScaledTensor) : ScaledTensor list =
+        afford plans torch.float64
         use scope = torch.NewDisposeScope()
         let leaves = Dictionary<string, ScaledTensor>()
         let values = Dictionary<string, ScaledTensor>()

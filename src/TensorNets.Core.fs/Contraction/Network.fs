@@ -97,14 +97,12 @@ module Network =
             Error errors
 
     /// Throws where a network cannot be of a dtype.
-    let private hold (dtype: torch.ScalarType) =
-        match Check.floating "The network" dtype with
-        | [] -> ()
-        | errors -> raise (TensorNetException(List.toArray errors))
+    let private hold (dtype: torch.ScalarType) = Check.floating "The network" dtype |> TensorNetError.raiseAny
 
     /// <summary>A network of white noise from a seed, scaled so that the entries of its tensor have variance 1.</summary>
     /// <remarks>The variance of an entry of T is the number of terms it sums times the product of the cores' variances.</remarks>
-    /// <exception cref="T:TensorNets.TensorNetException">The dtype is none of real numbers (<c>DType</c>).</exception>
+    /// <exception cref="T:TensorNets.TensorNetException">The dtype is none of real numbers (<c>DType</c>), or the cores are larger than the
+    /// memory of this machine (<c>TooLarge</c>).</exception>
     /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
     /// <param name="seed">The seed of the noise.</param>
     /// <param name="spec">The network.</param>
@@ -112,6 +110,7 @@ module Network =
     let random (dtype: torch.ScalarType) (seed: uint64) (spec: Spec) : Network =
         Argument.notNull (nameof spec) spec
         hold dtype
+        Check.fits "The network" (float (Spec.parameters spec)) torch.float64 |> TensorNetError.raiseAny
         use _ = Mode.left ()
         use scope = torch.NewDisposeScope()
         use generator = new torch.Generator(seed)

@@ -87,8 +87,7 @@ module SafeTensors =
         )
 
     let private checkedReader (closes: bool) (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
-        if not (stream.CanRead && stream.CanSeek) then
-            invalidArg (nameof stream) "The stream cannot be read at any place."
+        Argument.stream (nameof stream) (fun stream -> stream.CanRead && stream.CanSeek) "read at any place" stream
 
         let origin = stream.Position
         let size = stream.Length - origin
@@ -122,9 +121,7 @@ module SafeTensors =
     /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
     /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
     /// <example><code>SafeTensors.ofStream "memory" (new MemoryStream()) // Error: no header</code></example>
-    let ofStream (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> =
-        ArgumentNullException.ThrowIfNull(stream, nameof stream)
-        checkedReader false name stream
+    let ofStream (name: string) (stream: Stream) : Result<SafeTensorReader, TensorNetError list> = checkedReader false name stream
 
     /// <summary>The safetensors file at a path, open until the reader is disposed: its header is checked, its tensors are read when they
     /// are asked for, so that a file may be larger than memory. Errors: <c>BadFile</c>, with the reasons.</summary>
@@ -218,8 +215,8 @@ module SafeTensors =
                         TensorBytes.write stream tensor)
         | errors -> Error errors
 
-    /// <summary>Writes tensors and metadata to a stream. Errors, all before the first byte is written: <c>DType</c>,
-    /// <c>Unsupported</c>.</summary>
+    /// <summary>Writes tensors and metadata to a stream. Errors: <c>DType</c>, <c>Unsupported</c>, all before the first byte is written;
+    /// <c>UnwrittenFile</c>, where the stream takes no more.</summary>
     /// <example><code>SafeTensors.write [ "made by", "hand" ] [ "matrix", matrix ] (new MemoryStream()) |> orStop</code></example>
     let write
         (metadata: (string * string) list)
@@ -228,8 +225,16 @@ module SafeTensors =
         : Result<unit, TensorNetError list> =
         Argument.notNull (nameof metadata) metadata
         Argument.notNull (nameof tensors) tensors
-        ArgumentNullException.ThrowIfNull(stream, nameof stream)
-        writer metadata tensors |> Result.map (fun write -> write stream)
+        Argument.stream (nameof stream) _.CanWrite "written" stream
+
+        writer metadata tensors
+        |> Result.bind (fun write ->
+            try
+                Ok(write stream)
+            with
+            | :? IOException
+            // Memory that is full.
+            | :? NotSupportedException as problem -> Error [ TensorNetError.UnwrittenFile("The stream", problem.Message.TrimEnd '.') ])
 
     /// <summary>Writes tensors and metadata to a file, which holds its old content or the new one whole, whatever happens meanwhile.
     /// Equivalent to: <c>load</c> gives the same tensors to the bit. Errors: <c>DType</c>, <c>Unsupported</c>,

@@ -135,10 +135,7 @@ module internal GeometryChecks =
         ]
 
     /// Throws where a geometry cannot be.
-    let sound (g: ConvGeometry) =
-        match errors g with
-        | [] -> ()
-        | errors -> TensorNetError.raiseErrors (Error errors)
+    let sound (g: ConvGeometry) = errors g |> TensorNetError.raiseAny
 
     /// Throws where a tensor cannot be laid out as one of a shape, or of as many entries.
     let laid (what: string) (shape: int64 list) (tensor: Tensor) =

@@ -197,6 +197,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             [<Optional; DefaultParameterValue(null: Dictionary<string, bool> | null)>] loadedParameters: Dictionary<string, bool> | null
         ) : torch.nn.Module =
         ArgumentNullException.ThrowIfNull(reader, nameof reader)
+        Argument.stream (nameof reader) _.CanRead "read" reader.BaseStream
         use _ = torch.NewDisposeScope()
         let state = StateDict.read false "The state" reader.BaseStream |> TensorNetError.raiseErrors
         this.LoadRead(state, strict, skip, loadedParameters)

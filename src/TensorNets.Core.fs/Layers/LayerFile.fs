@@ -63,7 +63,8 @@ module LayerFile =
         | [] -> write [ versionKey, version; layerKey, LayerDescription.write layer ] tensors
         | errors -> Error errors
 
-    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written.</summary>
+    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written;
+    /// <c>UnwrittenFile</c>, where the stream takes no more.</summary>
     /// <example><code>LayerFile.write (new MemoryStream()) layer |> orStop</code></example>
     let write (stream: Stream) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         written layer (fun metadata tensors -> SafeTensors.write metadata tensors stream)
@@ -72,7 +73,7 @@ module LayerFile =
     /// does not hold. Errors: <c>BadFile</c>, with the reasons; those of <c>Layers.ofNetwork</c>.</summary>
     /// <example><code>LayerFile.read "memory" (new MemoryStream()) // Error: no header</code></example>
     let read (name: string) (stream: Stream) : Result<FactorizedLayer, TensorNetError list> =
-        ArgumentNullException.ThrowIfNull(stream, nameof stream)
+        Argument.stream (nameof stream) _.CanRead "read" stream
 
         if stream.CanSeek then
             SafeTensors.ofStream name stream |> Result.bind (ofFile name)

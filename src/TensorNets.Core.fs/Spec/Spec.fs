@@ -15,8 +15,7 @@ type Spec =
             dims: Map<Axis, int>
             cores: Core list
             output: Axis list
-            // How often the term of a core counts in S, where that is not once. 0: the core is given, as that of a weighted norm, and
-            // nothing may change it.
+            // How often the term of a core counts in S, where not once. 0: it is given, as that of a weighted norm; nothing may change it.
             weights: Map<string, float>
         }
 
@@ -77,10 +76,11 @@ module Spec =
                         SpecError.OutputAxisWithoutCore axis.Name
             ]
 
-        if errors.IsEmpty then
-            Ok { dims = Map.ofList dims; cores = cores; output = output; weights = Map.empty }
-        else
-            Error errors
+        let sizes = Map.ofList dims
+
+        match (if errors.IsEmpty then Core.tooLarge sizes cores else errors) with
+        | [] -> Ok { dims = sizes; cores = cores; output = output; weights = Map.empty }
+        | errors -> Error errors
 
     /// The name that position i takes where the user gives none: A, B, …, Z, A26, A27, …
     let internal positionName i = if i < 26 then string (char (int 'A' + i)) else $"A{i}"

@@ -22,6 +22,14 @@ module SpecRewrite =
 
     let private result errors make = if List.isEmpty errors then Ok(make ()) else Error errors
 
+    /// As `result`, of a network that may have more entries than can be counted.
+    let private counted errors make =
+        result errors make
+        |> Result.bind (fun (spec: Spec) ->
+            match Core.tooLarge spec.Dims spec.Cores with
+            | [] -> Ok spec
+            | errors -> Error errors)
+
     let private unknown (axes: Axis list) (spec: Spec) =
         [
             for axis in List.distinct axes do
@@ -136,7 +144,8 @@ module SpecRewrite =
 
     /// <summary>The network in which one core stands for two, in the place of the first: it carries the axes of both except those that no
     /// other core carries and that are not open, which are summed.</summary>
-    /// <remarks>T stays the same. Errors: unknown cores, twice the same core, a name that a third core has.</remarks>
+    /// <remarks>T stays the same. Errors: unknown cores, twice the same core, a name that a third core has,
+    /// <c>CoresTooLarge</c>.</remarks>
     /// <example><code>SpecRewrite.merge "A" "B" "G" spec |> specOrStop // srd, tr -> sdt</code></example>
     let merge (first: string) (second: string) (merged: string) (spec: Spec) : Result<Spec, SpecError list> =
         Argument.notNull (nameof spec) spec
@@ -159,7 +168,7 @@ module SpecRewrite =
                 yield! fresh (spec.Cores |> List.map _.Name |> List.except [ first; second ]) merged
             ]
 
-        result errors (fun () ->
+        counted errors (fun () ->
             let both = firstCore @ secondCore
             let others = spec.Cores |> List.except both |> List.collect _.Axes
 
@@ -199,7 +208,7 @@ module SpecRewrite =
                 yield! fresh (axesOf spec |> names) at.Fresh.Name
             ]
 
-        result errors (fun () ->
+        counted errors (fun () ->
             let change (core: Core) =
                 if core = carriers[0] then
                     [ core; { Name = at.Core; Axes = [ at.Bond; at.Fresh ] } ]

@@ -15,6 +15,18 @@ module internal Check =
         else
             [ TensorNetError.DType(what, string dtype, "Float64, Float32, BFloat16 or Float16") ]
 
+    /// Below this no tensor is compared with the memory of the machine.
+    let private alwaysFits = 1e7
+
+    /// Where a tensor would have more entries than the memory of this machine holds.
+    let fits (what: string) (entries: float) (dtype: torch.ScalarType) : TensorNetError list =
+        if entries < alwaysFits then
+            []
+        else
+            let size = if dtype = torch.float64 then 8.0 else 4.0
+            let most = floor (float (System.GC.GetGCMemoryInfo().TotalAvailableMemoryBytes) / size)
+            if entries > most then [ TensorNetError.TooLarge(what, entries, most) ] else []
+
     /// Why the numbers of a tensor cannot be read: there is no tensor, it is disposed, on the meta device, quantized or sparse, or its
     /// dtype is raw bits.
     let readable (what: string) (tensor: Tensor) : TensorNetError list =

@@ -208,6 +208,20 @@ let all =
     testList
         "norms and sensitivities of any size"
         [
+            testCase "a tensor that no memory holds is refused, its norm is not" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let axes = [ for i in 1..60 -> $"a{i}" ]
+                let cores, dims = String.Join(",", axes), [ for axis in axes -> axis, 4 ]
+                let spec = Spec.parse dims $"""{cores} -> {String.Join("", axes)}""" |> specOk
+                let network = randomNetwork 1 spec
+                let refused = Expect.throwsC (fun () -> Contraction.reconstruct network |> ignore) id
+                Expect.stringContains refused.Message "1.33E+36 entries" "the error"
+                let log10 = network.Cores |> Seq.sumBy (fun core -> Math.Log10(core.norm().number()))
+                near 1e-9 ((Contraction.log10Norm network).number()) log10 "the norm")
+            testCase "a network that no memory holds is refused" (fun () ->
+                let spec = Spec.parse [] "ab -> ab | a=2147483647 b=2147483647" |> specOk
+                let refused = Expect.throwsC (fun () -> Network.random torch.float32 1UL spec |> ignore) id
+                Expect.stringContains refused.Message "4.61E+18 entries" "the error")
             yield! closedForms
             few "S of cores scaled by a power of two is S times its powers" evenly
             few "cores of different powers of two give the norm and the terms theirs" unevenly

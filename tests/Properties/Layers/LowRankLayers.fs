@@ -39,16 +39,17 @@ let private cases =
         None
     ]
 
+/// A dense layer of a kernel that is made of noise.
+let private filled (made: torch.Tensor -> torch.Tensor) inputs () =
+    let conv = torch.nn.Conv2d(inputs, 16L, kernel_size = 3L)
+    use _ = torch.no_grad ()
+    use _ = torch.NewDisposeScope()
+    conv.weight.copy_ (made ((noise 7 conv.weight.shape).``to`` torch.float32)) |> ignore
+    conv
+
 /// Kernels that a user meets: a grey first layer copied to three colours, filters that are all equal, an average. They are constant along
 /// some mode, so that the unfolding of another, which is given, tells all of their ranks.
 let private ordinary: (string * (unit -> Modules.Conv2d) * int) list =
-    let filled (made: torch.Tensor -> torch.Tensor) inputs () =
-        let conv = torch.nn.Conv2d(inputs, 16L, kernel_size = 3L)
-        use _ = torch.no_grad ()
-        use _ = torch.NewDisposeScope()
-        conv.weight.copy_ (made ((noise 7 conv.weight.shape).``to`` torch.float32)) |> ignore
-        conv
-
     let first dim (x: torch.Tensor) = x.narrow(dim, 0L, 1L).expand_as x
 
     [
@@ -121,6 +122,25 @@ let all =
                                 Expect.isGreaterThan best bound "a network within the bound exists"
                                 Expect.isLessThanOrEqual reached (1.01 * best) "what is reached beside the least error"
                             | Error errors -> failtestf "%A" errors)
+            for bound in [ None; Some 0.1; Some 1e-6 ] do
+                testCase $"ones by a ring of ranks 9 at the bound {bound} are a layer of ones" (fun () ->
+                    use _ = torch.NewDisposeScope()
+                    use conv = filled torch.ones_like 16L ()
+                    let kernel = kernelOf conv
+                    let most = max 1e-6 (Option.defaultValue 0.0 bound)
+
+                    use layer =
+                        Layers.factorize
+                            Factorize.defaults
+                            KernelAxes.Fused
+                            (bound |> Option.map ErrorBound.Relative)
+                            (Format.TensorChain [ 9; 9; 9 ])
+                            conv
+                        |> ok
+
+                    use wide = Network.copyAs torch.float64 (layer.Network())
+                    let error = kernel.minus(Contraction.reconstruct wide).norm().div(kernel.norm ()).number()
+                    Expect.isLessThanOrEqual error (most * (1.0 + 1e-9)) "the error")
             for low, asked, found in cases do
                 testCase $"a kernel of {low} by {asked} is a layer of the ranks that it has" (fun () ->
                     use _ = torch.NewDisposeScope()

@@ -69,6 +69,14 @@ let private compressOptions (d: Draw) : CompressOptions =
         Cancellation = CancellationToken(d.Chance 0.1)
     }
 
+let private binaryReader (d: Draw) =
+    let reader = new IO.BinaryReader(readable d)
+
+    if d.Chance 0.1 then
+        reader.Dispose()
+
+    reader
+
 /// An argument of a type, under the name of its parameter, for a function.
 let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
     let is (other: Type) = t = other
@@ -84,7 +92,11 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<torch.ScalarType>, (fun () -> dtype d)
             typeof<PaddingModes>, (fun () -> d.Pick [ PaddingModes.Zeros; PaddingModes.Circular; enum<PaddingModes> 9 ])
             typeof<Tensor>, (fun () -> tensorFor d owner name')
-            typeof<Spec>, (fun () -> if d.Chance 0.8 && owner = "Layer" then (layer d).Spec else spec d)
+            typeof<Spec>,
+            (fun () ->
+                if d.Chance 0.05 then hugeSpec d
+                elif d.Chance 0.8 && owner = "Layer" then (layer d).Spec
+                else spec d)
             typeof<Axis>, (fun () -> axis d)
             typeof<Core>, (fun () -> if d.Chance 0.8 then d.Pick (spec d).Cores else { Name = name d; Axes = [ axis d ] })
             typeof<Plan>, (fun () -> plan d)
@@ -112,7 +124,7 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<Dictionary<string, Tensor>>, (fun () -> dictionary d name')
             typeof<Dictionary<string, bool>>, (fun () -> if d.Chance 0.5 then null else Dictionary<string, bool>())
             typeof<IList<string>>, (fun () -> if d.Chance 0.5 then null else List [ d.Pick [ "A"; "weight" ] ])
-            typeof<IO.BinaryReader>, (fun () -> if d.Chance 0.03 then null else new IO.BinaryReader(stream d))
+            typeof<IO.BinaryReader>, (fun () -> if d.Chance 0.03 then null else binaryReader d)
             typeof<IReadOnlyDictionary<string, int>>,
             (fun () -> if d.Chance 0.5 then null else Dictionary(dict [ d.Pick [ "a"; "zz" ], d.Pick [ 2; 0 ] ]))
             typeof<Map<string, Tensor>>, (fun () -> Map.ofList (cores d))

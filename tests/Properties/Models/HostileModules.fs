@@ -4,6 +4,7 @@ module HostileModules
 open System
 open System.Collections.Generic
 open System.IO
+open System.IO.Compression
 open TorchSharp
 open TensorNets
 open HostileSpecs
@@ -99,6 +100,15 @@ let geometry (d: Draw) : ConvGeometry =
             PaddingMode = d.Pick [ PaddingModes.Reflect; PaddingModes.Replicate; enum<PaddingModes> 77 ]
         }
     | 9 -> { plain with Transposed = not plain.Transposed }
+    | 10 ->
+        { plain with
+            InChannels = d.Pick [ 2147483647L; 2147483648L; Int64.MaxValue ]
+            OutChannels = d.Pick [ 1L; 2147483647L ]
+        }
+    | 11 ->
+        { plain with
+            Kernel = d.Pick [ [ 2147483647L ]; [ 65536L; 65536L ]; [ 2147483647L; 2147483647L; 2147483647L ] ]
+        }
     | _ -> plain
 
 /// A factorized layer like the dense one of the draw.
@@ -240,9 +250,32 @@ let file (d: Draw) : string =
         File.WriteAllBytes(name, bytes d)
         name
 
-let stream (d: Draw) : Stream =
-    let stream = new MemoryStream()
-    stream.Write(ReadOnlySpan(bytes d))
-    stream.Position <- 0L
+let private compressed (bytes: byte[]) =
+    let packed = new MemoryStream()
+    (use deflate = new DeflateStream(packed, CompressionMode.Compress, true) in deflate.Write(ReadOnlySpan bytes))
+    packed.Position <- 0L
+    packed
 
-    stream
+/// A stream that can be read: of a file, good or damaged, seldom one that cannot seek, or that stands behind its end.
+let readable (d: Draw) : Stream =
+    let bytes = bytes d
+
+    match d.Below 12 with
+    | 0 -> new DeflateStream(compressed bytes, CompressionMode.Decompress)
+    | 1 -> new MemoryStream(bytes, Position = bytes.LongLength + 5L)
+    | _ ->
+        let stream = new MemoryStream()
+        stream.Write(ReadOnlySpan bytes)
+        stream.Position <- 0L
+        stream
+
+/// Any stream: closed, or that can only be read or only be written, among others.
+let stream (d: Draw) : Stream =
+    match d.Below 12 with
+    | 0 ->
+        let closed = readable d
+        closed.Dispose()
+        closed
+    | 1 -> new MemoryStream(bytes d, false)
+    | 2 -> new DeflateStream(new MemoryStream(), CompressionMode.Compress)
+    | _ -> readable d

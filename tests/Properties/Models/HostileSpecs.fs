@@ -128,6 +128,35 @@ let family (d: Draw) : FormatFamily =
             FormatFamily.HierarchicalTucker(modeTree (dimTree d smallRank [ 0 .. n - 1 ]))
         ]
 
+let private parsed (text: string) : Spec =
+    match Spec.parse [] text with
+    | Ok spec -> spec
+    | Error errors -> invalidOp $"%A{errors}"
+
+/// Networks of which no machine holds a core.
+let hugeSpec (d: Draw) : Spec =
+    d.Pick
+        [
+            "ab -> ab | a=2147483647 b=2147483647"
+            "ab, bc -> ac | a=1048576 b=1048576 c=1048576"
+            "ax, bx, cx -> abc | a=2147483647 b=2147483647 c=2147483647 x=65536"
+            "ab, cb -> | a=2147483647 b=65536 c=2147483647"
+        ]
+    |> parsed
+
+/// Networks of small cores whose tensor no machine holds.
+let wideSpec (d: Draw) : Spec =
+    let axes = [ for i in 1..60 -> $"a{i}" ]
+    let list (separator: string) = String.Join(separator, axes)
+    let dims = String.Join(" ", axes |> List.map (fun axis -> axis + "=4"))
+
+    d.Pick
+        [
+            $"""{list ","} -> {list ""} | {dims}"""
+            $"""{axes |> List.map (fun a -> a + "r") |> String.concat ","} -> {list ""} | r=2 {dims}"""
+        ]
+    |> parsed
+
 let specText (d: Draw) : string = d.Pick texts
 
 /// A network: written by hand, or of a format over the shape.
@@ -135,10 +164,7 @@ let spec (d: Draw) : Spec =
     d.Once(
         "spec",
         fun () ->
-            let written () =
-                match Spec.parse [] (specText d) with
-                | Ok spec -> spec
-                | Error errors -> invalidOp $"%A{errors}"
+            let written () = parsed (specText d)
 
             if d.Chance 0.35 then
                 written ()

@@ -55,6 +55,9 @@ let integer (d: Draw) (name: string) : obj =
     | "starts" -> d.Pick [ 1; 1; 1; 2; 0; -1 ]
     | "depth"
     | "extrapolationdepth" -> d.Pick [ 0; 0; 0; 2; 8; 1; -1; Int32.MaxValue ]
+    | "shape"
+    | "dims"
+    | "factors" when d.Chance 0.1 -> d.Pick [ Int32.MaxValue; Int32.MaxValue - 1; 65536; 46341 ]
     | "draws" -> d.Pick [ 2; 3; 5; 1; 0; -1 ]
     | "modes"
     | "n" -> d.Pick counts
@@ -98,6 +101,8 @@ let text (d: Draw) (owner: string) (name': string) : string =
                     "a → a | a=2"
                     "(a b), b -> a"
                     "a, b -> c | a=99999999999"
+                    "abc -> abc | a=2147483647 b=2147483647 c=2147483647"
+                    "ab, bc -> ac | a=2147483647 b=2147483647 c=2147483647"
                     "\ud800 -> \ud800"
                     String(',', 3000)
                 ]
@@ -157,7 +162,7 @@ let tensorFor (d: Draw) (owner: string) (name': string) : Tensor | null =
         | "q" -> [ 4L ]
         | "weight" -> d.Pick [ [ 4L; 3L; 3L; 2L ]; [ 4L; 3L ]; [ 2L; 2L; 3L ] ]
         | "kernel" -> [ 3L; 6L; 4L ]
-        | "bias" -> [ (geometry d).OutChannels |> max 0L ]
+        | "bias" -> [ (geometry d).OutChannels |> max 0L |> min 1000L ]
         | "matrix" -> [ 2L; 2L ]
         | "batch"
         | "batches" -> modelInput d
@@ -171,11 +176,13 @@ let tensorFor (d: Draw) (owner: string) (name': string) : Tensor | null =
 let networkFor (d: Draw) (owner: string) : Network =
     let ofLayer = [ "Layer"; "ofNetwork"; "ofDense"; "conv2dOf" ] |> List.contains owner
 
-    if ofLayer && d.Chance 0.7 then network d (layer d).Spec
+    if d.Chance 0.02 then network d (wideSpec d)
+    elif ofLayer && d.Chance 0.7 then network d (layer d).Spec
     elif d.Chance 0.95 then network d (spec d)
     else network d (Draw(d.Below 1000) |> spec)
 
-let plan (d: Draw) : Plan = Plan.make (d.Pick [ Order.Auto; Order.Exact; Order.Greedy ]) (spec d)
+let plan (d: Draw) : Plan =
+    Plan.make (d.Pick [ Order.Auto; Order.Exact; Order.Greedy ]) (if d.Chance 0.1 then hugeSpec d else spec d)
 
 let progress (d: Draw) : IProgress<FitProgress> =
     let throws = d.Chance 0.1
@@ -192,7 +199,11 @@ let reader (d: Draw) : SafeTensorReader =
     stream.Position <- 0L
 
     match SafeTensors.ofStream "a file" stream with
-    | Ok reader -> reader
+    | Ok reader ->
+        if d.Chance 0.1 then
+            stream.Dispose()
+
+        reader
     | Error errors -> invalidOp $"%A{errors}"
 
 let optimizer (d: Draw) : torch.optim.Optimizer =

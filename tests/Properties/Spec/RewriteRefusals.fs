@@ -57,6 +57,9 @@ let private refusals: (string * Result<Spec, SpecError list> * SpecError list) l
             SpecError.UnknownCore("Y", [ "A"; "B"; "C" ])
             SpecError.NameTaken "B"
         ]
+        "merging into a core of more entries than can be counted",
+        SpecRewrite.merge "A" "B" "M" (spec "ax, by -> abxy | a=2147483647 b=2147483647 x=2147483647 y=2"),
+        [ SpecError.CoresTooLarge(2I * pown 2147483647I 3) ]
         "a gauge on an open axis",
         SpecRewrite.insertGauge { Bond = Axis "s"; Core = "A"; Fresh = Axis "t" } chain,
         [ SpecError.NotOrdinaryBond("s", "open"); SpecError.NameTaken "A"; SpecError.NameTaken "t" ]
