@@ -11,13 +11,15 @@ namespace TensorNets.CSharp;
 /// <param name="Groups">Groups of channels that do not mix.</param>
 /// <param name="PaddingMode">What added positions hold.</param>
 /// <param name="OutputPadding">Positions added behind the output of a transposed convolution. Null: 0.</param>
+/// <param name="PaddingAfter">Positions added after, where that is not what is added before. Null: as <c>Padding</c>.</param>
 public sealed record ConvOptions(
     IReadOnlyList<long>? Stride = null,
     IReadOnlyList<long>? Padding = null,
     IReadOnlyList<long>? Dilation = null,
     long Groups = 1,
     PaddingModes PaddingMode = PaddingModes.Zeros,
-    IReadOnlyList<long>? OutputPadding = null);
+    IReadOnlyList<long>? OutputPadding = null,
+    IReadOnlyList<long>? PaddingAfter = null);
 
 /// <summary>Layers without their numbers. What cannot be is refused where a layer is made of it.</summary>
 public static class Geometries
@@ -59,7 +61,7 @@ public static class Geometries
             [.. kernel],
             [.. options.Stride ?? All(1)],
             [.. options.Dilation ?? All(1)],
-            [.. (options.Padding ?? All(0)).Select(p => (p, p))],
+            [.. (options.Padding ?? All(0)).Zip(options.PaddingAfter ?? options.Padding ?? All(0))],
             options.PaddingMode,
             options.Groups,
             transposed,

@@ -28,6 +28,15 @@ public static partial class Model
         Module<Tensor, Tensor> model, IReadOnlyList<long> inputShape, Budget budget, PlanSettings? settings = null) =>
         CompressionPlanModule.make(budget, (settings ?? new PlanSettings()).Options, inputShape, model).OrThrow();
 
+    /// <summary>A plan for the layers of any source under a budget.</summary>
+    /// <param name="source">The layers, from <see cref="LayerSources"/>; they are not changed.</param>
+    /// <param name="budget">What all layers and other parameters together may cost.</param>
+    /// <param name="settings">The candidates; null: the defaults.</param>
+    /// <returns>The plan; as text a table.</returns>
+    /// <exception cref="TensorNetException">Layers that cannot be, or a budget that the smallest candidates exceed.</exception>
+    public static CompressionPlan Plan(LayerSource source, Budget budget, PlanSettings? settings = null) =>
+        CompressionPlanModule.ofSource(budget, (settings ?? new PlanSettings()).Options, source).OrThrow();
+
     /// <summary>The same candidates with the choice made anew under another budget.</summary>
     /// <param name="plan">The plan, which is not changed.</param>
     /// <param name="budget">What the whole model may cost.</param>

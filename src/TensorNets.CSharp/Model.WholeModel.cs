@@ -16,6 +16,17 @@ public static partial class Model
     public static CompressReport Compress(Module model, CompressionPlan plan, CompressSettings? settings = null) =>
         ModelCompression.run((settings ?? new CompressSettings()).Options, plan, model).OrThrow();
 
+    /// <summary>Factorizes the layers of a source that a plan has chosen, several side by side, as layers with the geometry and bias of the
+    /// source, which is not changed: <c>Network()</c> gives the kernel of each. A layer that cannot be read or made is in the
+    /// report.</summary>
+    /// <param name="source">The layers, from <see cref="LayerSources"/>.</param>
+    /// <param name="plan">A plan made for this source.</param>
+    /// <param name="settings">How layers are made.</param>
+    /// <returns>The layers, which the caller disposes, and what failed and why; as text a table.</returns>
+    /// <exception cref="TensorNetException">The plan is none for this source, or the folder cannot be made.</exception>
+    public static CompressReport Compress(LayerSource source, CompressionPlan plan, CompressSettings? settings = null) =>
+        LayerCompression.run((settings ?? new CompressSettings()).Options, plan, source).OrThrow();
+
     /// <summary>The mean over a model's factorized layers of S / ‖T‖^(2 − 2/N), which depends neither on the scale of kernels nor on the
     /// number
     /// of layers: a differentiable scalar, to be added to a loss.</summary>

@@ -202,6 +202,24 @@ module Layers =
                 |> Result.map (fun one -> if geometry.Groups > 1L then GroupNetworks.spec (int geometry.Groups) one else one))
         | errors -> Error errors
 
+    /// Trains what is trained of a dense layer, and puts a layer into its mode of training.
+    let internal follow (dense: torch.nn.Module) (layer: FactorizedLayer) : unit =
+        let isTrained (name: string) =
+            match dense.get_parameter name with
+            | null -> None
+            | parameter -> Some parameter.requires_grad
+
+        let set (parameter: Modules.Parameter) isTrained = isTrained |> Option.iter (fun value -> parameter.requires_grad <- value)
+
+        for factor in layer.Factors do
+            set factor (isTrained "weight")
+
+        match layer.Bias with
+        | null -> ()
+        | bias -> set bias (isTrained "bias")
+
+        layer.train dense.training
+
     /// <summary>A fresh layer like a dense one: its geometry, dtype and device, with or without bias as it, each trained or not as there,
     /// and a random network of a format as kernel (<c>random</c>).</summary>
     /// <example><code>Layers.fresh None KernelAxes.Fused 1UL 1.0 (Format.CP 3) conv |> orStop</code></example>
@@ -222,16 +240,7 @@ module Layers =
             |> Result.bind (random { Lowering = lowering; Seed = seed; Gain = gain; DType = weight.dtype; Bias = bias.IsSome } geometry)
             |> Result.map (fun layer ->
                 layer.``to`` weight.device |> ignore
-
-                for factor in layer.Factors do
-                    factor.requires_grad <- weight.requires_grad
-
-                match layer.Bias, bias with
-                | null, _
-                | _, None -> ()
-                | own, Some like -> own.requires_grad <- like.requires_grad
-
-                layer.train like.training
+                follow like layer
                 layer))
 
     /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training, each parameter trained or not

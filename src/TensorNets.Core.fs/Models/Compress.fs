@@ -44,12 +44,12 @@ module Compress =
             | [] -> Check.target what (HalfPrecision.widened weight)
             | errors -> errors
 
-    /// Notes in a layer its format and how far its kernel is from that of the dense layer, whose weight can be read.
-    let internal note (format: string) (dense: torch.nn.Module) (layer: FactorizedLayer) : FactorizedLayer =
+    /// Notes in a layer its format and how far its kernel is from that of a dense weight, which can be read.
+    let internal note (format: string) (weight: Tensor) (layer: FactorizedLayer) : FactorizedLayer =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
-        let weight = Check.double (nonNull (dense.get_parameter "weight"))
+        let weight = Check.double weight
         let distance = weight.minus(Check.double (layer.Kernel())).norm().number()
         layer.Origin <- Some { Format = format; KernelError = distance / Check.norm weight }
         layer
@@ -114,7 +114,7 @@ module Compress =
         |> Result.bind (dense path model)
         |> Result.bind (fun found ->
             Layers.factorize options axes bound format found
-            |> Result.map (note (FormatText.print format) found)
+            |> Result.map (note (FormatText.print format) (nonNull (found.get_parameter "weight")))
             |> Result.bind (put path model found))
 
     /// <summary>As <c>layerWith</c>, the kernel of a convolution over (s, d, t).</summary>

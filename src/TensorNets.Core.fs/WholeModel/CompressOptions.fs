@@ -55,7 +55,7 @@ type CompressedLayer =
     {
         /// Where it stands.
         Path: string
-        /// The factorized layer, which belongs to the model.
+        /// The factorized layer, which belongs to the model, or to the caller where the source is none.
         Layer: FactorizedLayer
         /// ‖K − T‖ / ‖K‖, in the Frobenius norm whatever the plan measures.
         KernelError: float

@@ -9,10 +9,10 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal LayerRun =
     /// What a layer is made with.
-    type Task = { Planned: PlannedLayer; Dense: torch.nn.Module; Norm: Norm; Weight: float }
+    type Task = { Planned: PlannedLayer; Source: SourceLayer; Norm: Norm; Cost: float }
 
     /// The cost of a layer's sweeps, up to a factor.
-    let weight (layer: PlannedLayer) : float =
+    let cost (layer: PlannedLayer) : float =
         let choice = layer.Choice
 
         match choice.Format with
@@ -80,50 +80,56 @@ module internal LayerRun =
                 let sweeps = { sweeps with MaxSweeps = options.Corrections; Cancellation = second.Token }
                 Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network)
 
-    /// The factorized layer of a dense one.
-    let private made options time (task: Task) : Result<FactorizedLayer, TensorNetError list> =
+    /// The kernel as a network, with groups one for each, stacked.
+    let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network, TensorNetError list> =
+        let choice, g = task.Planned.Choice, task.Source.Geometry
+        let shape = PlanMaking.target choice.Axes choice.Format g
+        let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
+
+        Format.spec (List.map int shape) choice.Format
+        |> Result.mapError (List.map TensorNetError.Format)
+        |> Result.bind (fun spec ->
+            if g.Groups = 1L then
+                network options time task.Norm spec (kernel.reshape (List.toArray shape))
+            else
+                let fits =
+                    [
+                        for i in 0L .. g.Groups - 1L ->
+                            network
+                                options
+                                (time |> Option.map (fun time -> time / float g.Groups))
+                                Norm.Frobenius
+                                spec
+                                ((kernel.select (0L, i)).reshape(List.toArray shape))
+                    ]
+
+                match
+                    fits
+                    |> List.tryPick (function
+                        | Error errors -> Some errors
+                        | Ok _ -> None)
+                with
+                | Some errors -> Error errors
+                | None -> Ok(GroupNetworks.stack (fits |> List.choose Result.toOption)))
+
+    /// The layer of a network with the bias, in the dtype and on the device of the weight.
+    let private layerOf (g: ConvGeometry) (weight: Tensor) (bias: Tensor option) (norm: Norm) (network: Network) =
+        LayerMaking.planned None g network.Spec
+        |> Result.bind (fun plan ->
+            let layer = LayerMaking.made plan weight.dtype weight.device network bias LayerMaking.trained
+            layer.TrySetNorm norm |> Result.map (fun () -> layer))
+
+    let private made options time (task: Task) (weight: Tensor) (bias: Tensor option) : Result<FactorizedLayer, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
-        let choice = task.Planned.Choice
+        let g = task.Source.Geometry
 
-        ConvGeometry.ofDense task.Dense
-        |> Result.bind (fun (g, weight, _) ->
-            let shape = PlanMaking.target choice.Axes choice.Format g
-            let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
-
-            Format.spec (List.map int shape) choice.Format
-            |> Result.mapError (List.map TensorNetError.Format)
-            |> Result.bind (fun spec ->
-                if g.Groups = 1L then
-                    network options time task.Norm spec (kernel.reshape (List.toArray shape))
-                else
-                    let fits =
-                        [
-                            for i in 0L .. g.Groups - 1L ->
-                                network
-                                    options
-                                    (time |> Option.map (fun time -> time / float g.Groups))
-                                    Norm.Frobenius
-                                    spec
-                                    ((kernel.select (0L, i)).reshape(List.toArray shape))
-                        ]
-
-                    match
-                        fits
-                        |> List.tryPick (function
-                            | Error errors -> Some errors
-                            | Ok _ -> None)
-                    with
-                    | Some errors -> Error errors
-                    | None -> Ok(GroupNetworks.stack (fits |> List.choose Result.toOption)))
-            |> Result.bind (Layers.ofDense None task.Dense)
-            |> Result.bind (fun layer ->
-                layer.TrySetNorm(if g.Groups = 1L then task.Norm else Norm.Frobenius)
-                |> Result.map (fun () -> layer)))
+        kernelNetwork options time task weight
+        |> Result.bind (layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius))
 
     /// As a file in the work folder says, where there is one that can be read.
-    let private resumed (path: string) (task: Task) : FactorizedLayer option =
+    let private resumed (path: string) (task: Task) (weight: Tensor) (bias: Tensor option) : FactorizedLayer option =
         if File.Exists path then
             use _ = torch.NewDisposeScope()
 
@@ -131,35 +137,41 @@ module internal LayerRun =
             | Ok stored ->
                 use stored = stored
                 use network = stored.Network()
-
-                match Layers.ofDense None task.Dense network with
-                | Ok layer -> layer.TrySetNorm stored.Norm |> Result.map (fun () -> layer) |> Result.toOption
-                | Error _ -> None
+                layerOf task.Source.Geometry weight bias stored.Norm network |> Result.toOption
             | Error _ -> None
         else
             None
 
+    let private stopped =
+        [
+            TensorNetError.Unsupported("The run", "cancelled before the layer was finished", "one that is let run")
+        ]
+
     /// The layer, from the work folder or made and written there; whether it was read.
     let run (options: CompressOptions) (time: TimeSpan option) (task: Task) : Result<FactorizedLayer * bool, TensorNetError list> =
-        let stopped =
-            [
-                TensorNetError.Unsupported("The run", "cancelled before the layer was finished", "one that is let run")
-            ]
+        use _ = torch.NewDisposeScope()
 
-        let place =
-            options.Folder
-            |> Option.map (fun folder -> Path.Combine(folder, RunKey.ofLayer options task.Planned task.Dense task.Norm + ".safetensors"))
+        let ofNumbers (weight: Tensor) (bias: Tensor option) =
+            let place =
+                options.Folder
+                |> Option.map (fun folder ->
+                    let key = RunKey.ofLayer options task.Planned task.Source.Geometry weight bias task.Norm
+                    Path.Combine(folder, key + ".safetensors"))
 
-        match place |> Option.bind (fun path -> resumed path task) with
-        | Some layer -> Ok(layer, true)
-        | None when options.Cancellation.IsCancellationRequested -> Error stopped
-        | None ->
-            made options time task
-            |> Result.bind (fun layer ->
-                if options.Cancellation.IsCancellationRequested then
-                    layer.Dispose()
-                    Error stopped
-                else
-                    match place with
-                    | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer, false)
-                    | None -> Ok(layer, false))
+            match place |> Option.bind (fun path -> resumed path task weight bias) with
+            | Some layer -> Ok(layer, true)
+            | None when options.Cancellation.IsCancellationRequested -> Error stopped
+            | None ->
+                made options time task weight bias
+                |> Result.bind (fun layer ->
+                    if options.Cancellation.IsCancellationRequested then
+                        layer.Dispose()
+                        Error stopped
+                    else
+                        match place with
+                        | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer, false)
+                        | None -> Ok(layer, false))
+            |> Result.map (fun (layer, isResumed) -> Compress.note (string task.Planned.Choice) weight layer, isResumed)
+
+        SourceLayer.weight task.Source
+        |> Result.bind (fun weight -> SourceLayer.bias task.Source |> Result.bind (ofNumbers weight))

@@ -18,16 +18,20 @@ module internal PlanMaking =
         |> Result.mapError (List.map TensorNetError.Format)
         |> Result.map (fun one -> if g.Groups > 1L then GroupNetworks.spec (int g.Groups) one else one)
 
-    /// A dense layer that is to be planned.
-    type Layer =
+    /// A layer of a source as a plan begins with it.
+    let planned (layer: SourceLayer) : PlannedLayer =
         {
-            Path: string
-            Module: torch.nn.Module
-            Weight: Tensor
-            Planned: PlannedLayer
+            Path = layer.Path
+            Kind = layer.Kind
+            Shape = ConvGeometry.weightShape layer.Geometry
+            Geometry = layer.Geometry
+            Inputs = layer.Inputs
+            Parameters = SourceLayer.parameters layer
+            Flops = layer.Inputs |> Seq.sumBy (List.ofSeq >> ModelReport.denseFlops layer.Geometry)
+            Candidates = []
+            Chosen = -1
+            Kept = ""
         }
-
-        member this.Geometry = this.Planned.Geometry
 
     /// What a format costs at a layer: parameters and FLOPs of the factorized layer that it makes.
     let costed (layer: PlannedLayer) (axes: KernelAxes) (format: Format) (error: float) : Result<PlanCandidate, TensorNetError list> =
@@ -49,9 +53,9 @@ module internal PlanMaking =
             })
 
     /// What a format costs at a layer; None where it does not fit or saves nothing.
-    let candidate (layer: Layer) (axes: KernelAxes) (format: Format) (error: float) : PlanCandidate option =
-        match costed layer.Planned axes format error with
-        | Ok candidate when candidate.Parameters < layer.Planned.Parameters -> Some candidate
+    let candidate (layer: PlannedLayer) (axes: KernelAxes) (format: Format) (error: float) : PlanCandidate option =
+        match costed layer axes format error with
+        | Ok candidate when candidate.Parameters < layer.Parameters -> Some candidate
         | _ -> None
 
     /// The candidates that no other one beats in parameters, FLOPs and damage together.
@@ -67,17 +71,26 @@ module internal PlanMaking =
         |> List.distinctBy (fun c -> c.Parameters, c.Flops, c.Damage)
         |> List.sortBy (fun c -> -c.Parameters)
 
-    /// The candidates of a layer.
-    let curve (options: PlanOptions) (layer: Layer) : PlanCandidate list =
-        let weight = float (layer.Weight.numel ()) / float layer.Geometry.Groups
-        let sizes = options.Ratios |> List.map (fun ratio -> weight / ratio)
+    /// A layer with its candidates, or with the reason why its weight has none.
+    let withCandidates (options: PlanOptions) (source: SourceLayer) : PlannedLayer =
+        use _ = torch.NewDisposeScope()
+        let layer = planned source
 
-        let covariance =
-            options.Covariances |> List.tryFind (fun (path, _) -> path = layer.Path) |> Option.map snd
+        match SourceLayer.weight source with
+        | Ok weight ->
+            let entries = float (SourceLayer.size source) / float layer.Geometry.Groups
+            let sizes = options.Ratios |> List.map (fun ratio -> entries / ratio)
 
-        DamageCurve.points options layer.Geometry covariance sizes layer.Weight
-        |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error)
-        |> unbeaten
+            let covariance =
+                options.Covariances |> List.tryFind (fun (path, _) -> path = layer.Path) |> Option.map snd
+
+            { layer with
+                Candidates =
+                    DamageCurve.points options layer.Geometry covariance sizes weight
+                    |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error)
+                    |> unbeaten
+            }
+        | Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }
 
     /// The place of the candidate that is chosen for every layer; −1: dense.
     let allocate (budget: Budget) (other: int64) (layers: PlannedLayer list) : Result<int list, TensorNetError list> =
@@ -148,55 +161,13 @@ module internal PlanMaking =
 
             { plan with Layers = List.map2 choose layers choice })
 
-    /// The linear layers and convolutions of a model with the shapes of their inputs, the factorized ones left out.
-    let layers (shape: int64 list) (model: torch.nn.Module<Tensor, Tensor>) : Result<Layer list, TensorNetError list> =
-        let all =
-            ModelReport.holders model
-            |> List.choose (fun (paths, m) ->
-                match m with
-                | :? FactorizedLayer -> None
-                | _ -> ConvGeometry.ofDense m |> Result.toOption |> Option.map (fun found -> paths.Head, m, found))
-
-        ModelReport.inputs shape (all |> List.map (fun (_, m, _) -> m)) model
-        |> Result.map (fun shapes ->
-            List.map2
-                (fun (path, m: torch.nn.Module, (g, weight: Tensor, bias: Tensor option)) inputs ->
-                    let bias = bias |> Option.map _.numel() |> Option.defaultValue 0L
-
-                    {
-                        Path = path
-                        Module = m
-                        Weight = weight
-                        Planned =
-                            {
-                                Path = path
-                                Kind = ModulePath.typeOf m
-                                Shape = List.ofArray weight.shape
-                                Geometry = g
-                                Inputs = [ for input in inputs -> input ]
-                                Parameters = weight.numel () + bias
-                                Flops = inputs |> List.sumBy (ModelReport.denseFlops g)
-                                Candidates = []
-                                Chosen = -1
-                                Kept = ""
-                            }
-                    })
-                all
-                shapes)
-
     /// Why layers stay dense whatever the budget; empty for those that need not.
-    let kept (options: PlanOptions) (model: torch.nn.Module) (layers: Layer list) : string list =
+    let kept (options: PlanOptions) (layers: SourceLayer list) : string list =
         [
             for i, layer in List.indexed layers ->
-                if options.KeepFirst && i = 0 then
-                    "the first layer"
-                elif options.KeepLast && i = layers.Length - 1 then
-                    "the last layer"
-                elif List.contains layer.Path options.Keep then
-                    "asked for"
-                else
-                    match ModelReport.obstacles layer.Path layer.Module model with
-                    | [] -> ""
-                    | _ when layer.Geometry.Groups > 1L && layer.Geometry.Groups = layer.Geometry.InChannels -> "depthwise"
-                    | errors -> String.Join(" ", errors |> List.map _.Message)
+                if options.KeepFirst && i = 0 then "the first layer"
+                elif options.KeepLast && i = layers.Length - 1 then "the last layer"
+                elif List.contains layer.Path options.Keep then "asked for"
+                elif layer.Kept = "" && (KernelFit.refuseDepthwise layer.Geometry).IsError then "depthwise"
+                else layer.Kept
         ]

@@ -21,21 +21,60 @@ module CompressionPlan =
             Workers = 0
         }
 
-    let private check (options: PlanOptions) (model: torch.nn.Module) : TensorNetError list =
-        let paths = ModulePath.all model |> List.map fst |> Set.ofList
-        let unknown path = not (paths.Contains path)
-
+    let private check (isKnown: string -> bool) (known: string list) (options: PlanOptions) : TensorNetError list =
         [
             if options.Ratios |> List.exists (fun ratio -> not (ratio > 1.0 && Double.IsFinite ratio)) then
                 TensorNetError.Unsupported("The ratios", String.Join(", ", options.Ratios), "numbers above 1")
             if options.Sweeps < 1 then
                 TensorNetError.Unsupported("The sweeps of a plan", string options.Sweeps, "1 or more")
             for path in options.Keep @ List.map fst options.Covariances do
-                if isNull (box path) || unknown path then
-                    match ModulePath.find (if isNull (box path) then "" else path) model with
-                    | Error errors -> yield! errors
-                    | Ok _ -> ()
+                if isNull (box path) || not (isKnown path) then
+                    ModulePath.unknown (if isNull (box path) then "" else path) known
         ]
+
+    let private planned (budget: Budget) (options: PlanOptions) (source: LayerSource) : Result<CompressionPlan, TensorNetError list> =
+        use _ = Mode.left ()
+        let layers = List.ofSeq source.Layers
+
+        let finished =
+            List.zip layers (PlanMaking.kept options layers)
+            // The largest first, so that the workers end together.
+            |> List.sortBy (fun (layer, _) -> -(SourceLayer.size layer))
+            |> SideBySide.run (SideBySide.workers options.Workers) (fun (layer, kept) ->
+                layer.Path,
+                if kept = "" then
+                    PlanMaking.withCandidates options layer
+                else
+                    { PlanMaking.planned layer with Kept = kept })
+            |> dict
+
+        PlanMaking.chosen
+            budget
+            {
+                Input = source.Input
+                Measure = if options.Covariances.IsEmpty then "kernel" else "calibrated"
+                OtherParameters = source.OtherParameters
+                Layers = [ for layer in layers -> finished[layer.Path] ]
+            }
+
+    /// <summary>A plan for the layers of any source under a budget: as <c>make</c>, which is this for the source of a model
+    /// (<c>LayerSource.ofModel</c>).</summary>
+    /// <remarks>Weights are read layer by layer, those that cannot be read or factorized stay dense, and the plan says why. Errors: layers
+    /// that cannot be; <c>PathNotFound</c> for a path in the options; <c>Unsupported</c> for a budget that the smallest candidates
+    /// exceed.</remarks>
+    /// <param name="budget">What all layers and other parameters together may cost.</param>
+    /// <param name="options">The candidates.</param>
+    /// <param name="source">The layers; they are not changed.</param>
+    /// <example><code>CompressionPlan.ofSource (Budget.ParameterRatio 1.3) planOptions (LayerSource.ofLayers [])</code></example>
+    let ofSource (budget: Budget) (options: PlanOptions) (source: LayerSource) : Result<CompressionPlan, TensorNetError list> =
+        Argument.notNull (nameof budget) budget
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof source) source
+        let paths = [ for layer in source.Layers -> layer.Path ]
+
+        match LayerSource.errors source @ check (fun path -> List.contains path paths) paths options with
+        | [] -> planned budget options source
+        | errors -> Error errors
 
     /// <summary>A plan for a model under a budget: the formats and ranks of least predicted damage.</summary>
     /// <remarks><para>Every linear layer and convolution has a curve of damage over cost from a few sizes in each family, by the exact
@@ -59,42 +98,13 @@ module CompressionPlan =
         Argument.notNull (nameof options) options
         ArgumentNullException.ThrowIfNull(shape, nameof shape)
         ArgumentNullException.ThrowIfNull(model, nameof model)
-        let shape = List.ofSeq shape
 
         match Check.alive "The model" model with
         | [] ->
-            match check options model with
-            | [] ->
-                use _ = Mode.left ()
+            let paths = ModulePath.all model |> List.map fst
 
-                PlanMaking.layers shape model
-                |> Result.bind (fun layers ->
-                    let kept = PlanMaking.kept options model layers
-                    // The largest first, so that the workers end together.
-                    let order = List.zip layers kept |> List.sortBy (fun (layer, _) -> -layer.Weight.numel())
-
-                    let curves =
-                        order
-                        |> SideBySide.run (SideBySide.workers options.Workers) (fun (layer, kept) ->
-                            layer.Path, (if kept = "" then PlanMaking.curve options layer else []))
-                        |> dict
-
-                    let planned =
-                        List.map2
-                            (fun (layer: PlanMaking.Layer) kept -> { layer.Planned with Candidates = curves[layer.Path]; Kept = kept })
-                            layers
-                            kept
-
-                    let all = model.parameters true |> Seq.sumBy _.numel()
-
-                    PlanMaking.chosen
-                        budget
-                        {
-                            Input = shape
-                            Measure = if options.Covariances.IsEmpty then "kernel" else "calibrated"
-                            OtherParameters = all - (planned |> List.sumBy _.Parameters)
-                            Layers = planned
-                        })
+            match check (Set.ofList paths).Contains paths options with
+            | [] -> LayerSource.ofModel shape model |> Result.bind (planned budget options)
             | errors -> Error errors
         | errors -> Error errors
 

@@ -18,25 +18,26 @@ module internal RunKey =
         TensorBytes.write stream tensor
         hash.AppendData(stream.GetBuffer(), 0, int stream.Length)
 
-    /// The key of a layer of a plan: weights, geometry, format, options, norm, version.
-    let ofLayer (options: CompressOptions) (planned: PlannedLayer) (dense: torch.nn.Module) (norm: Norm) : string =
+    /// The key of a layer of a plan: weight and bias, geometry, format, options, norm, version.
+    let ofLayer (options: CompressOptions) (planned: PlannedLayer) (g: ConvGeometry) (weight: Tensor) (bias: Tensor option) (norm: Norm) =
         use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256
         let text (text: string) = hash.AppendData(Encoding.UTF8.GetBytes(text + ";"))
 
         let geometry =
-            match ConvGeometry.ofDense dense with
-            | Ok(g, _, _) ->
-                $"{g.InChannels} {g.OutChannels} {g.Groups} {g.Kernel} {g.Stride} {g.Dilation} {g.Padding} {g.PaddingMode} {g.Transposed}"
-            | Error _ -> ""
+            $"{g.InChannels} {g.OutChannels} {g.Groups} {g.Kernel} {g.Stride} {g.Dilation} {g.Padding} {g.PaddingMode} {g.Transposed}"
 
         text $"{version} {geometry} {planned.Choice}"
         text $"{options.Sweeps} {options.Tolerance:R} {options.Corrections} {options.Slack:R} {options.TimeLimit}"
         // Other kernels round otherwise.
         text (string (Kernels.isOn ()))
+        text "weight"
+        tensor hash weight
 
-        for struct (name, parameter) in dense.named_parameters () do
-            text name
-            tensor hash parameter
+        match bias with
+        | Some bias ->
+            text "bias"
+            tensor hash bias
+        | None -> ()
 
         match norm with
         | Norm.Weighted(modes, covariance) ->

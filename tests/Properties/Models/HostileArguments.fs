@@ -77,6 +77,35 @@ let private binaryReader (d: Draw) =
 
     reader
 
+/// What a layer of a source reads: a weight, or what is none.
+let private reading (d: Draw) : unit -> Result<Tensor, TensorNetError list> =
+    // Drawn here: it is read on other threads.
+    let read =
+        if d.Chance 0.1 then
+            Error [ TensorNetError.MissingKey "weight" ]
+        else
+            Ok(tensor d (d.Pick [ [ 4L; 3L; 3L; 3L ]; [ 4L; 3L ]; [ 4L ]; anyShape d ]))
+
+    fun () -> read
+
+let private sourceLayer (d: Draw) : SourceLayer =
+    {
+        Path = d.Pick [ "conv"; "conv"; "a.b"; "" ]
+        Kind = "Conv2d"
+        Geometry = if d.Chance 0.3 then geometry d else { ConvGeometry.plain 2 3L 4L with Kernel = [ 3L; 3L ] }
+        Inputs = d.Pick [ []; [ [ 1L; 3L; 5L; 5L ] ]; [ [ 1L; 3L; 5L; 5L ]; [ 2L ] ] ]
+        Kept = d.Pick [ ""; ""; "a reason" ]
+        Weight = reading d
+        Bias = if d.Chance 0.5 then None else Some(reading d)
+    }
+
+let private layerSource (d: Draw) : LayerSource =
+    {
+        Layers = List.init (d.Below 3) (fun _ -> sourceLayer d)
+        OtherParameters = int64 (d.Pick ints)
+        Input = d.Pick [ []; [ 1L; 3L; 5L; 5L ] ]
+    }
+
 /// An argument of a type, under the name of its parameter, for a function.
 let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
     let is (other: Type) = t = other
@@ -117,6 +146,13 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<CancellationToken>, (fun () -> CancellationToken(d.Chance 0.1))
             typeof<IProgress<FitProgress>>, (fun () -> progress d)
             typeof<CompressionPlan>, (fun () -> if d.Chance 0.02 then null else box (compressionPlan d))
+            typeof<SourceLayer>, (fun () -> sourceLayer d)
+            typeof<LayerSource>, (fun () -> if d.Chance 0.02 then null else box (layerSource d))
+            typeof<unit -> Result<Tensor, TensorNetError list>>, (fun () -> box (reading d))
+            typeof<Func<Tensor>>,
+            (fun () ->
+                let given = tensor d (anyShape d)
+                if d.Chance 0.02 then null else box (Func<Tensor>(fun () -> given)))
             typeof<CompressOptions>, (fun () -> compressOptions d)
             typeof<CompressSettings>, (fun () -> if d.Chance 0.2 then null else box (CompressSettings(d.Pick [ 1; 2; 0 ], Workers = 1)))
             typeof<IO.Stream>, (fun () -> if d.Chance 0.03 then null else stream d)

@@ -11,7 +11,7 @@ open Generators
 open FileCases
 open SmallModels
 
-let private make () =
+let make () =
     torch.random.manual_seed 3L |> ignore
     let conv (a: int64) (b: int64) (k: int64) : Layer = torch.nn.Conv2d(a, b, k, padding = k / 2L)
 
@@ -23,10 +23,10 @@ let private make () =
         struct ("e", conv 16L 16L 3L)
     )
 
-let private shape = [ 1L; 3L; 8L; 8L ]
+let shape = [ 1L; 3L; 8L; 8L ]
 
 /// A plan with every kind of format in it.
-let private planOf (model: torch.nn.Module<Tensor, Tensor>) =
+let planOf (model: torch.nn.Module<Tensor, Tensor>) =
     let options =
         { CompressionPlan.defaults with
             Families = [ FormatFamily.Tucker2 ]
@@ -42,8 +42,8 @@ let private planOf (model: torch.nn.Module<Tensor, Tensor>) =
     |> Result.bind (CompressionPlan.choose "e" KernelAxes.Fused (Format.TensorChain [ 3; 3; 3 ]))
     |> ok
 
-let private options = { ModelCompression.defaults with Sweeps = 8; Corrections = 4 }
-let private stateOf (model: torch.nn.Module) = [ for KeyValue(key, tensor) in model.state_dict () -> key, bytesOf tensor ] |> Map.ofList
+let options = { ModelCompression.defaults with Sweeps = 8; Corrections = 4 }
+let stateOf (model: torch.nn.Module) = [ for KeyValue(key, tensor) in model.state_dict () -> key, bytesOf tensor ] |> Map.ofList
 
 let private whole =
     testCase "every layer of the plan is put, near the error of least squares, and none is more sensitive than these left it" (fun () ->
@@ -176,7 +176,7 @@ let private limited =
         Expect.equal (report.Layers.Count, report.Failed.Count) (5, 0) "layers")
 
 /// Every kind of layer with and without groups and bias, an input for it, and formats of every sort for one group's kernel.
-let private counted: (string * (unit -> Layer) * int64 list) list =
+let counted: (string * (unit -> Layer) * int64 list) list =
     [
         "linear", (fun () -> torch.nn.Linear(6L, 10L)), [ 3L; 6L ]
         for groups in [ 1L; 2L ] do

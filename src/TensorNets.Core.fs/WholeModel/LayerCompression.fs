@@ -1,0 +1,236 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open System.Diagnostics
+open System.IO
+open System.Runtime.InteropServices
+open System.Threading
+open TorchSharp
+
+/// <summary>Layers of any source compressed by a plan.</summary>
+[<RequireQualifiedAccess>]
+module LayerCompression =
+    /// <summary>At most 30 sweeps of least squares and 15 of correction a layer, within 1.02 of the error that least squares reach, on all
+    /// processors.</summary>
+    /// <example><code>{ LayerCompression.defaults with Folder = Some "work" }</code></example>
+    let defaults: CompressOptions =
+        {
+            Sweeps = 30
+            Tolerance = 1e-4
+            Corrections = 15
+            Slack = 1.02
+            Covariances = []
+            Workers = 0
+            Folder = None
+            TimeLimit = None
+            Progress = None
+            Cancellation = CancellationToken.None
+        }
+
+    let private check (options: CompressOptions) : TensorNetError list =
+        [
+            if options.Sweeps < 1 then
+                TensorNetError.Unsupported("The sweeps", string options.Sweeps, "1 or more")
+            if not (options.Slack >= 1.0) then
+                TensorNetError.Unsupported("The slack", $"{options.Slack:G6}", "1 or more")
+            match options.Folder with
+            | Some folder ->
+                try
+                    Directory.CreateDirectory folder |> ignore
+                with
+                | :? IOException
+                | :? ArgumentException
+                | :? NotSupportedException
+                | :? UnauthorizedAccessException as problem -> TensorNetError.UnwrittenFile(string folder, problem.Message.TrimEnd '.')
+            | None -> ()
+        ]
+
+    /// The layers that a plan factorizes, each with the layer of the source.
+    let private tasks
+        (options: CompressOptions)
+        (plan: CompressionPlan)
+        (source: LayerSource)
+        : Result<LayerRun.Task list, TensorNetError list> =
+        let covariances = dict options.Covariances
+        let layers = dict [ for layer in source.Layers -> layer.Path, layer ]
+
+        let task (planned: PlannedLayer) =
+            match layers.TryGetValue planned.Path with
+            | false, _ -> Error [ ModulePath.unknown planned.Path layers.Keys ]
+            | true, layer when ConvGeometry.weightShape layer.Geometry <> List.ofSeq planned.Shape ->
+                let expected = $"that of the plan, {TensorNetError.shapeText (List.ofSeq planned.Shape)}"
+
+                Error
+                    [
+                        TensorNetError.Shape($"The weight of '{planned.Path}'", ConvGeometry.weightShape layer.Geometry, expected)
+                    ]
+            | true, layer when layer.Kept <> "" ->
+                Error
+                    [
+                        TensorNetError.Unsupported($"The layer '{layer.Path}'", layer.Kept, "one that can be factorized")
+                    ]
+            | true, layer ->
+                Ok
+                    {
+                        LayerRun.Planned = planned
+                        LayerRun.Source = layer
+                        LayerRun.Norm =
+                            match covariances.TryGetValue planned.Path with
+                            | true, sigma -> Norm.Weighted([ 0 ], sigma)
+                            | _ -> Norm.Frobenius
+                        LayerRun.Cost = LayerRun.cost planned
+                    }
+
+        TensorNetError.collect
+            [
+                for planned in plan.Layers do
+                    if planned.IsFactorized then
+                        task planned
+            ]
+
+    /// What is shared by the workers of a run: the clock, what is done.
+    type private Run
+        (
+            options: CompressOptions,
+            tasks: LayerRun.Task list,
+            take: string -> FactorizedLayer -> Result<FactorizedLayer, TensorNetError list>
+        ) =
+        let clock = Stopwatch.StartNew()
+        let gate = obj ()
+        let whole = tasks |> List.sumBy _.Cost
+        let workers = SideBySide.workers options.Workers
+        let mutable finished = 0
+        let mutable begun = 0.0
+        let mutable cost = 0.0
+
+        /// The time that a layer may take: its share of what is left, of all workers.
+        member private _.Share(task: LayerRun.Task) : TimeSpan option =
+            lock gate (fun () ->
+                let share = task.Cost / max 1e-300 (whole - begun)
+                begun <- begun + task.Cost
+
+                options.TimeLimit
+                |> Option.map (fun limit -> (limit - clock.Elapsed) * (min 1.0 (share * float workers))))
+
+        member private _.Tell(task: LayerRun.Task, error, sensitivity) =
+            finished <- finished + 1
+            cost <- cost + task.Cost
+
+            match options.Progress with
+            | Some progress ->
+                let left = clock.Elapsed * ((whole - cost) / max 1e-300 cost)
+
+                progress.Report
+                    {
+                        Path = task.Planned.Path
+                        Done = finished
+                        Total = tasks.Length
+                        KernelError = error
+                        Sensitivity = sensitivity
+                        TimeLeft = (if left < TimeSpan.Zero then TimeSpan.Zero else left)
+                    }
+            | None -> ()
+
+        member _.Elapsed = clock.Elapsed
+
+        member this.Layer(task: LayerRun.Task) : Result<CompressedLayer, SkippedLayer> =
+            let started = clock.Elapsed
+            let path = task.Planned.Path
+            let skipped reasons = Error { SkippedLayer.Path = path; Kind = task.Planned.Kind; Reasons = reasons }
+
+            let made =
+                try
+                    LayerRun.run options (this.Share task) task
+                with :? ExternalException as problem ->
+                    Error
+                        [
+                            TensorNetError.Unsupported(
+                                $"The layer '{path}'",
+                                problem.Message.Split('\n')[0],
+                                "numbers that libtorch can work with"
+                            )
+                        ]
+
+            lock gate (fun () ->
+                use _ = Mode.left ()
+                use _ = torch.no_grad ()
+                use _ = torch.NewDisposeScope()
+
+                let taken =
+                    made
+                    |> Result.bind (fun (layer, isResumed) -> take path layer |> Result.map (fun layer -> layer, isResumed))
+
+                match taken with
+                | Ok(layer, isResumed) ->
+                    let error = layer.Origin.Value.KernelError
+                    let sensitivity = layer.Sensitivity().``to``(torch.float64).item<float>()
+                    this.Tell(task, error, sensitivity)
+
+                    Ok
+                        {
+                            Path = path
+                            Layer = layer
+                            KernelError = error
+                            Sensitivity = sensitivity
+                            Time = clock.Elapsed - started
+                            IsResumed = isResumed
+                        }
+                | Error errors ->
+                    this.Tell(task, nan, nan)
+                    skipped (errors |> List.map _.Message))
+
+    /// Compresses the layers of a source; what takes a finished layer, one at a time, says what became of it.
+    let internal into
+        (take: string -> FactorizedLayer -> Result<FactorizedLayer, TensorNetError list>)
+        (options: CompressOptions)
+        (plan: CompressionPlan)
+        (source: LayerSource)
+        : Result<CompressReport, TensorNetError list> =
+        match check options @ LayerSource.errors source with
+        | [] ->
+            tasks options plan source
+            |> Result.map (fun tasks ->
+                let run = Run(options, tasks, take)
+
+                let results =
+                    tasks
+                    |> List.sortBy (fun task -> -task.Cost)
+                    |> SideBySide.runWithin
+                        LayerRun.room
+                        (fun task -> LayerRun.bytes task.Planned)
+                        (SideBySide.workers options.Workers)
+                        (fun task -> task.Planned.Path, run.Layer task)
+                    |> dict
+
+                let ordered = [ for task in tasks -> results[task.Planned.Path] ]
+
+                {
+                    Layers = ordered |> List.choose Result.toOption
+                    Failed =
+                        ordered
+                        |> List.choose (function
+                            | Error skipped -> Some skipped
+                            | Ok _ -> None)
+                    Time = run.Elapsed
+                })
+        | errors -> Error errors
+
+    /// <summary>Factorizes the layers of a source that a plan has chosen, several side by side: least squares, then the balanced or
+    /// corrected network near their error, as a layer with the geometry and bias of the source.</summary>
+    /// <remarks><para>The source is not changed. The layers belong to the caller: <c>Network()</c> gives the kernel of each, with groups
+    /// one network over all, <c>Geometry</c> how it is applied. Numbers are read when a layer is begun. A layer that cannot be read or made
+    /// is reported, cancelled ones likewise.</para>
+    /// <para>With a work folder each finished layer is written there, whole, under a hash of all that it depends on; a run that was ended
+    /// in any way goes on from there and ends with the same bits, whatever the number of workers. Equivalent to <c>ModelCompression.run</c>
+    /// where the source is a model. Errors: <c>PathNotFound</c> and <c>Shape</c> where the plan is not one for the source;
+    /// <c>UnwrittenFile</c> for the folder.</para></remarks>
+    /// <param name="options">How layers are made.</param>
+    /// <param name="plan">The plan, made for this source.</param>
+    /// <param name="source">The layers.</param>
+    /// <example><code>LayerCompression.run ModelCompression.defaults { plan with Layers = [] } (LayerSource.ofLayers [])</code></example>
+    let run (options: CompressOptions) (plan: CompressionPlan) (source: LayerSource) : Result<CompressReport, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        ArgumentNullException.ThrowIfNull(box plan, nameof plan)
+        Argument.notNull (nameof source) source
+        into (fun _ layer -> Ok layer) options plan source
