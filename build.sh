@@ -24,6 +24,9 @@ usage() {
                  with --fast as the first argument only lists that take seconds
   pack [FOLDER]  build, write the packages TensorNets.Core and TensorNets.CSharp to FOLDER (packages/): the same bytes from the same commit;
                  TENSORNETS_REPOSITORY=https://... is the repository that they name and link their sources to
+  pack-tool [FOLDER]
+                 build, write the command tensornets to FOLDER (packages/): a package for each system with its libtorch, and a small one that names them;
+                 TENSORNETS_SYSTEMS=linux-x64 is a list of systems, between semicolons
   format         format F# with Fantomas and C# with dotnet format
   check-format   the same, changing nothing; fails if something would change
   docs           build, run the scripts under docs/, write the site to output/
@@ -106,6 +109,17 @@ pack() {
         dotnet pack "$project" --configuration "$configuration" --no-build --output "$folder" --verbosity quiet --nologo
     done
     dotnet fsi --quiet src/packages.fsx "$folder"
+}
+
+# A system's package takes about 130 MB.
+pack_tool() {
+    local folder=${1:-packages} systems=${TENSORNETS_SYSTEMS:-linux-x64;win-x64;osx-arm64}
+    local project=src/TensorNets.Tool choice="-p:ToolPackageRuntimeIdentifiers=${systems//;/%3B}"
+    mkdir -p "$folder"
+    rm -f "$folder"/TensorNets.Tool.*nupkg
+    dotnet restore "$project" "$choice" --verbosity quiet
+    dotnet pack "$project" --configuration "$configuration" "$choice" --output "$folder" --verbosity quiet --nologo
+    ls -l "$folder"/TensorNets.Tool.*nupkg
 }
 
 fantomas_paths=(src tests docs benchmarks)
@@ -222,6 +236,7 @@ case $verb in
     test) build && run_all_tests "$@" ;;
     test-without-kernels) build && run_tests_without_kernels "$@" ;;
     pack) pack "$@" ;;
+    pack-tool) pack_tool "$@" ;;
     format) format ;;
     check-format) check_format ;;
     docs) build && docs ;;

@@ -61,6 +61,15 @@ public static partial class Model
     public static CompressionPlan Choose(CompressionPlan plan, string path, Format format, KernelAxes? axes = null) =>
         CompressionPlanModule.choose(path, axes ?? KernelAxes.Fused, format, plan).OrThrow();
 
+    /// <summary>The plan of one of several workers, counted from 1: the layers of all others stay dense. The layers of longest predicted
+    /// time are dealt first, each to the worker who has least to do.</summary>
+    /// <param name="plan">The plan, which is not changed.</param>
+    /// <param name="index">From 1 to the count.</param>
+    /// <param name="count">How many workers there are.</param>
+    /// <returns>Another plan.</returns>
+    /// <exception cref="ArgumentException">There is no such worker.</exception>
+    public static CompressionPlan Part(CompressionPlan plan, int index, int count) => Shard.part(index, count, plan);
+
     /// <summary>What is chosen otherwise in another plan, a line for each layer.</summary>
     /// <param name="before">A plan.</param>
     /// <param name="after">Another one.</param>

@@ -38,6 +38,9 @@ internal static class Application
         var root = new Command("tensornets", "Looks into files of networks, plans how to compress them by tensor networks, does it, and compares the results.")
         {
             InspectCommand.Create(terminal),
+            PlanCommand.Create(terminal),
+            CompressCommand.Create(terminal),
+            MergeCommand.Create(terminal),
             SensitivityCommand.Create(terminal),
             CompareCommand.Create(terminal),
             new HelpOption { Recursive = true },

@@ -33,7 +33,7 @@ internal sealed class Terminal
     internal void Line(string text = "") => Out.WriteLine(text);
 
     /// <summary>Writes a table: numbers to the right.</summary>
-    /// <param name="head">The names of the columns; those that end in a space hold text.</param>
+    /// <param name="head">The columns.</param>
     /// <param name="rows">The cells.</param>
     internal void Table(IReadOnlyList<Column> head, IEnumerable<IReadOnlyList<string>> rows)
     {
@@ -47,6 +47,9 @@ internal sealed class Terminal
         foreach (var row in rows) table.AddRow([.. row.Select(Markup.Escape)]);
         _results.Write(table);
     }
+
+    /// <summary>What work gives; meanwhile who watches sees what is under way.</summary>
+    internal T While<T>(string what, Func<T> work) => HasScreen ? Progress.Status().Start($"{what} …", _ => work()) : work();
 
     /// <summary>Says in one line what went wrong.</summary>
     internal void Error(string text) => ErrorWriter.WriteLine($"tensornets: {text.ReplaceLineEndings(" ")}");

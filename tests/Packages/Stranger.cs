@@ -44,11 +44,14 @@ internal sealed class Stranger : IDisposable
     /// <summary>Packs the libraries into a folder.</summary>
     internal Said Pack(string folder) => Run(Repository, "bash", ["build.sh", "pack", folder], ownHome: true);
 
+    /// <summary>Packs the command for this system into a folder.</summary>
+    internal Said PackTool(string folder) => Run(Repository, "env", ["TENSORNETS_SYSTEMS=linux-x64", "bash", "build.sh", "pack-tool", folder], ownHome: true);
+
     /// <summary>What a command in a folder says; the home is the empty one.</summary>
     internal Said Dotnet(string folder, params string[] arguments) => Run(folder, "dotnet", arguments, ownHome: false);
 
     /// <summary>What a program says that needs no SDK.</summary>
-    internal Said Program(string file) => Run(Path.GetDirectoryName(file)!, file, [], ownHome: false);
+    internal Said Program(string file, params string[] arguments) => Run(Path.GetDirectoryName(file)!, file, arguments, ownHome: false);
 
     /// <summary>The same, if the command went well.</summary>
     internal static Said Must(Said said) => said.Code == 0 ? said : throw new Expecto.AssertException($"exit code {said.Code}: {said.Output}");

@@ -88,7 +88,7 @@ internal static class CommandTests
 
     private static void HelpsWithExamples()
     {
-        foreach (var command in new[] { "", "inspect", "sensitivity", "compare" })
+        foreach (var command in new[] { "", "inspect", "plan", "compress", "merge", "sensitivity", "compare" })
         {
             var help = Said.Of([.. command.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
             Expect.True(help.Code == 0 && help.Output.Contains("Examples:"), help.Output + help.Errors);

@@ -21,9 +21,12 @@ internal sealed record Said(int Code, string Output, string Errors)
     /// <summary>The object that it wrote, if all went well.</summary>
     internal JsonElement Json()
     {
-        Expect.True(Code == 0, $"exit code {Code}: {Errors}");
+        Went();
         return JsonDocument.Parse(Output).RootElement;
     }
+
+    /// <summary>Fails unless all went well.</summary>
+    internal void Went() => Expect.True(Code == 0, $"exit code {Code}: {Errors}");
 
     /// <summary>Fails unless it ended with an exit code and one line of error that holds a word.</summary>
     internal void Refuses(int code, string word)

@@ -27,6 +27,13 @@ type SourceLayer =
         Bias: (unit -> Result<Tensor, TensorNetError list>) option
     }
 
+    /// The shape of its weight, as TorchSharp's layers hold it.
+    member this.Shape: IReadOnlyList<int64> = ConvGeometry.weightShape this.Geometry
+
+    /// Weight and bias.
+    member this.Parameters: int64 =
+        Seq.fold (*) 1L this.Shape + (if this.Bias.IsSome then this.Geometry.OutChannels else 0L)
+
 /// <summary>Layers that hold kernels, and what else there is.</summary>
 [<NoComparison; NoEquality>]
 type LayerSource =
@@ -80,10 +87,10 @@ module SourceLayer =
         |> Result.map (fun (geometry, weight, bias) -> { make path geometry weight bias with Kind = ModulePath.typeOf dense })
 
     /// The entries of the weight.
-    let internal size (layer: SourceLayer) : int64 = List.fold (*) 1L (ConvGeometry.weightShape layer.Geometry)
+    let internal size (layer: SourceLayer) : int64 = Seq.fold (*) 1L layer.Shape
 
     /// Weight and bias.
-    let internal parameters (layer: SourceLayer) : int64 = size layer + (if layer.Bias.IsSome then layer.Geometry.OutChannels else 0L)
+    let internal parameters (layer: SourceLayer) : int64 = layer.Parameters
 
     let private checked' (what: string) (expected: int64 list) (more: Tensor -> TensorNetError list) (tensor: Tensor) =
         match Check.readable what tensor with

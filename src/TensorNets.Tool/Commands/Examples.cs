@@ -12,9 +12,21 @@ internal static class Examples
         ["tensornets"] =
         [
             "tensornets inspect model.safetensors",
-            "tensornets compare model.safetensors small.safetensors",
+            "tensornets compress model.safetensors --ratio 3 -o small.safetensors",
         ],
         ["inspect"] = ["tensornets inspect model.safetensors", "tensornets inspect model.pth --json"],
+        ["plan"] =
+        [
+            "tensornets plan model.safetensors --ratio 3",
+            "tensornets plan model.safetensors --error .1 --format cp tucker2 --keep embed -o plan.json",
+        ],
+        ["compress"] =
+        [
+            "tensornets compress model.safetensors --ratio 3 -o small.safetensors --report report.html",
+            "tensornets compress model.pth --plan plan.json -o small.safetensors --work work",
+            "tensornets compress model.safetensors --ratio 3 --work work --shard 1/4",
+        ],
+        ["merge"] = ["tensornets merge --work work -o small.safetensors"],
         ["sensitivity"] = ["tensornets sensitivity small.safetensors"],
         ["compare"] = ["tensornets compare model.safetensors small.safetensors"],
     };

@@ -38,6 +38,33 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>The factorized layers, each to be disposed with the file.</summary>
     internal abstract IReadOnlyList<StoredLayer> FactorizedLayers();
 
+    /// <summary>Whether the file says which layer is the first and which the last.</summary>
+    internal virtual bool KnowsOrder => false;
+
+    /// <summary>Its layers, to be planned and factorized.</summary>
+    /// <exception cref="ToolException">The file is compressed already.</exception>
+    internal abstract LayerSource Source();
+
+    /// <summary>Writes the network with layers in the place of its dense ones.</summary>
+    internal abstract void Save(string output, CompressionPlan plan, IReadOnlyList<CompressedLayer> layers);
+
+    /// <summary>The ending of files that <see cref="Save"/> writes.</summary>
+    private protected abstract string Ending { get; }
+
+    /// <summary>Refuses a name for the output before time is spent on it.</summary>
+    /// <exception cref="ToolException">The name ends otherwise, the folder is not there, or it is this file.</exception>
+    internal void CheckOutput(string output)
+    {
+        var folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(output));
+        if (!output.EndsWith(Ending, StringComparison.OrdinalIgnoreCase))
+        {
+            throw new ToolException($"the output '{output}' does not end in {Ending}", $"name it so: compressed {Format} files are written as {Ending}");
+        }
+
+        if (!Directory.Exists(folder)) throw new ToolException($"there is no folder '{folder}' for the output", "make it first");
+        if (System.IO.Path.GetFullPath(output) == System.IO.Path.GetFullPath(Path)) throw new ToolException($"the output is '{Path}' itself", "name another with -o");
+    }
+
     public virtual void Dispose()
     {
     }

@@ -48,12 +48,10 @@ internal sealed class PickledFile : StateDictFile
         var state = Unpickled(path);
         while (Nested.FirstOrDefault(name => state[name] is IDictionary) is { } name) state = (IDictionary)state[name]!;
 
-        var tensors = new Dictionary<string, Tensor>();
-        foreach (DictionaryEntry entry in state)
-        {
-            if (entry is { Key: string key, Value: Tensor tensor }) tensors[key] = tensor.contiguous();
-        }
-
+        // The reader gives names in another order each time.
+        var tensors = state.Cast<DictionaryEntry>().Where(entry => entry is { Key: string, Value: Tensor })
+            .OrderBy(entry => (string)entry.Key, StringComparer.Ordinal)
+            .ToDictionary(entry => (string)entry.Key, entry => ((Tensor)entry.Value!).contiguous());
         return tensors.Count > 0 ? tensors : throw Refused(path, "it holds no named tensors; expected a state dict, as from torch.save(model.state_dict(), …)");
     }
 

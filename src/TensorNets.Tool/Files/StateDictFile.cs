@@ -41,9 +41,30 @@ internal class StateDictFile : NetworkFile
         var entries = _file.Value.Entries;
         var stored = FactorizedLayers();
         var own = stored.SelectMany(TensorsOf).ToHashSet();
-        var dense = entries.Where(entry => !own.Contains(entry.Name)).Select(entry => LayerLine.Of(entry));
+        var known = entries.ToDictionary(entry => entry.Name);
+        var layers = LayerSources.OfFile(Tensors).Layers.Select(layer => LayerLine.Of(layer, known[$"{layer.Path}.weight"].DType)).ToList();
+        foreach (var layer in layers) own.UnionWith([$"{layer.Name}.weight", $"{layer.Name}.bias"]);
+        var others = entries.Where(entry => !own.Contains(entry.Name)).Select(LayerLine.Of);
         return new FileReport(
-            Path, Format, Bytes, entries.Sum(entry => Numbers(entry.Shape)), [.. stored.Select(LayerLine.Of), .. dense]);
+            Path, Format, Bytes, entries.Sum(entry => Numbers(entry.Shape)), [.. stored.Select(LayerLine.Of), .. layers, .. others]);
+    }
+
+    private protected override string Ending => ".safetensors";
+
+    internal override LayerSource Source() =>
+        IsCompressed ? throw new ToolException($"'{Path}' is compressed already", "name the dense file") : LayerSources.OfFile(Tensors);
+
+    internal override void Save(string output, CompressionPlan plan, IReadOnlyList<CompressedLayer> layers)
+    {
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        var replaced = layers.SelectMany(layer => new[] { $"{layer.Path}.weight", $"{layer.Path}.bias" }).ToHashSet();
+        var formats = plan.Layers.Where(layer => layer.IsFactorized).ToDictionary(layer => layer.Path, layer => layer.Choice.ToString());
+        var file = _file.Value;
+        StateFiles.SaveCompressed(
+            output,
+            [.. layers.Select(layer => new StoredLayer([layer.Path], layer.Layer, formats[layer.Path], layer.KernelError, isKernelOnly: true))],
+            file.Entries.Where(entry => !replaced.Contains(entry.Name)).ToDictionary(entry => entry.Name, entry => file.Read(entry.Name)),
+            file.Metadata);
     }
 
     /// <summary>The names of a factorized layer's tensors in the file.</summary>

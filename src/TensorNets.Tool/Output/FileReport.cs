@@ -27,6 +27,9 @@ internal sealed record LayerLine(
     internal static LayerLine Of(SafeTensorEntry entry) =>
         new(entry.Name, "tensor", [.. entry.Shape], entry.DType.ToString(), Numbers(entry.Shape), "kept", "", double.NaN);
 
+    internal static LayerLine Of(SourceLayer layer, TorchSharp.torch.ScalarType dtype) => new(
+        layer.Path, layer.Kind, layer.Shape, dtype.ToString(), layer.Parameters, layer.Kept == "" ? "dense" : "kept", layer.Kept, double.NaN);
+
     internal static LayerLine Of(StoredLayer stored) => new(
         stored.Paths[0],
         stored.Kind,

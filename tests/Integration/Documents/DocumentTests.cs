@@ -89,6 +89,9 @@ internal static partial class DocumentTests
             case ["python3", var script, ..]:
                 if (!File.Exists(Path.Combine(Root, script))) yield return $"no script {script}";
                 break;
+            case ["tensornets", var verb, ..]:
+                if (!FilesIn("src/TensorNets.Tool/Commands", "*.cs").Any(path => File.ReadAllText(path).Contains($"new Command(\"{verb}\""))) yield return $"no command {verb}";
+                break;
             case ["dotnet", "new" or "fsi" or "build" or "publish" or "nuget" or "tool" or "restore" or "fantomas", ..]:
             case ["./build.sh"] or [".ci/run", ..]:
             case ["apt-get" or "sudo" or "git" or "cd" or "export", ..]:

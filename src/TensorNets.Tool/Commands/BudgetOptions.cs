@@ -1,0 +1,90 @@
+using System.CommandLine;
+using System.Globalization;
+using TensorNets.CSharp;
+using TensorNets.Tool.Files;
+
+namespace TensorNets.Tool.Commands;
+
+/// <summary>The options that say what a compressed network may cost, and how it is planned.</summary>
+internal sealed class BudgetOptions
+{
+    private static readonly Dictionary<string, FormatFamily> Named = new()
+    {
+        ["cp"] = Families.Cp,
+        ["tucker"] = Families.Tucker,
+        ["tucker2"] = Families.Tucker2,
+        ["tensor-train"] = Families.TensorTrain,
+        ["tensor-chain"] = Families.TensorChain,
+    };
+
+    private readonly Option<double?> _ratio = Above("--ratio", "So many times fewer parameters in all.", 1);
+    private readonly Option<double?> _flops = Above("--flops", "So many times fewer FLOPs in linear layers and convolutions.", 1);
+    private readonly Option<double?> _error = Above("--error", "The most relative error of each layer, as .1.", 0);
+
+    private readonly Option<string[]> _formats = new("--format")
+    {
+        Description = $"Formats for kernels of several positions: {string.Join(", ", Named.Keys)}. Without it all but tucker.",
+        AllowMultipleArgumentsPerToken = true,
+    };
+
+    private readonly Option<string[]> _keep = new("--keep") { Description = "Layers that stay dense, by name.", AllowMultipleArgumentsPerToken = true };
+    private readonly Option<bool> _ends = new("--ends") { Description = "Plan the first and the last layer too, which stay dense otherwise; of a state dict, which does not say which they are, all are planned." };
+    private readonly Option<int> _workers = new("--workers") { Description = "Layers worked on side by side; 0: as many as there are processors." };
+
+    internal BudgetOptions() => _formats.AcceptOnlyFromAmong([.. Named.Keys]);
+
+    /// <summary>Adds the options to a command.</summary>
+    internal void AddTo(Command command)
+    {
+        foreach (var option in new Option[] { _ratio, _flops, _error, _formats, _keep, _ends, _workers }) command.Add(option);
+    }
+
+    /// <summary>What is wrong with the budgets that were given, if something is; one is wanted, unless a plan is there.</summary>
+    internal string? Problem(System.CommandLine.Parsing.CommandResult result, bool hasPlan)
+    {
+        var given = new[] { _ratio, _flops, _error }.Where(option => result.GetResult(option) is { Implicit: false }).Select(option => option.Name).ToList();
+        return (given.Count, hasPlan) switch
+        {
+            (0, true) or (1, false) => null,
+            (0, false) => "No budget is given: add one of --ratio, --flops, --error, as in --ratio 3.",
+            (_, true) => $"Both --plan and {given[0]} are given: leave one out.",
+            _ => $"{string.Join(" and ", given)} are given: leave all but one out.",
+        };
+    }
+
+    internal Budget Budget(ParseResult parsed) =>
+        parsed.GetValue(_ratio) is { } ratio ? Budgets.ParameterRatio(ratio)
+        : parsed.GetValue(_flops) is { } flops ? Budgets.FlopRatio(flops)
+        : Budgets.LayerError(parsed.GetValue(_error)!.Value);
+
+    internal PlanSettings Settings(ParseResult parsed, NetworkFile network) => new(
+        Families: parsed.GetValue(_formats) is { Length: > 0 } names ? [.. names.Select(name => Named[name])] : null,
+        KeepFirst: network.KnowsOrder && !parsed.GetValue(_ends),
+        KeepLast: network.KnowsOrder && !parsed.GetValue(_ends),
+        Keep: parsed.GetValue(_keep),
+        Workers: Workers(parsed));
+
+    internal int Workers(ParseResult parsed) => parsed.GetValue(_workers);
+
+    /// <summary>The options as one would type them again, without those on which no number depends.</summary>
+    internal string Typed(ParseResult parsed)
+    {
+        string Real(Option<double?> option) =>
+            parsed.GetValue(option) is { } value ? string.Create(CultureInfo.InvariantCulture, $"{option.Name} {value} ") : "";
+        string Texts(Option<string[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
+        return $"{Real(_ratio)}{Real(_flops)}{Real(_error)}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
+    }
+
+    private static Option<double?> Above(string name, string description, double least)
+    {
+        var option = new Option<double?>(name) { Description = description };
+        option.CustomParser = result =>
+        {
+            var text = result.Tokens[0].Value;
+            if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value > least && double.IsFinite(value)) return value;
+            result.AddError($"{name} is '{text}'; expected a number above {least.ToString(CultureInfo.InvariantCulture)}.");
+            return null;
+        };
+        return option;
+    }
+}

@@ -1,0 +1,52 @@
+using System.CommandLine;
+using TensorNets.CSharp;
+using TensorNets.Tool.Files;
+using TensorNets.Tool.Output;
+
+namespace TensorNets.Tool.Commands;
+
+/// <summary><c>plan FILE</c>: formats and ranks for every layer under a budget.</summary>
+internal static class PlanCommand
+{
+    internal static Command Create(Terminal terminal)
+    {
+        var file = Shared.File();
+        var json = Shared.Json();
+        var output = new Option<string?>("--output", "-o") { Description = "A file for the plan, which compress takes and people may edit." };
+        var budgets = new BudgetOptions();
+        var command = new Command("plan", "Chooses formats and ranks for the layers of a network under a budget; nothing is compressed.") { file, output, json };
+        budgets.AddTo(command);
+        command.Validators.Add(result =>
+        {
+            if (budgets.Problem(result, hasPlan: false) is { } problem) result.AddError(problem);
+        });
+        command.SetAction(Application.Guarded(terminal, (parsed, _) =>
+        {
+            using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
+            var plan = terminal.While("Planning", () => Model.Plan(network.Source(), budgets.Budget(parsed), budgets.Settings(parsed, network)));
+            if (parsed.GetValue(output) is { } path) Texts.Write(path, Model.PlanToJson(plan));
+            var report = PlanReport.Of(network.Path, budgets.Typed(parsed), plan);
+            if (parsed.GetValue(json)) terminal.Line(Json.Of(report));
+            else Show(terminal, report);
+            return ExitCode.Done;
+        }));
+        return command;
+    }
+
+    private static void Show(Terminal terminal, PlanReport report)
+    {
+        terminal.Table(
+            [
+                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Number("parameters"), Column.Text("choice"), Column.Number("parameters"),
+                Column.Number("error"), Column.Long("kept dense"),
+            ],
+            report.Layers.Select(layer => (IReadOnlyList<string>)
+            [
+                layer.Name, layer.Kind, Text.Shape(layer.Shape), Text.Count(layer.DenseParameters), layer.Choice,
+                layer.Choice == "" ? "" : Text.Count(layer.Parameters), Text.Real(layer.Error), layer.Kept,
+            ]));
+        terminal.Line(
+            $"{report.File}: {Text.Count(report.DenseParameters)} parameters, planned {Text.Count(report.Parameters)} "
+            + $"({Text.Percent(report.Parameters, report.DenseParameters)} %)");
+    }
+}

@@ -1,0 +1,42 @@
+namespace TensorNets.Tool.Output;
+
+/// <summary>A plan, layer by layer.</summary>
+/// <param name="File">The path as it was given.</param>
+/// <param name="Options">The budget and the other options of the plan, as typed.</param>
+/// <param name="Measure">In which measure errors are.</param>
+/// <param name="DenseParameters">Parameters of the dense network.</param>
+/// <param name="Parameters">Parameters once it is compressed.</param>
+/// <param name="Damage">The sum of the predicted damages.</param>
+/// <param name="Layers">The layers in the order of the network.</param>
+internal sealed record PlanReport(
+    string File, string Options, string Measure, long DenseParameters, long Parameters, double Damage, IReadOnlyList<PlanLine> Layers)
+{
+    /// <summary>The name and version of this object's form.</summary>
+    public string Schema => "tensornets.plan/1";
+
+    internal static PlanReport Of(string file, string options, CompressionPlan plan) =>
+        new(file, options, plan.Measure, plan.DenseParameters, plan.Parameters, plan.Damage, [.. plan.Layers.Select(PlanLine.Of)]);
+}
+
+/// <summary>A layer in a plan.</summary>
+/// <param name="Name">Its name in the file.</param>
+/// <param name="Kind">What it is, such as Conv2d.</param>
+/// <param name="Shape">The shape of its weight.</param>
+/// <param name="DenseParameters">Weight and bias.</param>
+/// <param name="Choice">The format with its ranks; empty: it stays dense.</param>
+/// <param name="Parameters">Parameters by the choice.</param>
+/// <param name="Error">The predicted ‖K − T‖ / ‖K‖.</param>
+/// <param name="Kept">Why it stays dense.</param>
+internal sealed record PlanLine(
+    string Name, string Kind, IReadOnlyList<long> Shape, long DenseParameters, string Choice, long Parameters, double Error, string Kept)
+{
+    internal static PlanLine Of(PlannedLayer layer) => new(
+        layer.Path,
+        layer.Kind,
+        layer.Shape,
+        layer.Parameters,
+        layer.IsFactorized ? layer.Choice.ToString() : "",
+        layer.IsFactorized ? layer.Choice.Parameters : layer.Parameters,
+        layer.IsFactorized ? layer.Choice.Error : double.NaN,
+        layer.Kept);
+}

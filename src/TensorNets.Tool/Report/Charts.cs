@@ -1,0 +1,66 @@
+using System.Globalization;
+using System.Text;
+using TensorNets.Tool.Output;
+
+namespace TensorNets.Tool.Report;
+
+/// <summary>Pictures of a report as SVG that takes its colours from the page.</summary>
+internal static class Charts
+{
+    private const double Width = 1000, RowHeight = 22, NameWidth = 240, NumberWidth = 130;
+
+    /// <summary>A bar for each layer: outlined what it had, filled what it has.</summary>
+    internal static string Bars(IReadOnlyList<(string Name, long Dense, long Now)> layers)
+    {
+        var most = Math.Max(1, layers.Select(layer => layer.Dense).DefaultIfEmpty(1).Max());
+        var room = Width - NameWidth - NumberWidth;
+        var drawn = new StringBuilder();
+        foreach (var ((name, dense, now), i) in layers.Select((layer, i) => (layer, i)))
+        {
+            var y = i * RowHeight + 4;
+            drawn.Append(Label(NameWidth - 8, y + 11, Short(name, 34), "end"));
+            drawn.Append($"<rect class=\"now\" x=\"{NameWidth}\" y=\"{Of(y)}\" width=\"{Of(room * now / most)}\" height=\"14\" />");
+            drawn.Append($"<rect class=\"dense\" x=\"{NameWidth}\" y=\"{Of(y)}\" width=\"{Of(room * dense / most)}\" height=\"14\" />");
+            drawn.Append(Label(NameWidth + room * dense / most + 6, y + 11, now == dense ? Text.Count(dense) : $"{Text.Count(now)} of {Text.Count(dense)}", "start"));
+        }
+
+        return $"<svg viewBox=\"0 0 {Width} {Of(layers.Count * RowHeight + 8)}\" role=\"img\" aria-label=\"Parameters by layer\">{drawn}</svg>";
+    }
+
+    /// <summary>The candidates of a layer: error against parameters, both from 0.</summary>
+    internal static string Curve(PlannedLayer layer)
+    {
+        const double left = 40, right = 10, top = 10, bottom = 30, width = 320, height = 200;
+        var known = layer.Candidates.Select((candidate, i) => (candidate, i)).Where(pair => double.IsFinite(pair.candidate.Error)).ToList();
+        var error = Math.Max(1e-9, known.Select(pair => pair.candidate.Error).DefaultIfEmpty(1).Max());
+        double X(PlanCandidate candidate) => left + (width - left - right) * candidate.Parameters / Math.Max(1, layer.Parameters);
+        double Y(PlanCandidate candidate) => height - bottom - (height - top - bottom) * candidate.Error / error;
+        var ordered = known.OrderBy(pair => pair.candidate.Parameters).ToList();
+        var drawn = new StringBuilder();
+        drawn.Append($"<path class=\"axis\" fill=\"none\" d=\"M{left} {top}V{height - bottom}H{width - right}\" />");
+        drawn.Append(Label(left - 4, top + 8, Text.Real(Math.Round(error, 3)), "end")).Append(Label(left - 4, height - bottom, "0", "end"));
+        drawn.Append(Label(width - right, height - 10, Text.Count(layer.Parameters), "end")).Append(Label(left, height - 10, "0", "start"));
+        if (ordered.Count > 1)
+        {
+            drawn.Append($"<polyline class=\"path\" points=\"{string.Join(" ", ordered.Select(pair => $"{Of(X(pair.candidate))},{Of(Y(pair.candidate))}"))}\" />");
+        }
+
+        foreach (var (candidate, i) in ordered)
+        {
+            var title = $"<title>{HtmlReport.Escaped($"{candidate}: {Text.Count(candidate.Parameters)} parameters, error {Text.Real(candidate.Error)}")}</title>";
+            var isChosen = i == layer.Chosen;
+            drawn.Append($"<circle class=\"{(isChosen ? "choice" : "now")}\" cx=\"{Of(X(candidate))}\" cy=\"{Of(Y(candidate))}\" r=\"{(isChosen ? 6 : 3)}\">{title}</circle>");
+        }
+
+        var caption = HtmlReport.Escaped($"{layer.Path}: {layer.Choice}");
+        return $"<figure><figcaption>{caption}</figcaption><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{caption}\">{drawn}</svg></figure>";
+    }
+
+    private static string Label(double x, double y, string text, string anchor) =>
+        $"<text x=\"{Of(x)}\" y=\"{Of(y)}\" text-anchor=\"{anchor}\">{HtmlReport.Escaped(text)}</text>";
+
+    /// <summary>The end of a name tells more than its beginning.</summary>
+    private static string Short(string name, int most) => name.Length <= most ? name : $"…{name[^(most - 1)..]}";
+
+    private static string Of(double value) => value.ToString("F1", CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,178 @@
+using System.Text.Json;
+using Expecto;
+using TensorNets.CSharp;
+using TensorNets.Tool;
+using TorchSharp;
+using static Expecto.CSharp.Runner;
+
+namespace TensorNets.Integration.Tool;
+
+/// <summary>Plans and compressed files.</summary>
+internal static class CompressTests
+{
+    internal static Test All => TestList("compression", [
+        TestCase("a file is compressed under a budget, and the library turns the dense model into the compressed one", CompressesUnderABudget),
+        TestCase("a plan that was written gives the same file as its budget, from safetensors and from PyTorch's form", CompressesByAPlan),
+        TestCase("a run that was interrupted goes on from its work folder and ends with the same bytes", Resumes),
+        TestCase("a report names every layer, is well-formed, and asks for nothing from outside", Reports),
+        TestCase("shares of several workers are merged into the bytes of one run, in any order, and merge names what is missing", Merges),
+        TestCase("a work folder is of one run", KeepsRunsApart),
+        TestCase("command lines that cannot be are refused in one line", Refuses),
+        TestCase("mutated files and plans are refused in one line, and no output is left", RefusesMutated),
+    ]);
+
+    private static readonly string[] Quick = ["--sweeps", "3", "--corrections", "2"];
+
+    private static Said Compress(string file, string output, params string[] more) => Said.Of(["compress", file, "-o", output, .. Quick, .. more]);
+
+    private static void CompressesUnderABudget()
+    {
+        using var files = new Files();
+        var output = files.At("small.safetensors");
+        var result = Compress(files.Dense(), output, "--ratio", "2", "--json").Json();
+        var (dense, compressed) = (result.GetProperty("denseParameters").GetInt64(), result.GetProperty("parameters").GetInt64());
+        Expect.True(compressed <= dense / 2, $"{compressed} of {dense}");
+        Expect.Equal(0, result.GetProperty("failed").GetArrayLength());
+
+        using var scope = torch.NewDisposeScope();
+        using var network = Files.Network();
+        Model.LoadCompressed(network, output);
+        Expect.Equal(compressed, network.parameters().Sum(parameter => parameter.numel()));
+        Expect.SequenceEqual([2, 5], network.call(torch.ones(2, 3, 8, 8)).shape);
+
+        var listed = Said.Of("inspect", output, "--json").Json().GetProperty("layers").EnumerateArray()
+            .Where(layer => layer.GetProperty("state").GetString() == "factorized").Select(layer => layer.GetProperty("network").GetString());
+        Expect.SequenceEqual(result.GetProperty("layers").EnumerateArray().Select(layer => layer.GetProperty("network").GetString()), listed);
+    }
+
+    private static void CompressesByAPlan()
+    {
+        using var files = new Files();
+        var plan = files.At("plan.json");
+        var report = Said.Of("plan", files.Dense(), "--ratio", "2", "-o", plan, "--json").Json();
+        Expect.True(report.GetProperty("layers").EnumerateArray().Any(layer => layer.GetProperty("choice").GetString() != ""), "nothing is planned");
+        var outputs = new[] { files.At("budget.safetensors"), files.At("plan.safetensors"), files.At("pickled.safetensors") };
+        Compress(files.Dense(), outputs[0], "--ratio", "2", "--json").Json();
+        Compress(files.Dense(), outputs[1], "--plan", plan, "--json").Json();
+        Compress(files.Pickled(), outputs[2], "--plan", plan, "--json").Json();
+        Expect.SequenceEqual(File.ReadAllBytes(outputs[0]), File.ReadAllBytes(outputs[1]));
+        Expect.Equal(0, Said.Of("compare", outputs[0], outputs[2], "--json").Json().GetProperty("tensors").GetArrayLength());
+    }
+
+    private static void Resumes()
+    {
+        using var files = new Files();
+        var (dense, work) = (files.Dense(), files.At("work"));
+        var (whole, resumed) = (files.At("whole.safetensors"), files.At("resumed.safetensors"));
+        Compress(dense, whole, "--ratio", "2").Went();
+
+        using var stop = new CancellationTokenSource();
+        using var watcher = new FileSystemWatcher(Directory.CreateDirectory(work).FullName);
+        watcher.Renamed += (_, change) => { if (change.FullPath.EndsWith(".safetensors", StringComparison.Ordinal)) stop.Cancel(); };
+        watcher.EnableRaisingEvents = true;
+        string[] line = ["compress", dense, "-o", resumed, "--ratio", "2", "--work", work, "--workers", "1", .. Quick];
+        var first = Said.Of(stop.Token, line);
+        if (first.Code == ExitCode.Interrupted)
+        {
+            Expect.True(first.Errors.Contains("run the same command again"), first.Errors);
+            Expect.True(!File.Exists(resumed), "an output was written");
+        }
+
+        var second = Said.Of([.. line, "--json"]).Json();
+        Expect.True(second.GetProperty("layers").EnumerateArray().Any(layer => layer.GetProperty("isResumed").GetBoolean()), "nothing was resumed");
+        Expect.SequenceEqual(File.ReadAllBytes(whole), File.ReadAllBytes(resumed));
+    }
+
+    private static void Reports()
+    {
+        using var files = new Files();
+        var page = files.At("report.html");
+        var result = Compress(files.Dense(), files.At("small.safetensors"), "--ratio", "2", "--report", page, "--json").Json();
+        var html = File.ReadAllText(page);
+        foreach (var layer in result.GetProperty("layers").EnumerateArray())
+        {
+            Expect.True(html.Contains($"<td>{layer.GetProperty("name").GetString()}</td>") && html.Contains(layer.GetProperty("network").GetString()!), html);
+        }
+
+        Expect.True(!html.Contains("http") && !html.Contains("src=") && !html.Contains("href="), "it asks for something from outside");
+        var body = html[html.IndexOf("<main>", StringComparison.Ordinal)..(html.IndexOf("</main>", StringComparison.Ordinal) + "</main>".Length)];
+        Expect.Equal(result.GetProperty("layers").GetArrayLength(), System.Xml.Linq.XElement.Parse(body).Descendants("figure").Count());
+    }
+
+    private static void Merges()
+    {
+        using var files = new Files();
+        var (dense, work, whole, merged) = (files.Dense(), files.At("work"), files.At("whole.safetensors"), files.At("merged.safetensors"));
+        var all = Compress(dense, whole, "--ratio", "2", "--json").Json().GetProperty("layers").EnumerateArray()
+            .Select(layer => layer.GetProperty("name").GetString()!).ToList();
+        var done = new List<string>();
+        foreach (var share in new[] { "3/3", "1/3", "2/3" })
+        {
+            var said = Said.Of(["compress", dense, "--ratio", "2", "--work", work, "--shard", share, .. Quick, "--json"]);
+            done.AddRange(said.Json().GetProperty("layers").EnumerateArray().Select(layer => layer.GetProperty("name").GetString()!));
+            var merge = Said.Of("merge", "--work", work, "-o", merged);
+            if (done.Count < all.Count) merge.Refuses(ExitCode.Incomplete, all.First(name => !done.Contains(name)));
+            else merge.Went();
+        }
+
+        Expect.SequenceEqual(all.Order(), done.Order());
+        Expect.SequenceEqual(File.ReadAllBytes(whole), File.ReadAllBytes(merged));
+        Said.Of(["compress", dense, "--ratio", "2", "--work", work, "--shard", "4/3"]).Refuses(ExitCode.Usage, "i/n");
+        Said.Of(["compress", dense, "--ratio", "2", "--shard", "1/3"]).Refuses(ExitCode.Usage, "--work");
+        Said.Of("merge", "--work", files.At("none"), "-o", merged).Refuses(ExitCode.Failed, "no work folder");
+    }
+
+    private static void KeepsRunsApart()
+    {
+        using var files = new Files();
+        Compress(files.Dense(), files.At("a.safetensors"), "--ratio", "2", "--work", files.At("work")).Went();
+        Compress(files.Dense(), files.At("b.safetensors"), "--ratio", "3", "--work", files.At("work")).Refuses(ExitCode.Failed, "is of another run");
+        File.WriteAllText(Path.Combine(files.At("work"), "run.json"), "{");
+        Compress(files.Dense(), files.At("b.safetensors"), "--ratio", "2", "--work", files.At("work")).Refuses(ExitCode.Failed, "cannot be read");
+    }
+
+    private static void Refuses()
+    {
+        using var files = new Files();
+        var (dense, output) = (files.Dense(), files.At("small.safetensors"));
+        Said.Of("plan", dense).Refuses(ExitCode.Usage, "--ratio");
+        Said.Of("plan", dense, "--ratio", "2", "--error", ".1").Refuses(ExitCode.Usage, "leave all but one out");
+        Said.Of("plan", dense, "--ratio", "0.5").Refuses(ExitCode.Usage, "above 1");
+        Said.Of("plan", dense, "--ratio", "2", "--format", "svd").Refuses(ExitCode.Usage, "svd");
+        Said.Of("plan", dense, "--ratio", "2", "--keep", "nothing").Refuses(ExitCode.Failed, "tensornets inspect");
+        Said.Of("plan", dense, "--ratio", "1000").Refuses(ExitCode.Failed, "supported");
+        Said.Of("plan", files.Compressed(), "--ratio", "2").Refuses(ExitCode.Failed, "compressed already");
+        Compress(dense, files.At("small.onnx"), "--ratio", "2").Refuses(ExitCode.Failed, ".safetensors");
+        Compress(dense, dense, "--ratio", "2").Refuses(ExitCode.Failed, "itself");
+        Compress(dense, files.At("no/small.safetensors"), "--ratio", "2").Refuses(ExitCode.Failed, "no folder");
+        Compress(dense, output, "--ratio", "2", "--plan", "plan.json").Refuses(ExitCode.Usage, "--plan");
+        Compress(dense, output, "--plan", files.At("none.json")).Refuses(ExitCode.Failed, "none.json");
+        Expect.True(!File.Exists(output), "an output was written");
+    }
+
+    private static void RefusesMutated()
+    {
+        using var files = new Files();
+        var plan = files.At("plan.json");
+        Said.Of("plan", files.Dense(), "--ratio", "2", "-o", plan).Went();
+        var random = new Random(1);
+        var rounds = int.TryParse(Environment.GetEnvironmentVariable("TENSORNETS_MUTATIONS"), out var set) ? set : 40;
+        foreach (var (source, name) in new[] { (files.Dense(), "m.safetensors"), (files.Pickled(), "m.pth"), (files.Compressed(), "c.safetensors"), (plan, "m.json") })
+        {
+            for (var i = 0; i < rounds; i++)
+            {
+                var bytes = File.ReadAllBytes(source);
+                var reach = Math.Min(bytes.Length, 4000);
+                for (var j = random.Next(1, 4); j > 0; j--) bytes[random.Next(2) == 0 ? random.Next(reach) : bytes.Length - 1 - random.Next(reach)] = (byte)random.Next(256);
+                if (random.Next(4) == 0) Array.Resize(ref bytes, random.Next(bytes.Length));
+                File.WriteAllBytes(files.At(name), bytes);
+                var said = name == "m.json" ? Compress(files.Dense(), files.At("out.safetensors"), "--plan", files.At(name))
+                    : Said.Of(name == "c.safetensors" ? "sensitivity" : "inspect", files.At(name));
+                if (said.Code == ExitCode.Failed) said.Refuses(ExitCode.Failed, "");
+                else Expect.True(said.Code is ExitCode.Done or ExitCode.Incomplete, $"{name}, round {i}: {said.Code} {said.Errors}");
+            }
+        }
+
+        Expect.SequenceEqual([], Directory.EnumerateFiles(files.Folder, "*.tmp", new EnumerationOptions { AttributesToSkip = FileAttributes.None }).Select(Path.GetFileName));
+    }
+}
