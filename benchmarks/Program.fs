@@ -47,6 +47,7 @@ let main argv =
     | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
     | [ "faults"; count ] -> FaultTable.run (int count)
     | [ "whole"; path; ratio; which ] -> WholeModelTable.run path (float ratio) which
+    | [ "bits"; path; layer; rank ] -> BitsTable.run path (int layer) (int rank)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 

@@ -187,7 +187,8 @@ module internal LocalCorrection =
                         IsRough = false
                     })
 
-    let private systemOf (grams: Tensor list) (weights: Tensor list) c start rho2 : BlockSystem =
+    /// In the basis that is the cheaper one: the block at any multiplier.
+    let systemOf (grams: Tensor list) (weights: Tensor list) c start rho2 : BlockSystem =
         match grams, weights with
         | [ gram ], [ weight ] when gram.shape[0] = 1L && gram.shape[2] >= wide -> tridiagonal gram weight c start rho2
         | _ -> None

@@ -1,0 +1,73 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// A core of integers whose scales are its own still.
+[<NoEquality; NoComparison>]
+type internal RoundedCore = { Integers: Tensor; Scales: Tensor; Layout: ScaleLayout }
+
+/// Entries to the nearest multiple of a scale, and which scale.
+[<RequireQualifiedAccess>]
+module internal NearestRounding =
+    /// The largest integer of so many bits, which has its negative.
+    let largest (bits: int) : float = float ((1 <<< (bits - 1)) - 1)
+
+    /// Shares of the largest entry of a row that its largest integer may stand for: what is above is cut, what is below is finer.
+    let private shares = [ for i in 0..24 -> 1.0 - 0.025 * float i ]
+
+    /// Entries over their scale, as integers; 0 where the scale is.
+    let integers (bits: int) (scales: Tensor) (values: Tensor) : Tensor =
+        let most = largest bits
+
+        let quotient =
+            values.div(scales).round().clamp(Num.tensor -most |> _.ToScalar(), (Num.tensor most).ToScalar())
+
+        torch.where (scales.gt (Num.tensor 0.0), quotient, torch.zeros_like quotient)
+
+    /// The layout of scales of a core.
+    let layout (scales: Scales) (spec: Spec) (core: Core) : ScaleLayout =
+        match scales with
+        | Scales.PerCore -> ScaleLayout.Whole
+        | Scales.PerGroup entries -> ScaleLayout.Groups entries
+        | Scales.PerSlice ->
+            match
+                core.Axes
+                |> List.filter (fun axis -> not (Spec.isOpen axis spec) && (Spec.carriers axis spec).Length > 1)
+            with
+            | [] -> ScaleLayout.Whole
+            | bonds -> ScaleLayout.Along(Axis.place core.Axes (bonds |> List.maxBy (fun axis -> Spec.dim axis spec)) |> int)
+
+    /// For every row of entries the scale of least squared rounding error.
+    let scales (bits: int) (layout: ScaleLayout) (core: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let rows = ScaleLayout.rows layout core
+        let full = rows.abs().amax([| 1L |], keepdim = true).div(Num.tensor (largest bits))
+        let mutable best = full
+        let mutable least = torch.full_like (full, infinity)
+
+        for share in shares do
+            use inner = torch.NewDisposeScope()
+            let scale = full.mul (Num.tensor share)
+            let error = (integers bits scale rows).mul(scale).minus(rows).squared().sum([| 1L |], keepdim = true)
+            let isBetter = error.lt least
+            best <- torch.where (isBetter, scale, best) |> inner.MoveToOuter
+            least <- torch.where (isBetter, error, least) |> inner.MoveToOuter
+
+        // Scales are kept in float32: integers are those of what is kept.
+        best.reshape(-1L).``to``(torch.float32).``to``(torch.float64) |> scope.MoveToOuter
+
+    /// A core, in float64, to the nearest.
+    let core (bits: int) (layout: ScaleLayout) (core: Tensor) : RoundedCore =
+        use scope = torch.NewDisposeScope()
+        let scales = scales bits layout core
+        let integers = integers bits (ScaleLayout.spread layout core.shape scales) core
+
+        {
+            Integers = integers.``to`` torch.int8 |> scope.MoveToOuter
+            Scales = scope.MoveToOuter scales
+            Layout = layout
+        }
+
+    /// What a core of integers stands for, in float64.
+    let restored (core: RoundedCore) : Tensor =
+        (core.Integers.``to`` torch.float64).mul(ScaleLayout.spread core.Layout core.Integers.shape core.Scales)

@@ -1,0 +1,209 @@
+namespace TensorNets
+
+open System
+open TorchSharp
+
+/// <summary>Networks of small integers: their cores rounded to 2 to 8 bits.</summary>
+[<RequireQualifiedAccess>]
+module Quantization =
+    /// <summary>8 bits, a scale for each slice of a bond, the Frobenius norm.</summary>
+    /// <example><code>{ Quantization.defaults with Bits = 5 }</code></example>
+    let defaults: QuantizeOptions = { Bits = 8; Scales = Scales.PerSlice; Norm = Norm.Frobenius }
+
+    let private check (options: QuantizeOptions) : TensorNetError list =
+        [
+            if options.Bits < 2 || options.Bits > 8 then
+                TensorNetError.Unsupported("The bits of an entry", string options.Bits, "2 to 8")
+            match options.Scales with
+            | Scales.PerGroup entries when entries < 1 -> TensorNetError.Unsupported("The entries of a group", string entries, "1 or more")
+            | _ -> ()
+        ]
+
+    let private checkCores (network: Network) : TensorNetError list =
+        List.map2 (fun (core: Core) tensor -> Check.finite $"Core '{core.Name}'" tensor) network.Spec.Cores (List.ofSeq network.Cores)
+        |> List.concat
+
+    /// The quantized network of rounded cores: the scales of slices of one bond become one vector, the geometric mean of theirs.
+    let private made (bits: int) (spec: Spec) (rounded: RoundedCore list) : QuantizedNetwork =
+        use scope = torch.NewDisposeScope()
+
+        let bond (core: Core) (own: RoundedCore) =
+            match own.Layout with
+            | ScaleLayout.Along place -> Some core.Axes[place]
+            | _ -> None
+
+        let all = List.zip spec.Cores rounded
+
+        let shared =
+            all
+            |> List.choose (fun (core, own) -> bond core own |> Option.map (fun axis -> axis, own.Scales))
+            |> List.groupBy fst
+            |> List.map (fun (axis, scales) ->
+                let logs = torch.stack(scales |> List.map (fun (_, s) -> s.log ()) |> List.toArray, 0L).mean [| 0L |]
+                axis, logs.exp().``to``(torch.float32) |> scope.MoveToOuter)
+            |> dict
+
+        let core (core: Core, own: RoundedCore) =
+            let integers = scope.MoveToOuter own.Integers
+
+            match bond core own with
+            | Some axis -> QuantizedCore(core.Name, integers, $"bond {Axis.name axis}", shared[axis], own.Layout)
+            | None ->
+                let scales = own.Scales.``to`` (torch.float32, copy = true) |> scope.MoveToOuter
+                QuantizedCore(core.Name, integers, $"core {core.Name}", scales, own.Layout)
+
+        new QuantizedNetwork(spec, bits, all |> List.map core)
+
+    let private toOuter (scope: DisposeScope) (network: QuantizedNetwork) : QuantizedNetwork =
+        for core in network.Cores do
+            scope.MoveToOuter core.Integers |> ignore
+            scope.MoveToOuter core.Scales |> ignore
+
+        network
+
+    let private nearest (options: QuantizeOptions) (spec: Spec) (cores: Tensor[]) : RoundedCore list =
+        List.map2
+            (fun core (tensor: Tensor) -> NearestRounding.core options.Bits (NearestRounding.layout options.Scales spec core) tensor)
+            spec.Cores
+            (List.ofArray cores)
+
+    /// <summary>Every entry to the nearest multiple of its scale, the scales those of least squared rounding error of the cores.</summary>
+    /// <remarks>Balance the network first: rounding costs what its sensitivity says (<c>predicted</c>). The given network is not changed.
+    /// Errors: bits other than 2 to 8; groups without entries; cores that are not finite.</remarks>
+    /// <param name="options">Bits and scales.</param>
+    /// <param name="network">The network.</param>
+    /// <example><code>Quantization.round { Quantization.defaults with Bits = 6 } network |> orStop</code></example>
+    let round (options: QuantizeOptions) (network: Network) : Result<QuantizedNetwork, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof network) network
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+
+        match check options @ checkCores network with
+        | [] ->
+            use scope = torch.NewDisposeScope()
+            use work = CoreArray.Of network
+            Ok(made options.Bits network.Spec (nearest options network.Spec work.Cores) |> toOuter scope)
+        | errors -> Error errors
+
+    /// E‖ΔT‖² for the scales that cores would get.
+    let private noise (options: QuantizeOptions) (spec: Spec) (problem: Spec) (plain: Tensor[]) (cores: Tensor[]) : float =
+        use _ = torch.NewDisposeScope()
+
+        let variance core (tensor: Tensor) =
+            let layout = NearestRounding.layout options.Scales spec core
+            let scales = NearestRounding.scales options.Bits layout tensor
+            // The largest entry of those that share a scale stands on the grid.
+            let share = 1.0 - 1.0 / float (ScaleLayout.rows layout tensor).shape[1]
+            (ScaleLayout.spread layout tensor.shape scales).squared().mul(Num.tensor (share / 12.0))
+
+        RoundingNoise.predicted problem cores (List.map2 variance spec.Cores (List.ofArray plain))
+
+    /// σ² for which σ²S is what rounding at these bits is expected to do to T: cores of a whitened problem (`Whitening.beside`).
+    let private variance (options: QuantizeOptions) (spec: Spec) (problem: Spec) (plain: Tensor[]) (cores: Tensor[]) : float =
+        let s =
+            Sensitivity.numberOf (Sensitivity.plan problem) torch.float64 cores[0].device (CoreArray.Lookup problem cores)
+
+        noise options spec problem plain cores / s
+
+    /// <summary>What rounding is expected to do to the network's tensor: E‖T̂ − T‖² in the norm of the options, to first order.</summary>
+    /// <remarks>Σ_k Σ_i s²/12 ‖∂T/∂θ_ki‖², s the scale of entry i of core k: the terms of S, each with the variance of a rounding error
+    /// that is uniform, less the share of the one
+    /// entry that stands at the end of its scale. What scales cut off, and correlations of errors, are not in it. Errors: those of <c>round</c> and of a
+    /// norm.</remarks>
+    /// <param name="options">Bits, scales, norm.</param>
+    /// <param name="network">The network.</param>
+    /// <example><code>Quantization.predicted { Quantization.defaults with Bits = 6 } network |> orStop</code></example>
+    let predicted (options: QuantizeOptions) (network: Network) : Result<float, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof network) network
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+
+        match check options @ checkCores network with
+        | [] ->
+            use _ = torch.NewDisposeScope()
+            use plain = CoreArray.Of network
+
+            RoundingProblem.create options.Norm network
+            |> Result.map (fun problem -> Math.ScaleB(noise options network.Spec problem.Spec plain.Cores problem.Cores, 2 * problem.Scale))
+        | errors -> Error errors
+
+    /// <summary>Integers that minimise ‖K − T̂‖: core after core is fitted to what the cores before it have become, and rounded so that
+    /// later columns make up for what earlier ones lose.</summary>
+    /// <remarks>For one core the error is (X − X̂) G (X − X̂)ᵀ, G the Gram of the other cores, so that the rounding of matrices with
+    /// compensation (GPTQ, arXiv 2210.17323) serves any network. Never farther from K than the nearest rounding (<c>round</c>), which is
+    /// returned where it is the better one. Cost: a few sweeps of least squares. The norm of the options measures K − T̂. Errors: those of
+    /// <c>round</c>, of a target and of a norm.</remarks>
+    /// <param name="options">Bits, scales, norm.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="network">The network, best balanced or corrected.</param>
+    /// <example><code>Quantization.fit { Quantization.defaults with Bits = 4 } target network |> orStop</code></example>
+    let fit (options: QuantizeOptions) (target: Tensor) (network: Network) : Result<QuantizedNetwork, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof network) network
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+
+        match check options @ checkCores network @ Check.forSpec network.Spec target with
+        | [] ->
+            use scope = torch.NewDisposeScope()
+            use plain = CoreArray.Of network
+
+            RoundingProblem.create options.Norm network
+            |> Result.map (fun problem ->
+                let sigma2 = variance options network.Spec problem.Spec plain.Cores problem.Cores
+                let start = nearest options network.Spec plain.Cores
+                let layouts = [ for core in start -> core.Layout ]
+                let k = RoundingProblem.target problem (Check.double target)
+                let best = CompensatedSweeps.run options.Bits sigma2 layouts problem k start
+                made options.Bits network.Spec best |> toOuter scope)
+        | errors -> Error errors
+
+    /// How often σ² is asked for anew.
+    let private rounds = 3
+
+    /// <summary>The correction that is told the bits: the network of least ‖K − T‖² + σ²S, the expected squared error once cores are rounded,
+    /// σ² what the bits and scales come to.</summary>
+    /// <remarks>Where <c>Correction.epc</c> takes the error as given and asks for the least S, this weighs one against the other; round the
+    /// result by <c>fit</c>. σ² = (Σ s²/12 ‖∂T/∂θ‖²)/S of the network as it stands, found anew three times, each for a third of the sweeps.
+    /// Errors: those of <c>round</c>, of a target and of a norm. The norm is that of <c>options</c>.</remarks>
+    /// <param name="options">Bits, scales, norm.</param>
+    /// <param name="sweeps">Sweeps and tolerance on the relative change of the value; its norm is not looked at.</param>
+    /// <param name="target">K, of the shape of the network's output.</param>
+    /// <param name="start">The network to start from.</param>
+    /// <example><code>Quantization.correct { Quantization.defaults with Bits = 4 } sweeps target network |> orStop</code></example>
+    let correct (options: QuantizeOptions) (sweeps: SweepOptions) (target: Tensor) (start: Network) : Result<Fit, TensorNetError list> =
+        Argument.notNull (nameof options) options
+        Argument.notNull (nameof sweeps) sweeps
+        Argument.notNull (nameof start) start
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+
+        let sigma2 (network: Network) =
+            use _ = torch.NewDisposeScope()
+            use plain = CoreArray.Of network
+
+            RoundingProblem.create options.Norm network
+            |> Result.map (fun problem -> variance options network.Spec problem.Spec plain.Cores problem.Cores)
+
+        let rec go left done' (network: Network) =
+            let most = (sweeps.MaxSweeps - done') / left
+            let part = SweepOptions.part done' most { sweeps with Norm = options.Norm }
+
+            sigma2 network
+            |> Result.bind (fun sigma2 -> PenalizedSweeps.run sigma2 part target network)
+            |> Result.bind (fun fit ->
+                if left = 1 || fit.Stop = Stop.Cancelled then
+                    Ok fit
+                else
+                    use fit = fit
+                    go (left - 1) (done' + fit.Sweeps) fit.Network)
+
+        match check options @ checkCores start @ Check.forSpec start.Spec target with
+        | [] ->
+            Gauge.balanceTruncated start
+            |> Result.bind (fun balanced ->
+                use balanced = balanced
+                go rounds 0 balanced)
+        | errors -> Error errors

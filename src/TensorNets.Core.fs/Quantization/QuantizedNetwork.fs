@@ -1,0 +1,134 @@
+namespace TensorNets
+
+open System
+open System.Collections.Generic
+open TorchSharp
+
+/// <summary>How many entries of a core share a scale.</summary>
+[<RequireQualifiedAccess>]
+type Scales =
+    /// All entries of a core.
+    | PerCore
+    /// A slice of the core's widest bond: for CP a column of each core. Scales of one term of that bond become one number, whatever the
+    /// number of its cores. A core without bonds has one scale.
+    | PerSlice
+    /// So many entries, in storage order; the last group may have fewer.
+    | PerGroup of entries: int
+
+/// <summary>How cores are rounded to few bits.</summary>
+type QuantizeOptions =
+    {
+        /// Bits of an entry, 2 to 8: integers from −(2^(bits−1) − 1) to 2^(bits−1) − 1.
+        Bits: int
+        /// Which entries share a scale; by default a slice of a bond.
+        Scales: Scales
+        /// The norm in which errors are measured; by default Frobenius.
+        Norm: Norm
+    }
+
+/// Which entries of a core a vector of scales belongs to.
+[<RequireQualifiedAccess>]
+type internal ScaleLayout =
+    | Whole
+    /// One for each index of the axis at this place.
+    | Along of place: int
+    | Groups of entries: int
+
+/// <summary>A core of small integers: its entry is the integer times the scale that belongs to it.</summary>
+[<Sealed>]
+type QuantizedCore internal (name: string, integers: Tensor, scaleName: string, scales: Tensor, layout: ScaleLayout) =
+    /// The core of the spec that this is.
+    member _.Name = name
+    /// int8, in the shape of the core.
+    member _.Integers = integers
+    /// The name of the scales; cores whose scales are one tensor name it alike.
+    member _.ScaleName = scaleName
+    /// float32: one number, or one for each slice of <c>Axis</c>, or one for each group of <c>Group</c> entries.
+    member _.Scales = scales
+
+    /// The place of the axis of the core along which scales stand; none for one scale or groups.
+    member _.Axis =
+        match layout with
+        | ScaleLayout.Along place -> Nullable place
+        | _ -> Nullable()
+
+    /// The entries of a group in storage order; 0 where scales stand otherwise.
+    member _.Group =
+        match layout with
+        | ScaleLayout.Groups entries -> entries
+        | _ -> 0
+
+    member internal _.Layout = layout
+
+/// The arithmetic of scales.
+[<RequireQualifiedAccess>]
+module internal ScaleLayout =
+    /// A core as rows of entries that share a scale; the last row of groups is filled up with zeros.
+    let rows (layout: ScaleLayout) (core: Tensor) : Tensor =
+        match layout with
+        | ScaleLayout.Whole -> core.reshape (1L, -1L)
+        | ScaleLayout.Along place -> core.movedim([| int64 place |], [| 0L |]).reshape(core.shape[place], -1L)
+        | ScaleLayout.Groups entries ->
+            let flat = core.reshape -1L
+            let size = int64 entries
+            let missing = (size - flat.shape[0] % size) % size
+
+            let filled =
+                if missing = 0L then
+                    flat
+                else
+                    torch.cat ([| flat; torch.zeros ([| missing |], dtype = flat.dtype, device = flat.device) |], 0L)
+
+            filled.reshape (-1L, size)
+
+    /// A scale for every entry of a core of a shape, in a view where possible.
+    let spread (layout: ScaleLayout) (shape: int64[]) (scales: Tensor) : Tensor =
+        match layout with
+        | ScaleLayout.Whole -> scales.reshape(Array.map (fun _ -> 1L) shape).expand shape
+        | ScaleLayout.Along place -> scales.reshape(shape |> Array.mapi (fun i size -> if i = place then size else 1L)).expand shape
+        | ScaleLayout.Groups entries ->
+            let count = Array.fold (*) 1L shape
+            scales.unsqueeze(-1L).expand(scales.shape[0], int64 entries).reshape(-1L).narrow(0L, 0L, count).reshape shape
+
+/// <summary>A network whose cores are small integers with scales.</summary>
+/// <remarks>Whoever holds it disposes it; that disposes integers and scales. Source of the rounding with compensation: Frantar et al.,
+/// "GPTQ", ICLR 2023 (arXiv 2210.17323), there for matrices.</remarks>
+[<Sealed>]
+type QuantizedNetwork internal (spec: Spec, bits: int, cores: QuantizedCore list) =
+    /// The network without numbers.
+    member _.Spec = spec
+    /// Bits of an entry.
+    member _.Bits = bits
+    /// The cores in the order of the spec.
+    member _.Cores: IReadOnlyList<QuantizedCore> = cores
+
+    /// Bytes of the cores, each packed by itself, and of the scales in float32.
+    member _.Bytes: int64 =
+        let packed = cores |> List.sumBy (fun core -> (core.Integers.numel () * int64 bits + 7L) / 8L)
+        let scales = cores |> List.distinctBy _.ScaleName |> List.sumBy (fun core -> 4L * core.Scales.numel ())
+        packed + scales
+
+    /// <summary>The network that the integers and scales stand for, in a dtype: new tensors, which the caller owns.</summary>
+    /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
+    member _.Restored(dtype: torch.ScalarType) : Network =
+        match Check.floating "The restored network" dtype with
+        | [] ->
+            use _ = Mode.left ()
+            use _ = torch.no_grad ()
+            use scope = torch.NewDisposeScope()
+
+            let restored (core: QuantizedCore) =
+                let scales = ScaleLayout.spread core.Layout core.Integers.shape (core.Scales.``to`` torch.float64)
+                let wide = (core.Integers.``to`` torch.float64).mul scales
+                wide.``to``(dtype).contiguous() |> scope.MoveToOuter
+
+            new Network(spec, [| for core in cores -> restored core |])
+        | errors -> TensorNetError.raiseErrors (Error errors)
+
+    override _.ToString() = $"{spec} at {bits} bits"
+
+    interface IDisposable with
+        member _.Dispose() =
+            for core in cores do
+                core.Integers.Dispose()
+                core.Scales.Dispose()

@@ -1,0 +1,248 @@
+/// Networks of few bits: what rounding keeps, what it costs, and what makes up for it.
+module QuantizationLaws
+
+open System
+open Expecto
+open FsCheck.FSharp
+open TorchSharp
+open TensorNets
+open Generators
+open Golden
+
+let private orStop (result: Result<'a, TensorNetError list>) : 'a = ok result
+
+/// Bits and scales from a seed.
+let private options (seed: int) : QuantizeOptions =
+    let scales = [ Scales.PerCore; Scales.PerSlice; Scales.PerGroup(1 + seed % 7) ]
+    { Quantization.defaults with Bits = 2 + seed % 7; Scales = scales[(seed / 7) % 3] }
+
+let private covariance (seed: int) (n: int) =
+    let root = noise seed [ n; n ]
+    root.matmul root.mT
+
+/// At times a weighted norm.
+let private norm (case: FormatCase) : Norm =
+    if case.Seed % 2 = 0 then
+        Norm.Frobenius
+    else
+        Norm.Weighted([ 0 ], covariance case.Seed (Spec.dim case.Spec.Output.Head case.Spec))
+
+/// ‖K − T‖ in a norm.
+let private distance (norm: Norm) (k: torch.Tensor) (t: torch.Tensor) : float =
+    let difference = k.minus t
+
+    match norm with
+    | Norm.Frobenius -> difference.norm().number()
+    | Norm.Weighted(_, covariance) ->
+        let rows = difference.reshape (difference.shape[0], -1L)
+        rows.mul(covariance.matmul rows).sum().sqrt().number()
+
+let private restored (network: QuantizedNetwork) : torch.Tensor =
+    use cores = network.Restored torch.float64
+    Contraction.reconstruct cores
+
+let private bad (expected: string) (result: Result<'a, TensorNetError list>) =
+    match result with
+    | Error [ TensorNetError.Unsupported(what, _, _) ] -> Expect.stringContains what expected "the option"
+    | other -> failtestf "%A" other
+
+/// Networks whose cores have hundreds of entries: few of them stand at the end of their scale, where nothing is rounded.
+let private large =
+    [
+        [ 24; 9; 32 ], Format.CP 20
+        [ 24; 9; 32 ], Format.Tucker2(12, 16)
+        [ 16; 9; 16 ], Format.TensorChain [ 4; 5; 6 ]
+        [ 12; 5; 5; 14 ], Format.TensorTrain [ 8; 12; 9 ]
+        [ 30; 40 ], Format.TensorTrain [ 12 ]
+        [ 12; 10; 14 ], Format.Tucker [ 7; 6; 8 ]
+    ]
+
+/// Rounding that is uniform to rounding's own accuracy: the share of E‖ΔT‖² that may be missed.
+let private predictedWithin = 0.1
+
+let private rounding =
+    [
+        law "integers fit the bits, have the shapes of the cores, and their bytes are counted" (fun (case: AnyNetwork) ->
+            let options = options case.Seed
+            use quantized = Quantization.round options (randomNetwork case.Seed case.Spec) |> orStop
+            let largest = (1L <<< (options.Bits - 1)) - 1L
+
+            for core, own in Seq.zip case.Spec.Cores quantized.Cores do
+                Expect.equal (List.ofArray own.Integers.shape) (Spec.coreShape core case.Spec) "shape"
+                Expect.equal own.Integers.dtype torch.int8 "integers"
+                Expect.equal own.Scales.dtype torch.float32 "scales"
+
+                let found = (own.Integers.``to`` torch.int64).abs().max().item<int64>()
+                Expect.isLessThanOrEqual found largest "the largest integer"
+
+            let packed =
+                quantized.Cores |> Seq.sumBy (fun core -> (core.Integers.numel () * int64 options.Bits + 7L) / 8L)
+
+            let scales =
+                quantized.Cores |> Seq.distinctBy _.ScaleName |> Seq.sumBy (fun core -> 4L * core.Scales.numel ())
+
+            Expect.equal quantized.Bytes (packed + scales) "bytes")
+        law "an entry is within half a scale, or at the end of the range" (fun (case: AnyNetwork) ->
+            // Scales of groups and of cores are the cores' own; those of slices are shared.
+            let options =
+                { options case.Seed with
+                    Scales = if case.Seed % 2 = 0 then Scales.PerCore else Scales.PerGroup(2 + case.Seed % 5)
+                }
+
+            let network = randomNetwork case.Seed case.Spec
+            use quantized = Quantization.round options network |> orStop
+            let most = float ((1 <<< (options.Bits - 1)) - 1)
+
+            for core, own in Seq.zip network.Cores quantized.Cores do
+                let integers = own.Integers.``to`` torch.float64
+                let scale = ScaleLayout.spread own.Layout own.Integers.shape (own.Scales.``to`` torch.float64)
+                let off = core.div(scale).minus(integers).abs()
+                let isInside = off.le (Num.tensor 0.5000001)
+                let isEnd = integers.abs().ge(Num.tensor most)
+                Expect.isTrue (isInside.logical_or(isEnd).all().truth()) "entries")
+        law "what is rounded stays as it is when it is rounded again" (fun (case: AnyNetwork) ->
+            let options = options case.Seed
+            use once = Quantization.round options (randomNetwork case.Seed case.Spec) |> orStop
+            use cores = once.Restored torch.float64
+            use again = Quantization.round options cores |> orStop
+            close 1e-5 (restored again) (restored once) "T")
+        law "more bits lose less, up to what a finer grid can miss" (fun (case: FormatCase) ->
+            let network = randomNetwork case.Seed case.Spec
+            let t = Contraction.reconstruct network
+
+            let error bits =
+                use quantized = Quantization.round { options case.Seed with Bits = bits } network |> orStop
+                distance Norm.Frobenius t (restored quantized)
+
+            Expect.isLessThanOrEqual (error 8) (error 3 + 1e-6 * t.norm().number()) "8 bits and 3")
+        testCase "what rounding loses is what the sensitivity says" (fun () ->
+            for (shape, format), bits, scales in
+                List.allPairs large [ 6; 7; 8 ]
+                |> List.collect (fun (network, bits) -> [ network, bits, Scales.PerSlice; network, bits, Scales.PerCore ]) do
+                use _ = torch.NewDisposeScope()
+                let spec = Format.spec shape format |> Result.defaultWith (failtestf "%A")
+                let options = { Quantization.defaults with Bits = bits; Scales = scales }
+
+                let found, predicted =
+                    [
+                        for seed in 1..12 ->
+                            let network = randomNetwork seed spec
+                            use quantized = Quantization.round options network |> orStop
+                            let lost = distance Norm.Frobenius (Contraction.reconstruct network) (restored quantized)
+                            lost * lost, (Quantization.predicted options network |> orStop)
+                    ]
+                    |> List.unzip
+
+                let ratio = List.sum predicted / List.sum found
+
+                Expect.isLessThan (abs (ratio - 1.0)) predictedWithin $"{format} of {shape} at {bits} bits, {scales}")
+    ]
+
+/// The integers of X with the same U, its branches one by one or as one product.
+let private kronecker (a: torch.Tensor) (b: torch.Tensor) = torch.kron (a, b)
+
+let private madeUp =
+    [
+        costlyLaw "integers that are made up for are never farther from K than the nearest" (fun (case: FormatCase) ->
+            let norm = norm case
+            let options = { options case.Seed with Norm = norm }
+            let network = randomNetwork case.Seed case.Spec
+            let k = targetWith 0.1 case
+            use nearest = Quantization.round options network |> orStop
+            use fitted = Quantization.fit options k network |> orStop
+            let before, after = distance norm k (restored nearest), distance norm k (restored fitted)
+            Expect.isLessThanOrEqual after (before * (1.0 + 1e-5)) $"{options.Bits} bits, {options.Scales}")
+        testCase "making up gains at few bits where terms are alike" (fun () ->
+            for shape, format in large do
+                use _ = torch.NewDisposeScope()
+                let spec = Format.spec shape format |> Result.defaultWith (failtestf "%A")
+                // Entries of one sign have factors that are alike.
+                let k = (noise 3 [ for n in shape -> int64 n ]).abs()
+                let fit = Als.run { SweepOptions.defaults with MaxSweeps = 20 } k (randomNetwork 3 spec) |> orStop
+                let options = { Quantization.defaults with Bits = 3 }
+                use nearest = Quantization.round options fit.Network |> orStop
+                use fitted = Quantization.fit options k fit.Network |> orStop
+
+                let before, after =
+                    distance Norm.Frobenius k (restored nearest), distance Norm.Frobenius k (restored fitted)
+
+                let gain = (after - fit.Error) / (before - fit.Error)
+                Expect.isLessThan gain 0.8 $"what is left of the loss, {format}")
+        law "branches one by one are their product at once" (fun (case: FormatCase) ->
+            let p, q, rows = 2 + case.Seed % 4, 1 + case.Seed % 5, 1 + case.Seed % 3
+            let upper n seed = (noise seed [ n; n ]).triu().plus(torch.eye(n, dtype = torch.float64).mul(Num.tensor 3.0))
+            let u, v = upper p case.Seed, upper q (case.Seed + 1)
+            let x = noise (case.Seed + 2) [ rows; p; q ]
+            let scales = torch.full_like (x, 0.3)
+            let apart = CompensatedRounding.ofFactors 4 [ u; v ] scales x
+            let flat (tensor: torch.Tensor) = tensor.reshape (int64 rows, int64 (p * q))
+            let whole = CompensatedRounding.ofFactors 4 [ kronecker u v ] (flat scales) (flat x)
+            Expect.isTrue (identical (flat apart) whole) "integers")
+        costlyLaw "the correction that is told the bits weighs error and noise no worse than its start" (fun (case: FormatCase) ->
+            let norm = norm case
+            let options = { options case.Seed with Norm = norm; Bits = 3 + case.Seed % 4; Scales = Scales.PerSlice }
+            let network = randomNetwork case.Seed case.Spec
+            let k = targetWith 0.3 case
+            let sweeps = { SweepOptions.defaults with MaxSweeps = 30 }
+
+            // White noise of one size, whatever the scales: the value that sweeps lower.
+            let sigma2 = 1e-3 * float (k.norm().number()) ** 2.0 / Sensitivity.value network
+            let start = Gauge.balanceTruncated network |> orStop
+            let value error s = error * error + sigma2 * s
+            use fit = PenalizedSweeps.run sigma2 { sweeps with Norm = norm } k start |> orStop
+
+            let before =
+                value (distance norm k (Contraction.reconstruct start)) (Sensitivity.valueIn norm start |> orStop)
+
+            Expect.isLessThanOrEqual (value fit.Error fit.Sensitivity) (before * (1.0 + 1e-9)) "the value"
+            use told = Quantization.correct options sweeps k network |> orStop
+            Expect.isLessThanOrEqual told.Sweeps 30 "sweeps")
+    ]
+
+let private refusals =
+    [
+        testCase "bits, groups, cores and targets that cannot be are refused by name" (fun () ->
+            use _ = torch.NewDisposeScope()
+            let spec = Format.spec [ 4; 3; 5 ] (Format.CP 2) |> Result.defaultWith (failtestf "%A")
+            let network = randomNetwork 1 spec
+            let k = Contraction.reconstruct network
+            let few bits = { Quantization.defaults with Bits = bits }
+
+            for bits in [ Int32.MinValue; 0; 1; 9; Int32.MaxValue ] do
+                Quantization.round (few bits) network |> bad "bits"
+                Quantization.fit (few bits) k network |> bad "bits"
+                Quantization.predicted (few bits) network |> bad "bits"
+                Quantization.correct (few bits) SweepOptions.defaults k network |> bad "bits"
+
+            Quantization.round { Quantization.defaults with Scales = Scales.PerGroup 0 } network |> bad "group"
+            network["A"].fill_(nan.ToScalar()) |> ignore
+
+            match Quantization.round Quantization.defaults network with
+            | Error [ TensorNetError.NotFinite(what, 8L) ] -> Expect.stringContains what "'A'" "the core"
+            | other -> failtestf "%A" other)
+        testSequenced (
+            testCase "integers and scales are all that is left" (fun () ->
+                let spec = Format.spec [ 6; 3; 5 ] (Format.CP 4) |> Result.defaultWith (failtestf "%A")
+                use network = randomNetwork 1 spec
+                use k = Contraction.reconstruct network
+
+                let count (make: unit -> unit) =
+                    make ()
+                    let before = torch.Tensor.TotalCount
+                    make ()
+                    torch.Tensor.TotalCount - before
+
+                let options = { Quantization.defaults with Bits = 4 }
+                Expect.equal (count (fun () -> (Quantization.round options network |> orStop :> IDisposable).Dispose())) 0L "round"
+                Expect.equal (count (fun () -> (Quantization.fit options k network |> orStop :> IDisposable).Dispose())) 0L "fit"
+                Expect.equal (count (fun () -> Quantization.predicted options network |> orStop |> ignore)) 0L "predicted"
+
+                let correct () =
+                    (Quantization.correct options { SweepOptions.defaults with MaxSweeps = 6 } k network |> orStop :> IDisposable)
+                        .Dispose()
+
+                Expect.equal (count correct) 0L "correct")
+        )
+    ]
+
+let all = testList "quantization" (rounding @ madeUp @ refusals)
