@@ -22,7 +22,9 @@ module internal PenalizedSweeps =
             let error = Fit.explicitError plan target lookup
             error * error + sigma2 * s, sqrt (error * error / norm2)
 
-        let balanced () = fst (Gauge.lenient 1 bonds sensitivity cores)
+        let balanced () =
+            let s, _, _ = Gauge.lenient 1 bonds sensitivity cores
+            s
 
         let visit i (block: Block) =
             use scope = torch.NewDisposeScope()

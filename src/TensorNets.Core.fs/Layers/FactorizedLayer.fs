@@ -71,6 +71,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member _.Spec = spec'
     /// How the layer came about, where that is known.
     member val internal Origin: LayerOrigin option = None with get, set
+    /// The integers that its cores were restored from; they may have been trained since.
+    member val internal Integers: QuantizedNetwork option = None with get, set
     /// Channels, kernel size, stride, padding, dilation, groups.
     member _.Geometry = geometry'
     /// How the network is applied, as asked for.
@@ -288,6 +290,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
         if disposing then
             norm'.Reset()
             weight'.Drop()
+            this.Integers |> Option.iter (fun integers -> (integers :> IDisposable).Dispose())
 
         base.Dispose disposing
 

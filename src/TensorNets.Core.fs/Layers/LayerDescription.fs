@@ -14,6 +14,8 @@ type internal LayerDescription =
         Modes: int list option
         /// Whether each parameter is trained.
         Flags: (string * bool) list
+        /// What stands for the cores, where those are integers.
+        Quantized: QuantizedDescription option
     }
 
 /// What a layer is but for its numbers, in JSON.
@@ -61,6 +63,10 @@ module internal LayerDescription =
 
                 json.WriteEndArray()
             | Norm.Frobenius -> ()
+
+            match LayerQuantization.current layer with
+            | Some integers -> QuantizedDescription.write json layer.Factors[0].dtype integers
+            | None -> ()
 
             json.WriteStartObject "trained"
 
@@ -117,6 +123,8 @@ module internal LayerDescription =
         },
         List.ofSeq errors
 
+    let private noIntegers = { Bits = 8; DType = torch.float32; Layouts = [] }
+
     /// Cores of a layer in a file: its plans are made in the time that this leaves them.
     let private mostCores = 500
 
@@ -146,7 +154,28 @@ module internal LayerDescription =
                     Ok spec
                 else
                     Error [ SpecError.JsonType("$.spec", $"a network of {spec.Cores.Length} cores", $"at most {mostCores}") ])
-            |> Result.map (fun spec -> { Spec = spec; Geometry = geometry; Lowering = lowering; Modes = modes; Flags = flags })
+            |> Result.bind (fun spec ->
+                let quantized, errors =
+                    if Json.has "quantized" root then
+                        let found, errors =
+                            Json.property "quantized" (QuantizedDescription.read spec) "an object" noIntegers "$" root
+
+                        Some found, errors
+                    else
+                        None, []
+
+                if errors.IsEmpty then
+                    Ok
+                        {
+                            Spec = spec
+                            Geometry = geometry
+                            Lowering = lowering
+                            Modes = modes
+                            Flags = flags
+                            Quantized = quantized
+                        }
+                else
+                    Error errors)
         | errors -> Error errors
 
     let private options = JsonDocumentOptions(MaxDepth = 4, AllowDuplicateProperties = false)

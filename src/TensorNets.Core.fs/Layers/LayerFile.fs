@@ -8,7 +8,8 @@ open TorchSharp
 /// <summary>Factorized layers in files that need no knowledge of the original.</summary>
 /// <remarks>A safetensors file: the parameters under their keys in a state dict (A, B, C, …, <c>bias</c>), the Σ of a weighted norm as
 /// <c>norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>layer</c> the rest in JSON: spec, geometry,
-/// lowering, modes of the norm, and for each parameter whether it is trained.</remarks>
+/// lowering, modes of the norm, and for each parameter whether it is trained. A layer of few bits has its integers, packed, and scales in
+/// the place of its cores.</remarks>
 [<RequireQualifiedAccess>]
 module LayerFile =
     /// The version of layer files and of files of whole models, and its name in the metadata.
@@ -48,7 +49,10 @@ module LayerFile =
                 use _ = torch.NewDisposeScope()
 
                 file.ReadAll()
-                |> Result.bind (fun tensors -> LayerTensors.layer "" layer (Dictionary(dict tensors)))
+                |> Result.bind (fun tensors ->
+                    let tensors = Dictionary(dict tensors)
+                    let integers = LayerTensors.restore [ "" ] layer tensors
+                    LayerTensors.layer "" layer tensors |> LayerQuantization.remembered integers)
             | reasons -> SafeTensors.badFile name reasons)
 
     let private written
@@ -56,6 +60,7 @@ module LayerFile =
         (write: (string * string) list -> (string * Tensor) list -> Result<unit, TensorNetError list>)
         =
         ArgumentNullException.ThrowIfNull(layer, nameof layer)
+        use _ = torch.NewDisposeScope()
         let tensors = LayerTensors.contents "" layer
 
         match tensors |> List.collect (fun (name, tensor) -> TensorBytes.errors $"'{name}'" tensor) with

@@ -14,46 +14,79 @@ module internal LayerTensors =
 
     let private floating = [ torch.float64; torch.float32; torch.float16; torch.bfloat16 ]
 
-    /// The tensors that a layer has, each with its shape where the description says it.
-    let private wanted (layer: LayerDescription) : (string * int64 list option) list =
+    let private floats = "one of F64, F32, F16, BF16"
+
+    /// The tensors that a layer has, each with its shape where the description says it, the dtypes that it may have, and their names.
+    let private wanted (layer: LayerDescription) : (string * int64 list option * torch.ScalarType list * string) list =
+        [
+            match layer.Quantized with
+            | Some quantized ->
+                for name, shape, dtype in QuantizedDescription.tensors layer.Spec quantized do
+                    name, Some shape, [ dtype ], (if dtype = torch.uint8 then "U8" else "F32")
+            | None ->
+                for core in layer.Spec.Cores do
+                    core.Name, Some(Spec.coreShape core layer.Spec), floating, floats
+            if layer.Flags |> List.exists (fun (name, _) -> name = "bias") then
+                "bias", Some [ layer.Geometry.OutChannels ], floating, floats
+            if layer.Modes.IsSome then
+                covariance, None, floating, floats
+        ]
+
+    /// The parameters of a layer.
+    let private parameters (layer: LayerDescription) : string list =
         [
             for core in layer.Spec.Cores do
-                core.Name, Some(Spec.coreShape core layer.Spec)
+                core.Name
             if layer.Flags |> List.exists (fun (name, _) -> name = "bias") then
-                "bias", Some [ layer.Geometry.OutChannels ]
-            if layer.Modes.IsSome then
-                covariance, None
+                "bias"
         ]
 
     /// What the tensors of a file lack of those of a layer, or have otherwise; and what its description lacks.
     let mismatches (prefix: string) (layer: LayerDescription) (known: IReadOnlyDictionary<string, SafeTensorEntry>) : string list =
-        let wanted = wanted layer
         let has = HashSet(List.map fst layer.Flags)
-        let names = HashSet(List.map fst wanted)
+        let parameters = parameters layer
         let first = prefix + layer.Spec.Cores.Head.Name
 
         [
-            for name, shape in wanted do
+            for name, shape, dtypes, expected in wanted layer do
                 let key = prefix + name
 
                 match known.TryGetValue key, shape with
                 | (false, _), _ -> $"it has no tensor '{key}'"
                 | (true, entry), Some shape when entry.Shape <> shape -> $"'{key}' has shape {shown entry.Shape}; expected {shown shape}"
-                | (true, entry), _ when not (List.contains entry.DType floating) ->
-                    $"'{key}' has dtype {entry.DType}; expected one of F64, F32, F16, BF16"
-                | (true, entry), Some _ when known.ContainsKey first && entry.DType <> known[first].DType ->
+                | (true, entry), _ when not (List.contains entry.DType dtypes) -> $"'{key}' has dtype {entry.DType}; expected {expected}"
+                | (true, entry), Some _ when layer.Quantized.IsNone && known.ContainsKey first && entry.DType <> known[first].DType ->
                     $"'{key}' has dtype {entry.DType}; expected {known[first].DType}, as '{first}'"
                 | _ -> ()
-
-                if shape.IsSome && not (has.Contains name) then
-                    $"its layer does not say whether '{key}' is trained"
+            for name in parameters do
+                if not (has.Contains name) then
+                    $"its layer does not say whether '{prefix + name}' is trained"
             for name in has do
-                if not (names.Contains name && name <> covariance) then
+                if not (List.contains name parameters) then
                     $"its layer says whether {SafeTensorHeader.shown name} is trained, which is none of its parameters"
         ]
 
     /// The names of the tensors of a layer.
-    let names (prefix: string) (layer: LayerDescription) : string list = wanted layer |> List.map (fun (name, _) -> prefix + name)
+    let names (prefix: string) (layer: LayerDescription) : string list = wanted layer |> List.map (fun (name, _, _, _) -> prefix + name)
+
+    /// Puts the cores that integers stand for in the place of those, under every path of the layer: the integers, where there are any.
+    let restore (prefixes: string list) (layer: LayerDescription) (tensors: Dictionary<string, Tensor>) : QuantizedNetwork option =
+        layer.Quantized
+        |> Option.map (fun quantized ->
+            let integers =
+                QuantizedDescription.network layer.Spec quantized (fun name -> tensors[prefixes.Head + name])
+
+            let cores = integers.Restored quantized.DType
+
+            for name, _, _ in QuantizedDescription.tensors layer.Spec quantized do
+                for prefix in prefixes do
+                    tensors.Remove(prefix + name) |> ignore
+
+            for core in layer.Spec.Cores do
+                for prefix in prefixes do
+                    tensors[prefix + core.Name] <- cores[core.Name]
+
+            integers)
 
     /// The layer of tensors that have been held against its description.
     let layer (prefix: string) (layer: LayerDescription) (tensors: IReadOnlyDictionary<string, Tensor>) =
@@ -78,11 +111,19 @@ module internal LayerTensors =
                     made.Dispose()
                     errors))
 
-    /// What a file holds of a layer: none of one that is disposed.
+    /// What a file holds of a layer: none of one that is disposed. What is new belongs to the scope of the caller.
     let contents (prefix: string) (layer: FactorizedLayer) : (string * Tensor) list =
+        let integers = LayerQuantization.current layer
+
         [
             for struct (name, parameter) in layer.named_parameters () do
-                prefix + name, (parameter :> Tensor)
+                if integers.IsNone || name = "bias" then
+                    prefix + name, (parameter :> Tensor)
+            match integers with
+            | Some integers ->
+                for name, tensor in QuantizedDescription.contents integers do
+                    prefix + name, tensor
+            | None -> ()
             match layer.Norm with
             | Norm.Weighted(_, sigma) -> prefix + covariance, sigma
             | Norm.Frobenius -> ()

@@ -19,6 +19,9 @@ module Quantization =
             | _ -> ()
         ]
 
+    /// The name of the scales that cores share along an axis: names of cores have no dot.
+    let internal bondScales (axis: Axis) : string = "bond." + Axis.name axis
+
     let private checkCores (network: Network) : TensorNetError list =
         List.map2 (fun (core: Core) tensor -> Check.finite $"Core '{core.Name}'" tensor) network.Spec.Cores (List.ofSeq network.Cores)
         |> List.concat
@@ -47,10 +50,10 @@ module Quantization =
             let integers = scope.MoveToOuter own.Integers
 
             match bond core own with
-            | Some axis -> QuantizedCore(core.Name, integers, $"bond {Axis.name axis}", shared[axis], own.Layout)
+            | Some axis -> QuantizedCore(core.Name, integers, bondScales axis, shared[axis], own.Layout)
             | None ->
                 let scales = own.Scales.``to`` (torch.float32, copy = true) |> scope.MoveToOuter
-                QuantizedCore(core.Name, integers, $"core {core.Name}", scales, own.Layout)
+                QuantizedCore(core.Name, integers, core.Name, scales, own.Layout)
 
         new QuantizedNetwork(spec, bits, all |> List.map core)
 

@@ -108,7 +108,8 @@ type QuantizedNetwork internal (spec: Spec, bits: int, cores: QuantizedCore list
         let scales = cores |> List.distinctBy _.ScaleName |> List.sumBy (fun core -> 4L * core.Scales.numel ())
         packed + scales
 
-    /// <summary>The network that the integers and scales stand for, in a dtype: new tensors, which the caller owns.</summary>
+    /// <summary>The network that the integers and scales stand for, in a dtype: new tensors, which the caller owns. Entries are the
+    /// products in float32.</summary>
     /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
     member _.Restored(dtype: torch.ScalarType) : Network =
         match Check.floating "The restored network" dtype with
@@ -120,7 +121,8 @@ type QuantizedNetwork internal (spec: Spec, bits: int, cores: QuantizedCore list
             let restored (core: QuantizedCore) =
                 let scales = ScaleLayout.spread core.Layout core.Integers.shape (core.Scales.``to`` torch.float64)
                 let wide = (core.Integers.``to`` torch.float64).mul scales
-                wide.``to``(dtype).contiguous() |> scope.MoveToOuter
+                // In every dtype what float32 has: a layer may be moved from one to another.
+                wide.``to``(torch.float32).``to``(dtype).contiguous() |> scope.MoveToOuter
 
             new Network(spec, [| for core in cores -> restored core |])
         | errors -> TensorNetError.raiseErrors (Error errors)

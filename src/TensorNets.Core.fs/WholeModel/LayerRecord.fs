@@ -76,6 +76,7 @@ module internal LayerRecord =
                     Lowering = Lowering.Cheapest
                     Modes = None
                     Flags = []
+                    Quantized = None
                 }
             Origin = None
             IsKernelOnly = false

@@ -6,7 +6,7 @@ open TorchSharp
 
 /// <summary>Compressed models, each as one file that a freshly made dense model can be turned into.</summary>
 /// <remarks>A safetensors file: every tensor of the model's state under its name, the Σ of a layer's weighted norm as
-/// <c>PATH.norm.covariance</c>; in the metadata the version, <c>tensornets</c> = 1, and as <c>model</c> in JSON for each factorized layer
+/// <c>PATH.norm.covariance</c>, in the place of the cores of a layer of few bits its integers, packed, and scales; in the metadata the version, <c>tensornets</c> = 1, and as <c>model</c> in JSON for each factorized layer
 /// its paths, what a layer file says of it (spec, geometry, lowering, norm, what is trained), its format and kernel error.</remarks>
 [<RequireQualifiedAccess>]
 module ModelFile =
@@ -41,13 +41,28 @@ module ModelFile =
         | [], _ ->
             let layers = layersOf model
 
+            use _ = torch.NewDisposeScope()
+            let state = model.state_dict ()
+
+            // What stands in the place of cores is no part of the state.
+            let integers =
+                HashSet
+                    [
+                        for paths, layer in layers do
+                            if (LayerQuantization.current layer).IsSome then
+                                for path in paths do
+                                    for core in layer.Spec.Cores do
+                                        $"{path}.{core.Name}"
+                    ]
+
             let tensors =
                 [
-                    for KeyValue(key, tensor) in model.state_dict () do
-                        key, tensor
+                    for KeyValue(key, tensor) in state do
+                        if not (integers.Contains key) then
+                            key, tensor
                     for paths, layer in layers do
                         for name, tensor in LayerTensors.contents (paths.Head + ".") layer do
-                            if name.EndsWith("." + LayerTensors.covariance, StringComparison.Ordinal) then
+                            if not (state.ContainsKey name) then
                                 name, tensor
                 ]
 
@@ -133,7 +148,11 @@ module ModelFile =
 
     /// The factorized layer of a place, in the dtype and on the device of the model.
     let private made (tensors: Dictionary<string, Tensor>) (place: Place) : Result<Place * FactorizedLayer, TensorNetError list> =
+        let prefixes = place.Record.Paths |> List.map (fun path -> path + ".")
+        let integers = LayerTensors.restore prefixes place.Record.Layer tensors
+
         LayerTensors.layer (place.Path + ".") place.Record.Layer tensors
+        |> LayerQuantization.remembered integers
         |> Result.bind (fun layer ->
             match Seq.tryHead (place.Old.parameters true) with
             | Some like -> layer.``to`` (like.device, like.dtype) |> ignore
