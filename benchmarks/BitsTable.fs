@@ -94,9 +94,10 @@ let run (file: string) (layer: int) (rank: int) =
 
     row kernel "corrected" corrected.Network
 
-    for b in bits do
-        let told =
-            Quantization.correct { Quantization.defaults with Bits = b } { sweeps with MaxSweeps = 30 } kernel corrected.Network
-            |> FactorizeCases.orStop
+    for start, name in [ fit.Network, "least squares"; corrected.Network, "corrected" ] do
+        for b in bits do
+            use told =
+                Quantization.correct { Quantization.defaults with Bits = b } { sweeps with MaxSweeps = 15 } kernel start
+                |> FactorizeCases.orStop
 
-        row kernel $"told {b} bits" told.Network
+            row kernel $"told {b} bits from {name}" told.Network

@@ -82,7 +82,8 @@ module LayerQuantization =
 
         target
         |> Result.bind (fun weight ->
-            use network = layer.Network()
+            use own = layer.Network()
+            use network = Network.copyAs torch.float64 own
             let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
             Quantization.fit options (kernel.reshape (List.toArray (Spec.shape layer.Spec))) network)
         |> Result.bind (set layer)
