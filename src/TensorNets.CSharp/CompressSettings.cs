@@ -13,6 +13,8 @@ namespace TensorNets.CSharp;
 /// <param name="Folder">A folder for finished layers, from which a run that was ended goes on.</param>
 /// <param name="TimeLimit">The time for the whole run; with it the result depends on the clock.</param>
 /// <param name="Progress">Told after each layer.</param>
+/// <param name="Quantize">Bits and scales of the cores; null: numbers of the dtype of the weight. Errors are measured in the layer's
+/// norm.</param>
 /// <param name="Cancellation">Cancelled: layers under way and to come stay dense.</param>
 public sealed record CompressSettings(
     int Sweeps = 30,
@@ -24,6 +26,7 @@ public sealed record CompressSettings(
     string? Folder = null,
     TimeSpan? TimeLimit = null,
     IProgress<CompressProgress>? Progress = null,
+    QuantizeSettings? Quantize = null,
     CancellationToken Cancellation = default)
 {
     internal CompressOptions Options => new(
@@ -33,6 +36,7 @@ public sealed record CompressSettings(
         Slack,
         [.. (Covariances ?? new Dictionary<string, Tensor>()).Select(pair => Tuple.Create(pair.Key, pair.Value))],
         Workers,
+        Results.Option(Quantize?.Options),
         Results.Option(Folder),
         TimeLimit is { } limit ? FSharpOption<TimeSpan>.Some(limit) : FSharpOption<TimeSpan>.None,
         Results.Option(Progress),

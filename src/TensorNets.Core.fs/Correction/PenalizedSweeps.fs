@@ -6,9 +6,9 @@ open TorchSharp
 /// minimise ‖K − T‖² + σ²S: the expected squared error of a network whose cores get white noise of variance σ².
 [<RequireQualifiedAccess>]
 module internal PenalizedSweeps =
-    /// Every core in turn at its minimum, X (G + σ²W) = C, then one cycle of the gauge, until that gains less than the tolerance; in float64
-    /// and in place. A sweep that does not lower the value is undone. The sweeps, why they ended, and the value at the start and after
-    /// each.
+    /// Every core in turn at its minimum, X (G + σ²W) = C, then one cycle of the gauge, until that gains less than the tolerance; in
+    /// float64 and in place. A sweep that does not lower the value is undone. The sweeps, why they ended, and the value at the start and
+    /// after each.
     let private sweeps (options: SweepOptions) (sigma2: float) (spec: Spec) (target: Tensor) (cores: Tensor[]) =
         let blocks = LocalProblem.blocks spec
         let plan = Plan.make Order.Auto spec

@@ -3,8 +3,8 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// <summary>Factorized layers of few bits: their cores are floating-point numbers that small integers and scales stand for, and as those they
-/// are written to files.</summary>
+/// <summary>Factorized layers of few bits: their cores are floating-point numbers that small integers and scales stand for, and as those
+/// they are written to files.</summary>
 [<RequireQualifiedAccess>]
 module LayerQuantization =
     /// A layer that was restored from integers remembers them.
@@ -37,6 +37,21 @@ module LayerQuantization =
                 (fun (own: Modules.Parameter) (core: Tensor) -> own.shape = core.shape && (own.detach().cpu()).Equals core)
                 layer.Factors
                 cores.Cores)
+
+    /// <summary>The bytes of a layer's numbers in a file: of its integers and scales, or of its cores; and of its bias.</summary>
+    /// <example><code>LayerQuantization.bytes layer // of all parameters</code></example>
+    let bytes (layer: FactorizedLayer) : int64 =
+        ArgumentNullException.ThrowIfNull(layer, nameof layer)
+        let ofNumbers (tensor: Tensor) = tensor.numel () * int64 (tensor.element_size ())
+
+        let bias =
+            match layer.Bias with
+            | null -> 0L
+            | bias -> ofNumbers bias
+
+        match current layer with
+        | Some integers -> integers.Bytes + bias
+        | None -> (layer.Factors |> Seq.sumBy ofNumbers) + bias
 
     /// Gives a layer the cores of a network of integers, which it owns from then on.
     let private set (layer: FactorizedLayer) (integers: QuantizedNetwork) : Result<unit, TensorNetError list> =

@@ -4,9 +4,9 @@ open System
 open System.Numerics
 open TorchSharp
 
-/// The rounding of one core, all others fixed, whose error ‖(X − Q) G (X − Q)ᵀ‖ later columns make up for: columns are rounded one after the
-/// other, and what each loses is taken out of those behind it, along the rows of U, UᵀU = G⁻¹. G is a product over branches, and so is U,
-/// whose product is never formed. Source: Frantar et al., "GPTQ", ICLR 2023 (arXiv 2210.17323).
+/// The rounding of one core, all others fixed, whose error ‖(X − Q) G (X − Q)ᵀ‖ later columns make up for: columns are rounded one after
+/// the other, and what each loses is taken out of those behind it, along the rows of U, UᵀU = G⁻¹. G is a product over branches, and so is
+/// U, whose product is never formed. Source: Frantar et al., "GPTQ", ICLR 2023 (arXiv 2210.17323).
 [<RequireQualifiedAccess>]
 module internal CompensatedRounding =
     /// The share of its mean diagonal that is added to a Gram: directions that nearly vanish would blow up what is made up for.

@@ -32,6 +32,15 @@ module internal CompensatedSweeps =
         let x = (LocalCorrection.systemOf grams weights c None norm2).At sigma2
         grams, c, (if x.isfinite().all().truth() then Some x else None)
 
+    /// A core fitted to the others as they are and rounded, and what tells ‖K − T̂‖² of a core in its place; None of one that has no system.
+    let private anew bits sigma2 norm2 lookup target layout (block: Block) : (RoundedCore * (Tensor -> float)) option =
+        if not block.OwnSummedAxes.IsEmpty then
+            None
+        else
+            let grams, c, x = system block lookup target sigma2 norm2
+            let residual (core: Tensor) = LocalAlgebra.residual norm2 grams c (LocalProblem.toX block core)
+            x |> Option.bind (rounded bits layout block grams) |> Option.map (fun fresh -> fresh, residual)
+
     /// The best integers found for a target in float64, from those of the nearest rounding.
     let run
         (bits: int)
@@ -53,29 +62,22 @@ module internal CompensatedSweeps =
         let restore (rounded: RoundedCore list) = rounded |> List.iteri (fun i core -> cores[i] <- NearestRounding.restored core)
 
         /// Core i rounded anew; with `better`, only where ‖K − T̂‖ falls.
-        let visit better (i: int, (layout, block: Block)) : bool =
+        let visit better (i: int, (layout, block)) : bool =
             use inner = torch.NewDisposeScope()
 
-            if not block.OwnSummedAxes.IsEmpty then
-                false
-            else
-                let grams, c, x = system block lookup target sigma2 norm2
+            match anew bits sigma2 norm2 lookup target layout block with
+            | Some(fresh, residual) ->
+                let core = NearestRounding.restored fresh
+                let isTaken = not better || residual core < residual cores[i]
 
-                let residual (core: Tensor) = LocalAlgebra.residual norm2 grams c (LocalProblem.toX block core)
+                if isTaken then
+                    cores[i] <- inner.MoveToOuter core
+                    inner.MoveToOuter fresh.Integers |> ignore
+                    inner.MoveToOuter fresh.Scales |> ignore
+                    current[i] <- fresh
 
-                match x |> Option.bind (rounded bits layout block grams) with
-                | Some fresh ->
-                    let core = NearestRounding.restored fresh
-
-                    if not better || residual core < residual cores[i] then
-                        cores[i] <- inner.MoveToOuter core
-                        inner.MoveToOuter fresh.Integers |> ignore
-                        inner.MoveToOuter fresh.Scales |> ignore
-                        current[i] <- fresh
-                        true
-                    else
-                        false
-                | None -> false
+                isTaken
+            | None -> false
 
         let rec again left =
             if left > 0 && (blocks |> List.map (visit true) |> List.contains true) then

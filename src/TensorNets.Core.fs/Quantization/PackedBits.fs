@@ -2,8 +2,8 @@ namespace TensorNets
 
 open TorchSharp
 
-/// Integers of a few bits side by side in bytes: entry i, in two's complement, takes the bits from i × bits on, the lowest bit of the lowest
-/// byte first; the last byte is filled up with zeros.
+/// Integers of a few bits side by side in bytes: entry i, in two's complement, takes the bits from i × bits on, the lowest bit of the
+/// lowest byte first; the last byte is filled up with zeros.
 [<RequireQualifiedAccess>]
 module internal PackedBits =
     /// The bytes of so many entries.

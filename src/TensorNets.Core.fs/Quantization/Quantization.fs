@@ -112,8 +112,8 @@ module Quantization =
     /// <summary>What rounding is expected to do to the network's tensor: E‖T̂ − T‖² in the norm of the options, to first order.</summary>
     /// <remarks>Σ_k Σ_i s²/12 ‖∂T/∂θ_ki‖², s the scale of entry i of core k: the terms of S, each with the variance of a rounding error
     /// that is uniform, less the share of the one
-    /// entry that stands at the end of its scale. What scales cut off, and correlations of errors, are not in it. Errors: those of <c>round</c> and of a
-    /// norm.</remarks>
+    /// entry that stands at the end of its scale. What scales cut off, and correlations of errors, are not in it. Errors: those of
+    /// <c>round</c> and of a norm.</remarks>
     /// <param name="options">Bits, scales, norm.</param>
     /// <param name="network">The network.</param>
     /// <example><code>Quantization.predicted { Quantization.defaults with Bits = 6 } network |> orStop</code></example>
@@ -166,8 +166,8 @@ module Quantization =
     /// How often σ² is asked for anew.
     let private rounds = 3
 
-    /// <summary>The correction that is told the bits: the network of least ‖K − T‖² + σ²S, the expected squared error once cores are rounded,
-    /// σ² what the bits and scales come to.</summary>
+    /// <summary>The correction that is told the bits: the network of least ‖K − T‖² + σ²S, the expected squared error once cores are
+    /// rounded, σ² what the bits and scales come to.</summary>
     /// <remarks>Where <c>Correction.epc</c> takes the error as given and asks for the least S, this weighs one against the other; round the
     /// result by <c>fit</c>. σ² = (Σ s²/12 ‖∂T/∂θ‖²)/S of the network as it stands, found anew three times, each for a third of the sweeps.
     /// Errors: those of <c>round</c>, of a target and of a norm. The norm is that of <c>options</c>.</remarks>

@@ -40,6 +40,9 @@ type CompressOptions =
         /// Layers worked on side by side, one libtorch thread each; 0: as many as there are processors. Layers wait where those under way
         /// are estimated to take 1.5 GiB together with them; one that takes more is worked on alone.
         Workers: int
+        /// Bits and scales of the cores; none by default: numbers of the dtype of the weight. The correction is told the bits, and rounding
+        /// is made up for (<c>Quantization.fit</c>), in the norm of the layer.
+        Quantize: QuantizeOptions option
         /// A folder for finished layers, from which a run that was ended goes on; none by default.
         Folder: string option
         /// The time for the whole run, shared out by what layers cost; none by default. With it the result depends on the clock.
@@ -80,7 +83,7 @@ type CompressReport =
 
     override this.ToString() =
         TextTable.write
-            [ "layer"; "network"; "parameters"; "error"; "S"; "seconds"; "" ]
+            [ "layer"; "network"; "parameters"; "bytes"; "error"; "S"; "seconds"; "" ]
             [
                 for l in this.Layers do
                     yield
@@ -88,11 +91,12 @@ type CompressReport =
                             l.Path
                             string l.Layer.Spec
                             string l.Layer.ParameterCount
+                            string (LayerQuantization.bytes l.Layer)
                             $"{l.KernelError:F4}"
                             $"{l.Sensitivity:G4}"
                             $"{l.Time.TotalSeconds:F1}"
                             (if l.IsResumed then "resumed" else "")
                         ]
                 for s in this.Failed do
-                    yield [ s.Path; "dense"; ""; ""; ""; ""; String.concat " " s.Reasons ]
+                    yield [ s.Path; "dense"; ""; ""; ""; ""; ""; String.concat " " s.Reasons ]
             ]

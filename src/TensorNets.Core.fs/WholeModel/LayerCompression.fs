@@ -22,6 +22,7 @@ module LayerCompression =
             Slack = 1.02
             Covariances = []
             Workers = 0
+            Quantize = None
             Folder = None
             TimeLimit = None
             Progress = None

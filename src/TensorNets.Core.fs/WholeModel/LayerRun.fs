@@ -80,6 +80,27 @@ module internal LayerRun =
                 let sweeps = { sweeps with MaxSweeps = options.Corrections; Cancellation = second.Token }
                 Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network)
 
+    /// As `network`; with bits, the one of least expected error once it is rounded.
+    let private networkFor (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Network, TensorNetError list> =
+        let corrected = network options time norm spec kernel
+
+        match options.Quantize with
+        | Some quantize when options.Corrections > 0 ->
+            corrected
+            |> Result.bind (fun start ->
+                use start = start
+                use limit = limited time options.Cancellation
+
+                let sweeps =
+                    { SweepOptions.defaults with
+                        MaxSweeps = options.Corrections
+                        Tolerance = options.Tolerance
+                        Cancellation = limit.Token
+                    }
+
+                Quantization.correct { quantize with Norm = norm } sweeps kernel start |> Result.map _.Network)
+        | _ -> corrected
+
     /// The kernel as a network, with groups one for each, stacked.
     let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network, TensorNetError list> =
         let choice, g = task.Planned.Choice, task.Source.Geometry
@@ -90,12 +111,12 @@ module internal LayerRun =
         |> Result.mapError (List.map TensorNetError.Format)
         |> Result.bind (fun spec ->
             if g.Groups = 1L then
-                network options time task.Norm spec (kernel.reshape (List.toArray shape))
+                networkFor options time task.Norm spec (kernel.reshape (List.toArray shape))
             else
                 let fits =
                     [
                         for i in 0L .. g.Groups - 1L ->
-                            network
+                            networkFor
                                 options
                                 (time |> Option.map (fun time -> time / float g.Groups))
                                 Norm.Frobenius
@@ -127,6 +148,15 @@ module internal LayerRun =
 
         kernelNetwork options time task weight
         |> Result.bind (layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius))
+        |> Result.bind (fun layer ->
+            match options.Quantize with
+            | None -> Ok layer
+            | Some quantize ->
+                match LayerQuantization.fit { quantize with Norm = layer.Norm } (Some weight) layer with
+                | Ok() -> Ok layer
+                | Error errors ->
+                    layer.Dispose()
+                    Error errors)
 
     /// As a file in the work folder says, where there is one that can be read.
     let private resumed (path: string) (task: Task) (weight: Tensor) (bias: Tensor option) : FactorizedLayer option =
@@ -137,7 +167,13 @@ module internal LayerRun =
             | Ok stored ->
                 use stored = stored
                 use network = stored.Network()
-                layerOf task.Source.Geometry weight bias stored.Norm network |> Result.toOption
+
+                match layerOf task.Source.Geometry weight bias stored.Norm network with
+                | Ok layer ->
+                    let integers = stored.Integers
+                    stored.Integers <- None
+                    layer |> Ok |> LayerQuantization.remembered integers |> Result.toOption
+                | Error _ -> None
             | Error _ -> None
         else
             None

@@ -6,8 +6,9 @@ open TorchSharp
 
 /// <summary>Compressed models, each as one file that a freshly made dense model can be turned into.</summary>
 /// <remarks>A safetensors file: every tensor of the model's state under its name, the Σ of a layer's weighted norm as
-/// <c>PATH.norm.covariance</c>, in the place of the cores of a layer of few bits its integers, packed, and scales; in the metadata the version, <c>tensornets</c> = 1, and as <c>model</c> in JSON for each factorized layer
-/// its paths, what a layer file says of it (spec, geometry, lowering, norm, what is trained), its format and kernel error.</remarks>
+/// <c>PATH.norm.covariance</c>, in the place of the cores of a layer of few bits its integers, packed, and scales; in the metadata the
+/// version, <c>tensornets</c> = 1, and as <c>model</c> in JSON for each factorized layer its paths, what a layer file says of it (spec,
+/// geometry, lowering, norm, what is trained), its format and kernel error.</remarks>
 [<RequireQualifiedAccess>]
 module ModelFile =
     /// The name of the layers in the metadata.

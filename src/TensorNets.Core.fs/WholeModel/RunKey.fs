@@ -28,6 +28,11 @@ module internal RunKey =
 
         text $"{version} {geometry} {planned.Choice}"
         text $"{options.Sweeps} {options.Tolerance:R} {options.Corrections} {options.Slack:R} {options.TimeLimit}"
+
+        match options.Quantize with
+        | Some quantize -> text $"{quantize.Bits} {quantize.Scales}"
+        | None -> ()
+
         // Other kernels round otherwise.
         text (string (Kernels.isOn ()))
         text "weight"

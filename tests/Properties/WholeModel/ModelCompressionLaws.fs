@@ -106,6 +106,33 @@ let private alike =
             let third, _ = run { work with Sweeps = 7 }
             Expect.isFalse (third.Layers |> Seq.exists _.IsResumed) "other options have other files"))
 
+let private ofFewBits =
+    testCase "layers of few bits are integers, resumed ones too, and lose no more than rounding must" (fun () ->
+        use _ = torch.NewDisposeScope()
+
+        inFolder (fun folder ->
+            let run options =
+                let model = make ()
+                let report = ModelCompression.run options (planOf model) model |> ok
+                report, stateOf model
+
+            let numbers, _ = run options
+            let few = { options with Quantize = Some { Quantization.defaults with Bits = 5 }; Folder = Some folder }
+            let first, fresh = run few
+            let second, again = run few
+            Expect.equal again fresh "resumed"
+            Expect.isTrue (second.Layers |> Seq.forall _.IsResumed) "all of them"
+
+            for report in [ first; second ] do
+                for layer, plain in Seq.zip report.Layers numbers.Layers do
+                    let integers = LayerQuantization.current layer.Layer
+                    Expect.equal (integers |> Option.map _.Bits) (Some 5) layer.Path
+                    Expect.isLessThan (LayerQuantization.bytes layer.Layer) (LayerQuantization.bytes plain.Layer) layer.Path
+                    Expect.isLessThan layer.KernelError (plain.KernelError + 0.15) layer.Path
+
+            let other, _ = run { few with Quantize = None }
+            Expect.isFalse (other.Layers |> Seq.exists _.IsResumed) "other bits have other files"))
+
 let private cancelled =
     testCase "cancelled, the model computes with what is finished, and a run with its folder goes on to the same bits" (fun () ->
         use _ = torch.NewDisposeScope()
@@ -257,4 +284,4 @@ let private room =
             Expect.isLessThanOrEqual state[2] 10.0 "room")
 
 let all =
-    testSequenced (testList "model compression" [ whole; alike; cancelled; failing; limited; chosen; room ])
+    testSequenced (testList "model compression" [ whole; alike; ofFewBits; cancelled; failing; limited; chosen; room ])
