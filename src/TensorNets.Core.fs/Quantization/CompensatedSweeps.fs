@@ -24,22 +24,55 @@ module internal CompensatedSweeps =
                 Layout = layout
             })
 
-    /// What is known of one core, all others as they are.
-    let private system (block: Block) lookup (target: Tensor) (sigma2: float) (norm2: float) =
-        let grams = LocalProblem.grams None block lookup target
-        let weights = LocalProblem.weights None block lookup target
-        let c = LocalProblem.targetOf None block lookup target
-        let x = (LocalCorrection.systemOf grams weights c None norm2).At sigma2
-        grams, c, (if x.isfinite().all().truth() then Some x else None)
+    /// What the cores have in common.
+    [<NoEquality; NoComparison>]
+    type private Setting =
+        {
+            Problem: RoundingProblem
+            /// As they have become, in float64.
+            Cores: Tensor[]
+            Bits: int
+            Sigma2: float
+            Target: Tensor
+            Norm2: float
+        }
 
-    /// A core fitted to the others as they are and rounded, and what tells ‖K − T̂‖² of a core in its place; None of one that has no system.
-    let private anew bits sigma2 norm2 lookup target layout (block: Block) : (RoundedCore * (Tensor -> float)) option =
+        member this.Lookup = CoreArray.Lookup this.Problem.Spec this.Cores
+
+    /// A core fitted to the others as they are and rounded, and what tells ‖K − T̂‖² of a core in its place. None where that is not
+    /// finite, or the core has axes that are summed in it alone.
+    let private anew (given: Setting) (layout: ScaleLayout) (block: Block) : (RoundedCore * (Tensor -> float)) option =
         if not block.OwnSummedAxes.IsEmpty then
             None
         else
-            let grams, c, x = system block lookup target sigma2 norm2
-            let residual (core: Tensor) = LocalAlgebra.residual norm2 grams c (LocalProblem.toX block core)
-            x |> Option.bind (rounded bits layout block grams) |> Option.map (fun fresh -> fresh, residual)
+            let grams = LocalProblem.grams None block given.Lookup given.Target
+            let weights = LocalProblem.weights None block given.Lookup given.Target
+            let c = LocalProblem.targetOf None block given.Lookup given.Target
+            let x = (LocalCorrection.systemOf grams weights c None given.Norm2).At given.Sigma2
+            let residual (core: Tensor) = LocalAlgebra.residual given.Norm2 grams c (LocalProblem.toX block core)
+
+            if x.isfinite().all().truth() then
+                rounded given.Bits layout block grams x |> Option.map (fun fresh -> fresh, residual)
+            else
+                None
+
+    /// Core i rounded anew; with `better`, only where ‖K − T̂‖ falls.
+    let private visit (given: Setting) (current: RoundedCore[]) better (i: int, (layout, block)) : bool =
+        use inner = torch.NewDisposeScope()
+
+        match anew given layout block with
+        | Some(fresh, residual) ->
+            let core = NearestRounding.restored fresh
+            let isTaken = not better || residual core < residual given.Cores[i]
+
+            if isTaken then
+                given.Cores[i] <- inner.MoveToOuter core
+                inner.MoveToOuter fresh.Integers |> ignore
+                inner.MoveToOuter fresh.Scales |> ignore
+                current[i] <- fresh
+
+            isTaken
+        | None -> false
 
     /// The best integers found for a target in float64, from those of the nearest rounding.
     let run
@@ -52,39 +85,30 @@ module internal CompensatedSweeps =
         : RoundedCore list =
         use scope = torch.NewDisposeScope()
         let plan = Plan.make Order.Auto problem.Spec
-        let norm2 = target.squared().sum().number()
         let blocks = LocalProblem.blocks problem.Spec |> List.zip layouts |> List.indexed
         let cores = Array.copy problem.Cores
         let current = List.toArray nearest
-        let lookup = CoreArray.Lookup problem.Spec cores
-        let error () = Fit.explicitError plan target lookup
+
+        let given =
+            {
+                Problem = problem
+                Cores = cores
+                Bits = bits
+                Sigma2 = sigma2
+                Target = target
+                Norm2 = target.squared().sum().number()
+            }
+
+        let error () = Fit.explicitError plan target given.Lookup
 
         let restore (rounded: RoundedCore list) = rounded |> List.iteri (fun i core -> cores[i] <- NearestRounding.restored core)
 
-        /// Core i rounded anew; with `better`, only where ‖K − T̂‖ falls.
-        let visit better (i: int, (layout, block)) : bool =
-            use inner = torch.NewDisposeScope()
-
-            match anew bits sigma2 norm2 lookup target layout block with
-            | Some(fresh, residual) ->
-                let core = NearestRounding.restored fresh
-                let isTaken = not better || residual core < residual cores[i]
-
-                if isTaken then
-                    cores[i] <- inner.MoveToOuter core
-                    inner.MoveToOuter fresh.Integers |> ignore
-                    inner.MoveToOuter fresh.Scales |> ignore
-                    current[i] <- fresh
-
-                isTaken
-            | None -> false
-
         let rec again left =
-            if left > 0 && (blocks |> List.map (visit true) |> List.contains true) then
+            if left > 0 && (blocks |> List.map (visit given current true) |> List.contains true) then
                 again (left - 1)
 
         for block in blocks do
-            visit false block |> ignore
+            visit given current false block |> ignore
 
         // Cores that could not be rounded so are rounded to the nearest.
         blocks |> List.iter (fun (i, _) -> cores[i] <- NearestRounding.restored current[i])
