@@ -50,9 +50,7 @@ public sealed class Network(Settings settings, Images images)
     {
         var options = new PlanSettings(
             Families: [formats == Formats.CP ? Families.Cp : Families.Tucker2],
-            KeepFirst: false,
-            KeepLast: false,
-            Keep: ["conv1", "fc", .. TrainedResNet.Shortcuts.Select(at => at.Convolution)],
+            Keep: [.. TrainedResNet.Shortcuts.Select(at => at.Convolution)],
             Covariances: covariances,
             Workers: settings.Threads,
             Ratios: [ratio],
@@ -69,8 +67,7 @@ public sealed class Network(Settings settings, Images images)
             Formats.Tucker2 => [Families.Tucker2],
             _ => null,
         };
-        var options = new PlanSettings(
-            Families: families, KeepFirst: false, KeepLast: false, Keep: ["conv1", "fc"], Covariances: covariances, Workers: settings.Threads);
+        var options = new PlanSettings(Families: families, Covariances: covariances, Workers: settings.Threads);
         return Model.Plan(network, TrainedResNet.InputShape, Budgets.LayerError(0), options);
     }
 

@@ -76,7 +76,7 @@ type CompressionPlan =
         Measure: string
         /// Parameters of the model that are in no linear layer or convolution.
         OtherParameters: int64
-        /// Linear layers and convolutions in the order of the model.
+        /// Linear layers and convolutions in the order in which the model calls them first.
         Layers: IReadOnlyList<PlannedLayer>
     }
 

@@ -30,7 +30,7 @@ module LayerSource =
         | errors -> String.Join(" ", errors |> List.map _.Message)
 
     /// <summary>The linear layers and convolutions of a model, those that are factorized already left out, with the shapes of their inputs
-    /// in a forward pass of white noise.</summary>
+    /// in a forward pass of white noise, in the order in which that calls them first.</summary>
     /// <remarks>Layers have the weights of the model, which must live as long as the source is used. Errors: those of
     /// <c>ModelReport.make</c>.</remarks>
     /// <param name="shape">The shape of an input, images first.</param>
@@ -50,14 +50,17 @@ module LayerSource =
                     | :? FactorizedLayer -> None
                     | _ -> SourceLayer.ofModule paths.Head m |> Result.toOption |> Option.map (fun layer -> layer, m))
 
-            ModelReport.inputs shape (all |> List.map snd) model
-            |> Result.map (fun shapes ->
+            ModelReport.calls shape (all |> List.map snd) model
+            |> Result.map (fun calls ->
+                // A module's fields may stand in any order. What is not called is neither first nor last.
+                let turn at = calls |> List.tryFindIndex (fst >> (=) at) |> Option.map float |> Option.defaultValue 0.5
+
                 let layers =
-                    List.map2
-                        (fun (layer, m) inputs ->
-                            { layer with Inputs = [ for input in inputs -> input ]; Kept = keptModule layer m model })
-                        all
-                        shapes
+                    List.zip all (ModelReport.inputs all calls)
+                    |> List.indexed
+                    |> List.sortBy (fst >> turn)
+                    |> List.map (fun (_, ((layer, m), inputs)) ->
+                        { layer with Inputs = [ for input in inputs -> input ]; Kept = keptModule layer m model })
 
                 {
                     Layers = layers

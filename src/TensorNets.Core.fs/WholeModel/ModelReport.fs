@@ -176,19 +176,18 @@ module ModelReport =
         else
             Error [ TensorNetError.Shape("The input", shape, "sizes from 0 up, at most 2³¹ numbers") ]
 
-    /// The shapes of the inputs of each of some modules while a tensor of white noise runs through a model.
-    let internal inputs (shape: int64 list) (modules: torch.nn.Module list) (model: torch.nn.Module<Tensor, Tensor>) =
+    /// The calls of some modules, in their order, each the place of a module with the shape of its input, while a tensor of white noise
+    /// runs through a model.
+    let internal calls (shape: int64 list) (modules: torch.nn.Module list) (model: torch.nn.Module<Tensor, Tensor>) =
         use _ = Mode.left ()
         use _ = torch.NewDisposeScope()
-        let seen = Dictionary<torch.nn.Module, ResizeArray<int64 list>>(HashIdentity.Reference)
+        let seen = ResizeArray<int * int64 list>()
 
         let watched =
             [
-                for m in modules do
-                    seen[m] <- ResizeArray()
-
+                for at, m in List.indexed modules do
                     match m with
-                    | :? torch.nn.Module<Tensor, Tensor> as layer -> layer, (fun (x: Tensor) -> seen[m].Add(Check.shapeOf x))
+                    | :? torch.nn.Module<Tensor, Tensor> as layer -> layer, (fun (x: Tensor) -> seen.Add(at, Check.shapeOf x))
                     | _ -> ()
             ]
 
@@ -203,7 +202,18 @@ module ModelReport =
         checkedShape shape
         |> Result.bind (fun () ->
             Calibration.pass (fun _ -> false) watched [ noise () ] model
-            |> Result.map (fun () -> modules |> List.map (fun m -> List.ofSeq seen[m])))
+            |> Result.map (fun () -> List.ofSeq seen))
+
+    /// The shapes of the inputs of each of some modules, for each of its calls.
+    let internal inputs (modules: 'T list) (calls: (int * int64 list) list) : int64 list list list =
+        [
+            for at in 0 .. modules.Length - 1 ->
+                [
+                    for place, shape in calls do
+                        if place = at then
+                            shape
+                ]
+        ]
 
     /// <summary>What every layer of a model costs for an input of a shape, taken from a forward pass in evaluation mode, and whether it can
     /// be factorized; of factorized layers format, ranks, kernel error and S.</summary>
@@ -222,9 +232,9 @@ module ModelReport =
         | [] ->
             let all = holders model
 
-            inputs shape (List.map snd all) model
-            |> Result.map (fun shapes ->
-                let layers = List.map2 (layer model) all shapes
+            calls shape (List.map snd all) model
+            |> Result.map (fun calls ->
+                let layers = List.map2 (layer model) all (inputs all calls)
 
                 {
                     Input = shape

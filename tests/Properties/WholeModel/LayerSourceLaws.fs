@@ -201,4 +201,25 @@ let private refused =
         let keep = { options with Keep = [ "godo" ] }
         Expect.isError (CompressionPlan.ofSource (Budget.LayerError 1.0) keep (LayerSource.ofLayers [ good ])) "no such path")
 
-let all = testSequenced (testList "sources of layers" [ same; shared; fromFile; refused ])
+/// Linear layers that are called by their numbers, whatever the order in which they are registered.
+type private Numbered(registered: int seq) as this =
+    inherit Layer("Numbered")
+    let layers = [| for _ in registered -> torch.nn.Linear(4L, 4L) |]
+
+    do
+        for i in registered do
+            this.register_module ($"layer{i}", layers[i])
+
+    override _.forward x = (x, layers) ||> Array.fold (fun x layer -> layer.call x)
+
+let private called =
+    testCase "first and last are the layers that a model calls first and last, whatever the order of its fields" (fun () ->
+        for registered in [ [ 0; 1; 2; 3 ]; [ 3; 2; 1; 0 ]; [ 1; 3; 0; 2 ]; [ 2; 0; 3; 1 ] ] do
+            use _ = torch.NewDisposeScope()
+            use model = new Numbered(registered)
+            let plan = CompressionPlan.make (Budget.LayerError 1.0) CompressionPlan.defaults [ 2L; 4L ] model |> ok
+            Expect.equal [ for layer in plan.Layers -> layer.Path ] [ for i in 0..3 -> $"layer{i}" ] $"{registered}"
+            Expect.equal plan.Layers[0].Kept "the first layer" $"{registered}"
+            Expect.equal plan.Layers[3].Kept "the last layer" $"{registered}")
+
+let all = testSequenced (testList "sources of layers" [ same; shared; fromFile; refused; called ])
