@@ -46,7 +46,8 @@ let main argv =
     | [ "handwritten"; kernel ] -> HandwrittenTable.run kernel
     | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
     | [ "faults"; count ] -> FaultTable.run (int count)
-    | [ "whole"; path; ratio; which ] -> WholeModelTable.run path (float ratio) which
+    | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which
+    | [ "whole" ] -> WholeModelTable.growth ()
     | [ "bits"; path; layer; rank ] -> BitsTable.run path (int layer) (int rank)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore

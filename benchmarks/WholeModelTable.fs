@@ -4,6 +4,7 @@ module WholeModelTable
 open System
 open System.Diagnostics
 open TensorNets
+open TensorNets.Benchmarks
 open TorchSharp
 
 /// The stem and the sixteen 3×3 convolutions of ResNet-18, one behind the other with its strides.
@@ -53,17 +54,57 @@ let private compressed path name plan =
     printfn $"peak {float (Process.GetCurrentProcess().PeakWorkingSet64 - before) / 1e6:F0} MB beyond the model"
     printfn ""
 
-/// `whole ONNX [RATIO] [tucker2|cp|plan]`: ONNX is the file of the package Microsoft.ML.DnnImageFeaturizer.ResNet18.
-let run (path: string) (ratio: float) (which: string) : unit =
-    let make budget options model = CompressionPlan.make budget options [ 1L; 3L; 64L; 64L ] model
+/// The file that the build puts beside the program.
+let private trained = IO.Path.Combine(AppContext.BaseDirectory, "ResNet18.onnx")
 
+let private make budget options (model: torch.nn.Module<torch.Tensor, torch.Tensor>) =
+    CompressionPlan.make budget options [ 1L; 3L; 64L; 64L ] model
+
+/// `whole RATIO [tucker2|cp|plan]`: all 3×3 convolutions at one ratio in a format, or the plan alone.
+let run (ratio: float) (which: string) : unit =
     match which with
-    | "tucker2" -> compressed path "Tucker-2" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.Tucker2 ] ratio 1))
-    | "cp" -> compressed path "CP" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.CP ] ratio 1))
+    | "tucker2" -> compressed trained "Tucker-2" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.Tucker2 ] ratio 1))
+    | "cp" -> compressed trained "CP" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.CP ] ratio 1))
     | _ ->
-        use model = chain path
+        use model = chain trained
 
         let plan =
             timed "plan" (fun () -> make (Budget.ParameterRatio ratio) CompressionPlan.defaults model |> TensorNetError.raiseErrors)
 
         printfn $"{plan}"
+
+/// So many copies of one trained 128→128 kernel, and how long Tucker-2 and CP at a third of its parameters take.
+let growth () : unit =
+    let kernel = OnnxKernels.read trained |> List.find (fun w -> w.shape[0] = 128L && w.shape[1] = 128L)
+
+    let seconds family count =
+        use _ = torch.no_grad ()
+
+        let convs =
+            [|
+                for i in 1..count do
+                    let conv = torch.nn.Conv2d(128L, 128L, 3L, padding = 1L, bias = false)
+                    conv.weight.copy_ kernel |> ignore
+                    struct ($"conv{i}", (conv :> torch.nn.Module<torch.Tensor, torch.Tensor>))
+            |]
+
+        use model = torch.nn.Sequential convs
+        let clock = Stopwatch.StartNew()
+
+        let plan =
+            CompressionPlan.make (Budget.LayerError 1.0) { uniform [ family ] 3.0 1 with KeepFirst = false } [ 1L; 128L; 8L; 8L ] model
+            |> TensorNetError.raiseErrors
+
+        ModelCompression.run ModelCompression.defaults plan model |> TensorNetError.raiseErrors |> ignore
+        clock.Elapsed.TotalSeconds
+
+    seconds FormatFamily.CP 1 |> ignore
+
+    Measure.table
+        [ "layers"; "Tucker-2, s"; "a layer"; "CP, s"; "a layer" ]
+        [
+            for count in [ 2; 4; 8; 16 ] do
+                let times = [ FormatFamily.Tucker2; FormatFamily.CP ] |> List.map (fun family -> seconds family count)
+
+                string count :: (times |> List.collect (fun time -> [ $"{time:F2}"; $"{time / float count:F3}" ]))
+        ]

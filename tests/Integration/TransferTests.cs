@@ -48,14 +48,14 @@ internal static class TransferTests
                 Expect.Equal((before.Accuracy, before.Renormed, before.Tuned), (after.Accuracy, after.Renormed, after.Tuned));
             }
 
-            var (code, table) = Run(["table", "--output", folder]);
+            var (code, table) = Run(["table", folder]);
             Expect.Equal(0, code);
             Expect.True(table.Contains("| dense |") && table.Contains("| 8× | Tucker2 | Uniform | Calibrated |"), table);
         })),
         TestCase("a dataset or a folder that is missing ends the program with 1", () => InFolder(folder =>
         {
             Expect.Equal(1, Run(["study", "--quick", "--data", "/no/such/folder", "--output", folder]).Code);
-            Expect.Equal(1, Run(["table", "--output", Path.Combine(folder, "none")]).Code);
+            Expect.Equal(1, Run(["table", Path.Combine(folder, "none")]).Code);
         })),
     ]));
 

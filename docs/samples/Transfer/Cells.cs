@@ -28,9 +28,26 @@ public static class Cells
         File.Move(file + ".part", file, overwrite: true);
     }
 
-    /// <summary>Every cell of a folder.</summary>
-    public static IReadOnlyList<Cell> Load(string folder) =>
-        [.. Directory.EnumerateFiles(folder, "seed*.json").Order().Select(file =>
-            JsonSerializer.Deserialize<Cell>(File.ReadAllText(file), Json)
-            ?? throw new JsonException($"{file}: found null, expected a cell."))];
+    /// <summary>Every cell of a folder, or of a file with a line for each.</summary>
+    public static IReadOnlyList<Cell> Load(string place) =>
+        File.Exists(place)
+            ? [.. File.ReadLines(place).Select(line => Parse(place, line))]
+            : [.. Directory.EnumerateFiles(place, "seed*.json").Order().Select(Read)];
+
+    /// <summary>Writes cells to one file, a line for each.</summary>
+    public static void Collect(string file, IEnumerable<Cell> cells) =>
+        File.WriteAllLines(file, cells.Select(cell => JsonSerializer.Serialize(cell, new JsonSerializerOptions(Json) { WriteIndented = false })));
+
+    /// <summary>The cell that was made with these settings, wherever and with however many threads; null: none.</summary>
+    public static Cell? Find(Settings settings, int seed, Method? method)
+    {
+        var file = FileOf(settings.Output, seed, method);
+        return File.Exists(file) && Read(file) is var cell
+            && cell.Settings with { Output = settings.Output, Threads = settings.Threads } == settings ? cell : null;
+    }
+
+    private static Cell Read(string file) => Parse(file, File.ReadAllText(file));
+
+    private static Cell Parse(string file, string text) =>
+        JsonSerializer.Deserialize<Cell>(text, Json) ?? throw new JsonException($"{file}: found null, expected a cell.");
 }

@@ -20,7 +20,18 @@ public static class CommandLine
     /// <summary>The commands, each of which writes to a console and ends with 0, or with 1 where data or files are at fault.</summary>
     public static RootCommand Create(IAnsiConsole console)
     {
-        var root = new RootCommand("Compresses a ResNet-18 that was trained on ImageNet and brought to Fashion-MNIST.") { StudyCommand(console), TableCommand(console) };
+        var seed = With("--seed", "The seed of the classifier, of the order of images, and of nothing else.", 1);
+        var formats = With("--formats", "The formats that plans choose from.", Formats.Any);
+        var root = new RootCommand("Compresses a ResNet-18 that was trained on ImageNet and brought to Fashion-MNIST.")
+        {
+            seed, formats, Ratios, Output, Data, Threads, Quick, StudyCommand(console), TableCommand(console),
+        };
+        root.SetAction(parsed => Guarded(() =>
+            Demonstration.Run(
+                console,
+                SettingsOf(parsed) with { TuneSteps = 0 },
+                parsed.GetValue(seed),
+                Demonstration.Methods(parsed.GetValue(Ratios)!, parsed.GetValue(formats)))));
         return root;
     }
 
@@ -54,11 +65,19 @@ public static class CommandLine
 
     private static Command TableCommand(IAnsiConsole console)
     {
-        var command = new Command("table", "The cells of a study as a Markdown table.") { Output };
+        var place = new Argument<string>("place") { Description = "A folder of a study, or a file that was collected." };
+        var collect = With<string?>("--collect", "A file to write all cells to, a line for each.", null);
+        var command = new Command("table", "The cells of a study as a Markdown table.") { place, collect };
         command.SetAction(parsed => Guarded(() =>
         {
+            var cells = Cells.Load(parsed.GetValue(place)!);
+            if (parsed.GetValue(collect) is { } file)
+            {
+                Cells.Collect(file, cells);
+            }
+
             console.Profile.Width = int.MaxValue;
-            console.WriteLine(StudyTable.Of(Cells.Load(parsed.GetValue(Output)!)));
+            console.WriteLine(StudyTable.Of(cells));
         }));
         return command;
     }

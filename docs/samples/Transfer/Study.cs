@@ -2,48 +2,62 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using TensorNets.CSharp;
+using TensorNets.Samples.Stability;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
 namespace TensorNets.Samples.Transfer;
 
-/// <summary>Every method for every seed, a cell at a time; cells that are there are left as they are.</summary>
-public sealed class Study(Settings settings, Images images, Action<string> say)
+/// <summary>Every method for every seed, a cell at a time; cells that were made with the same settings are left as they are.</summary>
+/// <param name="settings">What all cells share.</param>
+/// <param name="images">The images.</param>
+/// <param name="say">Told of each cell in a line.</param>
+/// <param name="progress">Told of steps and layers; null: nobody is.</param>
+/// <param name="keepFiles">Whether compressed networks are written to files beside their cells.</param>
+public sealed class Study(
+    Settings settings, Images images, Action<string> say, IProgress<ProgressNote>? progress = null, bool keepFiles = false)
 {
     private readonly Network _work = new(settings, images);
 
-    /// <summary>Makes the cells that are missing.</summary>
-    public void Run(IReadOnlyList<int> seeds, IReadOnlyList<Method> methods)
+    /// <summary>The file of a compressed network.</summary>
+    public static string FileOf(string folder, int seed, Method method) =>
+        Path.ChangeExtension(Cells.FileOf(folder, seed, method), ".safetensors");
+
+    /// <summary>Makes the cells that are missing, and gives all of them.</summary>
+    public IReadOnlyList<Cell> Run(IReadOnlyList<int> seeds, IReadOnlyList<Method> methods)
     {
         Directory.CreateDirectory(settings.Output);
-        foreach (var seed in seeds)
-        {
-            Missing(seed, null);
-        }
-
-        foreach (var method in methods)
-        {
-            foreach (var seed in seeds)
-            {
-                Missing(seed, method);
-            }
-        }
+        var dense = seeds.Select(seed => Missing(seed, null)).ToList();
+        var compressed =
+            from method in methods
+            from seed in seeds
+            select Missing(seed, method);
+        return [.. dense, .. compressed];
     }
 
-    private void Missing(int seed, Method? method)
+    private Cell Missing(int seed, Method? method)
     {
-        if (File.Exists(Cells.FileOf(settings.Output, seed, method)))
+        var denseFile = Path.Combine(settings.Output, $"dense-seed{seed}.safetensors");
+        if (Cells.Find(settings, seed, method) is { } known && (method is null || !keepFiles || File.Exists(FileOf(settings.Output, seed, method))))
         {
-            return;
+            return known;
+        }
+
+        if (method is null)
+        {
+            File.Delete(denseFile);
         }
 
         using var scope = NewDisposeScope();
-        using var network = _work.Dense(seed, Path.Combine(settings.Output, $"dense-seed{seed}.safetensors"));
-        var cell = method is null ? Measured(network, new(seed, null, settings, 0, 0, 0, 0, 0, 0, 0, [], Machine())) : Made(network, seed, method);
+        using var network = _work.Dense(seed, denseFile, done => progress?.Report(new("train the dense network", done, settings.Steps)));
+        var cell = method is null ? Measured(network, Empty(seed, null)) : Made(network, seed, method);
         Cells.Save(settings.Output, cell);
         say(FormattableString.Invariant(
             $"seed {seed} {method?.ToString() ?? "dense"}: {100 * cell.Accuracy:F1} {100 * cell.Renormed:F1} {100 * cell.Tuned:F1}; plan {cell.PlanSeconds:F0} s, compress {cell.CompressSeconds:F0} s"));
+        return cell;
     }
+
+    private Cell Empty(int seed, Method? method) => new(seed, method, settings, 0, 0, 0, double.NaN, 0, 0, 0, 0, 0, [], Machine());
 
     private Cell Made(Module<Tensor, Tensor> network, int seed, Method method)
     {
@@ -58,16 +72,35 @@ public sealed class Study(Settings settings, Images images, Action<string> say)
         }
 
         var planned = clock.Elapsed.TotalSeconds;
-        var report = _work.Compress(network, plan, covariances);
+        var layersDone = Stage($"compress {method.Formats} {method.Ratio}×");
+        var report = _work.Compress(network, plan, covariances, layersDone);
         if (report.Failed.Count > 0)
         {
             throw new InvalidOperationException($"{report}");
         }
 
+        // S and files in the plain norm: Σ of every layer would make the files half as large again.
+        foreach (var layer in report.Layers)
+        {
+            layer.Layer.SetNorm(Norms.Frobenius);
+        }
+
         var layers = report.Layers.Zip(plan.Layers.Where(layer => layer.IsFactorized), (layer, choice) => new CellLayer(
-            layer.Path, $"{choice.Choice}", layer.Layer.ParameterCount, layer.KernelError, layer.Sensitivity));
-        return Measured(network, new Cell(
-            seed, method, settings, 0, 0, 0, 0, 0, planned, report.Time.TotalSeconds, [.. layers], Machine()));
+            layer.Path, $"{choice.Choice}", layer.Layer.ParameterCount, layer.KernelError, layer.Layer.Sensitivity().item<float>()));
+        return Measured(network, Empty(seed, method) with
+        {
+            Sensitivity = Model.RelativeSensitivity(network).item<float>(),
+            PlanSeconds = planned,
+            CompressSeconds = report.Time.TotalSeconds,
+            Layers = [.. layers],
+        });
+    }
+
+    private Layers? Stage(string name) => progress is null ? null : new Layers(name, progress);
+
+    private sealed class Layers(string name, IProgress<ProgressNote> progress) : IProgress<CompressProgress>
+    {
+        public void Report(CompressProgress value) => progress.Report(new(name, value.Done, value.Total));
     }
 
     /// <summary>A plan with all candidates, which many budgets choose from: kept in the folder.</summary>
@@ -75,7 +108,7 @@ public sealed class Study(Settings settings, Images images, Action<string> say)
         Module<Tensor, Tensor> network, int seed, Method method, IReadOnlyDictionary<string, Tensor>? covariances)
     {
         var file = Path.Combine(settings.Output, $"plan-seed{seed}-{method.Formats}-{method.Errors}.json".ToLowerInvariant());
-        if (!File.Exists(file))
+        if (!File.Exists(file) || Cells.Find(settings, seed, null) is null)
         {
             var clock = Stopwatch.StartNew();
             File.WriteAllText(file + ".part", Model.PlanToJson(_work.Planned(network, method.Formats, covariances)));
@@ -92,9 +125,25 @@ public sealed class Study(Settings settings, Images images, Action<string> say)
         var accuracy = _work.Accuracy(network);
         _work.Renorm(network);
         var renormed = _work.Accuracy(network);
-        _work.Tune(network, cell.Seed);
-        var tuned = _work.Accuracy(network);
-        return cell with { Parameters = cost.Parameters, Flops = cost.Flops, Accuracy = accuracy, Renormed = renormed, Tuned = tuned };
+        var bytes = cell.Method is { } method && keepFiles ? Saved(network, cell.Seed, method) : 0;
+        var tuned = settings.TuneSteps > 0 ? Tuned(network, cell.Seed) : double.NaN;
+        return cell with
+        {
+            Parameters = cost.Parameters, Flops = cost.Flops, FileBytes = bytes, Accuracy = accuracy, Renormed = renormed, Tuned = tuned,
+        };
+    }
+
+    private double Tuned(Module<Tensor, Tensor> network, int seed)
+    {
+        _work.Tune(network, seed);
+        return _work.Accuracy(network);
+    }
+
+    private long Saved(Module<Tensor, Tensor> network, int seed, Method method)
+    {
+        var file = FileOf(settings.Output, seed, method);
+        Model.SaveCompressed(network, file);
+        return new FileInfo(file).Length;
     }
 
     private static string Machine() =>
