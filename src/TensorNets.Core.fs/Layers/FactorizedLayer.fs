@@ -113,6 +113,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
             {
                 CachesWeights = not this.Records
                 ByKernels = Kernels.takes (HalfPrecision.widened (this.Parameter first'))
+                KeepsSize = false
             }
 
         (LoweringChoice.find plan' setting shape None).Lowering

@@ -7,7 +7,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module Convolution =
     /// What is counted on where weights are made anew for each input.
-    let private uncached () = { CachesWeights = false; ByKernels = Kernels.isOn () }
+    let private uncached () = { CachesWeights = false; ByKernels = Kernels.isOn (); KeepsSize = false }
 
     /// The plan for a network whose core names and open axes have been checked.
     let internal plan (lowering: Lowering option) (geometry: ConvGeometry) (spec: Spec) : Result<ConvPlan, TensorNetError list> =
@@ -57,7 +57,7 @@ module Convolution =
         let lead = shape.Length - n - 1
 
         let run (x: Tensor) (shape: int64[]) =
-            let setting = { CachesWeights = tensors.Cache.IsSome; ByKernels = Kernels.takes x }
+            let setting = { CachesWeights = tensors.Cache.IsSome; ByKernels = Kernels.takes x; KeepsSize = false }
             let measured = if plan.Lowering.IsMeasured then Some(LoweringChoice.measure tensors x) else None
             (LoweringChoice.find plan setting shape measured).Run.Value tensors x
 

@@ -72,10 +72,12 @@ module internal StageSearch =
         let inside, outside = axesOf cores, Set.ofList (axesOf others)
         let kernel = q.Roles.Kernel |> List.filter (fun (axis, _) -> List.contains axis inside)
 
-        if kernel |> List.exists (fun (axis, _) -> outside.Contains axis) then
+        let axes = inside |> List.filter (fun axis -> outside.Contains axis || Spec.isOpen axis q.Spec)
+        let grows = q.Size axes > (cores |> List.sumBy (fun core -> q.Size core.Axes))
+
+        if kernel |> List.exists (fun (axis, _) -> outside.Contains axis) || q.Setting.KeepsSize && grows then
             None
         else
-            let axes = inside |> List.filter (fun axis -> outside.Contains axis || Spec.isOpen axis q.Spec)
             let plan = Plan.make Order.Auto (Spec.make q.Spec.Dims cores axes)
 
             Some

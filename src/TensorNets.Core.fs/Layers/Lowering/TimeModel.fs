@@ -10,6 +10,8 @@ type internal Setting =
         CachesWeights: bool
         /// The input is one that kernels take.
         ByKernels: bool
+        /// Cores are applied together only where their tensor has no more entries than they, as where it is written to a file.
+        KeepsSize: bool
     }
 
 /// The sizes of a convolution.
