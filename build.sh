@@ -22,7 +22,7 @@ usage() {
   test-without-kernels [ARGS]
                  build, run tests/Properties with the kernels off (TENSORNETS_KERNELS=off), then without 512-bit vectors (DOTNET_EnableAVX512=0), print the total;
                  with --fast as the first argument only lists that take seconds
-  pack [FOLDER]  build, write the packages TensorNets.Core and TensorNets.CSharp to FOLDER (packages/): the same bytes from the same commit;
+  pack [FOLDER]  build, write the packages TensorNets.Core, TensorNets.CSharp and TensorNets.Onnx to FOLDER (packages/): the same bytes from the same commit;
                  TENSORNETS_REPOSITORY=https://... is the repository that they name and link their sources to
   pack-tool [FOLDER]
                  build, write the command tensornets to FOLDER (packages/): a package for each system with its libtorch, and a small one that names them;
@@ -104,7 +104,7 @@ pack() {
     local folder=${1:-packages} project
     mkdir -p "$folder"
     rm -f "$folder"/TensorNets.*.nupkg "$folder"/TensorNets.*.snupkg
-    for project in src/TensorNets.Core.fs src/TensorNets.CSharp; do
+    for project in src/TensorNets.Core.fs src/TensorNets.CSharp src/TensorNets.Onnx; do
         dotnet build "$project" --configuration "$configuration" --verbosity quiet --nologo
         dotnet pack "$project" --configuration "$configuration" --no-build --output "$folder" --verbosity quiet --nologo
     done

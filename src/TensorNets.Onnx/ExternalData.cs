@@ -24,7 +24,8 @@ internal static class ExternalData
         if (folder is null) throw Errors.BadFile(path, "its numbers stand in other files; expected a model that is read from a path");
 
         // No more is read than there is, however often tensors name it.
-        var left = external.Select(tensor => Entry(tensor, "location") ?? "").Distinct().Sum(location => 2 * new FileInfo(Located(path, folder, location)).Length);
+        var left = external.Select(tensor => Entry(tensor, "location") ?? "").Distinct()
+            .Sum(location => 2 * new FileInfo(Located(path, folder, location)).Length);
         foreach (var tensor in external)
         {
             var file = Located(path, folder, Entry(tensor, "location") ?? "");
@@ -33,7 +34,8 @@ internal static class ExternalData
             var length = Number(path, tensor, "length", size - offset);
             if (offset > size || length > size - offset || length > Array.MaxLength || length > left)
             {
-                throw Errors.BadFile(path, $"'{tensor.Name}' is said to have {length} bytes from {offset} of '{Path.GetFileName(file)}', which has {size}");
+                throw Errors.BadFile(path,
+                    $"'{tensor.Name}' is said to have {length} bytes from {offset} of '{Path.GetFileName(file)}', which has {size}");
             }
 
             left -= length;
@@ -61,9 +63,11 @@ internal static class ExternalData
     /// <summary>The file of a location, which leads nowhere but into the model's own folder.</summary>
     private static string Located(string path, string folder, string location)
     {
-        var file = location is "" || Path.IsPathRooted(location) || location.Contains('\0') ? "" : Path.GetFullPath(Path.Combine(folder, location));
+        var file = location is "" || Path.IsPathRooted(location) || location.Contains('\0') ? ""
+            : Path.GetFullPath(Path.Combine(folder, location));
         var inside = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + Path.DirectorySeparatorChar;
-        if (!file.StartsWith(inside, StringComparison.Ordinal)) throw Errors.BadFile(path, $"its numbers stand at '{location}'; expected a path within its folder");
+        if (!file.StartsWith(inside, StringComparison.Ordinal)) throw Errors.BadFile(path,
+            $"its numbers stand at '{location}'; expected a path within its folder");
         return File.Exists(file) ? file : throw Errors.BadFile(path, $"its numbers stand in '{location}', which is missing");
     }
 

@@ -28,7 +28,8 @@ internal sealed class GraphIndex
         foreach (var node in graph.Node)
         {
             foreach (var output in node.Output) Producers[output] = node;
-            if (Graphs.IsStandard(node) && node is { OpType: "Constant", Output.Count: > 0 } && Graphs.Attribute(node, "value")?.T is { } value)
+            if (Graphs.IsStandard(node) && node is { OpType: "Constant", Output.Count: > 0 }
+                && Graphs.Attribute(node, "value")?.T is { } value)
             {
                 Constants[node.Output[0]] = value;
             }

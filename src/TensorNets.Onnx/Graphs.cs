@@ -39,7 +39,8 @@ internal static class Graphs
         model.OpsetImport.Where(import => import.Domain is "" or "ai.onnx").Select(import => import.Version).DefaultIfEmpty(0).Max();
 
     /// <summary>An attribute of a node, or null.</summary>
-    internal static AttributeProto? Attribute(NodeProto node, string name) => node.Attribute.FirstOrDefault(attribute => attribute.Name == name);
+    internal static AttributeProto? Attribute(NodeProto node, string name) =>
+        node.Attribute.FirstOrDefault(attribute => attribute.Name == name);
 
     /// <summary>A whole number of a node's attributes.</summary>
     internal static long Integer(NodeProto node, string name, long otherwise) => Attribute(node, name)?.I ?? otherwise;

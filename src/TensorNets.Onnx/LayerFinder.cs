@@ -27,7 +27,8 @@ internal sealed class LayerFinder
         string PathOf(NodeProto node) => node.Name != "" && names[node.Name] == 1 ? node.Name : node.Output.FirstOrDefault(node.Name);
 
         var layers = new List<OnnxLayer>();
-        foreach (var group in nodes.GroupBy(node => Weight(node) is var (_, name) && index.Constants.ContainsKey(name) ? name : PathOf(node)))
+        foreach (var group in nodes.GroupBy(node => Weight(node) is var (_, name) && index.Constants.ContainsKey(name) ? name
+            : PathOf(node)))
         {
             var found = group.Select(node => Layer(node, PathOf(node))).ToList();
             layers.Add(Shared(found));
@@ -51,14 +52,17 @@ internal sealed class LayerFinder
         return left ? (0, Input(0)) : (1, Input(1));
     }
 
-    private static OnnxLayer Left(NodeProto node, string path, string reason) => new(path, node.OpType, [], 0, null, reason) { Nodes = [node] };
+    private static OnnxLayer Left(NodeProto node, string path, string reason) =>
+        new(path, node.OpType, [], 0, null, reason) { Nodes = [node] };
 
     private OnnxLayer Layer(NodeProto node, string path)
     {
         if (Quantized.Contains(node.OpType)) return Left(node, path, "it is quantized");
-        if (!Graphs.IsStandard(node) || Fused.Contains(node.OpType)) return Left(node, path, $"its operator is none that is compressed: {node.Domain} {node.OpType}");
+        if (!Graphs.IsStandard(node) || Fused.Contains(node.OpType)) return Left(node, path,
+            $"its operator is none that is compressed: {node.Domain} {node.OpType}");
         var (input, name) = Weight(node);
-        if (node.Output.Count != 1 || node.Output[0] == "" || node.Input.Count < 2) return Left(node, path, "it has no input, no weight or no output");
+        if (node.Output.Count != 1 || node.Output[0] == "" || node.Input.Count < 2)
+            return Left(node, path, "it has no input, no weight or no output");
         if (!index.Constants.TryGetValue(name, out var weight)) return Left(node, path, Computed(name));
 
         var shape = weight.Dims.ToList();
@@ -75,10 +79,9 @@ internal sealed class LayerFinder
                 _ => false,
             },
         };
-        var reason = problem != "" ? problem : Graphs.Opset(model) < LeastOpset ? $"its opset is {Graphs.Opset(model)}; expected {LeastOpset} or later" : Used(name);
-        if (reason != "") return layer with { Kept = reason };
+        if (problem != "") return layer with { Kept = problem };
         var (geometry, refusal) = NodeGeometry.Of(node, shape, layer.InFirst);
-        return layer with { Geometry = refusal == "" ? geometry : null, Kept = refusal };
+        return layer with { Geometry = geometry, Kept = refusal != "" ? refusal : Elsewhere(name) };
     }
 
     private string Computed(string name) =>
@@ -87,11 +90,13 @@ internal sealed class LayerFinder
         : maker.OpType.Contains("QuantizeLinear", StringComparison.OrdinalIgnoreCase) ? $"its weight is quantized ({maker.OpType})"
         : $"its weight is computed in the graph ({maker.OpType})";
 
-    /// <summary>Why a weight has to stay for others that read it; empty where none does.</summary>
-    private string Used(string name)
+    /// <summary>Why a weight has to stay as it is for what is around it; empty where nothing speaks against it.</summary>
+    private string Elsewhere(string name)
     {
+        if (Graphs.Opset(model) < LeastOpset) return $"its opset is {Graphs.Opset(model)}; expected {LeastOpset} or later";
         if (index.Outside.Contains(name)) return "its weight leaves the graph or is read in a subgraph";
-        var other = index.Readers[name].FirstOrDefault(node => !IsLayer(node) || Weight(node).Name != name || node.Input.Count(input => input == name) > 1);
+        var other = index.Readers[name].FirstOrDefault(node => !IsLayer(node) || Weight(node).Name != name
+            || node.Input.Count(input => input == name) > 1);
         return other is null ? "" : $"its weight is read by {other.OpType} too";
     }
 
@@ -103,7 +108,8 @@ internal sealed class LayerFinder
         var all = first with { Nodes = [.. layers.SelectMany(layer => layer.Nodes)] };
         return layers.Find(layer => layer.Kept != "") is { } kept
             ? all with { Geometry = null, Kept = kept.Kept }
-            : layers.TrueForAll(layer => Equals(layer.Geometry, first.Geometry) && layer.InFirst == first.InFirst && layer.Applied == first.Applied)
+            : layers.TrueForAll(layer => Equals(layer.Geometry, first.Geometry) && layer.InFirst == first.InFirst
+                && layer.Applied == first.Applied)
             ? all
             : all with { Geometry = null, Kept = "its weight is shared by layers of different kinds" };
     }

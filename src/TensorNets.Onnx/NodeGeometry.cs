@@ -27,8 +27,10 @@ internal static class NodeGeometry
         var groups = Graphs.Integer(node, "group", 1);
         var pads = Graphs.Integers(node, "pads", 2 * n, 0);
         var kernel = Graphs.Integers(node, "kernel_shape", 0, 0);
-        if (kernel.Length > 0 && !kernel.SequenceEqual(shape[2..])) return (null, $"its kernel_shape is {Errors.Shape(kernel)}, its weight's {Errors.Shape(shape[2..])}");
-        if (groups < 1 || groups > int.MaxValue || pads.Length != 2 * n) return (null, $"its groups are {groups}, its pads {Errors.Shape(pads)}");
+        if (kernel.Length > 0 && !kernel.SequenceEqual(shape[2..])) return (null,
+            $"its kernel_shape is {Errors.Shape(kernel)}, its weight's {Errors.Shape(shape[2..])}");
+        if (groups < 1 || groups > int.MaxValue || pads.Length != 2 * n)
+            return (null, $"its groups are {groups}, its pads {Errors.Shape(pads)}");
         if (transposed && (AutoPad(node) is not ("" or "VALID") || Graphs.Attribute(node, "output_shape") is not null))
         {
             return (null, "its padding depends on the size of its input");
@@ -49,7 +51,24 @@ internal static class NodeGeometry
         var refusals = GeometryChecks.errors(geometry);
         if (!refusals.IsEmpty) return (null, refusals.Head.Message.TrimEnd('.'));
         return groups > 1 && shape[1] == 1 && groups == shape[0]
-            ? (null, "it is depthwise: the kernel of one channel has no smaller network")
+            ? (geometry, "it is depthwise: the kernel of one channel has no smaller network")
             : (geometry, "");
+    }
+
+    /// <summary>The geometry of a layer with the padding that <c>auto_pad</c> gives for an input of a shape.</summary>
+    internal static ConvGeometry Padded(OnnxLayer layer, IReadOnlyList<long> input)
+    {
+        var g = layer.Geometry!;
+        var mode = AutoPad(layer.Nodes[0]);
+        if (mode is not ("SAME_UPPER" or "SAME_LOWER") || input.Count != g.Kernel.Length + 2) return g;
+        var pads = Enumerable.Range(0, g.Kernel.Length).Select(i =>
+        {
+            var places = (input[i + 2] + g.Stride[i] - 1) / g.Stride[i];
+            var total = Math.Max(0, (places - 1) * g.Stride[i] + (g.Kernel[i] - 1) * g.Dilation[i] + 1 - input[i + 2]);
+            return mode == "SAME_UPPER" ? (total / 2, total - total / 2) : (total - total / 2, total / 2);
+        });
+        return new(
+            g.InChannels, g.OutChannels, g.Kernel, g.Stride, g.Dilation, ListModule.OfSeq(pads), g.PaddingMode, g.Groups, g.Transposed,
+                g.OutputPadding);
     }
 }

@@ -20,7 +20,8 @@ public static class OnnxInputs
     private static IEnumerable<ValueInfoProto> Given(OnnxModel model) =>
         model.Proto.Graph.Input.Where(input => !model.Index.Constants.ContainsKey(input.Name) && !model.Index.Sparse.Contains(input.Name));
 
-    private static long[] Shape(ValueInfoProto input) => [.. (input.Type?.TensorType?.Shape?.Dim ?? []).Select(dim => dim.HasDimValue && dim.DimValue >= 0 ? dim.DimValue : -1)];
+    private static long[] Shape(ValueInfoProto input) => [.. (input.Type?.TensorType?.Shape?.Dim ?? [])
+        .Select(dim => dim.HasDimValue && dim.DimValue >= 0 ? dim.DimValue : -1)];
 
     /// <summary>Noise from the normal distribution for every input; zeros where an input holds whole numbers.</summary>
     /// <param name="model">The model.</param>
@@ -29,8 +30,9 @@ public static class OnnxInputs
     /// <param name="seed">The seed of the noise.</param>
     /// <returns>A tensor for each input; the caller owns them.</returns>
     /// <exception cref="TensorNetException"><c>Unsupported</c> for an input of an open size or no numbers.</exception>
-    /// <example><code>var inputs = OnnxInputs.Noise(model, new Dictionary&lt;string, long[]&gt; { ["x"] = [1, 3, 48, 320] });</code></example>
-    public static IReadOnlyDictionary<string, Tensor> Noise(OnnxModel model, IReadOnlyDictionary<string, long[]>? shapes = null, ulong seed = 1)
+    /// <example><code>var inputs = OnnxInputs.Noise(model, seed: 2);</code></example>
+    public static IReadOnlyDictionary<string, Tensor> Noise(OnnxModel model, IReadOnlyDictionary<string, long[]>? shapes = null,
+        ulong seed = 1)
     {
         ArgumentNullException.ThrowIfNull(model);
         using var generator = new Generator(seed);
@@ -42,7 +44,7 @@ public static class OnnxInputs
 
         var problems = Given(model).Select(input => Problem(input, Wanted(input, shapes))).OfType<TensorNetError>().ToList();
         if (problems.Count > 0) throw new TensorNetException(problems);
-        return Given(model).ToDictionary(input => input.Name, input => Noise(input, Wanted(input, shapes), generator));
+        return Given(model).ToDictionary(input => input.Name, input => Drawn(input, Wanted(input, shapes), generator));
     }
 
     private static long[] Wanted(ValueInfoProto input, IReadOnlyDictionary<string, long[]>? shapes)
@@ -57,13 +59,15 @@ public static class OnnxInputs
         input.Type?.TensorType is not { } type || TensorData.TypeOf(type.ElemType) is null
             ? TensorNetError.NewUnsupported($"Input '{input.Name}'", $"{input.Type?.ValueCase}", "a tensor of numbers")
             : shape.Any(size => size < 0) || shape.Aggregate(1.0, (n, size) => n * size) > int.MaxValue
-            ? TensorNetError.NewUnsupported($"The shape of input '{input.Name}'", Errors.Shape(shape), "given, with a number for each size that is open (-1)")
+            ? TensorNetError.NewUnsupported($"The shape of input '{input.Name}'", Errors.Shape(shape),
+                "given, with a number for each size that is open (-1)")
             : null;
 
-    private static Tensor Noise(ValueInfoProto input, long[] shape, Generator generator)
+    private static Tensor Drawn(ValueInfoProto input, long[] shape, Generator generator)
     {
         var type = TensorData.TypeOf(input.Type.TensorType.ElemType)!.Value;
-        if (type is not (ScalarType.Float32 or ScalarType.Float64 or ScalarType.Float16 or ScalarType.BFloat16)) return zeros(shape, dtype: type);
+        if (type is not (ScalarType.Float32 or ScalarType.Float64 or ScalarType.Float16 or ScalarType.BFloat16))
+            return zeros(shape, dtype: type);
         using var noise = randn(shape, dtype: ScalarType.Float32, generator: generator);
         return noise.to(type, copy: true);
     }

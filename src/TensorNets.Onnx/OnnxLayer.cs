@@ -7,8 +7,8 @@ namespace TensorNets.Onnx;
 /// <param name="Operator">The operator, such as <c>Conv</c>.</param>
 /// <param name="Shape">The shape of the weight as the file has it; empty where the weight is not in the file.</param>
 /// <param name="Parameters">Entries of the weight.</param>
-/// <param name="Geometry">Channels, kernel, steps and groups; null where the layer cannot be compressed. The padding of
-/// <c>auto_pad</c>, which depends on the size of the input, is not in it.</param>
+/// <param name="Geometry">Channels, kernel, steps and groups; null where it has none that the
+/// library knows. The padding of <c>auto_pad</c>, which depends on the size of the input, is not in it.</param>
 /// <param name="Kept">Why the layer stays as it is; empty where it can be compressed.</param>
 public sealed record OnnxLayer(
     string Path,

@@ -97,6 +97,10 @@ internal sealed class OnnxSession : IDisposable
         }
     }
 
+    /// <summary>A run with inputs at hand, to be timed.</summary>
+    internal PreparedRun Prepare(IReadOnlyDictionary<string, Tensor> inputs) =>
+        new(session, inputs.ToDictionary(pair => pair.Key, pair => Value(pair.Value)));
+
     private static OrtValue Value(Tensor tensor)
     {
         using var plain = tensor.detach().cpu().contiguous();

@@ -30,7 +30,8 @@ internal static class TensorData
     /// <summary>ONNX's name of a type of TorchSharp's.</summary>
     internal static DataType TypeOf(ScalarType type) => Types.First(pair => pair.Value == type).Key;
 
-    private static bool IsReal(int dataType) => TypeOf(dataType) is ScalarType.Float32 or ScalarType.Float64 or ScalarType.Float16 or ScalarType.BFloat16;
+    private static bool IsReal(int dataType) =>
+        TypeOf(dataType) is ScalarType.Float32 or ScalarType.Float64 or ScalarType.Float16 or ScalarType.BFloat16;
 
     private static int SizeOf(int dataType) => TypeOf(dataType) switch
     {
@@ -94,7 +95,8 @@ internal static class TensorData
         using var converted = numbers.to(TypeOf(dataType)!.Value);
         using var stream = new MemoryStream();
         TensorBytes.write(stream, converted);
-        var tensor = new TensorProto { Name = name, DataType = dataType, RawData = ByteString.CopyFrom(stream.GetBuffer().AsSpan(0, (int)stream.Length)) };
+        var tensor = new TensorProto { Name = name, DataType = dataType,
+            RawData = ByteString.CopyFrom(stream.GetBuffer().AsSpan(0, (int)stream.Length)) };
         tensor.Dims.AddRange(numbers.shape);
         return tensor;
     }

@@ -4,7 +4,7 @@ using TensorNets.Fuzz;
 //
 //   Fuzz [READER] [--inputs N] [--kills N] [--resumes N] [--seed N]
 //
-// READER: spec-text, spec-json, layer, state, safetensors, model, kill or resume; without it all of them. By default 5,000 inputs are
+// READER: spec-text, spec-json, layer, state, safetensors, model, onnx, kill or resume; without it all of them. By default 7,000 inputs are
 // shared by the
 // readers, and 20 programs are killed. `dotnet run -c Release --project tests/Fuzz -- --inputs 100000 --kills 60` is the long run. Each
 // reader counts as one test. `show READER N` writes input N of a reader (text in UTF-16).
@@ -27,7 +27,7 @@ int Option(string name, int fallback) => Array.IndexOf(args, name) is >= 0 and v
 
 var one = args.FirstOrDefault(arg => Readers.Names.Contains(arg) || arg is "kill" or "resume");
 var names = one is null ? Readers.Names : [.. Readers.Names.Where(name => name == one)];
-var inputs = Option("--inputs", 5_000);
+var inputs = Option("--inputs", 7_000);
 var runs = names.Select(name => Parent.Run(name, Option("--seed", 1), (inputs + names.Count - 1) / names.Count)).ToList();
 var passed = runs.Count(run => run);
 var all = runs.Count;

@@ -29,7 +29,7 @@ internal interface IReader : IDisposable
 
 internal static class Readers
 {
-    internal static IReadOnlyList<string> Names { get; } = ["spec-text", "spec-json", "layer", "state", "safetensors", "model"];
+    internal static IReadOnlyList<string> Names { get; } = ["spec-text", "spec-json", "layer", "state", "safetensors", "model", "onnx"];
 
     internal static IReader Named(string name) => name switch
     {
@@ -39,6 +39,7 @@ internal static class Readers
         "state" => new StateReader(),
         "safetensors" => new TensorsReader(),
         "model" => new ModelReader(),
+        "onnx" => new OnnxReader(),
         _ => throw new ArgumentException($"no reader '{name}'", nameof(name)),
     };
 

@@ -4,4 +4,8 @@ using TensorNets.Integration.OnnxFiles;
 using static Expecto.CSharp.Runner;
 
 Native.Quiet();
-return Runner.Run(args, TestSequenced(TestList("Onnx", [ReadingTests.All, TestDataTests.All])));
+return args is ["resnet18", .. var rest]
+    ? RealNetworks.ResNet18(rest)
+    : args is ["ocr", .. var others]
+    ? RealNetworks.Ocr(others)
+    : Runner.Run(args, TestSequenced(TestList("Onnx", [ReadingTests.All, ChainTests.All, WritingTests.All, TestDataTests.All, PublicSurfaceTests.Of(("TensorNets.Onnx", typeof(TensorNets.Onnx.OnnxModel).Assembly))])));

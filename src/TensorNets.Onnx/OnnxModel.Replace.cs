@@ -1,0 +1,109 @@
+using System.Text.Json.Nodes;
+using Microsoft.FSharp.Collections;
+using Onnx;
+using static TorchSharp.torch;
+
+namespace TensorNets.Onnx;
+
+public sealed partial class OnnxModel
+{
+    /// <summary>The key of the model's metadata under which layers that were replaced stand, in JSON.</summary>
+    internal const string MetadataKey = "tensornets.layers";
+
+    private const int MetadataVersion = 1;
+
+    /// <summary>Refuses a plan some of whose formats cannot be written as standard nodes.</summary>
+    /// <param name="plan">A plan for the source of this model.</param>
+    /// <exception cref="TensorNetException"><c>PathNotFound</c> for a layer that the model has not; <c>Unsupported</c>, naming the
+    /// network.</exception>
+    /// <example><code>model.Check(plan);</code></example>
+    public void Check(CompressionPlan plan)
+    {
+        ArgumentNullException.ThrowIfNull(plan);
+        foreach (var planned in plan.Layers.Where(planned => planned.IsFactorized))
+        {
+            var geometry = Layer(planned.Path).Geometry!;
+            var groups = (int)geometry.Groups;
+            var one = SpecOf(planned, geometry);
+            LayerStages.check(geometry, groups == 1 ? one : GroupNetworks.spec(groups, one)).OrThrow();
+        }
+    }
+
+    private static Spec SpecOf(PlannedLayer planned, ConvGeometry geometry)
+    {
+        var shape = PlanMaking.target(planned.Choice.Axes, planned.Choice.Format, geometry);
+        var made = FormatModule.spec(ListModule.OfSeq(shape.Select(size => (int)size)), planned.Choice.Format);
+        return made.IsOk ? made.ResultValue : throw new TensorNetException([.. made.ErrorValue.Select(TensorNetError.NewFormat)]);
+    }
+
+    private OnnxLayer Layer(string path) =>
+        Layers.FirstOrDefault(layer => layer.Path == path && layer.Geometry is not null)
+        ?? throw new TensorNetException([ModulePath.unknown(path, Layers.Select(layer => layer.Path))]);
+
+    /// <summary>The model with what has been compressed in the place of its layers: for each a chain of standard nodes, named after the old
+    /// one; weights that nothing reads any more are gone. Networks and errors stand in the metadata under
+    /// <c>tensornets.layers</c>.</summary>
+    /// <param name="report">What was compressed of the source of this model.</param>
+    /// <param name="plan">The plan, from which the order of stages takes the sizes of inputs; null: any sizes.</param>
+    /// <returns>The model; this one is not changed.</returns>
+    /// <exception cref="TensorNetException"><c>PathNotFound</c>; <c>Unsupported</c> where a network cannot be written, which
+    /// <see cref="Check"/> finds beforehand.</exception>
+    /// <example><code>model.With(report, plan).Save("smaller.onnx");</code></example>
+    public OnnxModel With(CompressReport report, CompressionPlan? plan = null)
+    {
+        ArgumentNullException.ThrowIfNull(report);
+        using var scope = NewDisposeScope();
+        var inputs = plan?.Layers.ToDictionary(planned => planned.Path, planned => planned.Inputs.FirstOrDefault()) ?? [];
+        return Replace([.. report.Layers.Select(made => new Replacement(Layer(made.Path), made.Layer.Network(),
+            inputs.GetValueOrDefault(made.Path))
+        {
+            Format = $"{made.Layer.Spec}",
+            Error = made.KernelError,
+        })]);
+    }
+
+    /// <summary>The model with chains of standard nodes in the place of layers: what each network's stages are.</summary>
+    internal OnnxModel Replace(IReadOnlyList<Replacement> networks)
+    {
+        using var scope = NewDisposeScope();
+        var editor = new GraphEditor(Proto, new GraphIndex(Proto.Graph));
+        var records = new JsonArray();
+        foreach (var replacement in networks)
+        {
+            var (layer, network, input) = replacement;
+            var size = ListModule.OfSeq(layer.Geometry!.Kernel.IsEmpty || input is null ? [] : input.Skip(2));
+            var staged = LayerStages.ofNetwork(layer.Geometry, size, network).OrThrow();
+            var nodes = new ChainWriter(editor, layer, staged, input?.Count).Write();
+            records.Add(replacement.Record(nodes));
+        }
+
+        if (records.Count > 0 && networks.Any(replacement => replacement.Format != "")) Record(editor.Model, records);
+        return new(editor.Done(), Path);
+    }
+
+    /// <summary>Adds records to those that stand in the metadata.</summary>
+    private static void Record(ModelProto model, JsonArray records)
+    {
+        var old = Records(model);
+        foreach (var entry in model.MetadataProps.Where(entry => entry.Key == MetadataKey).ToList()) model.MetadataProps.Remove(entry);
+        var all = new JsonArray([.. old.Concat(records).Select(record => record!.DeepClone())]);
+        var json = new JsonObject { ["version"] = MetadataVersion, ["layers"] = all };
+        model.MetadataProps.Add(new StringStringEntryProto { Key = MetadataKey, Value = json.ToJsonString() });
+    }
+
+    /// <summary>What the metadata say of layers that were replaced; nothing where they say it in another form.</summary>
+    internal static IReadOnlyList<JsonNode> Records(ModelProto model)
+    {
+        try
+        {
+            var text = model.MetadataProps.FirstOrDefault(entry => entry.Key == MetadataKey)?.Value;
+            return text is null || JsonNode.Parse(text) is not JsonObject json || (int?)json["version"] != MetadataVersion
+                ? []
+                : [.. json["layers"]!.AsArray().OfType<JsonNode>()];
+        }
+        catch (Exception error) when (error is System.Text.Json.JsonException or InvalidOperationException or FormatException)
+        {
+            return [];
+        }
+    }
+}

@@ -1,0 +1,27 @@
+using System.Text.Json.Nodes;
+
+namespace TensorNets.Onnx;
+
+/// <summary>A network in the place of a layer's weight.</summary>
+/// <param name="Layer">The layer.</param>
+/// <param name="Network">The network of its kernel.</param>
+/// <param name="Input">The shape of its input, channels second, of a product last; null: unknown.</param>
+internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyList<long>? Input)
+{
+    /// <summary>What the metadata call the network; empty where nothing is to stand there.</summary>
+    internal string Format { get; init; } = "";
+
+    /// <summary>‖K − T‖ / ‖K‖.</summary>
+    internal double Error { get; init; } = double.NaN;
+
+    /// <summary>What the metadata say.</summary>
+    internal JsonObject Record(IEnumerable<string> nodes) => new()
+    {
+        ["path"] = Layer.Path,
+        ["nodes"] = new JsonArray([.. nodes.Select(node => JsonValue.Create(node))]),
+        ["outputs"] = new JsonArray([.. Layer.Nodes.Select(node => JsonValue.Create(node.Output[0]))]),
+        ["spec"] = Format,
+        ["geometry"] = Layer.Geometry!.ToString(),
+        ["error"] = double.IsFinite(Error) ? JsonValue.Create(Error) : null,
+    };
+}

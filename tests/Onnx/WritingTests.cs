@@ -1,0 +1,134 @@
+using Expecto;
+using Google.Protobuf;
+using Microsoft.FSharp.Collections;
+using Onnx;
+using static Expecto.CSharp.Runner;
+using static Onnx.TensorProto.Types;
+using static TorchSharp.torch;
+
+namespace TensorNets.Integration.OnnxFiles;
+
+/// <summary>Networks in the place of weights: every operator, wherever the weight stands.</summary>
+internal static class WritingTests
+{
+    private const string Cp = "s r, k r, t r -> s k t", Train = "s a, a k b, b t -> s k t", Matrix = "s a, a t -> s t";
+
+    internal static Test All => TestList("writing", [
+        .. Cases().Select(drawn => TestCase($"a network in the place of its own dense weight changes nothing: {drawn.Name}", () => Same(drawn))),
+        TestCase("a model compressed by a plan differs layer by layer as the kernels do, and says so in its metadata", Planned),
+        TestCase("a network that has no chain is refused by name, in the plan too", Refused),
+    ]);
+
+    private sealed record Case(string Name, GraphBuilder Graph, string Spec, long[] Input)
+    {
+        internal double Tolerance { get; init; } = 1e-5;
+    }
+
+    private static GraphBuilder With(long[] input, long[] output, long ir = 8, long opset = 13, DataType type = DataType.Float) =>
+        new GraphBuilder(ir, opset).Input("x", input, type).Output("y", output, type);
+
+    private static IEnumerable<Case> Cases()
+    {
+        long[] image = [2, 4, 7, 7];
+        Case Conv(string name, GraphBuilder graph, string spec, params (string, object)[] attributes) =>
+            new(name, graph.Node("Conv", graph.Graph.Initializer.Any(w => w.Name == "b") ? ["x", "w", "b"] : ["x", "w"], "y", attributes), spec, image);
+        var open = new long[] { -1, 4, -1, -1 };
+        GraphBuilder Plain(long ir = 8, bool isInput = false) => With(open, [-1, 6, -1, -1], ir).Weight("w", [6, 4, 3, 3], isInput: isInput);
+        yield return Conv("CP", Plain(), $"{Cp} | s=4 k=9 t=6 r=3");
+        yield return Conv("CP by dimension, with bias", Plain().Weight("b", [6]), "s r, h r, w r, t r -> s h w t | s=4 h=3 w=3 t=6 r=3", ("pads", new long[] { 1, 0, 2, 1 }));
+        yield return Conv("auto_pad", Plain(), $"{Train} | s=4 k=9 t=6 a=2 b=3", ("auto_pad", "SAME_LOWER"), ("strides", new long[] { 2, 2 }));
+        yield return Conv("auto_pad by dimension", Plain(), "s a, a h b, b w c, c t -> s h w t | s=4 h=3 w=3 t=6 a=2 b=3 c=2", ("auto_pad", "SAME_UPPER"), ("strides", new long[] { 2, 3 }));
+        yield return Conv("a ring", Plain(), "a s b, b k c, c t a -> s k t | s=4 k=9 t=6 a=2 b=2 c=2");
+        yield return Conv("channels in factors, with bias", Plain().Weight("b", [6]), "p a, q a k b, b u, b v -> p q k u v | p=2 q=2 k=9 u=2 v=3 a=2 b=2");
+        yield return Conv("IR 3", Plain(3, true), $"{Train} | s=4 k=9 t=6 a=2 b=3");
+        yield return Conv("IR 3, weight in a node", With(open, [-1, 6, -1, -1], 3).Constant("w", [6, 4, 3, 3]), $"{Cp} | s=4 k=9 t=6 r=3");
+        yield return Conv("groups", With(open, [-1, 6, -1, -1]).Weight("w", [6, 2, 3, 3]), "g s r, g k r, g t r -> g s k t | g=2 s=2 k=9 t=3 r=2", ("group", 2L));
+        yield return new("Conv of 1 dimension", With([-1, 4, -1], [-1, 6, -1]).Weight("w", [6, 4, 3]).Node("Conv", ["x", "w"], "y", ("dilations", new long[] { 2 })), $"{Cp} | s=4 k=3 t=6 r=2", [2, 4, 9]);
+        yield return new("Conv of 3 dimensions", With([-1, 4, -1, -1, -1], [-1, 6, -1, -1, -1]).Weight("w", [6, 4, 2, 2, 2]).Node("Conv", ["x", "w"], "y"), $"{Cp} | s=4 k=8 t=6 r=2", [1, 4, 4, 5, 4]);
+        yield return new("ConvTranspose", With(open, [-1, 6, -1, -1]).Weight("w", [4, 6, 3, 3]).Weight("b", [6])
+            .Node("ConvTranspose", ["x", "w", "b"], "y", ("strides", new long[] { 2, 2 }), ("output_padding", new long[] { 1, 0 }), ("pads", new long[] { 1, 0, 1, 0 })), $"{Train} | s=4 k=9 t=6 a=2 b=3", image);
+        GraphBuilder Flat(long opset = 13) => With([-1, 4], [-1, 6], opset: opset);
+        yield return new("Gemm", Flat().Weight("w", [6, 4]).Weight("b", [6]).Node("Gemm", ["x", "w", "b"], "y", ("transB", 1L), ("alpha", .5f), ("beta", 2f)), $"{Matrix} | s=4 t=6 a=2", [3, 4]);
+        yield return new("Gemm of opset 9", Flat(9).Weight("w", [4, 6]).Weight("b", [3, 6]).Node("Gemm", ["x", "w", "b"], "y", ("beta", 2f)), $"{Matrix} | s=4 t=6 a=2", [3, 4]);
+        yield return new("Gemm without bias", Flat().Weight("w", [4, 6]).Node("Gemm", ["x", "w"], "y", ("alpha", 3f)), $"{Matrix} | s=4 t=6 a=2", [3, 4]);
+        yield return new("Gemm in factors", Flat().Weight("w", [4, 6]).Weight("b", [6]).Node("Gemm", ["x", "w", "b"], "y", ("alpha", 3f), ("beta", .5f)), "p u a, a q v -> p q u v | p=2 q=2 u=2 v=3 a=2", [3, 4]);
+        yield return new("MatMul", With([-1, -1, 4], [-1, -1, 6]).Weight("w", [4, 6]).Node("MatMul", ["x", "w"], "y"), $"{Matrix} | s=4 t=6 a=2", [2, 3, 4]);
+        yield return new("MatMul in factors", With([-1, -1, 4], [-1, -1, 6]).Weight("w", [4, 6]).Node("MatMul", ["x", "w"], "y"), "p u a, a q v -> p q u v | p=2 q=2 u=2 v=3 a=2", [2, 3, 4]);
+        yield return new("MatMul from the left", With([-1, 4, -1], [-1, 6, -1]).Weight("w", [6, 4]).Node("MatMul", ["w", "x"], "y"), $"{Matrix} | s=4 t=6 a=2", [2, 4, 3]);
+        yield return new("MatMul in float64", With([-1, 4], [-1, 6], type: DataType.Double).Weight("w", [4, 6], DataType.Double).Node("MatMul", ["x", "w"], "y"), $"{Matrix} | s=4 t=6 a=2", [2, 4]) { Tolerance = 1e-12 };
+        yield return new("MatMul in half precision", With([-1, 4], [-1, 6], type: DataType.Float16).Weight("w", [4, 6], DataType.Float16).Node("MatMul", ["x", "w"], "y"), $"{Matrix} | s=4 t=6 a=2", [2, 4]) { Tolerance = 1e-2 };
+        yield return new("a shared weight", With([-1, 4], [-1, 4]).Weight("w", [4, 4]).Node("MatMul", ["x", "w"], "a").Node("Relu", ["a"], "c").Node("MatMul", ["c", "w"], "y"), $"{Matrix} | s=4 t=4 a=2", [3, 4]);
+    }
+
+    private static void Same(Case drawn)
+    {
+        using var scope = NewDisposeScope();
+        var (model, layer, network) = Dense(drawn);
+        var smaller = model.Replace([new(layer, network, null)]);
+        using var written = new MemoryStream(smaller.Proto.ToByteArray());
+        smaller = Onnx.OnnxModel.Read(written);
+        Expect.Equal(model.IrVersion, smaller.IrVersion);
+        Expect.Equal(model.Opset, smaller.Opset);
+        Expect.True(!smaller.Index.Constants.ContainsKey("w"), "the dense weight is still there");
+        var inputs = Onnx.OnnxInputs.Noise(model, new Dictionary<string, long[]> { ["x"] = drawn.Input });
+        var comparison = Onnx.OnnxVerify.Compare(model, smaller, [inputs], pairs: 0);
+        Expect.True(comparison.Relative < drawn.Tolerance, $"relative error {comparison.Relative}");
+    }
+
+    /// <summary>The model with the dense weight of a random network.</summary>
+    private static (Onnx.OnnxModel Model, Onnx.OnnxLayer Layer, Network Network) Dense(Case drawn)
+    {
+        var layer = drawn.Graph.Read().Layers.Single();
+        Expect.Equal("", layer.Kept);
+        var network = NetworkModule.random(ScalarType.Float64, 3, SpecModule.parse(FSharpList<Tuple<string, int>>.Empty, drawn.Spec).ResultValue);
+        var kernel = Contraction.reconstruct(network).reshape([.. ConvGeometryModule.kernelShape(layer.Geometry!).Select(size => (long)size)]);
+        var weight = layer.Geometry!.Kernel.IsEmpty ? layer.InFirst ? kernel : kernel.mT : ConvGeometryModule.weightOfKernel(layer.Geometry, kernel);
+        var tensor = drawn.Graph.Graph.Initializer.FirstOrDefault(initializer => initializer.Name == "w") ?? drawn.Graph.Graph.Node[0].Attribute[0].T;
+        tensor.RawData = Onnx.TensorData.Write("w", weight.contiguous(), tensor.DataType).RawData;
+        var model = drawn.Graph.Read();
+        return (model, model.Layers.Single(), network);
+    }
+
+    private static GraphBuilder Three() => new GraphBuilder().Input("x", [-1, 8, 9, 9]).Output("y", [-1, 12, 9, 9])
+        .Weight("u", [16, 8, 3, 3], seed: 1).Weight("v", [16, 16, 3, 3], seed: 2).Weight("w", [12, 16, 1, 1], seed: 3)
+        .Node("Conv", ["x", "u"], "a", ("auto_pad", "SAME_UPPER")).Node("Relu", ["a"], "b")
+        .Node("Conv", ["b", "v"], "c", ("pads", new long[] { 1, 1, 1, 1 })).Node("Relu", ["c"], "d").Node("Conv", ["d", "w"], "y");
+
+    private static void Planned()
+    {
+        using var scope = NewDisposeScope();
+        var model = Three().Read();
+        IReadOnlyDictionary<string, Tensor>[] batches = [Onnx.OnnxInputs.Noise(model), Onnx.OnnxInputs.Noise(model, seed: 2)];
+        var sigmas = model.Covariances(batches);
+        Expect.SequenceEqual(["Conv_a", "Conv_c", "Conv_y"], sigmas.Keys);
+        var source = model.Source(batches[0]);
+        var plan = CSharp.Model.Plan(source, Budget.NewParameterRatio(2), new(KeepFirst: false, KeepLast: false, Covariances: sigmas));
+        Expect.True(plan.Layers[0].Flops == 2 * 16 * 8 * 9 * 81, $"{plan.Layers[0].Flops} FLOPs");
+        model.Check(plan);
+        var report = CSharp.Model.Compress(source, plan, new(Covariances: sigmas, Workers: 1));
+        var smaller = model.With(report, plan);
+        Expect.True(smaller.Parameters <= model.Parameters / 2, $"{smaller.Parameters} of {model.Parameters} parameters");
+        var comparison = Onnx.OnnxVerify.Compare(model, smaller, batches, pairs: 1);
+        Expect.Equal(report.Layers.Count, comparison.Layers.Count);
+        foreach (var layer in comparison.Layers)
+        {
+            // Σ takes neighbouring positions for uncorrelated, so that errors are near what is predicted, no more.
+            Expect.True(layer.Relative < 2 * layer.Predicted + 1e-5 && layer.Relative > layer.Predicted / 3, $"{layer}");
+        }
+
+        Expect.True(comparison.ToString().Contains("Conv_c"), $"{comparison}");
+    }
+
+    private static void Refused()
+    {
+        using var scope = NewDisposeScope();
+        var model = Three().Read();
+        var plan = CSharp.Model.Plan(model.Source(), Budget.NewLayerError(1e-9), new(KeepFirst: false, KeepLast: false));
+        var layer = model.Layers[1];
+        var spec = "s a, a b, b c, c d, d e, e f, f k g, g h, h t -> s k t | s=16 k=9 t=16 a=2 b=2 c=2 d=2 e=2 f=2 g=2 h=2";
+        var network = NetworkModule.random(ScalarType.Float64, 3, SpecModule.parse(FSharpList<Tuple<string, int>>.Empty, spec).ResultValue);
+        var message = Expect.Throws<TensorNetException>(() => model.Replace([new(layer, network, null)])).Message;
+        Expect.True(message.Contains("at most 8 cores"), message);
+        model.Check(plan);
+    }
+}
