@@ -14,6 +14,7 @@ internal static class CompressTests
         TestCase("a file is compressed under a budget, and the library turns the dense model into the compressed one", CompressesUnderABudget),
         TestCase("a plan that was written gives the same file as its budget, from safetensors and from PyTorch's form", CompressesByAPlan),
         TestCase("a run that was interrupted goes on from its work folder and ends with the same bytes", Resumes),
+        TestCase("factors of 8 bits make a smaller file of next to the same errors, which every command and the library read", RoundsToBits),
         TestCase("a report names every layer, is well-formed, and asks for nothing from outside", Reports),
         TestCase("shares of several workers are merged into the bytes of one run, in any order, and merge names what is missing", Merges),
         TestCase("a work folder is of one run", KeepsRunsApart),
@@ -33,6 +34,11 @@ internal static class CompressTests
         var (dense, compressed) = (result.GetProperty("denseParameters").GetInt64(), result.GetProperty("parameters").GetInt64());
         Expect.True(compressed <= dense / 2, $"{compressed} of {dense}");
         Expect.Equal(0, result.GetProperty("failed").GetArrayLength());
+        foreach (var layer in result.GetProperty("layers").EnumerateArray())
+        {
+            var (before, after) = (layer.GetProperty("startSensitivity").GetDouble(), layer.GetProperty("sensitivity").GetDouble());
+            Expect.True(after > 0 && after <= before * (1 + 1e-4), $"S was {before}, is {after}");
+        }
 
         using var scope = torch.NewDisposeScope();
         using var network = Files.Network();
@@ -83,6 +89,25 @@ internal static class CompressTests
         Expect.SequenceEqual(File.ReadAllBytes(whole), File.ReadAllBytes(resumed));
     }
 
+    private static void RoundsToBits()
+    {
+        using var files = new Files();
+        var (dense, real, integers) = (files.Dense(), files.At("real.safetensors"), files.At("integers.safetensors"));
+        Compress(dense, real, "--ratio", "2").Went();
+        Compress(dense, integers, "--ratio", "2", "--bits", "8").Went();
+        var (a, b) = (new FileInfo(real).Length, new FileInfo(integers).Length);
+        Expect.True(b < a, $"{b} bytes, {a} without bits");
+        Dictionary<string, double> Errors(string file) => Said.Of("compare", dense, file, "--json").Json().GetProperty("tensors").EnumerateArray()
+            .ToDictionary(tensor => tensor.GetProperty("name").GetString()!, tensor => tensor.GetProperty("error").GetDouble());
+        var errors = Errors(real);
+        foreach (var (name, error) in Errors(integers)) Expect.True(error < errors[name] + 0.02, $"{name}: {error}, {errors[name]} without bits");
+        Said.Of("inspect", integers).Went();
+        Said.Of("sensitivity", integers).Went();
+        using var network = Files.Network();
+        Model.LoadCompressed(network, integers);
+        Compress(dense, integers, "--ratio", "2", "--bits", "9").Refuses(ExitCode.Usage, "2 to 8");
+    }
+
     private static void Reports()
     {
         using var files = new Files();
@@ -96,7 +121,9 @@ internal static class CompressTests
 
         Expect.True(!html.Contains("http") && !html.Contains("src=") && !html.Contains("href="), "it asks for something from outside");
         var body = html[html.IndexOf("<main>", StringComparison.Ordinal)..(html.IndexOf("</main>", StringComparison.Ordinal) + "</main>".Length)];
-        Expect.Equal(result.GetProperty("layers").GetArrayLength(), System.Xml.Linq.XElement.Parse(body).Descendants("figure").Count());
+        var read = System.Xml.Linq.XElement.Parse(body);
+        Expect.Equal(result.GetProperty("layers").GetArrayLength(), read.Descendants("figure").Count());
+        Expect.Equal(1, read.Descendants("tr").Select(row => row.Elements().Count()).Distinct().Count());
     }
 
     private static void Merges()
@@ -157,7 +184,7 @@ internal static class CompressTests
         Said.Of("plan", files.Dense(), "--ratio", "2", "-o", plan).Went();
         var random = new Random(1);
         var rounds = int.TryParse(Environment.GetEnvironmentVariable("TENSORNETS_MUTATIONS"), out var set) ? set : 40;
-        foreach (var (source, name) in new[] { (files.Dense(), "m.safetensors"), (files.Pickled(), "m.pth"), (files.Compressed(), "c.safetensors"), (plan, "m.json") })
+        foreach (var (source, name) in new[] { (files.Dense(), "m.safetensors"), (files.Pickled(), "m.pth"), (files.Compressed(), "c.safetensors"), (GraphTests.Graph(files), "m.onnx"), (plan, "m.json") })
         {
             for (var i = 0; i < rounds; i++)
             {

@@ -19,6 +19,7 @@ internal static partial class PageTests
         using var files = new Files();
         files.Dense("model.safetensors");
         files.Pickled("model.pth");
+        GraphTests.Graph(files);
         var blocks = CodeBlock.Of(Root(), Path.Combine("docs", "tool.md")).Where(block => block.IsCommands).ToList();
         var ran = 0;
         foreach (var block in blocks)

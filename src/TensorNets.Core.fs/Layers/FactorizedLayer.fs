@@ -73,6 +73,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     member val internal Origin: LayerOrigin option = None with get, set
     /// The integers that its cores were restored from; they may have been trained since.
     member val internal Integers: QuantizedNetwork option = None with get, set
+    /// S of the network that least squares gave, of a layer that was just made of a dense one.
+    member val internal StartSensitivity = nan with get, set
     /// Channels, kernel size, stride, padding, dilation, groups.
     member _.Geometry = geometry'
     /// How the network is applied, as asked for.

@@ -64,6 +64,8 @@ type CompressedLayer =
         KernelError: float
         /// S in the layer's norm.
         Sensitivity: float
+        /// S of the network that least squares gave, before it was balanced or corrected; NaN of a layer from the work folder.
+        StartSensitivity: float
         /// The time it took.
         Time: TimeSpan
         /// Whether it was read from the work folder.

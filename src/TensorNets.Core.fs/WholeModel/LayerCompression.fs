@@ -174,6 +174,7 @@ module LayerCompression =
                             Layer = layer
                             KernelError = error
                             Sensitivity = sensitivity
+                            StartSensitivity = layer.StartSensitivity
                             Time = clock.Elapsed - started
                             IsResumed = isResumed
                         }

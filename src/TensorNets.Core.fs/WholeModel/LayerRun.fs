@@ -45,14 +45,14 @@ module internal LayerRun =
 
         source
 
-    /// Least squares, then the least sensitive network near their error: a copy of it.
+    /// Least squares, then the least sensitive network near their error: a copy of it, and S before.
     let private network
         (options: CompressOptions)
         (time: TimeSpan option)
         norm
         (spec: Spec)
         (kernel: Tensor)
-        : Result<Network, TensorNetError list> =
+        : Result<Network * float, TensorNetError list> =
         use first = limited (time |> Option.map (fun time -> time / 2.0)) options.Cancellation
         use second = limited time options.Cancellation
 
@@ -78,16 +78,23 @@ module internal LayerRun =
                 | Error _ -> Ok(Network.copyAs fit.Network.DType fit.Network)
             else
                 let sweeps = { sweeps with MaxSweeps = options.Corrections; Cancellation = second.Token }
-                Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network)
+                Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network
+            |> Result.map (fun network -> network, fit.Sensitivity))
 
     /// As `network`; with bits, the one of least expected error once it is rounded.
-    let private networkFor (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Network, TensorNetError list> =
+    let private networkFor
+        (options: CompressOptions)
+        time
+        norm
+        (spec: Spec)
+        (kernel: Tensor)
+        : Result<Network * float, TensorNetError list> =
         let corrected = network options time norm spec kernel
 
         match options.Quantize with
         | Some quantize when options.Corrections > 0 ->
             corrected
-            |> Result.bind (fun start ->
+            |> Result.bind (fun (start, before) ->
                 use start = start
                 use limit = limited time options.Cancellation
 
@@ -98,11 +105,12 @@ module internal LayerRun =
                         Cancellation = limit.Token
                     }
 
-                Quantization.correct { quantize with Norm = norm } sweeps kernel start |> Result.map _.Network)
+                Quantization.correct { quantize with Norm = norm } sweeps kernel start
+                |> Result.map (fun fit -> fit.Network, before))
         | _ -> corrected
 
-    /// The kernel as a network, with groups one for each, stacked.
-    let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network, TensorNetError list> =
+    /// The kernel as a network, with groups one for each, stacked; and S before.
+    let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network * float, TensorNetError list> =
         let choice, g = task.Planned.Choice, task.Source.Geometry
         let shape = PlanMaking.target choice.Axes choice.Format g
         let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
@@ -131,7 +139,9 @@ module internal LayerRun =
                         | Ok _ -> None)
                 with
                 | Some errors -> Error errors
-                | None -> Ok(GroupNetworks.stack (fits |> List.choose Result.toOption)))
+                | None ->
+                    let networks, before = fits |> List.choose Result.toOption |> List.unzip
+                    Ok(GroupNetworks.stack networks, List.sum before))
 
     /// The layer of a network with the bias, in the dtype and on the device of the weight.
     let private layerOf (g: ConvGeometry) (weight: Tensor) (bias: Tensor option) (norm: Norm) (network: Network) =
@@ -147,7 +157,11 @@ module internal LayerRun =
         let g = task.Source.Geometry
 
         kernelNetwork options time task weight
-        |> Result.bind (layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius))
+        |> Result.bind (fun (network, before) ->
+            layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius) network
+            |> Result.map (fun layer ->
+                layer.StartSensitivity <- before
+                layer))
         |> Result.bind (fun layer ->
             match options.Quantize with
             | None -> Ok layer

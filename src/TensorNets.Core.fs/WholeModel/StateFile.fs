@@ -88,7 +88,10 @@ module StateFile =
             |> List.map (fun name -> file.Read name |> Result.map (fun tensor -> name, tensor) |> Result.mapError List.head)
             |> List.map (Result.mapError List.singleton)
             |> TensorNetError.collect
-            |> Result.bind (fun tensors -> LayerTensors.layer prefix record.Layer (Dictionary(dict tensors)))
+            |> Result.bind (fun tensors ->
+                let tensors = Dictionary(dict tensors)
+                let integers = LayerTensors.restore [ prefix ] record.Layer tensors
+                LayerTensors.layer prefix record.Layer tensors |> LayerQuantization.remembered integers)
             |> Result.map (fun layer ->
                 layer.Origin <- record.Origin
 

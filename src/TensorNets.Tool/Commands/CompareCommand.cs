@@ -13,18 +13,41 @@ internal static class CompareCommand
         var first = Shared.File("A", "The file that errors are relative to.");
         var second = Shared.File("B", "Another file of the same network; factorized layers count as what they contract to.");
         var json = Shared.Json();
-        var command = new Command("compare", "Compares two files of one network: sizes, and the relative error of each tensor.") { first, second, json };
+        var inputs = new InputOptions();
+        var command = new Command("compare", "Compares two files of one network: sizes and the relative error of each tensor; of .onnx files outputs, layers and times in ONNX Runtime.") { first, second, json };
+        inputs.AddTo(command);
         command.SetAction(Application.Guarded(terminal, (parsed, _) =>
         {
             using var a = NetworkFile.Open(parsed.GetRequiredValue(first));
             using var b = NetworkFile.Open(parsed.GetRequiredValue(second));
-            var found = a is StateDictFile one && b is StateDictFile two ? Comparison.Of(a, b, StateFiles.Compare(one.Tensors, two.Tensors))
-                : throw new ToolException($"'{a.Path}' is {a.Format}, '{b.Path}' is {b.Format}", "name two files of one format");
-            if (parsed.GetValue(json)) terminal.Line(Json.Of(found));
-            else Show(terminal, found);
-            return ExitCode.Done;
+            switch (a, b)
+            {
+                case (StateDictFile one, StateDictFile two):
+                    Tell(terminal, Comparison.Of(a, b, StateFiles.Compare(one.Tensors, two.Tensors)), parsed.GetValue(json), Show);
+                    return ExitCode.Done;
+                case (GraphFile one, GraphFile two):
+                    var given = inputs.Of(parsed);
+                    Tell(terminal, Verified.Of(one.Compare(two, given), given), parsed.GetValue(json), Show);
+                    return ExitCode.Done;
+                default:
+                    throw new ToolException($"'{a.Path}' is {a.Format}, '{b.Path}' is {b.Format}", "name two files of one format");
+            }
         }));
         return command;
+    }
+
+    private static void Tell<T>(Terminal terminal, T found, bool asJson, Action<Terminal, T> show)
+    {
+        if (asJson) terminal.Line(Json.Of(found));
+        else show(terminal, found);
+    }
+
+    private static void Show(Terminal terminal, Verified found)
+    {
+        terminal.Table(
+            [Column.Text("output or layer"), Column.Number("relative error"), Column.Number("kernel error")],
+            found.Outputs.Concat(found.Layers).Select(line => (IReadOnlyList<string>)[line.Name, Text.Real(line.Error), Text.Real(line.KernelError)]));
+        terminal.Line(found.ToString());
     }
 
     private static void Show(Terminal terminal, Comparison found)

@@ -12,9 +12,9 @@ internal static class Examples
         ["tensornets"] =
         [
             "tensornets inspect model.safetensors",
-            "tensornets compress model.safetensors --ratio 3 -o small.safetensors",
+            "tensornets compress model.onnx --ratio 3 -o small.onnx",
         ],
-        ["inspect"] = ["tensornets inspect model.safetensors", "tensornets inspect model.pth --json"],
+        ["inspect"] = ["tensornets inspect model.onnx", "tensornets inspect model.safetensors", "tensornets inspect model.pth --json"],
         ["plan"] =
         [
             "tensornets plan model.safetensors --ratio 3",
@@ -22,13 +22,14 @@ internal static class Examples
         ],
         ["compress"] =
         [
+            "tensornets compress model.onnx --ratio 3 --format tucker2 -o small.onnx",
             "tensornets compress model.safetensors --ratio 3 -o small.safetensors --report report.html",
             "tensornets compress model.pth --plan plan.json -o small.safetensors --work work",
             "tensornets compress model.safetensors --ratio 3 --work work --shard 1/4",
         ],
         ["merge"] = ["tensornets merge --work work -o small.safetensors"],
         ["sensitivity"] = ["tensornets sensitivity small.safetensors"],
-        ["compare"] = ["tensornets compare model.safetensors small.safetensors"],
+        ["compare"] = ["tensornets compare model.onnx small.onnx --input 1,3,224,224", "tensornets compare model.safetensors small.safetensors"],
     };
 
     /// <summary>The examples of a command, as it is called.</summary>

@@ -32,11 +32,19 @@ internal static class MergeCommand
 
     private static int Write(Terminal terminal, NetworkFile network, WorkRun run, string folder, string output, bool asJson)
     {
+        using var scope = TorchSharp.torch.NewDisposeScope();
+        var inputs = run.Inputs;
         var plan = Model.PlanFromJson(run.Plan);
         // Cancelled before it begins, a run takes what is in the folder and makes nothing.
         var settings = new CompressSettings(
-            Sweeps: run.Sweeps, Corrections: run.Corrections, Workers: 1, Folder: folder, Cancellation: new CancellationToken(canceled: true));
-        var report = Model.Compress(network.Source(), plan, settings);
+            Sweeps: run.Sweeps,
+            Corrections: run.Corrections,
+            Covariances: network.Covariances(inputs),
+            Quantize: run.Bits is { } bits ? new QuantizeSettings(bits) : null,
+            Workers: 1,
+            Folder: folder,
+            Cancellation: new CancellationToken(canceled: true));
+        var report = Model.Compress(network.Source(inputs), plan, settings);
         try
         {
             if (report.Failed.Count > 0)
@@ -46,7 +54,7 @@ internal static class MergeCommand
                 return ExitCode.Incomplete;
             }
 
-            network.Save(output, plan, report.Layers);
+            network.Save(output, plan, report);
             return CompressResult.Of(network, output, plan, report).Tell(terminal, asJson);
         }
         finally

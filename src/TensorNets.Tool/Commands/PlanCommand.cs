@@ -14,8 +14,10 @@ internal static class PlanCommand
         var json = Shared.Json();
         var output = new Option<string?>("--output", "-o") { Description = "A file for the plan, which compress takes and people may edit." };
         var budgets = new BudgetOptions();
+        var inputs = new InputOptions();
         var command = new Command("plan", "Chooses formats and ranks for the layers of a network under a budget; nothing is compressed.") { file, output, json };
         budgets.AddTo(command);
+        inputs.AddTo(command);
         command.Validators.Add(result =>
         {
             if (budgets.Problem(result, hasPlan: false) is { } problem) result.AddError(problem);
@@ -23,9 +25,14 @@ internal static class PlanCommand
         command.SetAction(Application.Guarded(terminal, (parsed, _) =>
         {
             using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
-            var plan = terminal.While("Planning", () => Model.Plan(network.Source(), budgets.Budget(parsed), budgets.Settings(parsed, network)));
+            using var scope = TorchSharp.torch.NewDisposeScope();
+            var given = inputs.Of(parsed);
+            var source = network.Source(given);
+            var settings = budgets.Settings(parsed, network) with { Covariances = network.Covariances(given) };
+            var plan = terminal.While("Planning", () => Model.Plan(source, budgets.Budget(parsed), settings));
+            network.Check(plan);
             if (parsed.GetValue(output) is { } path) Texts.Write(path, Model.PlanToJson(plan));
-            var report = PlanReport.Of(network.Path, budgets.Typed(parsed), plan);
+            var report = PlanReport.Of(network.Path, budgets.Typed(parsed) + inputs.Typed(parsed), plan);
             if (parsed.GetValue(json)) terminal.Line(Json.Of(report));
             else Show(terminal, report);
             return ExitCode.Done;

@@ -1,4 +1,5 @@
 using TensorNets.Tool.Output;
+using static TorchSharp.torch;
 
 namespace TensorNets.Tool.Files;
 
@@ -27,9 +28,10 @@ internal abstract class NetworkFile(string path) : IDisposable
         }
 
         var ending = System.IO.Path.GetExtension(path).ToLowerInvariant();
-        return ending == ".safetensors" ? new StateDictFile(path)
+        return ending == ".onnx" ? new GraphFile(path)
+            : ending == ".safetensors" ? new StateDictFile(path)
             : Pickled.Contains(ending) ? new PickledFile(path)
-            : throw new ToolException($"'{path}' ends in '{ending}'", "name a .safetensors file, or a .pth, .pt, .bin or .ckpt file of PyTorch");
+            : throw new ToolException($"'{path}' ends in '{ending}'", "name an .onnx or .safetensors file, or a .pth, .pt, .bin or .ckpt file of PyTorch");
     }
 
     /// <summary>What its layers are and cost.</summary>
@@ -43,10 +45,22 @@ internal abstract class NetworkFile(string path) : IDisposable
 
     /// <summary>Its layers, to be planned and factorized.</summary>
     /// <exception cref="ToolException">The file is compressed already.</exception>
-    internal abstract LayerSource Source();
+    internal abstract LayerSource Source(Inputs inputs);
+
+    /// <summary>Σ of layers by their names, where inputs are given; the caller owns them. Null: none are.</summary>
+    internal abstract IReadOnlyDictionary<string, Tensor>? Covariances(Inputs inputs);
+
+    /// <summary>Refuses a plan that cannot be written in this format.</summary>
+    /// <exception cref="TensorNetException">It names the network.</exception>
+    internal virtual void Check(CompressionPlan plan)
+    {
+    }
 
     /// <summary>Writes the network with layers in the place of its dense ones.</summary>
-    internal abstract void Save(string output, CompressionPlan plan, IReadOnlyList<CompressedLayer> layers);
+    internal abstract void Save(string output, CompressionPlan plan, CompressReport report);
+
+    /// <summary>How the written file runs, where somebody here can run it.</summary>
+    internal virtual Verified? Verify(string output, Inputs inputs) => null;
 
     /// <summary>The ending of files that <see cref="Save"/> writes.</summary>
     private protected abstract string Ending { get; }

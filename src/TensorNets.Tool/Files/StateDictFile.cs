@@ -40,7 +40,7 @@ internal class StateDictFile : NetworkFile
     {
         var entries = _file.Value.Entries;
         var stored = FactorizedLayers();
-        var own = stored.SelectMany(TensorsOf).ToHashSet();
+        var own = entries.Select(entry => entry.Name).Where(name => stored.Any(layer => name.StartsWith($"{layer.Paths[0]}.", StringComparison.Ordinal))).ToHashSet();
         var known = entries.ToDictionary(entry => entry.Name);
         var layers = LayerSources.OfFile(Tensors).Layers.Select(layer => LayerLine.Of(layer, known[$"{layer.Path}.weight"].DType)).ToList();
         foreach (var layer in layers) own.UnionWith([$"{layer.Name}.weight", $"{layer.Name}.bias"]);
@@ -51,11 +51,16 @@ internal class StateDictFile : NetworkFile
 
     private protected override string Ending => ".safetensors";
 
-    internal override LayerSource Source() =>
-        IsCompressed ? throw new ToolException($"'{Path}' is compressed already", "name the dense file") : LayerSources.OfFile(Tensors);
+    internal override LayerSource Source(Inputs inputs) =>
+        !inputs.IsEmpty
+            ? throw new ToolException($"'{Path}' is a state dict, which cannot be run", "leave --data and --input out, or name an .onnx file")
+        : IsCompressed ? throw new ToolException($"'{Path}' is compressed already", "name the dense file") : LayerSources.OfFile(Tensors);
 
-    internal override void Save(string output, CompressionPlan plan, IReadOnlyList<CompressedLayer> layers)
+    internal override IReadOnlyDictionary<string, TorchSharp.torch.Tensor>? Covariances(Inputs inputs) => null;
+
+    internal override void Save(string output, CompressionPlan plan, CompressReport report)
     {
+        var layers = report.Layers;
         using var scope = TorchSharp.torch.NewDisposeScope();
         var replaced = layers.SelectMany(layer => new[] { $"{layer.Path}.weight", $"{layer.Path}.bias" }).ToHashSet();
         var formats = plan.Layers.Where(layer => layer.IsFactorized).ToDictionary(layer => layer.Path, layer => layer.Choice.ToString());
@@ -66,10 +71,6 @@ internal class StateDictFile : NetworkFile
             file.Entries.Where(entry => !replaced.Contains(entry.Name)).ToDictionary(entry => entry.Name, entry => file.Read(entry.Name)),
             file.Metadata);
     }
-
-    /// <summary>The names of a factorized layer's tensors in the file.</summary>
-    private static IEnumerable<string> TensorsOf(StoredLayer layer) =>
-        layer.Layer.named_parameters().Select(parameter => $"{layer.Paths[0]}.{parameter.name}").Append($"{layer.Paths[0]}.norm.covariance");
 
     private static long Numbers(IEnumerable<long> shape) => shape.Aggregate(1L, (product, size) => product * size);
 

@@ -56,7 +56,7 @@ internal sealed class WorkFolder
     {
         try
         {
-            if (Json.Read<WorkRun>(Texts.Read(_run)) is { File: not null, Options: not null, Plan: not null } run) return run;
+            if (Json.Read<WorkRun>(Texts.Read(_run)) is { File: not null, Options: not null, Plan: not null, Inputs.Typed: not null, Inputs.Data: not null } run) return run;
         }
         catch (System.Text.Json.JsonException)
         {
@@ -72,5 +72,8 @@ internal sealed class WorkFolder
 /// <param name="Options">What the plan was made with, as typed; of a plan that was given, the plan.</param>
 /// <param name="Sweeps">The most sweeps of least squares a layer.</param>
 /// <param name="Corrections">The most sweeps of correction a layer.</param>
+/// <param name="Inputs">What the network was given.</param>
+/// <param name="Bits">Bits of a factor's entries; null: they are floating-point numbers.</param>
 /// <param name="Plan">The plan, in the library's JSON.</param>
-internal sealed record WorkRun(string File, long Bytes, string Options, int Sweeps, int Corrections, string Plan = "");
+internal sealed record WorkRun(
+    string File, long Bytes, string Options, int Sweeps, int Corrections, Inputs Inputs, int? Bits, string Plan = "");

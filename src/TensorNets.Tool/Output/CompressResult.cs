@@ -26,6 +26,9 @@ internal sealed record CompressResult(
     /// <summary>The name and version of this object's form.</summary>
     public string Schema => "tensornets.compress/1";
 
+    /// <summary>How the written file runs, held against the dense one; null where nobody here can run it.</summary>
+    public Verified? Verified { get; init; }
+
     internal static CompressResult Of(NetworkFile network, string output, CompressionPlan plan, CompressReport report)
     {
         var planned = plan.Layers.ToDictionary(layer => layer.Path);
@@ -54,12 +57,12 @@ internal sealed record CompressResult(
     {
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("error"), Column.Number("planned"), Column.Number("S"),
+                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("error"), Column.Number("planned"), Column.Number("S before"), Column.Number("S"),
                 Column.Number("seconds"), Column.Long(""),
             ],
             Layers.Select(layer => (IReadOnlyList<string>)
             [
-                layer.Name, layer.Network, Text.Count(layer.Parameters), Text.Real(layer.Error), Text.Real(layer.PredictedError), Text.Real(layer.Sensitivity),
+                layer.Name, layer.Network, Text.Count(layer.Parameters), Text.Real(layer.Error), Text.Real(layer.PredictedError), Text.Real(layer.StartSensitivity), Text.Real(layer.Sensitivity),
                 Text.Real(Math.Round(layer.Seconds, 1)), layer.IsResumed ? "from the work folder" : "",
             ]));
         foreach (var failed in Failed) terminal.Line($"{failed.Name} stays dense: {failed.Reason}");
@@ -67,6 +70,7 @@ internal sealed record CompressResult(
         terminal.Line(
             $"{Output}: {Text.Bytes(Bytes)} of {Text.Bytes(DenseBytes)}, {Text.Count(Parameters)} of "
             + $"{Text.Count(DenseParameters)} parameters ({Text.Percent(Parameters, DenseParameters)} %), {Text.Time(TimeSpan.FromSeconds(Seconds))}");
+        if (Verified is not null) terminal.Line(Verified.ToString());
     }
 }
 
@@ -76,11 +80,12 @@ internal sealed record CompressResult(
 /// <param name="Parameters">Cores and bias.</param>
 /// <param name="PredictedError">‖K − T‖ / ‖K‖ as the plan had it, in the plan's measure.</param>
 /// <param name="Error">‖K − T‖ / ‖K‖ in the Frobenius norm.</param>
+/// <param name="StartSensitivity">S that least squares gave, before balance or correction; null from the work folder.</param>
 /// <param name="Sensitivity">S in the layer's norm.</param>
 /// <param name="Seconds">The time it took.</param>
 /// <param name="IsResumed">Whether it was read from the work folder.</param>
 internal sealed record MadeLayer(
-    string Name, string Network, long Parameters, double PredictedError, double Error, double Sensitivity, double Seconds, bool IsResumed)
+    string Name, string Network, long Parameters, double PredictedError, double Error, double StartSensitivity, double Sensitivity, double Seconds, bool IsResumed)
 {
     internal static MadeLayer Of(PlannedLayer planned, CompressedLayer layer) => new(
         layer.Path,
@@ -88,6 +93,7 @@ internal sealed record MadeLayer(
         layer.Layer.ParameterCount,
         planned.Choice.Error,
         layer.KernelError,
+        layer.StartSensitivity,
         layer.Sensitivity,
         layer.Time.TotalSeconds,
         layer.IsResumed);

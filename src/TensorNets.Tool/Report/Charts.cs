@@ -40,9 +40,10 @@ internal static class Charts
         drawn.Append($"<path class=\"axis\" fill=\"none\" d=\"M{left} {top}V{height - bottom}H{width - right}\" />");
         drawn.Append(Label(left - 4, top + 8, Text.Real(Math.Round(error, 3)), "end")).Append(Label(left - 4, height - bottom, "0", "end"));
         drawn.Append(Label(width - right, height - 10, Text.Count(layer.Parameters), "end")).Append(Label(left, height - 10, "0", "start"));
-        if (ordered.Count > 1)
+        var best = Unbeaten(ordered.Select(pair => pair.candidate));
+        if (best.Count > 1)
         {
-            drawn.Append($"<polyline class=\"path\" points=\"{string.Join(" ", ordered.Select(pair => $"{Of(X(pair.candidate))},{Of(Y(pair.candidate))}"))}\" />");
+            drawn.Append($"<polyline class=\"path\" points=\"{string.Join(" ", best.Select(candidate => $"{Of(X(candidate))},{Of(Y(candidate))}"))}\" />");
         }
 
         foreach (var (candidate, i) in ordered)
@@ -54,6 +55,18 @@ internal static class Charts
 
         var caption = HtmlReport.Escaped($"{layer.Path}: {layer.Choice}");
         return $"<figure><figcaption>{caption}</figcaption><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{caption}\">{drawn}</svg></figure>";
+    }
+
+    /// <summary>Those of which no cheaper one has a smaller error.</summary>
+    private static List<PlanCandidate> Unbeaten(IEnumerable<PlanCandidate> byParameters)
+    {
+        var found = new List<PlanCandidate>();
+        foreach (var candidate in byParameters)
+        {
+            if (found.Count == 0 || candidate.Error < found[^1].Error) found.Add(candidate);
+        }
+
+        return found;
     }
 
     private static string Label(double x, double y, string text, string anchor) =>

@@ -44,7 +44,7 @@ internal static class HtmlReport
         </section>
         <h2>To make it again</h2>
         <pre>{Escaped(command)}</pre>
-        <p class="small">tensornets {Escaped(Version())}. S: the expected squared change of a kernel for each unit of white noise in its factors.</p>
+        <p class="small">tensornets {Escaped(Version())}. S: the expected squared change of a kernel for each unit of white noise in its factors, before and after balance or correction.</p>
         </main>
         </body>
         </html>
@@ -63,11 +63,11 @@ internal static class HtmlReport
     {
         var made = result.Layers.ToDictionary(layer => layer.Name);
         var rows = plan.Layers.Select(layer => made.TryGetValue(layer.Path, out var now)
-            ? Row(layer, now.Network, Text.Count(now.Parameters), Text.Real(now.PredictedError), Text.Real(now.Error), Text.Real(now.Sensitivity), Seconds(now))
-            : Row(layer, $"dense: {layer.Kept}", "", "", "", "", ""));
+            ? Row(layer, now.Network, Text.Count(now.Parameters), Text.Real(now.PredictedError), Text.Real(now.Error), Text.Real(now.StartSensitivity), Text.Real(now.Sensitivity), Seconds(now))
+            : Row(layer, $"dense: {layer.Kept}", "", "", "", "", "", ""));
         return $"""
             <div class="wide"><table>
-            <tr><th>layer</th><th>shape</th><th>network</th><th>dense</th><th>now</th><th>planned error</th><th>error</th><th>S</th><th>seconds</th></tr>
+            <tr><th>layer</th><th>shape</th><th>network</th>{string.Concat(new[] { "dense", "now", "planned error", "error", "S before", "S", "seconds" }.Select(name => $"<th class=\"number\">{name}</th>"))}</tr>
             {string.Join("\n", rows)}
             </table></div>
             """;
@@ -107,13 +107,13 @@ internal static class HtmlReport
         .tile { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; }
         .tile .name { color: var(--soft); font-size: .85rem; } .tile .value { font-size: 1.5rem; font-variant-numeric: tabular-nums; }
         .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-        th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; } th { color: var(--soft); font-weight: 600; }
-        .number { text-align: right; font-variant-numeric: tabular-nums; }
+        th, td { text-align: left; padding: .35rem .45rem; border-bottom: 1px solid var(--line); } th { color: var(--soft); font-weight: 600; }
+        th.number, td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
         .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1rem; }
         figure { margin: 0; background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .6rem; }
         figcaption { font-size: .85rem; overflow-wrap: anywhere; } svg { width: 100%; height: auto; display: block; }
         svg text { fill: var(--soft); font: 11px system-ui, sans-serif; } .axis { stroke: var(--line); } .dense { fill: none; stroke: var(--dense); }
         .now { fill: var(--now); } .path { fill: none; stroke: var(--now); opacity: .5; } .choice { fill: var(--choice); }
-        pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem; overflow-x: auto; }
+        pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
         """;
 }

@@ -1,0 +1,56 @@
+using TensorNets.Onnx;
+using TensorNets.Tool.Output;
+using static TorchSharp.torch;
+
+namespace TensorNets.Tool.Files;
+
+/// <summary>An ONNX file: layers with all that is known of them.</summary>
+internal sealed class GraphFile(string path) : NetworkFile(path)
+{
+    private readonly Lazy<OnnxModel> _model = new(() => OnnxModel.Load(path));
+
+    internal override string Format => "onnx";
+
+    internal override bool KnowsOrder => true;
+
+    private protected override string Ending => ".onnx";
+
+    internal override FileReport Report()
+    {
+        var layers = _model.Value.Layers.Select(layer => new LayerLine(
+            layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept == "" ? "dense" : "kept", layer.Kept, double.NaN)).ToList();
+        var others = _model.Value.Parameters - layers.Sum(layer => layer.Parameters);
+        return new(Path, Format, Bytes, _model.Value.Parameters, [.. layers, new LayerLine("(in no layer)", "", [], "", others, "kept", "", double.NaN)]);
+    }
+
+    internal override IReadOnlyList<StoredLayer> FactorizedLayers() =>
+        throw new ToolException($"'{Path}' is an .onnx file, whose factorized layers are chains of nodes", "tensornets compress lists S of each layer that it makes");
+
+    internal override LayerSource Source(Inputs inputs)
+    {
+        using var scope = NewDisposeScope();
+        return _model.Value.Source(Batches(inputs)[0]);
+    }
+
+    internal override IReadOnlyDictionary<string, Tensor>? Covariances(Inputs inputs) =>
+        inputs.Data == "" ? null : _model.Value.Covariances(Batches(inputs));
+
+    internal override void Check(CompressionPlan plan) => _model.Value.Check(plan);
+
+    internal override void Save(string output, CompressionPlan plan, CompressReport report) => _model.Value.With(report, plan).Save(output);
+
+    internal override Verified? Verify(string output, Inputs inputs) => Verified.Of(Compare(OnnxModel.Load(output), inputs, pairs: 11), inputs);
+
+    /// <summary>This network against another one in ONNX Runtime.</summary>
+    internal OnnxComparison Compare(GraphFile other, Inputs inputs) => Compare(other._model.Value, inputs, pairs: 21);
+
+    private OnnxComparison Compare(OnnxModel other, Inputs inputs, int pairs)
+    {
+        using var scope = NewDisposeScope();
+        return OnnxVerify.Compare(_model.Value, other, Batches(inputs), threads: 1, pairs: pairs);
+    }
+
+    private IReadOnlyList<IReadOnlyDictionary<string, Tensor>> Batches(Inputs inputs) =>
+        inputs.Data != "" ? DataFolder.Read(inputs.Data, [.. OnnxInputs.Shapes(_model.Value).Select(input => input.Key)])
+        : [OnnxInputs.Noise(_model.Value, inputs.Shapes(OnnxInputs.Shapes(_model.Value)[0].Key))];
+}
