@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Expecto;
 using Spectre.Console;
 using TensorNets.Samples.Transfer;
@@ -52,6 +53,18 @@ internal static class TransferTests
             Expect.Equal(0, code);
             Expect.True(table.Contains("| dense |") && table.Contains("| 8× | Tucker2 | Uniform | Calibrated |"), table);
         })),
+        TestCase("the tables of README and of the page on whole networks are those of the results that lie beside the sample", () =>
+        {
+            var study = StudyTable.Of(Cells.Load(Results("study.jsonl")));
+            Expect.True(File.ReadAllText(Path.Combine(Root(), "docs", "whole-network.md")).Contains(study), "docs/whole-network.md lacks\n" + study);
+            using var text = new StringWriter();
+            Console(text).Write(DemonstrationTable.Of(Cells.Load(Results("readme.jsonl"))));
+            var readme = File.ReadAllText(Path.Combine(Root(), "README.md"));
+            foreach (var line in text.ToString().Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0))
+            {
+                Expect.True(readme.Contains(line), "README lacks " + line);
+            }
+        }),
         TestCase("a dataset or a folder that is missing ends the program with 1", () => InFolder(folder =>
         {
             Expect.Equal(1, Run(["study", "--quick", "--data", "/no/such/folder", "--output", folder]).Code);
@@ -72,11 +85,21 @@ internal static class TransferTests
         }
     }
 
+    private static string Root([CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", ".."));
+
+    private static string Results(string file) => Path.Combine(Root(), "docs", "samples", "Transfer", "results", file);
+
+    private static IAnsiConsole Console(TextWriter text)
+    {
+        var console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, Out = new AnsiConsoleOutput(text) });
+        console.Profile.Width = 1000;
+        return console;
+    }
+
     private static (int Code, string Text) Run(string[] args)
     {
         using var text = new StringWriter();
-        var console = AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, Out = new AnsiConsoleOutput(text) });
-        console.Profile.Width = 1000;
-        return (CommandLine.Create(console).Parse(args).Invoke(), text.ToString());
+        return (CommandLine.Create(Console(text)).Parse(args).Invoke(), text.ToString());
     }
 }

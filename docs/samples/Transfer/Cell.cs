@@ -5,7 +5,7 @@ namespace TensorNets.Samples.Transfer;
 /// <param name="Format">Its format with ranks, as in the plan.</param>
 /// <param name="Parameters">Its parameters.</param>
 /// <param name="Error">‖K − T‖ / ‖K‖.</param>
-/// <param name="Sensitivity">S in the plain norm.</param>
+/// <param name="Sensitivity">S in the plain norm; NaN: not measured.</param>
 public sealed record CellLayer(string Path, string Format, long Parameters, double Error, double Sensitivity);
 
 /// <summary>Everything measured of one network.</summary>
@@ -15,7 +15,7 @@ public sealed record CellLayer(string Path, string Format, long Parameters, doub
 /// <param name="Parameters">Parameters of the network.</param>
 /// <param name="Flops">Multiplications and additions for an image.</param>
 /// <param name="FileBytes">The size of its file; 0: none was written.</param>
-/// <param name="Sensitivity">The mean of S / ‖T‖^(2 − 2/N) over its factorized layers, in the plain norm; NaN: it has none.</param>
+/// <param name="Sensitivity">The mean of S / ‖T‖^(2 − 2/N) over its factorized layers, in the plain norm; NaN: it has none, or not measured.</param>
 /// <param name="Accuracy">The share of test images recognized, as it stands.</param>
 /// <param name="Renormed">The same with batch norms re-estimated.</param>
 /// <param name="Tuned">The same after a few steps of training; NaN: none were made.</param>

@@ -34,9 +34,13 @@ public static class Cells
             ? [.. File.ReadLines(place).Select(line => Parse(place, line))]
             : [.. Directory.EnumerateFiles(place, "seed*.json").Order().Select(Read)];
 
-    /// <summary>Writes cells to one file, a line for each.</summary>
-    public static void Collect(string file, IEnumerable<Cell> cells) =>
-        File.WriteAllLines(file, cells.Select(cell => JsonSerializer.Serialize(cell, new JsonSerializerOptions(Json) { WriteIndented = false })));
+    /// <summary>Writes cells to one file, a line for each, without the folder that they were made in.</summary>
+    public static void Collect(string file, IEnumerable<Cell> cells)
+    {
+        var lines = new JsonSerializerOptions(Json) { WriteIndented = false };
+        File.WriteAllLines(file, cells.Select(cell =>
+            JsonSerializer.Serialize(cell with { Settings = cell.Settings with { Output = new Settings().Output } }, lines)));
+    }
 
     /// <summary>The cell that was made with these settings, wherever and with however many threads; null: none.</summary>
     public static Cell? Find(Settings settings, int seed, Method? method)

@@ -21,7 +21,7 @@ public static class CommandLine
     public static RootCommand Create(IAnsiConsole console)
     {
         var seed = With("--seed", "The seed of the classifier, of the order of images, and of nothing else.", 1);
-        var formats = With("--formats", "The formats that plans choose from.", Formats.Any);
+        var formats = With("--formats", "The formats that plans choose from.", Formats.Tucker2);
         var root = new RootCommand("Compresses a ResNet-18 that was trained on ImageNet and brought to Fashion-MNIST.")
         {
             seed, formats, Ratios, Output, Data, Threads, Quick, StudyCommand(console), TableCommand(console),

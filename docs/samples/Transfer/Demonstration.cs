@@ -8,7 +8,7 @@ namespace TensorNets.Samples.Transfer;
 /// <summary>The network compressed by plans at a few ratios: what it costs, what it recognizes, and its files.</summary>
 public static class Demonstration
 {
-    /// <summary>The methods: plans with every format, errors of the outputs on calibration images.</summary>
+    /// <summary>The methods: plans with as many parameters as the uniform network, errors of the outputs on calibration images.</summary>
     public static IReadOnlyList<Method> Methods(IEnumerable<double> ratios, Formats formats) =>
         [.. ratios.Select(ratio => new Method(Ranks.Planned, formats, Cost.Parameters, Errors.Calibrated, ratio))];
 
@@ -35,7 +35,8 @@ public static class Demonstration
         var picture = Path.Combine(settings.Output, "transfer.png");
         Picture.Save(cells, picture);
         console.WriteLine($"Picture: {picture}");
-        console.WriteLine($"Numbers: {settings.Output}/*.json");
+        console.WriteLine($"Numbers, reports and plans: {settings.Output}/seed{seed}-*");
+        Cells.Collect(Path.Combine(settings.Output, "transfer.jsonl"), cells);
     }
 
     private static void WriteLayers(IAnsiConsole console, Cell cell)

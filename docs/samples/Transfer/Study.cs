@@ -72,6 +72,11 @@ public sealed class Study(
         }
 
         var planned = clock.Elapsed.TotalSeconds;
+        if (keepFiles)
+        {
+            File.WriteAllText(Path.ChangeExtension(FileOf(settings.Output, seed, method), ".plan.txt"), $"{plan}\n");
+        }
+
         var layersDone = Stage($"compress {method.Formats} {method.Ratio}×");
         var report = _work.Compress(network, plan, covariances, layersDone);
         if (report.Failed.Count > 0)
@@ -122,6 +127,11 @@ public sealed class Study(
     private Cell Measured(Module<Tensor, Tensor> network, Cell cell)
     {
         var cost = Model.Report(network, TrainedResNet.InputShape);
+        if (keepFiles)
+        {
+            File.WriteAllText(Path.ChangeExtension(Cells.FileOf(settings.Output, cell.Seed, cell.Method), ".report.txt"), $"{cost}\n");
+        }
+
         var accuracy = _work.Accuracy(network);
         _work.Renorm(network);
         var renormed = _work.Accuracy(network);
