@@ -6,7 +6,7 @@ namespace TensorNets.Onnx;
 internal sealed class GraphEditor
 {
     /// <summary>The last format of files whose initializers have to be inputs too.</summary>
-    private const long InputsToo = 3;
+    internal const long InputsToo = 3;
 
     private readonly GraphIndex index;
     private readonly Dictionary<NodeProto, List<NodeProto>> replacements = new(ReferenceEqualityComparer.Instance);

@@ -45,16 +45,20 @@ public sealed partial class OnnxModel
     /// <c>tensornets.layers</c>.</summary>
     /// <param name="report">What was compressed of the source of this model.</param>
     /// <param name="plan">The plan, from which the order of stages takes the sizes of inputs; null: any sizes.</param>
+    /// <param name="dense">Paths of layers that stay dense after all, such as those that <see cref="OnnxVerify.LayerTimes"/> finds slower;
+    /// null: none.</param>
     /// <returns>The model; this one is not changed.</returns>
     /// <exception cref="TensorNetException"><c>PathNotFound</c>; <c>Unsupported</c> where a network cannot be written, which
     /// <see cref="Check"/> finds beforehand.</exception>
     /// <example><code>model.With(report, plan).Save("smaller.onnx");</code></example>
-    public OnnxModel With(CompressReport report, CompressionPlan? plan = null)
+    public OnnxModel With(CompressReport report, CompressionPlan? plan = null, IReadOnlyCollection<string>? dense = null)
     {
         ArgumentNullException.ThrowIfNull(report);
         using var scope = NewDisposeScope();
+        foreach (var path in dense ?? []) Layer(path);
         var inputs = plan?.Layers.ToDictionary(planned => planned.Path, planned => planned.Inputs.FirstOrDefault()) ?? [];
-        return Replace([.. report.Layers.Select(made => new Replacement(Layer(made.Path), made.Layer.Network(),
+        return Replace([.. report.Layers.Where(made => dense?.Contains(made.Path) != true)
+            .Select(made => new Replacement(Layer(made.Path), made.Layer.Network(),
             inputs.GetValueOrDefault(made.Path))
         {
             Format = $"{made.Layer.Spec}",

@@ -82,7 +82,8 @@ public sealed partial class OnnxModel
     {
         var weight = TensorData.Read(Index.Constants[layer.Weight]);
         if (!layer.InFirst) return weight;
-        using (weight) return weight.mT.contiguous();
+        using var scope = NewDisposeScope();
+        using (weight) return weight.mT.contiguous().MoveToOuterDisposeScope();
     }
 
     /// <summary>Σ of what layers without groups are applied to: the mean of x xᵀ over all positions, in float64, from inputs run through

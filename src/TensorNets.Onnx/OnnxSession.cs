@@ -103,7 +103,8 @@ internal sealed class OnnxSession : IDisposable
 
     private static OrtValue Value(Tensor tensor)
     {
-        using var plain = tensor.detach().cpu().contiguous();
+        using var scope = NewDisposeScope();
+        var plain = tensor.detach().cpu().contiguous();
         var type = (Microsoft.ML.OnnxRuntime.Tensors.TensorElementType)(int)TensorData.TypeOf(tensor.dtype);
         var value = OrtValue.CreateAllocatedTensorValue(OrtAllocator.DefaultInstance, type, tensor.shape);
         if (tensor.numel() > 0) plain.bytes.CopyTo(value.GetTensorMutableRawData());

@@ -5,7 +5,7 @@ using static TorchSharp.torch;
 namespace TensorNets.Onnx;
 
 /// <summary>Holds one model against another in ONNX Runtime.</summary>
-public static class OnnxVerify
+public static partial class OnnxVerify
 {
     /// <summary>Layers whose outputs are asked for at once.</summary>
     private const int Portion = 8;

@@ -16,6 +16,7 @@ internal static class WritingTests
     internal static Test All => TestList("writing", [
         .. Cases().Select(drawn => TestCase($"a network in the place of its own dense weight changes nothing: {drawn.Name}", () => Same(drawn))),
         TestCase("a model compressed by a plan differs layer by layer as the kernels do, and says so in its metadata", Planned),
+        TestCase("no tensor is left behind", Counted),
         TestCase("a network that has no chain is refused by name, in the plan too", Refused),
     ]);
 
@@ -117,6 +118,30 @@ internal static class WritingTests
         }
 
         Expect.True(comparison.ToString().Contains("Conv_c"), $"{comparison}");
+
+        var times = Onnx.OnnxVerify.LayerTimes(model, report, plan, pairs: 2);
+        Expect.SequenceEqual(report.Layers.Select(layer => layer.Path), times.Keys);
+        Expect.True(times.Values.All(time => time is { Before: > 0, After: > 0, Ratio: > 0 }), "a time is none");
+        var first = report.Layers[0].Path;
+        var mixed = model.With(report, plan, [first]);
+        Expect.Equal(report.Layers.Count - 1, Onnx.OnnxVerify.Compare(model, mixed, batches, pairs: 0).Layers.Count);
+        Expect.True(mixed.Layers.Any(layer => layer.Path == first), $"{first} is not as it was");
+    }
+
+    private static void Counted()
+    {
+        var before = Tensor.TotalCount;
+        var model = Three().Read();
+        var inputs = Onnx.OnnxInputs.Noise(model);
+        var source = model.Source(inputs);
+        var plan = CSharp.Model.Plan(source, Budget.NewParameterRatio(2), new(KeepFirst: false, KeepLast: false));
+        var report = CSharp.Model.Compress(source, plan, new(Workers: 1));
+        Onnx.OnnxVerify.Compare(model, model.With(report, plan), [inputs], pairs: 1);
+        Onnx.OnnxVerify.LayerTimes(model, report, plan, pairs: 1);
+        foreach (var sigma in model.Covariances([inputs]).Values) sigma.Dispose();
+        foreach (var made in report.Layers) made.Layer.Dispose();
+        foreach (var tensor in inputs.Values) tensor.Dispose();
+        Expect.Equal(before, Tensor.TotalCount);
     }
 
     private static void Refused()

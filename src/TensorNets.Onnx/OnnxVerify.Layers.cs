@@ -1,0 +1,40 @@
+using Onnx;
+using static TorchSharp.torch;
+
+namespace TensorNets.Onnx;
+
+public static partial class OnnxVerify
+{
+    /// <summary>How long each layer takes by itself in ONNX Runtime, dense and as the chain of nodes that it would become, on noise of the
+    /// shape that the plan has: those whose ratio is above 1 are better left dense (<see cref="OnnxModel.With"/>).</summary>
+    /// <param name="model">The original.</param>
+    /// <param name="report">What was compressed of its source.</param>
+    /// <param name="plan">The plan, made with inputs.</param>
+    /// <param name="threads">Threads of ONNX Runtime.</param>
+    /// <param name="pairs">Runs of both, one after the other, whose median is told.</param>
+    /// <returns>Times by the paths of layers; of one that is applied several times, those of the first.</returns>
+    /// <exception cref="TensorNetException">The report or the plan is none for this model; ONNX Runtime refuses a layer.</exception>
+    /// <example><code>var times = OnnxVerify.LayerTimes(model, report, plan);</code></example>
+    public static IReadOnlyDictionary<string, OnnxTimes> LayerTimes(
+        OnnxModel model, CompressReport report, CompressionPlan plan, int threads = 1, int pairs = 11)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(report);
+        ArgumentNullException.ThrowIfNull(plan);
+        if (pairs < 1) throw Errors.Unsupported("The pairs", $"{pairs}", "1 or more");
+        var shapes = plan.Layers.ToDictionary(planned => planned.Path, planned => planned.Inputs[0]);
+        var times = new Dictionary<string, OnnxTimes>();
+        foreach (var made in report.Layers)
+        {
+            using var scope = NewDisposeScope();
+            if (!shapes.TryGetValue(made.Path, out var shape)) throw Errors.Unsupported("The layer", made.Path, "one of the plan");
+            var dense = model.Alone(made.Path, shape);
+            var chain = dense.Replace([new(dense.Layers[0], made.Layer.Network(), shape)]);
+            using var first = new OnnxSession(dense.Proto, made.Path, threads: threads);
+            using var second = new OnnxSession(chain.Proto, made.Path, threads: threads);
+            times[made.Path] = Times(first, second, OnnxInputs.Noise(dense), pairs)!;
+        }
+
+        return times;
+    }
+}
