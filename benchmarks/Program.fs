@@ -26,6 +26,7 @@ let private tables =
         "correction", CorrectionTable.run
         "swamps", SwampTable.run
         "faults", (fun () -> FaultTable.run 300)
+        "torchvision", (fun () -> VisionTable.run "" 2.0)
     ]
 
 [<EntryPoint>]
@@ -49,6 +50,8 @@ let main argv =
     | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which
     | [ "whole" ] -> WholeModelTable.growth ()
     | [ "bits"; path; layer; rank ] -> BitsTable.run path (int layer) (int rank)
+    | [ "torchvision"; name ] -> VisionTable.run name 2.0
+    | [ "torchvision"; name; ratio ] -> VisionTable.run name (float ratio)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)
     | _ -> BenchmarkSwitcher.FromAssembly(typeof<Baseline>.Assembly).Run(argv, config) |> ignore
 

@@ -36,6 +36,26 @@ def network(spec):
     return [((core[:-1] or [name])[0].strip(), axes(core[-1].strip())) for name, core in zip(own, named)], axes(output.strip())
 
 
+def restored(layer, tensors):
+    """The cores of a layer of few bits: integers, packed in bytes, times scales."""
+    bits, axes = layer["quantized"]["bits"], dict(network(layer["spec"])[0])
+    dims = {axis: int(size) for axis, size in re.findall(r"(\w+)=(\d+)", layer["spec"].split("|")[1])}
+    cores = {}
+    for entry in layer["quantized"]["cores"]:
+        name, shape = entry["core"], [dims[axis] for axis in axes[entry["core"]]]
+        flags = np.unpackbits(tensors[name + ".integers"], bitorder="little")[:int(np.prod(shape)) * bits].reshape(-1, bits)
+        integers = (flags.astype("i8") << np.arange(bits)).sum(1)
+        integers -= (integers >> (bits - 1)) << bits  # the highest bit is the sign
+        if "axis" in entry:  # a scale for each slice of a bond
+            scales = tensors["bond." + axes[name][entry["axis"]] + ".scales"].reshape([-1] + [1] * (len(shape) - 1 - entry["axis"]))
+        elif "group" in entry:  # a scale for so many entries in turn
+            scales = np.repeat(tensors[name + ".scales"], entry["group"])[:integers.size].reshape(shape)
+        else:
+            scales = tensors[name + ".scales"]
+        cores[name] = integers.reshape(shape) * scales
+    return cores
+
+
 def weight(layer, cores):
     """The dense weight, laid out as PyTorch's layer has it. A core is a tensor by its name."""
     lists, output = network(layer["spec"])
@@ -57,9 +77,9 @@ def state(path):
     for record in records:
         layer = record["layer"]
         places = [place + "." if place else "" for place in record["paths"]]
-        names = [name for name, _ in network(layer["spec"])[0]] + ["bias", "norm.covariance"]
-        own = {name: tensors.pop(places[0] + name) for name in names if places[0] + name in tensors}
-        dense = weight(layer, own)
+        names = [name[len(places[0]):] for name in tensors if name.startswith(places[0])]
+        own = {name: tensors.pop(places[0] + name) for name in names}
+        dense = weight(layer, restored(layer, own) if "quantized" in layer else own)
         for place in places:
             tensors[place + "weight"] = dense
             if "bias" in own:

@@ -7,7 +7,7 @@ public static partial class Model
 {
     /// <summary>Factorizes the layers that a plan has chosen, in place, several side by side. A layer that fails stays dense and is in the
     /// report; cancelled, the model holds what is finished. With a folder, a run that was ended goes on and ends with the same
-    /// bits.</summary>
+    /// bits. An optimizer made before needs <see cref="Follow(optim.Optimizer, Module)"/>.</summary>
     /// <param name="model">The model.</param>
     /// <param name="plan">A plan made for this model.</param>
     /// <param name="settings">How layers are made.</param>
@@ -28,8 +28,7 @@ public static partial class Model
         LayerCompression.run((settings ?? new CompressSettings()).Options, plan, source).OrThrow();
 
     /// <summary>The mean over a model's factorized layers of S / ‖T‖^(2 − 2/N), which depends neither on the scale of kernels nor on the
-    /// number
-    /// of layers: a differentiable scalar, to be added to a loss.</summary>
+    /// number of layers: a differentiable scalar, to be added to a loss.</summary>
     /// <param name="model">A model with at least one factorized layer.</param>
     /// <returns>A differentiable scalar.</returns>
     /// <exception cref="TensorNetException">The model has no factorized layer.</exception>

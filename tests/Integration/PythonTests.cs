@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using Expecto;
 using TensorNets.CSharp;
@@ -14,9 +13,6 @@ internal static class PythonTests
 {
     /// <summary>Entries of float32, whose products Python sums in float64.</summary>
     private const double Rounding = 1e-6;
-
-    private const string Python = "/usr/bin/python3";
-    private static readonly string Script = Path.Combine(DocumentTests.Root, "docs", "samples", "compressed.py");
 
     /// <summary>Prints of every tensor of a file its largest difference from what a compressed one comes to, beside its largest entry.</summary>
     private const string Comparison = """
@@ -39,7 +35,7 @@ internal static class PythonTests
         })),
         TestCase("the page shows the script that is run", () =>
         {
-            var script = File.ReadAllText(Script);
+            var script = File.ReadAllText(Path.Combine(Python.Folder, "compressed.py"));
             var shown = CodeBlock.Of(DocumentTests.Root, "docs/python.md").Where(block => block.Language == "python" && block.Text.StartsWith("\"\"\"")).Single();
             Expect.Equal(script.ReplaceLineEndings("\n").TrimEnd(), shown.Text.TrimEnd());
         }),
@@ -47,7 +43,14 @@ internal static class PythonTests
 
     private static FactorizedLayer Own(ConvGeometry geometry, string spec) => Model.Fresh(geometry, TensorNetwork.Parse(spec));
 
-    /// <summary>Formats, hyperedges, kinds of layers, groups, axes of the kernel together and apart, dtypes, names of cores and axes.</summary>
+    private static FactorizedLayer Rounded(Format format, QuantizeSettings settings)
+    {
+        var layer = Model.Fresh(Geometries.Convolution(4, 6, [3, 3]), format);
+        Model.Quantize(layer, settings);
+        return layer;
+    }
+
+    /// <summary>Formats, hyperedges, kinds of layers, groups, axes of the kernel together and apart, dtypes, few bits, names of cores and axes.</summary>
     private static (string Name, FactorizedLayer Layer)[] Layers()
     {
         var conv = Geometries.Convolution(4, 6, [3, 3]);
@@ -72,6 +75,9 @@ internal static class PythonTests
             ("half", Model.Fresh(Geometries.Linear(6, 5), Formats.Cp(2), dtype: ScalarType.Float16)),
             ("brain", Model.Fresh(Geometries.Linear(6, 5), Formats.Cp(2), dtype: ScalarType.BFloat16)),
             ("named", Own(Geometries.Linear(6, 5), "G: in rank, (rank), größe rank -> in größe | in=6 rank=3 größe=5")),
+            ("bits", Rounded(Formats.Cp(3), new QuantizeSettings(3))),
+            ("entries", Rounded(Formats.TensorChain(2, 3, 2), new QuantizeSettings(5, Scales.NewPerGroup(7)))),
+            ("whole", Rounded(Formats.Tucker2(2, 3), new QuantizeSettings(8, Scales.PerCore))),
             ("many", Own(Geometries.Linear(2, 2), string.Join(", ", Enumerable.Repeat("ar", 15).Concat(Enumerable.Repeat("rb", 15))) + " -> ab | a=2 b=2 r=2")),
         ];
     }
@@ -98,8 +104,9 @@ internal static class PythonTests
     /// <summary>Holds what Python makes of a file in a folder against tensors by name.</summary>
     private static void Compare(string folder, string file, List<(string Name, Tensor Tensor)> expected)
     {
+        Python.SkipWithout("numpy", "python3-numpy");
         SafeTensorFile.Save(Path.Combine(folder, "dense"), expected.ToDictionary(pair => pair.Name, pair => pair.Tensor));
-        var lines = Run(Comparison, Path.Combine(folder, file), Path.Combine(folder, "dense")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var lines = Python.Run(Comparison, Path.Combine(folder, file), Path.Combine(folder, "dense")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Expect.Equal(expected.Count, lines.Length);
 
         foreach (var line in lines)
@@ -115,29 +122,5 @@ internal static class PythonTests
             };
             Expect.True(Number(1) <= unit * Number(2), line);
         }
-    }
-
-    private static string Run(string code, params string[] arguments)
-    {
-        if (!File.Exists(Python)) Expect.Skip($"there is no {Python}");
-        if (Start("import numpy").Code != 0) Expect.Skip("Python has no numpy; Debian's package is python3-numpy");
-        var (exit, output, errors) = Start(code, arguments);
-        Expect.True(exit == 0, errors);
-        return output;
-    }
-
-    private static (int Code, string Output, string Errors) Start(string code, params string[] arguments)
-    {
-        var start = new ProcessStartInfo(Python, ["-B", "-c", code, .. arguments])
-        {
-            WorkingDirectory = Path.GetDirectoryName(Script),
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using var process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, errors.Result);
     }
 }
