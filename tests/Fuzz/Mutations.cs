@@ -157,7 +157,8 @@ internal static class Mutations
         if (node is JsonObject pairs) foreach (var pair in pairs) Collect(pair.Value, places);
     }
 
-    /// <summary>A safetensors file with its header damaged as JSON, the layer's JSON in it among the rest, its length in front put
+    /// <summary>A safetensors file with its header damaged as JSON, the JSON of a layer or a model in it among the rest, its length in front
+    /// put
     /// right.</summary>
     internal static byte[] SafeTensors(Random random, byte[] valid, byte[] other)
     {
@@ -167,10 +168,12 @@ internal static class Mutations
         var otherHeader = Encoding.UTF8.GetString(other, 8, (int)BinaryPrimitives.ReadInt64LittleEndian(other));
         string damaged;
 
-        if (random.Next(2) == 0 && JsonNode.Parse(header)?["__metadata__"]?["layer"] is JsonValue layer)
+        var key = header.Contains("\"model\":", StringComparison.Ordinal) ? "model" : "layer";
+
+        if (random.Next(2) == 0 && JsonNode.Parse(header)?["__metadata__"]?[key] is JsonValue text)
         {
             var root = JsonNode.Parse(header)!;
-            root["__metadata__"]!["layer"] = Json(random, layer.GetValue<string>(), "");
+            root["__metadata__"]![key] = Json(random, text.GetValue<string>(), "");
             damaged = root.ToJsonString();
         }
         else
@@ -178,9 +181,9 @@ internal static class Mutations
             damaged = Json(random, header, otherHeader);
         }
 
-        var text = Encoding.UTF8.GetBytes(damaged);
+        var bytes = Encoding.UTF8.GetBytes(damaged);
         var prefix = new byte[8];
-        BinaryPrimitives.WriteInt64LittleEndian(prefix, text.Length);
-        return [.. prefix, .. text, .. valid[(8 + length)..]];
+        BinaryPrimitives.WriteInt64LittleEndian(prefix, bytes.Length);
+        return [.. prefix, .. bytes, .. valid[(8 + length)..]];
     }
 }
