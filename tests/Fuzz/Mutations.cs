@@ -158,8 +158,7 @@ internal static class Mutations
     }
 
     /// <summary>A safetensors file with its header damaged as JSON, the JSON of a layer or a model in it among the rest, its length in front
-    /// put
-    /// right.</summary>
+    /// put right.</summary>
     internal static byte[] SafeTensors(Random random, byte[] valid, byte[] other)
     {
         if (random.Next(3) == 0) return Bytes(random, valid, other);
