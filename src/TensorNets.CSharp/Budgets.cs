@@ -23,6 +23,16 @@ public static class Budgets
     /// <returns>The budget.</returns>
     public static Budget Flops(long count) => Budget.NewFlops(count);
 
+    /// <summary>Measured time of linear layers and convolutions: this many times less.</summary>
+    /// <param name="ratio">Above 1.</param>
+    /// <returns>The budget.</returns>
+    public static Budget LatencyRatio(double ratio) => Budget.NewLatencyRatio(ratio);
+
+    /// <summary>Measured time of linear layers and convolutions at most.</summary>
+    /// <param name="milliseconds">For the input of the plan.</param>
+    /// <returns>The budget.</returns>
+    public static Budget Latency(double milliseconds) => Budget.NewLatency(milliseconds);
+
     /// <summary>The error of each layer for itself, in the measure of the plan, at most.</summary>
     /// <param name="error">‖K − T‖ / ‖K‖, 0 or more.</param>
     /// <returns>The budget.</returns>

@@ -1,3 +1,5 @@
+using Microsoft.FSharp.Collections;
+using Microsoft.FSharp.Core;
 using static TorchSharp.torch;
 
 namespace TensorNets.CSharp;
@@ -15,6 +17,8 @@ namespace TensorNets.CSharp;
 /// 13.</param>
 /// <param name="Sweeps">Sweeps of least squares for each candidate whose error singular values do not give; 0: the plan's own
 /// number.</param>
+/// <param name="Latencies">For a budget of latency: milliseconds that a layer takes for all its inputs, dense, then as each of some
+/// candidates, NaN for those that cannot be run; null: measured by forward passes of TorchSharp's layers.</param>
 public sealed record PlanSettings(
     IReadOnlyList<FormatFamily>? Families = null,
     bool KeepFirst = true,
@@ -23,7 +27,8 @@ public sealed record PlanSettings(
     IReadOnlyDictionary<string, Tensor>? Covariances = null,
     int Workers = 0,
     IReadOnlyList<double>? Ratios = null,
-    int Sweeps = 0)
+    int Sweeps = 0,
+    Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>>? Latencies = null)
 {
     internal PlanOptions Options
     {
@@ -38,7 +43,11 @@ public sealed record PlanSettings(
                 KeepLast,
                 [.. Keep ?? []],
                 [.. (Covariances ?? new Dictionary<string, Tensor>()).Select(pair => Tuple.Create(pair.Key, pair.Value))],
-                Workers);
+                Workers,
+                Results.Option(Latencies is null
+                    ? null
+                    : FuncConvert.FromFunc((PlannedLayer layer, FSharpList<PlanCandidate> candidates) =>
+                        ListModule.OfSeq(Latencies(layer, candidates)))));
         }
     }
 }

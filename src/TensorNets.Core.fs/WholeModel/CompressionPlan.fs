@@ -14,6 +14,10 @@ type Budget =
     | FlopRatio of ratio: float
     /// FLOPs of linear layers and convolutions.
     | Flops of count: int64
+    /// Measured time of linear layers and convolutions at most that of the dense model divided by this, which is above 1.
+    | LatencyRatio of ratio: float
+    /// Measured time of linear layers and convolutions, in milliseconds.
+    | Latency of milliseconds: float
     /// The error of each layer for itself, in the measure of the plan: each takes the fewest parameters within it.
     | LayerError of error: float
 
@@ -32,6 +36,8 @@ type PlanCandidate =
         Error: float
         /// What the plan adds up over the layers: Error squared, or what the caller's function says.
         Damage: float
+        /// Milliseconds for the input of the plan, over all calls; NaN where it was not measured.
+        Latency: float
     }
 
     override this.ToString() = FormatText.print this.Format + (if this.Axes = KernelAxes.Separate then " separate" else "")
@@ -53,6 +59,8 @@ type PlannedLayer =
         Parameters: int64
         /// FLOPs of the dense layer for the input of the plan.
         Flops: int64
+        /// Milliseconds of the dense layer for the input of the plan; NaN where it was not measured.
+        Latency: float
         /// What it could become; empty where it stays dense in any case.
         Candidates: IReadOnlyList<PlanCandidate>
         /// The candidate that is chosen, by its place; −1: the layer stays dense.
@@ -97,46 +105,67 @@ type CompressionPlan =
         this.Layers
         |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Flops else layer.Flops)
 
+    /// Milliseconds of linear layers and convolutions of the dense model; NaN where they were not measured.
+    member this.DenseLatency = this.Layers |> Seq.sumBy _.Latency
+
+    /// Milliseconds of linear layers and convolutions once the model is compressed; NaN where they were not measured.
+    member this.Latency =
+        this.Layers
+        |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Latency else layer.Latency)
+
     /// The sum of the predicted damages.
     member this.Damage =
         this.Layers |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Damage else 0.0)
 
     override this.ToString() =
         let mega (flops: int64) = $"{float flops / 1e6:F2}"
+        let isTimed = this.Layers.Count > 0 && not (Double.IsNaN this.DenseLatency)
+        // The columns of times stand where there are any.
+        let timed text = if isTimed then [ text ] else []
+        let time (value: float) = timed (if Double.IsNaN value then "" else $"{value:F3}")
 
         TextTable.write
-            [ "layer"; "shape"; "parameters"; "MFLOP"; "choice"; "parameters"; "MFLOP"; "error"; "kept dense" ]
+            [
+                yield! [ "layer"; "shape"; "parameters"; "MFLOP" ]
+                yield! timed "ms"
+                yield! [ "choice"; "parameters"; "MFLOP" ]
+                yield! timed "ms"
+                yield! [ "error"; "kept dense" ]
+            ]
             [
                 for layer in this.Layers do
-                    yield
-                        [
-                            layer.Path
-                            String.Join("×", layer.Shape)
-                            string layer.Parameters
-                            mega layer.Flops
-                            yield!
-                                if layer.IsFactorized then
-                                    let choice = layer.Choice
-                                    [ string choice; string choice.Parameters; mega choice.Flops; $"{choice.Error:F3}"; "" ]
-                                else
-                                    [ "dense"; ""; ""; ""; layer.Kept ]
-                        ]
-                yield [ "other"; ""; string this.OtherParameters; ""; ""; ""; ""; ""; "" ]
-                yield
                     [
-                        "in all"
-                        ""
-                        string this.DenseParameters
-                        mega this.DenseFlops
-                        ""
-                        string this.Parameters
-                        mega this.Flops
-                        ""
-                        ""
+                        yield! [ layer.Path; String.Join("×", layer.Shape); string layer.Parameters; mega layer.Flops ]
+                        yield! time layer.Latency
+
+                        if layer.IsFactorized then
+                            let choice = layer.Choice
+                            yield! [ string choice; string choice.Parameters; mega choice.Flops ]
+                            yield! time choice.Latency
+                            yield! [ $"{choice.Error:F3}"; "" ]
+                        else
+                            yield! [ "dense"; ""; "" ]
+                            yield! timed ""
+                            yield! [ ""; layer.Kept ]
                     ]
+                [
+                    yield! [ "other"; ""; string this.OtherParameters; "" ]
+                    yield! timed ""
+                    yield! [ ""; ""; "" ]
+                    yield! timed ""
+                    yield! [ ""; "" ]
+                ]
+                [
+                    yield! [ "in all"; ""; string this.DenseParameters; mega this.DenseFlops ]
+                    yield! time this.DenseLatency
+                    yield! [ ""; string this.Parameters; mega this.Flops ]
+                    yield! time this.Latency
+                    yield! [ ""; "" ]
+                ]
             ]
 
 /// <summary>How a plan is made.</summary>
+[<NoComparison; NoEquality>]
 type PlanOptions =
     {
         /// <summary>The families that kernels of several positions are tried in; by default CP, Tucker-2, tensor chain and tensor train.
@@ -157,4 +186,8 @@ type PlanOptions =
         Covariances: (string * TorchSharp.torch.Tensor) list
         /// Layers worked on side by side; 0: as many as there are processors.
         Workers: int
+        /// <summary>What measures times for a budget of latency: milliseconds that a layer takes for all its inputs, dense, then as each of
+        /// some candidates, NaN for those that cannot be run. None: forward passes of TorchSharp's layers in float32, the median of
+        /// several rounds in which each runs once.</summary>
+        Latencies: (PlannedLayer -> PlanCandidate list -> float list) option
     }

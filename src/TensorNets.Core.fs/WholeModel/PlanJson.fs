@@ -29,6 +29,7 @@ module internal PlanJson =
         json.WriteNumber("flops", c.Flops)
         real json "error" c.Error
         real json "damage" c.Damage
+        real json "latency" c.Latency
         json.WriteEndObject()
 
     let write (plan: CompressionPlan) : string =
@@ -58,6 +59,7 @@ module internal PlanJson =
                 json.WriteEndArray()
                 json.WriteNumber("parameters", layer.Parameters)
                 json.WriteNumber("flops", layer.Flops)
+                real json "latency" layer.Latency
                 json.WriteNumber("chosen", layer.Chosen)
                 json.WriteString("kept", layer.Kept)
                 json.WriteStartArray "candidates"
@@ -89,6 +91,7 @@ module internal PlanJson =
         let flops, e4 = Json.property "flops" Json.whole "a whole number" 0L path element
         let error, e5 = optional "error" path element
         let damage, e6 = optional "damage" path element
+        let latency, e7 = optional "latency" path element
 
         {
             Axes = if separate then KernelAxes.Separate else KernelAxes.Fused
@@ -97,8 +100,9 @@ module internal PlanJson =
             Flops = flops
             Error = error
             Damage = damage
+            Latency = latency
         },
-        e1 @ e2 @ e3 @ e4 @ e5 @ e6
+        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7
 
     /// The geometry of a layer with a weight of a shape.
     let private geometry (shape: int64 list) path element : ConvGeometry * SpecError list =
@@ -141,6 +145,8 @@ module internal PlanJson =
             else
                 [], []
 
+        let latency, e11 = optional "latency" path element
+
         let range =
             if e6.IsEmpty && e8.IsEmpty && (chosen < -1 || chosen >= candidates.Length) then
                 [ SpecError.JsonType($"{path}.chosen", string chosen, $"-1 to {candidates.Length - 1}") ]
@@ -155,11 +161,12 @@ module internal PlanJson =
             Inputs = inputs
             Parameters = parameters
             Flops = flops
+            Latency = latency
             Candidates = candidates
             Chosen = chosen
             Kept = kept
         },
-        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7 @ e8 @ e9 @ e10 @ range
+        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7 @ e8 @ e9 @ e10 @ e11 @ range
 
     let private ofRoot (root: JsonElement) : Result<CompressionPlan, SpecError list> =
         let found, e0 = Json.property "version" Json.number "a whole number" 0 "$" root

@@ -28,6 +28,7 @@ module internal PlanMaking =
             Inputs = layer.Inputs
             Parameters = SourceLayer.parameters layer
             Flops = layer.Inputs |> Seq.sumBy (List.ofSeq >> ModelReport.denseFlops layer.Geometry)
+            Latency = nan
             Candidates = []
             Chosen = -1
             Kept = ""
@@ -50,6 +51,7 @@ module internal PlanMaking =
                 Flops = layer.Inputs |> Seq.sumBy (List.ofSeq >> ModelReport.factorizedFlops flops g)
                 Error = error
                 Damage = error * error
+                Latency = nan
             })
 
     /// What a format costs at a layer; None where it does not fit or saves nothing.
@@ -92,48 +94,90 @@ module internal PlanMaking =
             }
         | Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }
 
+    /// A cost that is bounded: of a dense layer, of a candidate, and in words.
+    type private Cost = { OfLayer: PlannedLayer -> float; OfCandidate: PlanCandidate -> float; Text: float -> string }
+
+    let private parameters =
+        {
+            OfLayer = fun layer -> float layer.Parameters
+            OfCandidate = fun c -> float c.Parameters
+            Text = fun count -> $"{count:F0} parameters"
+        }
+
+    let private flops =
+        {
+            OfLayer = fun layer -> float layer.Flops
+            OfCandidate = fun c -> float c.Flops
+            Text = fun count -> $"{count:F0} FLOPs"
+        }
+
+    let private latency =
+        { OfLayer = _.Latency; OfCandidate = _.Latency; Text = fun time -> $"{time:G4} ms" }
+
+    /// How many layers an error names.
+    let private named = 3
+
+    /// The choice of least damage that costs at most so much beside a rest.
+    let private bounded (cost: Cost) (rest: float) (layers: PlannedLayer list) (most: float) : Result<int list, TensorNetError list> =
+        let offer cost damage =
+            if Double.IsNaN(cost + damage) then
+                { Cost = infinity; Damage = infinity }
+            else
+                { Cost = cost; Damage = damage }
+
+        let offers =
+            [|
+                for layer in layers ->
+                    [|
+                        { Cost = cost.OfLayer layer; Damage = 0.0 }
+                        for c in layer.Candidates do
+                            offer (cost.OfCandidate c) c.Damage
+                    |]
+            |]
+
+        match Allocation.choose (most - rest) offers with
+        | Some choice -> Ok [ for i in choice -> i - 1 ]
+        | None ->
+            let least =
+                [ for layer, offer in Seq.zip layers offers -> layer.Path, offer |> Array.map _.Cost |> Array.min ]
+
+            let largest =
+                least
+                |> List.sortBy (fun (_, cost) -> -cost)
+                |> List.truncate named
+                |> List.map (fun (path, share) -> $"'{path}' {cost.Text share}")
+
+            let expected =
+                $"at least {cost.Text(rest + List.sumBy snd least)}, which the smallest candidates take, most of all "
+                + String.Join(", ", largest)
+
+            Error [ TensorNetError.Unsupported("The budget", cost.Text most, expected) ]
+
     /// The place of the candidate that is chosen for every layer; −1: dense.
     let allocate (budget: Budget) (other: int64) (layers: PlannedLayer list) : Result<int list, TensorNetError list> =
-        let bounded (ofLayer: PlannedLayer -> int64) (ofCandidate: PlanCandidate -> int64) (rest: int64) (most: float) what =
-            let offers =
-                [|
-                    for layer in layers ->
-                        [|
-                            { Cost = float (ofLayer layer); Damage = 0.0 }
-                            for c in layer.Candidates do
-                                { Cost = float (ofCandidate c); Damage = if Double.IsNaN c.Damage then infinity else c.Damage }
-                        |]
-                |]
+        let other = float other
+        let dense (cost: Cost) = layers |> List.sumBy cost.OfLayer
 
-            match Allocation.choose (most - float rest) offers with
-            | Some choice -> Ok [ for i in choice -> i - 1 ]
-            | None ->
-                let least = float rest + (offers |> Array.sumBy (Array.map _.Cost >> Array.min))
+        let within (cost: Cost) rest most =
+            if Double.IsNaN(dense cost) then
+                let expected = "a plan made under a budget of latency: this one has no times"
+                Error [ TensorNetError.Unsupported("The budget", cost.Text most, expected) ]
+            else
+                bounded cost rest layers most
 
-                Error
-                    [
-                        TensorNetError.Unsupported(
-                            "The budget",
-                            $"{most:F0} {what}",
-                            $"at least {least:F0}, which the smallest candidates take"
-                        )
-                    ]
-
-        let parameters most = bounded _.Parameters _.Parameters other most "parameters"
-        let flops most = bounded _.Flops _.Flops 0L most "FLOPs"
-        let dense (pick: PlannedLayer -> int64) = layers |> List.sumBy pick |> float
-
-        let ratio value run =
+        let ratio value (cost: Cost) rest =
             if value > 1.0 && Double.IsFinite value then
-                run value
+                within cost rest ((dense cost + rest) / value)
             else
                 Error [ TensorNetError.Unsupported("The ratio of the budget", $"{value:G6}", "a number above 1") ]
 
         match budget with
-        | Budget.ParameterRatio value -> ratio value (fun value -> parameters ((dense _.Parameters + float other) / value))
-        | Budget.Parameters count -> parameters (float count)
-        | Budget.FlopRatio value -> ratio value (fun value -> flops (dense _.Flops / value))
-        | Budget.Flops count -> flops (float count)
+        | Budget.ParameterRatio value -> ratio value parameters other
+        | Budget.Parameters count -> within parameters other (float count)
+        | Budget.FlopRatio value -> ratio value flops 0.0
+        | Budget.Flops count -> within flops 0.0 (float count)
+        | Budget.LatencyRatio value -> ratio value latency 0.0
+        | Budget.Latency time -> within latency 0.0 time
         | Budget.LayerError error when error >= 0.0 ->
             Ok
                 [
@@ -144,6 +188,13 @@ module internal PlanMaking =
                 ]
         | Budget.LayerError error -> Error [ TensorNetError.Unsupported("The error of the budget", $"{error:G6}", "a number from 0 up") ]
 
+    /// Whether a budget bounds measured time.
+    let isOfLatency (budget: Budget) =
+        match budget with
+        | Budget.LatencyRatio _
+        | Budget.Latency _ -> true
+        | _ -> false
+
     /// Plans with the choices made anew.
     let chosen (budget: Budget) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         let layers = List.ofSeq plan.Layers
@@ -152,10 +203,16 @@ module internal PlanMaking =
         |> Result.map (fun choice ->
             let choose (layer: PlannedLayer) at =
                 let kept =
-                    if at >= 0 then ""
-                    elif layer.Kept <> "" && layer.Candidates.Count = 0 then layer.Kept
-                    elif layer.Candidates.Count = 0 then "no candidate is smaller"
-                    else "the budget is better spent elsewhere"
+                    if at >= 0 then
+                        ""
+                    elif layer.Kept <> "" && layer.Candidates.Count = 0 then
+                        layer.Kept
+                    elif layer.Candidates.Count = 0 then
+                        "no candidate is smaller"
+                    elif isOfLatency budget && not (layer.Candidates |> Seq.exists (fun c -> c.Latency < layer.Latency)) then
+                        "no candidate is faster"
+                    else
+                        "the budget is better spent elsewhere"
 
                 { layer with Chosen = at; Kept = kept }
 

@@ -19,6 +19,7 @@ module CompressionPlan =
             Keep = []
             Covariances = []
             Workers = 0
+            Latencies = None
         }
 
     let private check (isKnown: string -> bool) (known: string list) (options: PlanOptions) : TensorNetError list =
@@ -48,14 +49,22 @@ module CompressionPlan =
                     { PlanMaking.planned layer with Kept = kept })
             |> dict
 
-        PlanMaking.chosen
-            budget
-            {
-                Input = source.Input
-                Measure = if options.Covariances.IsEmpty then "kernel" else "calibrated"
-                OtherParameters = source.OtherParameters
-                Layers = [ for layer in layers -> finished[layer.Path] ]
-            }
+        // Times are taken one by one, with nothing beside them.
+        TensorNetError.collect
+            [
+                for layer in layers do
+                    let layer = finished[layer.Path]
+                    if PlanMaking.isOfLatency budget then LayerLatency.timed options layer else Ok layer
+            ]
+        |> Result.bind (fun layers ->
+            PlanMaking.chosen
+                budget
+                {
+                    Input = source.Input
+                    Measure = if options.Covariances.IsEmpty then "kernel" else "calibrated"
+                    OtherParameters = source.OtherParameters
+                    Layers = layers
+                })
 
     /// <summary>A plan for the layers of any source under a budget: as <c>make</c>, which is this for the source of a model
     /// (<c>LayerSource.ofModel</c>).</summary>
@@ -82,8 +91,9 @@ module CompressionPlan =
     /// full. The choice walks down the convex hulls of all curves at one price, then exchanges one and two layers: its damage is above the
     /// least possible by at most one step of one hull.</para>
     /// <para>Depthwise layers, those that cannot be replaced, the first, the last and those named stay dense, and the plan says why. The
-    /// covariances of the options make errors those of the layers' outputs (arXiv 2511.04494). Errors: those of <c>ModelReport.make</c>;
-    /// <c>Unsupported</c> for a budget that the smallest candidates exceed.</para></remarks>
+    /// covariances of the options make errors those of the layers' outputs (arXiv 2511.04494). Under a budget of latency the
+    /// candidates of each family on its hull are timed, and a layer that none makes faster stays dense. Errors: those of
+    /// <c>ModelReport.make</c>; <c>Unsupported</c> for a budget that the smallest candidates exceed.</para></remarks>
     /// <param name="budget">What the whole model may cost.</param>
     /// <param name="options">The candidates.</param>
     /// <param name="shape">The shape of an input, images first, for which FLOPs are counted.</param>

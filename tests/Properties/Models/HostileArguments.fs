@@ -153,6 +153,19 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             (fun () ->
                 let given = tensor d (anyShape d)
                 if d.Chance 0.02 then null else box (Func<Tensor>(fun () -> given)))
+            typeof<PlannedLayer -> PlanCandidate list -> float list>,
+            (fun () ->
+                let time, lost = d.Pick [ 1.0; 0.0; -1.0; nan ], d.Below 2
+                box (fun (_: PlannedLayer) (some: PlanCandidate list) -> List.replicate (some.Length + 1 - lost) time))
+            typeof<Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<float>>>,
+            (fun () ->
+                if d.Chance 0.5 then
+                    null
+                else
+                    box (
+                        Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<float>>(fun _ some ->
+                            List.replicate (some.Count + 1) 1.0)
+                    ))
             typeof<CompressOptions>, (fun () -> compressOptions d)
             typeof<CompressSettings>, (fun () -> if d.Chance 0.2 then null else box (CompressSettings(d.Pick [ 1; 2; 0 ], Workers = 1)))
             typeof<IO.Stream>, (fun () -> if d.Chance 0.03 then null else stream d)
@@ -161,6 +174,8 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<Dictionary<string, bool>>, (fun () -> if d.Chance 0.5 then null else Dictionary<string, bool>())
             typeof<IList<string>>, (fun () -> if d.Chance 0.5 then null else List [ d.Pick [ "A"; "weight" ] ])
             typeof<IO.BinaryReader>, (fun () -> if d.Chance 0.03 then null else binaryReader d)
+            typeof<IReadOnlyDictionary<string, string>>,
+            (fun () -> if d.Chance 0.5 then null else Dictionary(dict [ d.Pick [ "a"; "format" ], d.Pick [ "b"; "" ] ]))
             typeof<IReadOnlyDictionary<string, int>>,
             (fun () -> if d.Chance 0.5 then null else Dictionary(dict [ d.Pick [ "a"; "zz" ], d.Pick [ 2; 0 ] ]))
             typeof<Map<string, Tensor>>, (fun () -> Map.ofList (cores d))

@@ -15,6 +15,7 @@ let private planOf (ranks: int list) : CompressionPlan =
             Flops = 1L
             Error = 0.1
             Damage = 0.01
+            Latency = nan
         }
 
     {
@@ -32,6 +33,7 @@ let private planOf (ranks: int list) : CompressionPlan =
                         Inputs = []
                         Parameters = 100L + int64 i
                         Flops = 1L
+                        Latency = nan
                         Candidates = (if rank = 0 then [] else [ candidate rank ])
                         Chosen = (if rank = 0 then -1 else 0)
                         Kept = (if rank = 0 then "asked for" else "")
