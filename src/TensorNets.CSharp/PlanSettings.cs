@@ -19,6 +19,8 @@ namespace TensorNets.CSharp;
 /// number.</param>
 /// <param name="Latencies">For a budget of latency: milliseconds that a layer takes for all its inputs, dense, then as each of some
 /// candidates, NaN for those that cannot be run; null: measured by forward passes of TorchSharp's layers.</param>
+/// <param name="TrainMatrixModes">Of how many factors channels are made in TT-matrix candidates of linear layers and kernels of one
+/// position; null: there are none.</param>
 public sealed record PlanSettings(
     IReadOnlyList<FormatFamily>? Families = null,
     bool KeepFirst = true,
@@ -28,7 +30,8 @@ public sealed record PlanSettings(
     int Workers = 0,
     IReadOnlyList<double>? Ratios = null,
     int Sweeps = 0,
-    Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>>? Latencies = null)
+    Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>>? Latencies = null,
+    IReadOnlyList<int>? TrainMatrixModes = null)
 {
     internal PlanOptions Options
     {
@@ -47,7 +50,8 @@ public sealed record PlanSettings(
                 Results.Option(Latencies is null
                     ? null
                     : FuncConvert.FromFunc((PlannedLayer layer, FSharpList<PlanCandidate> candidates) =>
-                        ListModule.OfSeq(Latencies(layer, candidates)))));
+                        ListModule.OfSeq(Latencies(layer, candidates)))),
+                [.. TrainMatrixModes ?? []]);
         }
     }
 }

@@ -190,4 +190,7 @@ type PlanOptions =
         /// some candidates, NaN for those that cannot be run. None: forward passes of TorchSharp's layers in float32, the median of
         /// several rounds in which each runs once.</summary>
         Latencies: (PlannedLayer -> PlanCandidate list -> float list) option
+        /// <summary>Of how many factors channels are made in TT-matrix candidates of linear layers and kernels of one position, such as
+        /// <c>[ 2; 3 ]</c>; empty: there are none. The factors are as equal as can be.</summary>
+        TrainMatrixModes: int list
     }

@@ -135,6 +135,51 @@ module internal DamageCurve =
 
         if (attempt 1).IsNone then None else grow 1 2
 
+    /// The points of formats that go by one rank: each of the largest that its size allows, swept from small to large.
+    let private byRank axes (sizes: float list) (sweeps: int) (kernel: Tensor) (shape: int list) (ofRank: int -> Format) : Point list =
+        sizes
+        |> List.sort
+        |> List.choose (fun size -> equalRank size shape ofRank)
+        |> List.distinctBy fst
+        |> swept sweeps kernel
+        |> List.map (fun (format, error) -> { Axes = axes; Format = format; Error = error })
+
+    /// A number as a product of so many factors, as equal as its primes allow, the largest first.
+    let balanced (count: int) (n: int) : int list =
+        let rec primes n p =
+            if n = 1 then []
+            elif p * p > n then [ n ]
+            elif n % p = 0 then p :: primes (n / p) p
+            else primes n (p + 1)
+
+        (List.replicate count 1, primes n 2 |> List.sortDescending)
+        ||> List.fold (fun factors prime ->
+            match List.sort factors with
+            | least :: rest -> least * prime :: rest
+            | [] -> [])
+        |> List.sortDescending
+
+    /// TT-matrices of channels in so many factors each; none where a number of channels has too few primes.
+    let private trainMatrices (modes: int list) (sizes: float list) (sweeps: int) (kernel: Tensor) : Point list =
+        let s, t = int kernel.shape[0], int kernel.shape[int (kernel.dim ()) - 1]
+
+        [
+            for count in List.distinct modes do
+                let rows, columns = balanced count s, balanced count t
+
+                if List.min rows > 1 && List.min columns > 1 then
+                    let pairs = List.map2 (*) rows columns
+                    let before = List.scan (fun p n -> min (p * n) 1_000_000) 1 pairs
+                    let behind = List.scanBack (fun n p -> min (n * p) 1_000_000) pairs 1
+
+                    let ofRank rank =
+                        let ranks = [ for i in 1 .. count - 1 -> min rank (min before[i] behind[i]) ]
+                        Format.TensorTrainMatrix(rows, columns, ranks)
+
+                    let split = kernel.reshape [| for n in rows @ columns -> int64 n |]
+                    yield! byRank KernelAxes.Fused sizes sweeps split [ s; t ] ofRank
+        ]
+
     let private ofFamily (family: FormatFamily) (axes: KernelAxes) (sizes: float list) (sweeps: int) (kernel: Tensor) : Point list =
         let shape = [ for size in kernel.shape -> int size ]
         let n = shape.Length
@@ -149,12 +194,7 @@ module internal DamageCurve =
             | FormatFamily.Tucker -> Format.Tucker [ for size in shape -> min rank size ]
             | _ -> Format.CP rank
 
-        sizes
-        |> List.sort
-        |> List.choose (fun size -> equalRank size shape ofRank)
-        |> List.distinctBy fst
-        |> swept sweeps kernel
-        |> List.map (fun (format, error) -> { Axes = axes; Format = format; Error = error })
+        byRank axes sizes sweeps kernel shape ofRank
 
     /// The kernel of a layer without groups in a norm: Σ^½ along the input channels makes the weighted norm Frobenius.
     let private whitened (covariance: Tensor option) (kernel: Tensor) : Tensor =
@@ -176,7 +216,7 @@ module internal DamageCurve =
             let kernel = whitened (if g.Groups = 1L then covariance else None) kernel
 
             if GeometryChecks.positions g = 1L then
-                matrices sizes kernel
+                matrices sizes kernel @ trainMatrices options.TrainMatrixModes sizes options.Sweeps kernel
             else
                 options.Families
                 |> List.collect (fun family ->

@@ -78,7 +78,7 @@ module LayerCompression =
                         LayerRun.Source = layer
                         LayerRun.Norm =
                             match covariances.TryGetValue planned.Path with
-                            | true, sigma -> Norm.Weighted([ 0 ], sigma)
+                            | true, sigma -> Norm.Weighted(PlanMaking.inputModes planned.Choice.Format, sigma)
                             | _ -> Norm.Frobenius
                         LayerRun.Cost = LayerRun.cost planned
                     }
@@ -199,8 +199,8 @@ module LayerCompression =
                     tasks
                     |> List.sortBy (fun task -> -task.Cost)
                     |> SideBySide.runWithin
-                        LayerRun.room
-                        (fun task -> LayerRun.bytes task.Planned)
+                        WorkMemory.room
+                        (fun task -> WorkMemory.ofChoice task.Planned)
                         (SideBySide.workers options.Workers)
                         (fun task -> task.Planned.Path, run.Layer task)
                     |> dict

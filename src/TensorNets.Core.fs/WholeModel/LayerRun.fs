@@ -20,20 +20,6 @@ module internal LayerRun =
         | Format.TensorChain ranks -> float layer.Parameters * float (List.max ranks) * float (List.max ranks)
         | _ -> float layer.Parameters * sqrt (float choice.Parameters)
 
-    /// Bytes that layers worked on side by side may take together; a layer that takes more is worked on alone.
-    let room = 1.5 * 1073741824.0
-
-    /// An estimate of the bytes that work on a layer takes. Peaks of CP over 256 × 9 × 256 and 512 × 9 × 512 at ranks 100 to 760 are within
-    /// an eighth of it; for tensor chains the square of the rank stands for that of CP, as in their cost.
-    let bytes (layer: PlannedLayer) : float =
-        let rank =
-            match layer.Choice.Format with
-            | Format.CP rank -> float rank
-            | Format.TensorChain ranks -> float (List.max ranks) * float (List.max ranks)
-            | _ -> 0.0
-
-        4e7 + float layer.Parameters * (100.0 + rank)
-
     let private isTree (spec: Spec) = TreeSvd.isTree spec
 
     /// A token that ends after a time, or with the caller's.
@@ -119,7 +105,7 @@ module internal LayerRun =
         |> Result.mapError (List.map TensorNetError.Format)
         |> Result.bind (fun spec ->
             if g.Groups = 1L then
-                networkFor options time task.Norm spec (kernel.reshape (List.toArray shape))
+                networkFor options time task.Norm spec (kernel.reshape (List.toArray (Spec.shape spec)))
             else
                 let fits =
                     [
@@ -129,7 +115,7 @@ module internal LayerRun =
                                 (time |> Option.map (fun time -> time / float g.Groups))
                                 Norm.Frobenius
                                 spec
-                                ((kernel.select (0L, i)).reshape(List.toArray shape))
+                                ((kernel.select (0L, i)).reshape(List.toArray (Spec.shape spec)))
                     ]
 
                 match

@@ -6,11 +6,19 @@ open TorchSharp
 /// From layers and a budget to a choice.
 [<RequireQualifiedAccess>]
 module internal PlanMaking =
-    /// The shape that a candidate's format is over, one group's: a train of one rank over one position is a matrix.
+    /// The shape that a candidate's format is over, one group's: a train of one rank over one position is a matrix, a TT-matrix is one of
+    /// rows and columns, which its network splits.
     let target (axes: KernelAxes) (format: Format) (g: ConvGeometry) : int64 list =
         match format with
+        | Format.TensorTrainMatrix _
         | Format.TensorTrain [ _ ] when GeometryChecks.positions g = 1L -> [ g.InChannels / g.Groups; g.OutChannels / g.Groups ]
         | _ -> KernelFit.target axes g
+
+    /// The modes of a candidate's network that are the input channels.
+    let inputModes (format: Format) : int list =
+        match format with
+        | Format.TensorTrainMatrix(rows, _, _) -> [ 0 .. rows.Length - 1 ]
+        | _ -> [ 0 ]
 
     /// The network of a candidate's format; with groups, one for each, as one over (g, s, d, t).
     let spec (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =

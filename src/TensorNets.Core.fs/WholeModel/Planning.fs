@@ -20,12 +20,15 @@ module CompressionPlan =
             Covariances = []
             Workers = 0
             Latencies = None
+            TrainMatrixModes = []
         }
 
     let private check (isKnown: string -> bool) (known: string list) (options: PlanOptions) : TensorNetError list =
         [
             if options.Ratios |> List.exists (fun ratio -> not (ratio > 1.0 && Double.IsFinite ratio)) then
                 TensorNetError.Unsupported("The ratios", String.Join(", ", options.Ratios), "numbers above 1")
+            if options.TrainMatrixModes |> List.exists (fun modes -> modes < 2) then
+                TensorNetError.Unsupported("The modes of TT-matrices", String.Join(", ", options.TrainMatrixModes), "2 or more")
             if options.Sweeps < 1 then
                 TensorNetError.Unsupported("The sweeps of a plan", string options.Sweeps, "1 or more")
             for path in options.Keep @ List.map fst options.Covariances do
@@ -41,12 +44,16 @@ module CompressionPlan =
             List.zip layers (PlanMaking.kept options layers)
             // The largest first, so that the workers end together.
             |> List.sortBy (fun (layer, _) -> -(SourceLayer.size layer))
-            |> SideBySide.run (SideBySide.workers options.Workers) (fun (layer, kept) ->
-                layer.Path,
-                if kept = "" then
-                    PlanMaking.withCandidates options layer
-                else
-                    { PlanMaking.planned layer with Kept = kept })
+            |> SideBySide.runWithin
+                WorkMemory.room
+                (fun (layer, kept) -> if kept = "" then WorkMemory.ofPlanning options layer else 0.0)
+                (SideBySide.workers options.Workers)
+                (fun (layer, kept) ->
+                    layer.Path,
+                    if kept = "" then
+                        PlanMaking.withCandidates options layer
+                    else
+                        { PlanMaking.planned layer with Kept = kept })
             |> dict
 
         // Times are taken one by one, with nothing beside them.
