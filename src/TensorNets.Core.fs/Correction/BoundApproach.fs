@@ -31,7 +31,7 @@ module internal BoundApproach =
             use scope = torch.NewDisposeScope()
             use best = new Best(cores)
             // A bond that cannot be balanced is left as it is.
-            Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
+            Gauge.lenient Gauge.maxCycles (FreeBonds.ofSpec spec) (Sensitivity.plan spec) cores |> ignore
 
             AugmentedLagrangian.approach objective (bound * (1.0 - CorrectionProblem.feasibility)) listen (CoreVector.ofCores cores)
             |> CoreVector.put scope cores.Length cores

@@ -13,7 +13,7 @@ type internal CorrectionSweep =
         Blocks: Block list
         /// The plan of T.
         Full: Plan
-        Gauge: BondGauge.Bond list
+        Gauge: FreeBonds.Bonds
         Sensitivity: SensitivityPlan
         /// The multiplier of each block in the last sweep.
         Lambdas: float option[]
@@ -44,7 +44,7 @@ module internal CorrectionSweep =
             Lookup = CoreArray.Lookup spec cores
             Blocks = blocks
             Full = Plan.make Order.Auto spec
-            Gauge = BondGauge.ofSpec spec
+            Gauge = FreeBonds.ofSpec spec
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
             Reaches = Array.zeroCreate cores.Length

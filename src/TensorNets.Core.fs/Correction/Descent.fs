@@ -53,7 +53,7 @@ module internal Descent =
         use best = new Best(cores)
         let plan = Sensitivity.plan spec
         let before = Sensitivity.numberOf plan torch.float64 cores[0].device (CoreArray.Lookup spec cores)
-        let s, _, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) plan cores
+        let s, _, _ = Gauge.lenient Gauge.maxCycles (FreeBonds.ofSpec spec) plan cores
 
         // Written so that NaN counts as a failure.
         if s <= before then
@@ -139,7 +139,7 @@ module internal Descent =
 
         // A bond that is cut is no longer balanced, and the last sweep has one cycle behind it, which leaves directions that S does not
         // feel where they are.
-        let s, _, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec cut) (Sensitivity.plan cut) cores
+        let s, _, _ = Gauge.lenient Gauge.maxCycles (FreeBonds.ofSpec cut) (Sensitivity.plan cut) cores
         let share = if largest cores < 0.5 * before then unfelt else feasibility
 
         if

@@ -5,20 +5,46 @@ open TorchSharp
 /// The gauge of one bond or hyperedge at a time: where it is free, and where it leaves S least (<c>Gauge</c>).
 [<RequireQualifiedAccess>]
 module internal BondGauge =
-    /// The ordinary bonds between two cores, taken as one axis. Where both cores carry an open axis or a hyperedge as well, the matrix may
-    /// differ along it.
-    type Link = { Bonds: Axis list; Along: Axis list; I: int; J: int; P: Plan; Q: Plan }
+    /// Contracts what bonds ask for, and keeps what they have in common, also with other plans of the same cores.
+    [<Sealed>]
+    type Evaluation(bonds: FreeBonds.Bonds, others: Plan list, cores: Tensor[]) =
+        let cache =
+            match bonds.Messages with
+            | Some _ -> None
+            | None -> Some(new IntermediateCache(others @ List.collect FreeBonds.plansOf bonds.All))
 
-    type Bond =
-        | Matrix of Link
-        /// An axis along which only scalings are free, with the cores that carry it and the plans of c_k.
-        | Scaling of axis: Axis * cores: int list * terms: Plan list
+        let values =
+            bonds.Messages |> Option.map (fun messages -> new MessageValues(messages, bonds.Spec, cores))
 
-    /// The cores that a bond is between.
-    let coresOf (bond: Bond) : int list =
-        match bond with
-        | Matrix link -> [ link.I; link.J ]
-        | Scaling(_, cores, _) -> cores
+        let names = bonds.Spec.Cores |> List.map _.Name |> List.toArray
+        let lookup = CoreArray.Lookup bonds.Spec cores
+
+        /// What other plans of these cores may keep in as well.
+        member _.Cache = cache
+
+        /// The steps that have been made.
+        member _.Made =
+            (values |> Option.map _.Made |> Option.defaultValue 0)
+            + (cache |> Option.map _.Made |> Option.defaultValue 0)
+
+        /// The caller's scope owns the results.
+        member _.Run(plans: Plan list) : Tensor list =
+            match values with
+            | Some values -> values.Run plans
+            | None -> Contraction.runKeeping cache plans cores[0].dtype cores[0].device lookup
+
+        /// The core has changed.
+        member _.Forget(core: int) : unit =
+            values |> Option.iter _.Forget(core)
+            cache |> Option.iter _.Forget(names[core])
+
+        /// Every core may have changed.
+        member _.Clear() : unit =
+            values |> Option.iter _.Clear()
+            cache |> Option.iter _.Clear()
+
+        interface System.IDisposable with
+            member this.Dispose() = this.Clear()
 
     /// The cores whose gauge is sought, replaced as steps go on, and what is kept of their contractions.
     [<NoEquality; NoComparison>]
@@ -26,9 +52,7 @@ module internal BondGauge =
         {
             Spec: Spec
             Cores: Tensor[]
-            Cache: IntermediateCache
-            /// Contracts the cores as they are.
-            Run: Plan list -> Tensor list
+            Evaluation: Evaluation
         }
 
         /// Replaces a core and disposes the old one.
@@ -36,7 +60,7 @@ module internal BondGauge =
             let old = this.Cores[i]
             this.Cores[i] <- tensor.DetachFromDisposeScope()
             old.Dispose()
-            this.Cache.Forget this.Spec.Cores[i].Name
+            this.Evaluation.Forget i
 
     /// What a step at a bond did.
     type Step =
@@ -47,61 +71,10 @@ module internal BondGauge =
             Terms: (int * float) list
         }
 
-    /// Every bond and hyperedge along which there is a gauge.
-    let ofSpec (spec: Spec) : Bond list =
-        let opened = Set.ofList spec.Output
-        let position (core: Core) = List.findIndex ((=) core) spec.Cores
-
-        let free axis = Spec.carriers axis spec |> List.filter (fun core -> not (Spec.isFixed core spec))
-
-        let ordinary axis = not (opened.Contains axis) && (Spec.carriers axis spec).Length = 2 && (free axis).Length = 2
-
-        let planned = DoubleLayerOrder.planner spec
-
-        let doubleLayer (core: Core) (free: Axis list) (output: Axis list) =
-            planned core ((opened + Set.ofList core.Axes) - Set.ofList free) output
-
-        let links =
-            spec.Dims.Keys
-            |> Seq.filter ordinary
-            |> Seq.groupBy (fun axis -> Spec.carriers axis spec)
-            // In the order of the cores, so that a step leaves most of what the next one needs.
-            |> Seq.sortBy (fst >> List.map position)
-            |> Seq.map (fun (carriers, axes) ->
-                let first, second = carriers[0], carriers[1]
-                let bonds = List.ofSeq axes
-
-                let along =
-                    first.Axes
-                    |> List.filter (fun axis -> List.contains axis second.Axes && not (List.contains axis bonds))
-
-                let output = along @ bonds @ List.map Axis.primed bonds
-
-                Matrix
-                    {
-                        Bonds = bonds
-                        Along = along
-                        I = position first
-                        J = position second
-                        P = doubleLayer first bonds output
-                        Q = doubleLayer second bonds output
-                    })
-
-        let scalings =
-            spec.Dims.Keys
-            |> Seq.filter (ordinary >> not)
-            |> Seq.choose (fun axis ->
-                match free axis with
-                | carriers when carriers.Length >= 2 ->
-                    Some(Scaling(axis, List.map position carriers, carriers |> List.map (fun core -> doubleLayer core [] [ axis ])))
-                | _ -> None)
-
-        List.ofSeq links @ List.ofSeq scalings
-
     let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
     /// A core as (along, everything else, bonds), with what leads back.
-    let unfolded (spec: Spec) (link: Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
+    let unfolded (spec: Spec) (link: FreeBonds.Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
         let front, back = List.map (axisIndex spec i) link.Along, List.map (axisIndex spec i) link.Bonds
         let middle = [ 0L .. core.dim () - 1L ] |> List.except (front @ back)
         let order = front @ middle @ back
@@ -116,7 +89,7 @@ module internal BondGauge =
 
     /// The two cores of a link with its singular values shared out evenly: T stays. P and Q then have the condition of the bond itself, not
     /// its square.
-    let private evened (spec: Spec) (link: Link) (cores: Tensor[]) : (Tensor * Tensor) option =
+    let private evened (spec: Spec) (link: FreeBonds.Link) (cores: Tensor[]) : (Tensor * Tensor) option =
         let a, foldA = unfolded spec link link.I cores[link.I]
         let b, foldB = unfolded spec link link.J cores[link.J]
         let width = a.shape[2]
@@ -133,20 +106,20 @@ module internal BondGauge =
     let private trace (x: Tensor) = x.diagonal(dim1 = -2L, dim2 = -1L).sum()
 
     /// P and Q of a link: the terms of S of its two cores are tr P and tr Q.
-    let private layers (working: Working) (link: Link) : Tensor * Tensor =
+    let private layers (working: Working) (link: FreeBonds.Link) : Tensor * Tensor =
         let size core = Num.tensor (Spec.multiplicity working.Spec.Cores[core] working.Spec)
         let width, batch = Spec.size link.Bonds working.Spec, Spec.size link.Along working.Spec
-        let layers = working.Run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
+        let layers = working.Evaluation.Run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
         layers[0].mul(size link.I), layers[1].mul(size link.J)
 
     /// M into one core of a link and M⁻ᵀ into the other.
-    let private insert (working: Working) (link: Link) (root: GeometricMean) : unit =
+    let private insert (working: Working) (link: FreeBonds.Link) (root: GeometricMean) : unit =
         let a, foldA = unfolded working.Spec link link.I working.Cores[link.I]
         let b, foldB = unfolded working.Spec link link.J working.Cores[link.J]
         working.Replace(link.I, foldA (root.After a))
         working.Replace(link.J, foldB (root.InverseTAfter b))
 
-    let private matrixStep (rotates: bool) (working: Working) (link: Link) : Result<Step, TensorNetError> =
+    let private matrixStep (rotates: bool) (working: Working) (link: FreeBonds.Link) : Result<Step, TensorNetError> =
         let solve (p, q) =
             let quick () = Pencil.diagonalRoot p q |> Option.orElseWith (fun () -> Pencil.anyRoot p q)
 
@@ -185,9 +158,9 @@ module internal BondGauge =
 
         let c =
             List.map2
-                (fun i (term: Tensor) -> term.mul(Num.tensor (Spec.multiplicity spec.Cores[i] spec)).maximum(Num.tensor 0.0))
+                (fun i (term: Tensor) -> (term.reshape -1L).mul(Num.tensor (Spec.multiplicity spec.Cores[i] spec)).maximum(Num.tensor 0.0))
                 carriers
-                (working.Run terms)
+                (working.Evaluation.Run terms)
 
         // Against those of the first core, so that the size of the network leaves no rounding.
         let logs = torch.stack(List.toArray c).div(c.Head).log()
@@ -213,18 +186,18 @@ module internal BondGauge =
 
     /// One bond; of S only the terms of the cores that are changed depend on the gauge of this bond: what they were, less what they are at
     /// their least. Cores may come out rotated along it (`rotates`), which costs less.
-    let step (rotates: bool) (working: Working) (bond: Bond) : Result<Step, TensorNetError> =
+    let step (rotates: bool) (working: Working) (bond: FreeBonds.Bond) : Result<Step, TensorNetError> =
         use _ = torch.NewDisposeScope()
 
         match bond with
-        | Matrix link -> matrixStep rotates working link
-        | Scaling(axis, carriers, terms) -> Ok(scalingStep working axis carriers terms)
+        | FreeBonds.Matrix link -> matrixStep rotates working link
+        | FreeBonds.Scaling(axis, carriers, terms) -> Ok(scalingStep working axis carriers terms)
 
     /// What is added to the Grams of a bond that has directions without weight, as a share of their mean.
     let private ridge = 1e-10
 
     /// A step at a bond that `step` refuses: as if directions without weight had a little, where that lowers S.
-    let lenientStep (working: Working) (link: Link) : Step =
+    let lenientStep (working: Working) (link: FreeBonds.Link) : Step =
         use _ = torch.NewDisposeScope()
         let p, q = layers working link
         let width, batch = p.shape[1], p.shape[0]

@@ -19,52 +19,6 @@ module internal DoubleLayerOrder =
 
         member _.All = List.ofSeq pairs
 
-    /// The cores that each core shares an axis with.
-    let private neighbours (spec: Spec) : IDictionary<string, Core list> =
-        dict
-            [
-                for core in spec.Cores ->
-                    core.Name,
-                    core.Axes
-                    |> List.filter (fun axis -> Spec.dim axis spec > 1)
-                    |> List.collect (fun axis -> Spec.carriers axis spec)
-                    |> List.filter (fun other -> other.Name <> core.Name)
-                    |> List.distinctBy _.Name
-            ]
-
-    let private isForest (spec: Spec) (near: IDictionary<string, Core list>) =
-        let seen = HashSet<string>()
-
-        /// Whether what is reached from a core, but for where it was reached from, is met for the first time.
-        let rec isNew (from: string) (core: Core) =
-            seen.Add core.Name
-            && near[core.Name] |> List.forall (fun next -> next.Name = from || isNew core.Name next)
-
-        spec.Cores |> List.forall (fun core -> seen.Contains core.Name || isNew "" core)
-
-    /// Messages along a tree towards the hole.
-    let private inwards (near: IDictionary<string, Core list>) (left: Core list) (hole: Core) =
-        let place = left |> List.mapi (fun j core -> core.Name, j) |> dict
-        let pairs = Pairs left.Length
-        let seen = HashSet [ hole.Name ]
-
-        let rec message (core: Core) : int =
-            seen.Add core.Name |> ignore
-            let j = place[core.Name]
-            let behind = near[core.Name] |> List.filter (fun next -> not (seen.Contains next.Name))
-            let all = (2 * j, behind) ||> List.fold (fun sum next -> pairs.Add(sum, message next))
-            pairs.Add(all, 2 * j + 1)
-
-        let branches =
-            [
-                for core in near[hole.Name] @ left do
-                    if not (seen.Contains core.Name) then
-                        message core
-            ]
-
-        branches |> List.reduce (fun a b -> pairs.Add(a, b)) |> ignore
-        pairs.All
-
     /// From both ends of the list of cores towards the hole.
     let private alongLine (left: Core list) (place: int) =
         let pairs = Pairs left.Length
@@ -105,18 +59,12 @@ module internal DoubleLayerOrder =
         if 2 * (spec.Cores.Length - 1) <= Plan.exactLimit then
             alone
         else
-            let near = neighbours spec
-            let left (hole: Core) = Spec.without hole.Name spec
-
             let linear (hole: Core) shared output =
                 let place = spec.Cores |> List.findIndex (fun core -> core.Name = hole.Name)
-                Plan.inOrder (alongLine (left hole) place) (layer hole shared output)
+                Plan.inOrder (alongLine (Spec.without hole.Name spec) place) (layer hole shared output)
 
-            if isForest spec near then
-                fun hole shared output -> Plan.inOrder (inwards near (left hole) hole) (layer hole shared output)
-            else
-                // One hole in the middle tells for all.
-                let middle = spec.Cores[spec.Cores.Length / 2]
-                let shared = Set.ofList (spec.Output @ middle.Axes)
-                let isShort = (linear middle shared []).Flops <= worth * (alone middle shared []).Flops
-                if isShort then linear else alone
+            // One hole in the middle tells for all.
+            let middle = spec.Cores[spec.Cores.Length / 2]
+            let shared = Set.ofList (spec.Output @ middle.Axes)
+            let isShort = (linear middle shared []).Flops <= worth * (alone middle shared []).Flops
+            if isShort then linear else alone

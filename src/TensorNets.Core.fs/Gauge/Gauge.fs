@@ -22,11 +22,11 @@ module Gauge =
 
     /// The cores that bonds join, directly or through one another: numbers may be moved between them. Of three and more; two share their
     /// one bond.
-    let private connected (count: int) (all: BondGauge.Bond list) : int list list =
+    let private connected (count: int) (all: FreeBonds.Bonds) : int list list =
         let part = Array.init count id
 
-        for bond in all do
-            let cores = BondGauge.coresOf bond
+        for bond in all.All do
+            let cores = FreeBonds.coresOf bond
             let joined = cores |> List.map (fun i -> part[i]) |> Set.ofList
 
             for i in 0 .. count - 1 do
@@ -55,13 +55,13 @@ module Gauge =
             0.0
 
     /// What is made of a bond that a step refuses.
-    type private Deficient = BondGauge.Working -> BondGauge.Bond -> TensorNetError -> Result<BondGauge.Step, TensorNetError>
+    type private Deficient = BondGauge.Working -> FreeBonds.Bond -> TensorNetError -> Result<BondGauge.Step, TensorNetError>
 
     /// A step at every bond, then one number for each core of a part; how much they lower S together.
-    let private pass (deficient: Deficient) (parts: int list list) (bonds: BondGauge.Bond list) rotates (working: BondGauge.Working) =
+    let private pass (deficient: Deficient) (parts: int list list) (bonds: FreeBonds.Bonds) rotates (working: BondGauge.Working) =
         let terms = Array.create working.Cores.Length nan
 
-        let rec steps gain (bonds: BondGauge.Bond list) =
+        let rec steps gain (bonds: FreeBonds.Bond list) =
             match bonds with
             | [] -> Ok gain
             | bond :: others ->
@@ -80,12 +80,12 @@ module Gauge =
             working.Cores[i] <- old.mul(Num.tensor factor).DetachFromDisposeScope()
             old.Dispose()
 
-        steps 0.0 bonds
+        steps 0.0 bonds.All
         |> Result.map (fun gain ->
             let more = parts |> List.sumBy (level terms multiply)
 
             if more > 0.0 then
-                working.Cache.Clear()
+                working.Evaluation.Clear()
 
             gain + more)
 
@@ -93,25 +93,18 @@ module Gauge =
     let private cyclesWithin
         (deficient: Deficient)
         (limit: int)
-        (all: BondGauge.Bond list)
+        (all: FreeBonds.Bonds)
         (plan: SensitivityPlan)
         (cores: Tensor[])
         : Result<float * int, TensorNetError list> =
         let spec = plan.Spec
         let lookup = CoreArray.Lookup spec cores
-
-        let plans =
-            function
-            | BondGauge.Matrix link -> [ link.P; link.Q ]
-            | BondGauge.Scaling(_, _, terms) -> terms
-
         // S and the bonds meet the same products of cores.
-        use cache = new IntermediateCache(Sensitivity.plans plan @ List.collect plans all)
-        let run plans = Contraction.runKeeping (Some cache) plans cores[0].dtype cores[0].device lookup
-        let working: BondGauge.Working = { Spec = spec; Cores = cores; Cache = cache; Run = run }
+        use evaluation = new BondGauge.Evaluation(all, Sensitivity.plans plan, cores)
+        let working: BondGauge.Working = { Spec = spec; Cores = cores; Evaluation = evaluation }
 
         let sensitivity () =
-            use total = Sensitivity.totalKeeping (Some cache) plan cores[0].dtype cores[0].device lookup
+            use total = Sensitivity.totalKeeping evaluation.Cache plan cores[0].dtype cores[0].device lookup
             total.number ()
 
         // Two share their one bond.
@@ -135,19 +128,19 @@ module Gauge =
 
                     let isCalm = gain <= rounding * s || min gain rest <= standstill * s && rest <= leftOver * s
 
-                    if isCalm && calm || all.Length = 1 then
+                    if isCalm && calm || all.All.Length = 1 then
                         Ok(sensitivity (), cycle + 1)
                     else
                         loop (cycle + 1) (s - gain) gain ratio isCalm
 
-        if all.IsEmpty then
+        if all.All.IsEmpty then
             Ok(sensitivity (), 0)
         else
             // One cycle compares with nothing.
             loop 0 (if limit = 1 then infinity else sensitivity ()) 0.0 1.0 false
 
     /// As `cycles`; `deficient` makes what a step makes of a bond that has directions without weight.
-    let private cyclesWith deficient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) =
+    let private cyclesWith deficient (limit: int) (all: FreeBonds.Bonds) (plan: SensitivityPlan) (cores: Tensor[]) =
         let logs = CoreSizes.taken plan.Spec cores
 
         if logs |> Array.forall ((=) 0.0) then
@@ -166,15 +159,15 @@ module Gauge =
 
     /// As `cycles` for cores in float64, of which no bond is refused: the directions of a deficient one that have no weight are left nearly
     /// as they are. S, the cycles, and whether there was such a bond.
-    let internal lenient (limit: int) (all: BondGauge.Bond list) (plan: SensitivityPlan) (cores: Tensor[]) : float * int * bool =
+    let internal lenient (limit: int) (all: FreeBonds.Bonds) (plan: SensitivityPlan) (cores: Tensor[]) : float * int * bool =
         let mutable found = false
 
         let deficient working bond error =
             found <- true
 
             match bond with
-            | BondGauge.Matrix link -> Ok(BondGauge.lenientStep working link)
-            | BondGauge.Scaling _ -> Error error
+            | FreeBonds.Matrix link -> Ok(BondGauge.lenientStep working link)
+            | FreeBonds.Scaling _ -> Error error
 
         match Decompose.attempt (fun () -> cyclesWith deficient limit all plan cores) with
         | Some(Ok(s, count)) -> s, count, found
@@ -223,7 +216,7 @@ module Gauge =
                 let number (s: ScaledTensor) = Math.ScaleB(s.Value.number (), s.Exponent - before.Exponent)
                 number after <= number before
 
-            cycles maxCycles (BondGauge.ofSpec spec) plan cores
+            cycles maxCycles (FreeBonds.ofSpec spec) plan cores
             |> Result.bind (fun _ ->
                 let best: Tensor list = if isBetter () then List.ofArray cores else List.ofSeq start.Cores
                 let cast = [| for tensor in best -> tensor.``to`` (network.DType, copy = true) |]

@@ -64,7 +64,7 @@ module internal Redundancy =
         (spec: Spec)
         (run: Plan list -> Tensor list)
         (cores: Tensor[])
-        (link: BondGauge.Link)
+        (link: FreeBonds.Link)
         : Cut option =
         let width, batch = Spec.size link.Bonds spec, Spec.size link.Along spec
         let layers = run [ link.P; link.Q ] |> List.map _.reshape(batch, width, width)
@@ -142,21 +142,23 @@ module internal Redundancy =
     let cut (share: float) (accepts: Spec -> Tensor[] -> bool) (spec: Spec) (cores: Tensor[]) : struct (Spec * bool) =
         let mutable changed = false
 
-        let tryBond (spec: Spec, bonds: BondGauge.Bond list) (axis: Axis) : Spec * BondGauge.Bond list =
+        let evaluated (spec: Spec) =
+            let bonds = FreeBonds.ofSpec spec
+            spec, bonds, new BondGauge.Evaluation(bonds, [], cores)
+
+        let tryBond (spec: Spec, bonds: FreeBonds.Bonds, evaluation: BondGauge.Evaluation) (axis: Axis) =
             use scope = torch.NewDisposeScope()
-            let core = CoreArray.Lookup spec cores
-            let run plans = Contraction.runMany plans cores[0].dtype cores[0].device core
 
             let found =
-                bonds
+                bonds.All
                 |> List.tryPick (function
-                    | BondGauge.Matrix link when link.Bonds = [ axis ] -> matrixCut share spec run cores link
-                    | BondGauge.Scaling(bond, carriers, _) when bond = axis && carriers.Length = (Spec.carriers axis spec).Length ->
+                    | FreeBonds.Matrix link when link.Bonds = [ axis ] -> matrixCut share spec evaluation.Run cores link
+                    | FreeBonds.Scaling(bond, carriers, _) when bond = axis && carriers.Length = (Spec.carriers axis spec).Length ->
                         sliceCut share spec cores axis carriers
                     | _ -> None)
 
             match found with
-            | None -> spec, bonds
+            | None -> spec, bonds, evaluation
             | Some cut ->
                 let smaller = Spec.resized [ axis, cut.Width ] spec
 
@@ -172,14 +174,16 @@ module internal Redundancy =
                         cores[i] <- scope.Detach core
                         old.Dispose()
 
-                    smaller, BondGauge.ofSpec smaller
+                    (evaluation :> IDisposable).Dispose()
+                    evaluated smaller
                 else
-                    spec, bonds
+                    spec, bonds, evaluation
 
-        let left =
+        let left, _, last =
             Spec.bonds spec
             |> List.filter (fun axis -> Spec.dim axis spec > 1)
-            |> List.fold tryBond (spec, BondGauge.ofSpec spec)
-            |> fst
+            |> List.fold tryBond (evaluated spec)
+
+        (last :> IDisposable).Dispose()
 
         struct (left, changed)

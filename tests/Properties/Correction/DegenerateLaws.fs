@@ -114,7 +114,7 @@ let all =
                     let cores =
                         [| for core in (randomNetwork case.Seed spec |> filled fill place sliced).Cores -> core.clone () |]
 
-                    let s, cycles, _ = Gauge.lenient Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores
+                    let s, cycles, _ = Gauge.lenient Gauge.maxCycles (FreeBonds.ofSpec spec) (Sensitivity.plan spec) cores
 
                     if Double.IsNaN s then
                         Expect.isLessThanOrEqual cycles 1 "cycles")

@@ -70,7 +70,7 @@ let all =
                         let cores = [| for core in network.Cores -> core.clone () |]
 
                         let count =
-                            Gauge.cycles Gauge.maxCycles (BondGauge.ofSpec case.Spec) (Sensitivity.plan case.Spec) cores
+                            Gauge.cycles Gauge.maxCycles (FreeBonds.ofSpec case.Spec) (Sensitivity.plan case.Spec) cores
                             |> ok
                             |> snd
 

@@ -1,6 +1,8 @@
 /// Balancing networks of many cores: cycles that do not grow in number, and in work like the number of cores.
 module LongGaugeLaws
 
+open System
+open System.Collections.Generic
 open Expecto
 open TorchSharp
 open TensorNets
@@ -39,38 +41,109 @@ let private star (bond: int) (leaves: int) : Spec =
 let private cyclesOf (network: Network) =
     let spec = network.Spec
     let cores = [| for core in network.Cores -> core.clone () |]
-    let s, cycles = Gauge.cycles Gauge.maxCycles (BondGauge.ofSpec spec) (Sensitivity.plan spec) cores |> ok
+    let s, cycles = Gauge.cycles Gauge.maxCycles (FreeBonds.ofSpec spec) (Sensitivity.plan spec) cores |> ok
     new Network(spec, cores), s, cycles
 
-/// The steps of contraction that a cycle makes, with what bonds have in common made once.
-let private stepsOfCycle (spec: Spec) =
+/// The steps of contraction that all bonds plan, and those that a cycle makes, with what bonds have in common made once.
+let private stepsOfCycle (spec: Spec) : int * int =
     let network = randomNetwork 1 spec
-    let bonds = BondGauge.ofSpec spec
-
-    let plans =
-        function
-        | BondGauge.Matrix link -> [ link.P; link.Q ]
-        | BondGauge.Scaling(_, _, terms) -> terms
-
-    use kept = new IntermediateCache(List.collect plans bonds)
+    let bonds = FreeBonds.ofSpec spec
+    use evaluation = new BondGauge.Evaluation(bonds, [], Seq.toArray network.Cores)
 
     let cycle () =
-        for bond in bonds do
-            Contraction.runKeeping (Some kept) (plans bond) network.DType network.Device (Network.lookup network)
-            |> ignore
+        for bond in bonds.All do
+            evaluation.Run(FreeBonds.plansOf bond) |> ignore
 
-            for i in BondGauge.coresOf bond do
-                kept.Forget spec.Cores[i].Name
+            for i in FreeBonds.coresOf bond do
+                evaluation.Forget i
 
     cycle ()
-    let first = kept.Made
+    let first = evaluation.Made
     cycle ()
-    kept.Made - first
+    let shared = bonds.Messages |> Option.map _.Steps |> Option.defaultValue 0
+    let planned = bonds.All |> List.collect FreeBonds.plansOf |> List.sumBy _.Steps.Length
+    shared + planned, evaluation.Made - first
+
+/// Trees of seven to twelve cores, or several: bonds of dimension 1 among others, now and then two between the same cores, open axes of one
+/// core or of two, and an axis of dimension 1 that any core may carry.
+let private trees (seed: int) : Spec =
+    let random = Random seed
+    let chance p = random.NextDouble() < p
+    let count = random.Next(7, 13)
+    let axes = Array.init count (fun _ -> List<Axis>())
+    let dims, opened = List<Axis * int>(), List<Axis>()
+
+    let add name dim isOpen places =
+        let axis = Axis name
+        dims.Add(axis, dim)
+        places |> List.iter (fun (i: int) -> axes[i].Add axis)
+
+        if isOpen then
+            opened.Add axis
+
+    for i in 0 .. count - 1 do
+        if i > 0 && chance 0.9 then
+            let parent = random.Next i
+            add $"b{i}" (random.Next(1, 4)) false [ i; parent ]
+
+            if chance 0.2 then
+                add $"c{i}" (random.Next(1, 3)) false [ i; parent ]
+
+            if chance 0.2 then
+                add $"o{i}" 2 true [ i; parent ]
+
+        if chance 0.7 then
+            add $"s{i}" (random.Next(1, 4)) true [ i ]
+
+        if chance 0.1 then
+            add $"t{i}" 2 false [ i ]
+
+    match [ 0 .. count - 1 ] |> List.filter (fun _ -> chance 0.3) with
+    | [] -> ()
+    | places -> add "e" 1 (chance 0.5) places
+
+    let cores =
+        axes |> Array.mapi (fun i axes -> { Name = $"C{i}"; Axes = List.ofSeq axes }) |> List.ofArray
+
+    Spec.create (List.ofSeq dims) cores (List.ofSeq opened) |> specOk
+
+/// The plans of a bond, each as a whole double layer without one core.
+let private wholeLayers (spec: Spec) (bond: FreeBonds.Bond) : Plan list =
+    let layer i free output =
+        let core = spec.Cores[i]
+        let alike = Set.ofList (spec.Output @ core.Axes) - Set.ofList free
+        Plan.make Order.Auto (Spec.doubled (Spec.without core.Name spec) alike output spec)
+
+    match bond with
+    | FreeBonds.Matrix link ->
+        let output = link.Along @ link.Bonds @ List.map Axis.primed link.Bonds
+        [ link.I; link.J ] |> List.map (fun i -> layer i link.Bonds output)
+    | FreeBonds.Scaling(axis, places, _) -> places |> List.map (fun i -> layer i [] [ axis ])
 
 let all =
     testList
         "balance of long networks"
         [
+            testCase "messages of trees make the double layers of all bonds, whichever cores change" (fun () ->
+                for seed in 1..100 do
+                    use _ = torch.NewDisposeScope()
+                    let spec = trees seed
+                    let random = Random seed
+                    let bonds = FreeBonds.ofSpec spec
+                    Expect.isSome bonds.Messages $"seed {seed}: trees"
+                    let cores = Seq.toArray (randomNetwork seed spec).Cores
+                    use evaluation = new BondGauge.Evaluation(bonds, [], cores)
+
+                    for bond in bonds.All do
+                        let lookup = CoreArray.Lookup spec cores
+                        let whole = Contraction.runMany (wholeLayers spec bond) torch.float64 torch.CPU lookup
+
+                        for found, expected in List.zip (evaluation.Run(FreeBonds.plansOf bond)) whole do
+                            close 1e-12 (found.reshape -1L) (expected.reshape -1L) $"seed {seed}, {spec}"
+
+                        for i in random.Next cores.Length :: FreeBonds.coresOf bond do
+                            cores[i] <- cores[i].mul(Num.tensor (0.5 + random.NextDouble()))
+                            evaluation.Forget i)
             for name, spec in
                 [
                     for count in [ 3; 8; 13; 21; 34 ] do
@@ -106,10 +179,15 @@ let all =
                     Expect.isError (Gauge.balance network) "refused"
                     let balanced = Gauge.balanceTruncated network |> ok
                     close 1e-11 (Contraction.reconstruct balanced) (Contraction.reconstruct network) "T")
-            testCase "the steps of a cycle grow like the number of cores" (fun () ->
+            testCase "the steps of a cycle, and of a line the steps that are planned, grow like the number of cores" (fun () ->
                 use _ = torch.NewDisposeScope()
 
                 for closed in [ false; true ] do
-                    let few, many = stepsOfCycle (line closed 2 20), stepsOfCycle (line closed 2 60)
-                    Expect.isLessThanOrEqual many (4 * few) $"a line, closed: {closed}: {few} and {many}")
+                    let (plansOfFew, few), (plansOfMany, many) =
+                        stepsOfCycle (line closed 2 20), stepsOfCycle (line closed 2 60)
+
+                    Expect.isLessThanOrEqual many (4 * few) $"a line, closed: {closed}: {few} and {many}"
+
+                    if not closed then
+                        Expect.isLessThanOrEqual plansOfMany (4 * plansOfFew) $"steps planned: {plansOfFew} and {plansOfMany}")
         ]
