@@ -16,7 +16,7 @@ let private row (closed: bool) (cores: int) =
 
     for core in network.Cores do
         // So that S of many cores stays in the range of float32: T of norm one.
-        core.mul_ 0.5f |> ignore
+        core.mul_ (torch.tensor (0.5f, dtype = torch.float32)) |> ignore
         core.requires_grad_ true |> ignore
 
     let plan () = Sensitivity.plan spec |> ignore
