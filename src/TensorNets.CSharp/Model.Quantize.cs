@@ -11,7 +11,7 @@ public static partial class Model
     /// <param name="weight">The dense weight as TorchSharp's layers hold it; null: the kernel that the layer has now.</param>
     /// <exception cref="TensorNetException">Bits other than 2 to 8, cores that are not finite, a weight of another shape.</exception>
     public static void Quantize(FactorizedLayer layer, QuantizeSettings settings, Tensor? weight = null) =>
-        LayerQuantization.fit(settings.Options, Results.Option(weight), layer).OrThrow();
+        LayerQuantization.fit(QuantizeSettings.Of(settings), Results.Option(weight), layer).OrThrow();
 
     /// <summary>The integers that a layer's cores stand for, which belong to the layer; null for a layer that was never quantized, or whose
     /// cores have changed since.</summary>

@@ -6,5 +6,11 @@ namespace TensorNets.CSharp;
 /// <param name="Norm">The norm of errors, from <see cref="Norms"/>; null: Frobenius. Layers and plans take that of the layer.</param>
 public sealed record QuantizeSettings(int Bits = 8, Scales? Scales = null, Norm? Norm = null)
 {
+    internal static QuantizeOptions Of(QuantizeSettings settings)
+    {
+        ArgumentNullException.ThrowIfNull(settings);
+        return settings.Options;
+    }
+
     internal QuantizeOptions Options => new(Bits, Scales ?? TensorNets.Scales.PerSlice, Norm ?? TensorNets.Norm.Frobenius);
 }

@@ -106,6 +106,23 @@ let private layerSource (d: Draw) : LayerSource =
         Input = d.Pick [ []; [ 1L; 3L; 5L; 5L ] ]
     }
 
+/// A small network of integers.
+let private quantized (d: Draw) : QuantizedNetwork =
+    use network =
+        Format.spec [ 3; 4; 5 ] (Format.CP 2)
+        |> Result.map (Network.random torch.float32 d.Seed)
+        |> Result.defaultWith (fun errors -> invalidOp $"%A{errors}")
+
+    let options =
+        { Quantization.defaults with
+            Bits = 2 + d.Below 7
+            Scales = d.Pick [ Scales.PerCore; Scales.PerSlice; Scales.PerGroup 3 ]
+        }
+
+    Quantization.round options network
+    |> Result.defaultWith (fun errors -> invalidOp $"%A{errors}")
+    |> d.Own
+
 /// An argument of a type, under the name of its parameter, for a function.
 let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
     let is (other: Type) = t = other
@@ -131,6 +148,8 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<Plan>, (fun () -> plan d)
             typeof<SensitivityPlan>, (fun () -> Sensitivity.plan (spec d))
             typeof<Network>, (fun () -> networkFor d owner)
+            typeof<QuantizedNetwork>, (fun () -> quantized d)
+            typeof<QuantizedCore>, (fun () -> (quantized d).Cores[0])
             typeof<Norm>, (fun () -> norm d)
             typeof<Format>, (fun () -> format d (shape d))
             typeof<DimTree>, (fun () -> dimTree d rank [ 0 .. d.Below 4 ])
