@@ -76,8 +76,12 @@ internal sealed class ChainWriter
     private string Numbers(string part, Func<string, TensorProto> make)
     {
         // A node of constants stands before the chain that reads it first, and all others follow that one.
-        if (!shared.TryGetValue(part, out var name)) shared[part] = name = editor.Add(make(editor.Fresh($"{layer.Path}/{part}")),
+        if (!shared.TryGetValue(part, out var name))
+        {
+            shared[part] = name = editor.Add(make(editor.Fresh($"{layer.Path}/{part}")),
             layer.Weight, nodes);
+        }
+
         return name;
     }
 
@@ -101,8 +105,12 @@ internal sealed class ChainWriter
     {
         var g = stage.Geometry;
         var open = Enumerable.Repeat(0L, g.Kernel.Length);
-        if (stage.Blocks > 1) Next("Reshape", $"{part}/blocks", [current,
+        if (stage.Blocks > 1)
+        {
+            Next("Reshape", $"{part}/blocks", [current,
             Shape($"{part}/blocks/shape", open.Prepend(g.InChannels).Prepend(-1))]);
+        }
+
         var before = g.Padding.Select(pair => pair.Item1);
         var after = g.Padding.Select(pair => pair.Item2);
         var extra = g.OutputPadding.ToArray();
@@ -125,8 +133,11 @@ internal sealed class ChainWriter
             .. g.Transposed ? [Nodes.List("output_padding", extra)] : Array.Empty<AttributeProto>(),
         ];
         Next(g.Transposed ? "ConvTranspose" : "Conv", part, [current, weight, .. bias], attributes);
-        if (stage.Blocks > 1) Next("Reshape", $"{part}/joined", [current,
+        if (stage.Blocks > 1)
+        {
+            Next("Reshape", $"{part}/joined", [current,
             Shape($"{part}/joined/shape", open.Prepend(stage.Blocks * g.OutChannels).Prepend(-1))]);
+        }
     }
 
     /// <summary>What is cut off behind a dimension. ONNX Runtime takes no output padding of a stride or more: less is cut off
@@ -134,8 +145,12 @@ internal sealed class ChainWriter
     private long Cut(ConvGeometry g, long pad, ref long extra, int i)
     {
         if (extra < g.Stride[i]) return pad;
-        if (extra > pad) throw Errors.Unsupported($"The output padding of '{layer.Path}'", $"{extra}",
+        if (extra > pad)
+        {
+            throw Errors.Unsupported($"The output padding of '{layer.Path}'", $"{extra}",
             "less than the stride, or no more than is cut off");
+        }
+
         (pad, extra) = (pad - extra, 0);
         return pad;
     }
@@ -186,8 +201,12 @@ internal sealed class ChainWriter
     private void Bias()
     {
         if (BiasName is not { } bias) return;
-        if (editor.Opset < 7) throw Errors.Unsupported($"The bias of '{layer.Path}'", $"opset {editor.Opset}",
+        if (editor.Opset < 7)
+        {
+            throw Errors.Unsupported($"The bias of '{layer.Path}'", $"opset {editor.Opset}",
             "7 and later, for a network whose last stage passes channels through");
+        }
+
         var value = current;
         if (IsLinear && Graphs.Real(old, "beta", 1) is var beta && beta != 1)
         {

@@ -66,8 +66,12 @@ internal static class ExternalData
         var file = location is "" || Path.IsPathRooted(location) || location.Contains('\0') ? ""
             : Path.GetFullPath(Path.Combine(folder, location));
         var inside = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + Path.DirectorySeparatorChar;
-        if (!file.StartsWith(inside, StringComparison.Ordinal)) throw Errors.BadFile(path,
+        if (!file.StartsWith(inside, StringComparison.Ordinal))
+        {
+            throw Errors.BadFile(path,
             $"its numbers stand at '{location}'; expected a path within its folder");
+        }
+
         return File.Exists(file) ? file : throw Errors.BadFile(path, $"its numbers stand in '{location}', which is missing");
     }
 

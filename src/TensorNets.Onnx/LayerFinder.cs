@@ -58,8 +58,12 @@ internal sealed class LayerFinder
     private OnnxLayer Layer(NodeProto node, string path)
     {
         if (Quantized.Contains(node.OpType)) return Left(node, path, "it is quantized");
-        if (!Graphs.IsStandard(node) || Fused.Contains(node.OpType)) return Left(node, path,
+        if (!Graphs.IsStandard(node) || Fused.Contains(node.OpType))
+        {
+            return Left(node, path,
             $"its operator is none that is compressed: {node.Domain} {node.OpType}");
+        }
+
         var (input, name) = Weight(node);
         if (node.Output.Count != 1 || node.Output[0] == "" || node.Input.Count < 2)
             return Left(node, path, "it has no input, no weight or no output");

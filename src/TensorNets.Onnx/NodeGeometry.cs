@@ -27,8 +27,12 @@ internal static class NodeGeometry
         var groups = Graphs.Integer(node, "group", 1);
         var pads = Graphs.Integers(node, "pads", 2 * n, 0);
         var kernel = Graphs.Integers(node, "kernel_shape", 0, 0);
-        if (kernel.Length > 0 && !kernel.SequenceEqual(shape[2..])) return (null,
+        if (kernel.Length > 0 && !kernel.SequenceEqual(shape[2..]))
+        {
+            return (null,
             $"its kernel_shape is {Errors.Shape(kernel)}, its weight's {Errors.Shape(shape[2..])}");
+        }
+
         if (groups < 1 || groups > int.MaxValue || pads.Length != 2 * n)
             return (null, $"its groups are {groups}, its pads {Errors.Shape(pads)}");
         if (transposed && (AutoPad(node) is not ("" or "VALID") || Graphs.Attribute(node, "output_shape") is not null))

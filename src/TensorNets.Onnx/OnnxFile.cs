@@ -34,8 +34,12 @@ internal static class OnnxFile
             throw Errors.BadFile(path, $"it is no ONNX model: {error.Message.TrimEnd('.')}");
         }
 
-        if (model.Graph is null || model.IrVersion == 0) throw Errors.BadFile(path,
+        if (model.Graph is null || model.IrVersion == 0)
+        {
+            throw Errors.BadFile(path,
             "it is no ONNX model: it has no graph or no IR version");
+        }
+
         if (model.IrVersion < LeastIr) throw Errors.BadFile(path, $"its IR version is {model.IrVersion}; expected {LeastIr} or later");
         ExternalData.Resolve(model, path, folder);
         return model;

@@ -50,8 +50,12 @@ public sealed partial class OnnxModel
 
         var model = new ModelProto { IrVersion = 7, Graph = graph, ProducerName = "TensorNets" };
         model.OpsetImport.Add(new OperatorSetIdProto { Version = opset });
-        var dense = new OnnxLayer("layer", operation, [.. ConvGeometryModule.weightShape(g)], 0, g, "") { Weight = "weight",
-            Nodes = [node], InFirst = true };
+        var dense = new OnnxLayer("layer", operation, [.. ConvGeometryModule.weightShape(g)], 0, g, "")
+        {
+            Weight = "weight",
+            Nodes = [node],
+            InFirst = true
+        };
         return new OnnxModel(model, "").Replace([new(dense, network, n == 0 ? new long[axes] : null)]);
     }
 }

@@ -64,8 +64,12 @@ public static partial class OnnxVerify
     private static void Add(Dictionary<string, Sum> sums, string name, Tensor expected, Tensor found)
     {
         using var scope = NewDisposeScope();
-        if (!expected.shape.SequenceEqual(found.shape)) throw Errors.Unsupported($"The shape of '{name}'", Errors.Shape(found.shape),
+        if (!expected.shape.SequenceEqual(found.shape))
+        {
+            throw Errors.Unsupported($"The shape of '{name}'", Errors.Shape(found.shape),
             Errors.Shape(expected.shape));
+        }
+
         var (a, b) = (expected.to(ScalarType.Float64), found.to(ScalarType.Float64));
         var old = sums.GetValueOrDefault(name) ?? new(0, 0);
         sums[name] = new(old.Difference + (b - a).square().sum().item<double>(), old.Norm + a.square().sum().item<double>());

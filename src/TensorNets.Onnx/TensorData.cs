@@ -95,8 +95,12 @@ internal static class TensorData
         using var converted = numbers.to(TypeOf(dataType)!.Value);
         using var stream = new MemoryStream();
         TensorBytes.write(stream, converted);
-        var tensor = new TensorProto { Name = name, DataType = dataType,
-            RawData = ByteString.CopyFrom(stream.GetBuffer().AsSpan(0, (int)stream.Length)) };
+        var tensor = new TensorProto
+        {
+            Name = name,
+            DataType = dataType,
+            RawData = ByteString.CopyFrom(stream.GetBuffer().AsSpan(0, (int)stream.Length))
+        };
         tensor.Dims.AddRange(numbers.shape);
         return tensor;
     }

@@ -42,6 +42,12 @@ public sealed record Settings
     /// <summary>A run of seconds that shows that everything works; its numbers say nothing.</summary>
     public static Settings Quick => new()
     {
-        Images = 128, TestImages = 50, Steps = 1, CovarianceImages = 64, NormImages = 64, TuneSteps = 1, Sweeps = 1,
+        Images = 128,
+        TestImages = 50,
+        Steps = 1,
+        CovarianceImages = 64,
+        NormImages = 64,
+        TuneSteps = 1,
+        Sweeps = 1,
     };
 }

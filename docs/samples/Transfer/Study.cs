@@ -139,7 +139,12 @@ public sealed class Study(
         var tuned = settings.TuneSteps > 0 ? Tuned(network, cell.Seed) : double.NaN;
         return cell with
         {
-            Parameters = cost.Parameters, Flops = cost.Flops, FileBytes = bytes, Accuracy = accuracy, Renormed = renormed, Tuned = tuned,
+            Parameters = cost.Parameters,
+            Flops = cost.Flops,
+            FileBytes = bytes,
+            Accuracy = accuracy,
+            Renormed = renormed,
+            Tuned = tuned,
         };
     }
 
