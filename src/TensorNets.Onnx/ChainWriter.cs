@@ -210,7 +210,7 @@ internal sealed class ChainWriter
         var value = current;
         if (IsLinear && Graphs.Real(old, "beta", 1) is var beta && beta != 1)
         {
-            var factor = Numbers("beta", name => TensorData.Write(name, tensor(beta, dtype: ScalarType.Float64), type));
+            var factor = Numbers("beta", name => TensorData.Write(name, tensor(beta, dtype: ScalarType.Float64, device: CPU), type));
             Next("Mul", "scaled", [bias, factor]);
             bias = current;
         }

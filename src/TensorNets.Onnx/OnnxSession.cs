@@ -115,7 +115,7 @@ internal sealed class OnnxSession : IDisposable
     {
         var info = value.GetTensorTypeAndShape();
         if (TensorData.TypeOf((int)info.ElementDataType) is not { } type) return null;
-        var tensor = empty(info.Shape, dtype: type);
+        var tensor = empty(info.Shape, dtype: type, device: CPU);
         if (tensor.numel() > 0) value.GetTensorMutableRawData().CopyTo(tensor.bytes);
         return tensor;
     }

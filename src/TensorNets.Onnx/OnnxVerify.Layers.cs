@@ -37,4 +37,49 @@ public static partial class OnnxVerify
 
         return times;
     }
+
+    /// <summary>What measures candidates of a plan in ONNX Runtime, for a budget of latency: each layer by itself, dense and as the chain
+    /// of nodes of each candidate, on noise of the shapes that the plan has.</summary>
+    /// <param name="model">The model that is planned.</param>
+    /// <param name="threads">Threads of ONNX Runtime.</param>
+    /// <param name="pairs">Runs of dense layer and candidate, one after the other, whose median ratio counts.</param>
+    /// <returns>Milliseconds for all inputs of a layer, dense, then of each candidate; NaN for one that has no chain.</returns>
+    /// <example><code>var settings = new PlanSettings(Latencies: OnnxVerify.CandidateTimes(model));</code></example>
+    public static Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes(
+        OnnxModel model, int threads = 1, int pairs = 7)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (pairs < 1) throw Errors.Unsupported("The pairs", $"{pairs}", "1 or more");
+        return (layer, candidates) =>
+        {
+            var sums = new double[candidates.Count + 1];
+            foreach (var calls in layer.Inputs.GroupBy(shape => string.Join(' ', shape)))
+            {
+                var times = OfShape(model, layer, candidates, calls.First(), (threads, pairs));
+                for (var i = 0; i < sums.Length; i++) sums[i] += calls.Count() * times[i];
+            }
+
+            return sums;
+        };
+    }
+
+    private static double[] OfShape(OnnxModel model, PlannedLayer layer, IReadOnlyList<PlanCandidate> candidates,
+        IReadOnlyList<long> shape, (int Threads, int Pairs) runs)
+    {
+        using var scope = NewDisposeScope();
+        var dense = model.Alone(layer.Path, shape);
+        var noise = OnnxInputs.Noise(dense);
+        using var first = new OnnxSession(dense.Proto, layer.Path, threads: runs.Threads);
+        var alone = Times(first, first, noise, runs.Pairs)!.Before;
+        var times = candidates.Select(candidate =>
+        {
+            var spec = PlanMaking.spec(candidate.Axes, candidate.Format, layer.Geometry);
+            if (spec.IsError || LayerStages.check(layer.Geometry, spec.ResultValue).IsError) return double.NaN;
+            using var network = NetworkModule.random(ScalarType.Float32, 1, spec.ResultValue);
+            var chain = dense.Replace([new(dense.Layers[0], network, shape)]);
+            using var second = new OnnxSession(chain.Proto, layer.Path, threads: runs.Threads);
+            return alone * Times(first, second, noise, runs.Pairs)!.Ratio;
+        });
+        return [alone, .. times];
+    }
 }

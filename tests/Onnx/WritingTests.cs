@@ -122,6 +122,13 @@ internal static class WritingTests
         var times = Onnx.OnnxVerify.LayerTimes(model, report, plan, pairs: 2);
         Expect.SequenceEqual(report.Layers.Select(layer => layer.Path), times.Keys);
         Expect.True(times.Values.All(time => time is { Before: > 0, After: > 0, Ratio: > 0 }), "a time is none");
+        foreach (var planned in plan.Layers.Where(layer => layer.Candidates.Count > 0))
+        {
+            var found = Onnx.OnnxVerify.CandidateTimes(model, pairs: 1)(planned, planned.Candidates);
+            Expect.Equal(planned.Candidates.Count + 1, found.Count);
+            Expect.True(found.All(time => time > 0), $"{planned.Path}: {string.Join(", ", found)}");
+        }
+
         var first = report.Layers[0].Path;
         var mixed = model.With(report, plan, [first]);
         Expect.Equal(report.Layers.Count - 1, Onnx.OnnxVerify.Compare(model, mixed, batches, pairs: 0).Layers.Count);
@@ -138,6 +145,7 @@ internal static class WritingTests
         var report = CSharp.Model.Compress(source, plan, new(Workers: 1));
         Onnx.OnnxVerify.Compare(model, model.With(report, plan), [inputs], pairs: 1);
         Onnx.OnnxVerify.LayerTimes(model, report, plan, pairs: 1);
+        Onnx.OnnxVerify.CandidateTimes(model, pairs: 1)(plan.Layers[1], plan.Layers[1].Candidates);
         foreach (var sigma in model.Covariances([inputs]).Values) sigma.Dispose();
         foreach (var made in report.Layers) made.Layer.Dispose();
         foreach (var tensor in inputs.Values) tensor.Dispose();

@@ -50,6 +50,11 @@ internal static class GraphTests
         Expect.True(verified.GetProperty("outputError").GetDouble() is > 0 and < 1.5, verified.GetRawText());
         Expect.Equal(made.GetProperty("layers").GetArrayLength(), found.GetProperty("layers").GetArrayLength());
         Said.Of("compare", dense, small).Went();
+
+        // Times are the machine's: at a ratio of 1 with a hair a plan is there, or the refusal names what is slow.
+        var timed = Said.Of("plan", dense, "--latency", "1.0001", "-o", files.At("timed.json"));
+        if (timed.Code == ExitCode.Done) Expect.True(File.ReadAllText(files.At("timed.json")).Contains("\"latency\""), "no times in the plan");
+        else timed.Refuses(ExitCode.Failed, "The budget");
     }
 
     private static void TakesInputs()

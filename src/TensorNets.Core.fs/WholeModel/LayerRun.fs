@@ -52,6 +52,13 @@ module internal LayerRun =
 
         Factorize.runSpec { Factorize.defaults with Sweeps = sweeps } spec kernel
         |> Result.bind (fun fit ->
+            // A time that leaves no sweep leaves a start, which may be worse than a kernel of zeros: one sweep is better than that.
+            if fit.RelativeError < 1.0 then
+                Ok fit
+            else
+                use fit = fit
+                Als.run { sweeps with MaxSweeps = 1; Cancellation = options.Cancellation } kernel fit.Network)
+        |> Result.bind (fun fit ->
             let bound = options.Slack * fit.RelativeError
 
             if spec.Cores.Length = 2 && kernel.dim () = 2L && norm = Norm.Frobenius && bound < 1.0 then

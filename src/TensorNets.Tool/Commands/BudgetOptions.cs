@@ -19,6 +19,7 @@ internal sealed class BudgetOptions
 
     private readonly Option<double?> _ratio = Above("--ratio", "So many times fewer parameters in all.", 1);
     private readonly Option<double?> _flops = Above("--flops", "So many times fewer FLOPs in linear layers and convolutions.", 1);
+    private readonly Option<double?> _latency = Above("--latency", "So many times faster linear layers and convolutions in ONNX Runtime on one thread, measured layer by layer; of .onnx files.", 1);
     private readonly Option<double?> _error = Above("--error", "The most relative error of each layer, as .1.", 0);
 
     private readonly Option<string[]> _formats = new("--format")
@@ -36,17 +37,17 @@ internal sealed class BudgetOptions
     /// <summary>Adds the options to a command.</summary>
     internal void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _ratio, _flops, _error, _formats, _keep, _ends, _workers }) command.Add(option);
+        foreach (var option in new Option[] { _ratio, _flops, _latency, _error, _formats, _keep, _ends, _workers }) command.Add(option);
     }
 
     /// <summary>What is wrong with the budgets that were given, if something is; one is wanted, unless a plan is there.</summary>
     internal string? Problem(System.CommandLine.Parsing.CommandResult result, bool hasPlan)
     {
-        var given = new[] { _ratio, _flops, _error }.Where(option => result.GetResult(option) is { Implicit: false }).Select(option => option.Name).ToList();
+        var given = new[] { _ratio, _flops, _latency, _error }.Where(option => result.GetResult(option) is { Implicit: false }).Select(option => option.Name).ToList();
         return (given.Count, hasPlan) switch
         {
             (0, true) or (1, false) => null,
-            (0, false) => "No budget is given: add one of --ratio, --flops, --error, as in --ratio 3.",
+            (0, false) => "No budget is given: add one of --ratio, --flops, --latency, --error, as in --ratio 3.",
             (_, true) => $"Both --plan and {given[0]} are given: leave one out.",
             _ => $"{string.Join(" and ", given)} are given: leave all but one out.",
         };
@@ -55,6 +56,7 @@ internal sealed class BudgetOptions
     internal Budget Budget(ParseResult parsed) =>
         parsed.GetValue(_ratio) is { } ratio ? Budgets.ParameterRatio(ratio)
         : parsed.GetValue(_flops) is { } flops ? Budgets.FlopRatio(flops)
+        : parsed.GetValue(_latency) is { } latency ? Budgets.LatencyRatio(latency)
         : Budgets.LayerError(parsed.GetValue(_error)!.Value);
 
     internal PlanSettings Settings(ParseResult parsed, NetworkFile network) => new(
@@ -62,7 +64,8 @@ internal sealed class BudgetOptions
         KeepFirst: network.KnowsOrder && !parsed.GetValue(_ends),
         KeepLast: network.KnowsOrder && !parsed.GetValue(_ends),
         Keep: parsed.GetValue(_keep),
-        Workers: Workers(parsed));
+        Workers: Workers(parsed),
+        Latencies: parsed.GetValue(_latency) is null ? null : network.CandidateTimes());
 
     internal int Workers(ParseResult parsed) => parsed.GetValue(_workers);
 
@@ -72,7 +75,7 @@ internal sealed class BudgetOptions
         string Real(Option<double?> option) =>
             parsed.GetValue(option) is { } value ? string.Create(CultureInfo.InvariantCulture, $"{option.Name} {value} ") : "";
         string Texts(Option<string[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
-        return $"{Real(_ratio)}{Real(_flops)}{Real(_error)}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
+        return $"{Real(_ratio)}{Real(_flops)}{Real(_latency)}{Real(_error)}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
     }
 
     private static Option<double?> Above(string name, string description, double least)

@@ -35,6 +35,8 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     internal override IReadOnlyDictionary<string, Tensor>? Covariances(Inputs inputs) =>
         inputs.Data == "" ? null : _model.Value.Covariances(Batches(inputs));
 
+    internal override Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() => OnnxVerify.CandidateTimes(_model.Value);
+
     internal override void Check(CompressionPlan plan) => _model.Value.Check(plan);
 
     internal override void Save(string output, CompressionPlan plan, CompressReport report) => _model.Value.With(report, plan).Save(output);

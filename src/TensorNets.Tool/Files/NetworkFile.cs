@@ -50,6 +50,11 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>Σ of layers by their names, where inputs are given; the caller owns them. Null: none are.</summary>
     internal abstract IReadOnlyDictionary<string, Tensor>? Covariances(Inputs inputs);
 
+    /// <summary>What measures candidates of a plan, for a budget of latency.</summary>
+    /// <exception cref="ToolException">Files of this format do not say how large inputs are.</exception>
+    internal virtual Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() =>
+        throw new ToolException($"'{Path}' does not say how large the inputs of its layers are, so that none can be timed", "use --ratio or --error, or an .onnx file");
+
     /// <summary>Refuses a plan that cannot be written in this format.</summary>
     /// <exception cref="TensorNetException">It names the network.</exception>
     internal virtual void Check(CompressionPlan plan)

@@ -208,6 +208,6 @@ let private text =
             calls
             |> List.filter (fun (_, given) -> not (Regex.IsMatch(given, @"dtype\s*[=:]") && Regex.IsMatch(given, @"device\s*[=:]")))
 
-        Expect.isEmpty wrong "calls that leave dtype or device to torch")
+        Expect.equal wrong [] "calls that leave dtype or device to torch")
 
 let all = testList "defaults of torch" [ results; text ]

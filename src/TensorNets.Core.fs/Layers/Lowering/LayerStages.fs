@@ -93,7 +93,7 @@ module internal LayerStages =
             let dims = [| for axis in from -> int64 (Spec.dim axis spec) |]
             let order = [| for axis in target -> int64 (List.findIndex ((=) axis) from) |]
             let count = Array.fold (*) 1L dims
-            torch.arange(count, dtype = torch.int64).reshape(dims).permute(order).reshape(-1L).data<int64>().ToArray()
+            torch.arange(count, dtype = torch.int64, device = torch.CPU).reshape(dims).permute(order).reshape(-1L).data<int64>().ToArray()
 
     /// What a stage applies to a block of channels.
     let private applied (g: ConvGeometry) (stage: Stage) (transposed: bool) (groups: int64) (spec: Spec) : ConvGeometry =
