@@ -137,6 +137,21 @@ public static class AfterCompression
             Step(net, optimizer);
             Expect.True(!before[0].SequenceEqual(Bits(dense.parameters())[0]), "the weight is trained again");
         }),
+        TestCase("an optimizer follows a model that was compressed by a plan", () =>
+        {
+            using var scope = NewDisposeScope();
+            using var net = new Net();
+            using var optimizer = optim.Adam(net.parameters());
+            Step(net, optimizer);
+            var plan = Model.Plan(net, [2, 4, 5, 5], Budgets.LayerError(.9), new PlanSettings(KeepFirst: false, KeepLast: false, Workers: 1));
+            var report = Model.Compress(net, plan, new CompressSettings(Workers: 1));
+            Expect.True(report.Layers.Count >= 2, $"{plan}");
+            var cores = report.Layers.SelectMany(made => made.Layer.Factors).ToArray();
+            Expect.Equal(report.Layers.Sum(made => made.Layer.parameters().Count()), Model.Follow(optimizer, net));
+            var before = Bits(cores);
+            Step(net, optimizer, 2);
+            Expect.True(before.Zip(Bits(cores)).All(pair => !pair.First.SequenceEqual(pair.Second)), "every core is trained");
+        }),
         TestCase("an optimizer of fixed parameters is refused by name", () =>
         {
             using var scope = NewDisposeScope();

@@ -28,6 +28,9 @@ internal static class PackageTests
                     Expect.True(files.TryGetValue(file, out var bytes) && bytes.Length > 1000, $"{name} has no {file}, or next to nothing in it");
                 }
 
+                // A feed's page shows nothing that lies beside it.
+                var readme = Encoding.UTF8.GetString(files["README.md"]);
+                Expect.True(!Regex.IsMatch(readme, @"\]\((?!https?:|#)|<img"), $"the README of {name} names files of the repository");
                 var metadata = XDocument.Parse(Encoding.UTF8.GetString(files[$"{name}.nuspec"]).TrimStart('\uFEFF')).Root!.Elements().Single();
                 string Value(string element) => metadata.Elements().Single(e => e.Name.LocalName == element).Value;
                 Expect.Equal("MIT", Value("license"));
