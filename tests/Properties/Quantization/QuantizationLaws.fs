@@ -41,6 +41,12 @@ let private restored (network: QuantizedNetwork) : torch.Tensor =
     use cores = network.Restored torch.float64
     Contraction.reconstruct cores
 
+/// ‖T‖ were all terms of one sign: what rounding to float32 is relative to, however much of T cancels.
+let private reach (network: Network) : float =
+    use scope = torch.NewDisposeScope()
+    let cores = [| for core in network.Cores -> core.abs () |]
+    Contraction.reconstruct(new Network(network.Spec, cores)).norm().number()
+
 let private bad (expected: string) (result: Result<'a, TensorNetError list>) =
     match result with
     | Error [ TensorNetError.Unsupported(what, _, _) ] -> Expect.stringContains what expected "the option"
@@ -105,7 +111,8 @@ let private rounding =
             use once = Quantization.round options (randomNetwork case.Seed case.Spec) |> orStop
             use cores = once.Restored torch.float64
             use again = Quantization.round options cores |> orStop
-            close 1e-5 (restored again) (restored once) "T")
+            let moved = distance Norm.Frobenius (restored once) (restored again)
+            Expect.isLessThanOrEqual moved (1e-5 * reach cores) "T")
         law "more bits lose less, up to what a finer grid can miss" (fun (case: FormatCase) ->
             let network = randomNetwork case.Seed case.Spec
             let t = Contraction.reconstruct network
@@ -114,7 +121,7 @@ let private rounding =
                 use quantized = Quantization.round { options case.Seed with Bits = bits } network |> orStop
                 distance Norm.Frobenius t (restored quantized)
 
-            Expect.isLessThanOrEqual (error 8) (error 3 + 1e-6 * t.norm().number()) "8 bits and 3")
+            Expect.isLessThanOrEqual (error 8) (error 3 + 1e-6 * reach network) "8 bits and 3")
         testCase "what rounding loses is what the sensitivity says" (fun () ->
             for (shape, format), bits, scales in
                 List.allPairs large [ 6; 7; 8 ]
@@ -151,7 +158,9 @@ let private madeUp =
             use nearest = Quantization.round options network |> orStop
             use fitted = Quantization.fit options k network |> orStop
             let before, after = distance norm k (restored nearest), distance norm k (restored fitted)
-            Expect.isLessThanOrEqual after (before * (1.0 + 1e-5)) $"{options.Bits} bits, {options.Scales}")
+            // Scales are shared and kept in float32 after they are chosen.
+            let room = 1e-6 * (reach network + before) * distance norm k (torch.zeros_like k) / k.norm().number()
+            Expect.isLessThanOrEqual after (before * (1.0 + 1e-5) + room) $"{options.Bits} bits, {options.Scales}")
         testCase "making up gains at few bits where terms are alike" (fun () ->
             for shape, format in large do
                 use _ = torch.NewDisposeScope()
