@@ -17,7 +17,8 @@ internal static class Application
         var parsed = Root(terminal).Parse(args);
         if (parsed.Errors.Count > 0)
         {
-            var command = string.Join(" ", parsed.CommandResult.Command.Parents.Select(parent => parent.Name).Append(parsed.CommandResult.Command.Name));
+            var called = parsed.CommandResult.Command;
+            var command = string.Join(" ", called.Parents.Select(parent => parent.Name).Append(called.Name));
             terminal.Error($"{string.Join(" ", parsed.Errors.Select(error => error.Message))} See: {command} --help");
             return ExitCode.Usage;
         }
@@ -35,7 +36,8 @@ internal static class Application
     /// <summary>Not a RootCommand, whose name is that of the program's file.</summary>
     private static Command Root(Terminal terminal)
     {
-        var root = new Command("tensornets", "Looks into files of networks, plans how to compress them by tensor networks, does it, and compares the results.")
+        var root = new Command(
+            "tensornets", "Looks into files of networks, plans how to compress them by tensor networks, does it, and compares the results.")
         {
             InspectCommand.Create(terminal),
             PlanCommand.Create(terminal),
@@ -51,7 +53,8 @@ internal static class Application
     }
 
     /// <summary>What a command does, with its errors said in one line.</summary>
-    internal static Func<ParseResult, CancellationToken, Task<int>> Guarded(Terminal terminal, Func<ParseResult, CancellationToken, int> run) =>
+    internal static Func<ParseResult, CancellationToken, Task<int>> Guarded(
+        Terminal terminal, Func<ParseResult, CancellationToken, int> run) =>
         (parsed, cancellation) => Task.Run(() => Guarded(terminal, () => run(parsed, cancellation)));
 
     private static int Guarded(Terminal terminal, Func<int> run)

@@ -1,4 +1,5 @@
 using Spectre.Console;
+using TensorNets.Tool.Output;
 
 namespace TensorNets.Tool;
 
@@ -32,6 +33,13 @@ internal sealed class Terminal
     /// <summary>Writes a line of result.</summary>
     internal void Line(string text = "") => Out.WriteLine(text);
 
+    /// <summary>Writes a result: as JSON for programs, or as it is shown to people.</summary>
+    internal void Tell<T>(T result, bool asJson, Action<Terminal, T> show)
+    {
+        if (asJson) Line(JsonText.Of(result));
+        else show(this, result);
+    }
+
     /// <summary>Writes a table: numbers to the right.</summary>
     /// <param name="head">The columns.</param>
     /// <param name="rows">The cells.</param>
@@ -40,8 +48,11 @@ internal sealed class Terminal
         var table = new Table { Border = TableBorder.Simple, ShowRowSeparators = false };
         foreach (var column in head)
         {
-            var added = new TableColumn(Markup.Escape(column.Name)) { Alignment = column.IsNumber ? Justify.Right : Justify.Left, NoWrap = !column.IsLong };
-            table.AddColumn(added);
+            table.AddColumn(new TableColumn(Markup.Escape(column.Name))
+            {
+                Alignment = column.IsNumber ? Justify.Right : Justify.Left,
+                NoWrap = !column.IsLong,
+            });
         }
 
         foreach (var row in rows) table.AddRow([.. row.Select(Markup.Escape)]);

@@ -1,7 +1,9 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 using System.Globalization;
 using TensorNets.CSharp;
 using TensorNets.Tool.Files;
+using static TorchSharp.torch;
 
 namespace TensorNets.Tool.Commands;
 
@@ -19,7 +21,11 @@ internal sealed class BudgetOptions
 
     private readonly Option<double?> _ratio = Above("--ratio", "So many times fewer parameters in all.", 1);
     private readonly Option<double?> _flops = Above("--flops", "So many times fewer FLOPs in linear layers and convolutions.", 1);
-    private readonly Option<double?> _latency = Above("--latency", "So many times faster linear layers and convolutions in ONNX Runtime on one thread, measured layer by layer; of .onnx files.", 1);
+    private readonly Option<double?> _latency = Above(
+        "--latency",
+        "So many times faster linear layers and convolutions in ONNX Runtime on one thread, measured layer by layer; of .onnx files.",
+        1);
+
     private readonly Option<double?> _error = Above("--error", "The most relative error of each layer, as .1.", 0);
 
     private readonly Option<string[]> _formats = new("--format")
@@ -28,9 +34,22 @@ internal sealed class BudgetOptions
         AllowMultipleArgumentsPerToken = true,
     };
 
-    private readonly Option<string[]> _keep = new("--keep") { Description = "Layers that stay dense, by name.", AllowMultipleArgumentsPerToken = true };
-    private readonly Option<bool> _ends = new("--ends") { Description = "Plan the first and the last layer too, which stay dense otherwise; of a state dict, which does not say which they are, all are planned." };
-    private readonly Option<int> _workers = new("--workers") { Description = "Layers worked on side by side; 0: as many as there are processors." };
+    private readonly Option<string[]> _keep = new("--keep")
+    {
+        Description = "Layers that stay dense, by name.",
+        AllowMultipleArgumentsPerToken = true,
+    };
+
+    private readonly Option<bool> _ends = new("--ends")
+    {
+        Description = "Plan the first and the last layer too, which stay dense otherwise; of a state dict, which does not say which they "
+            + "are, all are planned.",
+    };
+
+    private readonly Option<int> _workers = new("--workers")
+    {
+        Description = "Layers worked on side by side; 0: as many as there are processors.",
+    };
 
     internal BudgetOptions() => _formats.AcceptOnlyFromAmong([.. Named.Keys]);
 
@@ -41,9 +60,9 @@ internal sealed class BudgetOptions
     }
 
     /// <summary>What is wrong with the budgets that were given, if something is; one is wanted, unless a plan is there.</summary>
-    internal string? Problem(System.CommandLine.Parsing.CommandResult result, bool hasPlan)
+    internal string? Problem(CommandResult result, bool hasPlan)
     {
-        var given = new[] { _ratio, _flops, _latency, _error }.Where(option => result.GetResult(option) is { Implicit: false }).Select(option => option.Name).ToList();
+        var given = new[] { _ratio, _flops, _latency, _error }.Where(result.IsGiven).Select(option => option.Name).ToList();
         return (given.Count, hasPlan) switch
         {
             (0, true) or (1, false) => null,
@@ -53,13 +72,23 @@ internal sealed class BudgetOptions
         };
     }
 
-    internal Budget Budget(ParseResult parsed) =>
+    /// <summary>The plan of the layers under the budget that is given.</summary>
+    internal CompressionPlan Plan(
+        ParseResult parsed, Terminal terminal, NetworkFile network, LayerSource source, IReadOnlyDictionary<string, Tensor>? covariances)
+    {
+        var settings = Settings(parsed, network) with { Covariances = covariances };
+        return terminal.While("Planning", () => Model.Plan(source, Budget(parsed), settings));
+    }
+
+    internal int Workers(ParseResult parsed) => parsed.GetValue(_workers);
+
+    private Budget Budget(ParseResult parsed) =>
         parsed.GetValue(_ratio) is { } ratio ? Budgets.ParameterRatio(ratio)
         : parsed.GetValue(_flops) is { } flops ? Budgets.FlopRatio(flops)
         : parsed.GetValue(_latency) is { } latency ? Budgets.LatencyRatio(latency)
         : Budgets.LayerError(parsed.GetValue(_error)!.Value);
 
-    internal PlanSettings Settings(ParseResult parsed, NetworkFile network) => new(
+    private PlanSettings Settings(ParseResult parsed, NetworkFile network) => new(
         Families: parsed.GetValue(_formats) is { Length: > 0 } names ? [.. names.Select(name => Named[name])] : null,
         KeepFirst: network.KnowsOrder && !parsed.GetValue(_ends),
         KeepLast: network.KnowsOrder && !parsed.GetValue(_ends),
@@ -67,15 +96,14 @@ internal sealed class BudgetOptions
         Workers: Workers(parsed),
         Latencies: parsed.GetValue(_latency) is null ? null : network.CandidateTimes());
 
-    internal int Workers(ParseResult parsed) => parsed.GetValue(_workers);
-
     /// <summary>The options as one would type them again, without those on which no number depends.</summary>
     internal string Typed(ParseResult parsed)
     {
         string Real(Option<double?> option) =>
             parsed.GetValue(option) is { } value ? string.Create(CultureInfo.InvariantCulture, $"{option.Name} {value} ") : "";
         string Texts(Option<string[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
-        return $"{Real(_ratio)}{Real(_flops)}{Real(_latency)}{Real(_error)}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
+        var budgets = $"{Real(_ratio)}{Real(_flops)}{Real(_latency)}{Real(_error)}";
+        return $"{budgets}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
     }
 
     private static Option<double?> Above(string name, string description, double least)
@@ -84,7 +112,8 @@ internal sealed class BudgetOptions
         option.CustomParser = result =>
         {
             var text = result.Tokens[0].Value;
-            if (double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && value > least && double.IsFinite(value)) return value;
+            var isNumber = double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out var value);
+            if (isNumber && value > least && double.IsFinite(value)) return value;
             result.AddError($"{name} is '{text}'; expected a number above {least.ToString(CultureInfo.InvariantCulture)}.");
             return null;
         };

@@ -14,7 +14,13 @@ internal static class CompareCommand
         var second = Shared.File("B", "Another file of the same network; factorized layers count as what they contract to.");
         var json = Shared.Json();
         var inputs = new InputOptions();
-        var command = new Command("compare", "Compares two files of one network: sizes and the relative error of each tensor; of .onnx files outputs, layers and times in ONNX Runtime.") { first, second, json };
+        var command = new Command(
+            "compare",
+            "Compares two files of one network: sizes and the relative error of each tensor; of .onnx files outputs, layers and times in "
+            + "ONNX Runtime.")
+        {
+            first, second, json,
+        };
         inputs.AddTo(command);
         command.SetAction(Application.Guarded(terminal, (parsed, _) =>
         {
@@ -23,11 +29,11 @@ internal static class CompareCommand
             switch (a, b)
             {
                 case (StateDictFile one, StateDictFile two):
-                    Tell(terminal, Comparison.Of(a, b, StateFiles.Compare(one.Tensors, two.Tensors)), parsed.GetValue(json), Show);
+                    terminal.Tell(Comparison.Of(a, b, StateFiles.Compare(one.Tensors, two.Tensors)), parsed.GetValue(json), Show);
                     return ExitCode.Done;
                 case (GraphFile one, GraphFile two):
                     var given = inputs.Of(parsed);
-                    Tell(terminal, Verified.Of(one.Compare(two, given), given), parsed.GetValue(json), Show);
+                    terminal.Tell(Verified.Of(one.Compare(two, given), given), parsed.GetValue(json), Show);
                     return ExitCode.Done;
                 default:
                     throw new ToolException($"'{a.Path}' is {a.Format}, '{b.Path}' is {b.Format}", "name two files of one format");
@@ -36,17 +42,12 @@ internal static class CompareCommand
         return command;
     }
 
-    private static void Tell<T>(Terminal terminal, T found, bool asJson, Action<Terminal, T> show)
-    {
-        if (asJson) terminal.Line(Json.Of(found));
-        else show(terminal, found);
-    }
-
     private static void Show(Terminal terminal, Verified found)
     {
         terminal.Table(
             [Column.Text("output or layer"), Column.Number("relative error"), Column.Number("kernel error")],
-            found.Outputs.Concat(found.Layers).Select(line => (IReadOnlyList<string>)[line.Name, Text.Real(line.Error), Text.Real(line.KernelError)]));
+            found.Outputs.Concat(found.Layers).Select(line => (IReadOnlyList<string>)
+                [line.Name, Text.Real(line.Error), Text.Real(line.KernelError)]));
         terminal.Line(found.ToString());
     }
 

@@ -29,11 +29,12 @@ internal static class Examples
         ],
         ["merge"] = ["tensornets merge --work work -o small.safetensors"],
         ["sensitivity"] = ["tensornets sensitivity small.safetensors"],
-        ["compare"] = ["tensornets compare model.onnx small.onnx --input 1,3,224,224", "tensornets compare model.safetensors small.safetensors"],
+        ["compare"] =
+        [
+            "tensornets compare model.onnx small.onnx --input 1,3,224,224",
+            "tensornets compare model.safetensors small.safetensors",
+        ],
     };
-
-    /// <summary>The examples of a command, as it is called.</summary>
-    internal static IReadOnlyList<string> Of(string command) => All.GetValueOrDefault(command, []);
 
     /// <summary>Lets the help of a command and of those in it end with examples.</summary>
     internal static void ShowInHelp(Command root)
@@ -54,7 +55,7 @@ internal static class Examples
             var command = parsed.CommandResult.Command;
             var output = parsed.InvocationConfiguration.Output;
             output.WriteLine("Examples:");
-            foreach (var example in Of(command.Name)) output.WriteLine($"  {example}");
+            foreach (var example in All.GetValueOrDefault(command.Name, [])) output.WriteLine($"  {example}");
             output.WriteLine();
             return code;
         }

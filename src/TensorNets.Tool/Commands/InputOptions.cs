@@ -13,7 +13,8 @@ internal sealed class InputOptions
 
     private readonly Option<string?> _data = new("--data")
     {
-        Description = "A folder of inputs of an .onnx file: each .safetensors file is a batch, by the inputs' names. Plans then weigh errors by them.",
+        Description = "A folder of inputs of an .onnx file: each .safetensors file is a batch, by the inputs' names. "
+            + "Plans then weigh errors by them.",
     };
 
     internal InputOptions() => _shapes.Validators.Add(result =>
@@ -35,5 +36,6 @@ internal sealed class InputOptions
 
     /// <summary>The options as one would type them again.</summary>
     internal string Typed(ParseResult parsed) =>
-        string.Concat((parsed.GetValue(_shapes) ?? []).Select(text => $" --input {text}")) + (parsed.GetValue(_data) is { } folder ? $" --data {folder}" : "");
+        string.Concat((parsed.GetValue(_shapes) ?? []).Select(text => $" --input {text}"))
+        + (parsed.GetValue(_data) is { } folder ? $" --data {folder}" : "");
 }

@@ -11,13 +11,14 @@ internal static class InspectCommand
     {
         var file = Shared.File();
         var json = Shared.Json();
-        var command = new Command("inspect", "Lists the layers of a file: shape, parameters, and whether each can be factorized or is.") { file, json };
+        var command = new Command("inspect", "Lists the layers of a file: shape, parameters, and whether each can be factorized or is.")
+        {
+            file, json,
+        };
         command.SetAction(Application.Guarded(terminal, (parsed, _) =>
         {
             using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
-            var report = network.Report();
-            if (parsed.GetValue(json)) terminal.Line(Json.Of(report));
-            else Show(terminal, report);
+            terminal.Tell(network.Report(), parsed.GetValue(json), Show);
             return ExitCode.Done;
         }));
         return command;
@@ -27,8 +28,8 @@ internal static class InspectCommand
     {
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Text("dtype"), Column.Number("parameters"), Column.Number("%"),
-                Column.Text("state"), Column.Long(""), Column.Number("error"),
+                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Text("dtype"), Column.Number("parameters"),
+                Column.Number("%"), Column.Text("state"), Column.Long(""), Column.Number("error"),
             ],
             report.Layers.Select(layer => (IReadOnlyList<string>)
             [

@@ -10,18 +10,27 @@ internal static class MergeCommand
 {
     internal static Command Create(Terminal terminal)
     {
-        var work = new Option<string>("--work") { Description = "The folder in which the shares have left their layers.", Required = true };
+        var work = new Option<string>("--work")
+        {
+            Description = "The folder in which the shares have left their layers.",
+            Required = true,
+        };
         var output = new Option<string>("--output", "-o") { Description = "The file to write.", Required = true };
         var file = new Option<string?>("--file") { Description = "The dense file, where it is not where the shares had it." };
         var json = Shared.Json();
-        var command = new Command("merge", "Writes the compressed file from the layers that tensornets compress --shard has left in a work folder.")
+        var command = new Command(
+            "merge", "Writes the compressed file from the layers that tensornets compress --shard has left in a work folder.")
         {
             work, output, file, json,
         };
         command.SetAction(Application.Guarded(terminal, (parsed, _) =>
         {
             var folder = parsed.GetRequiredValue(work);
-            if (!Directory.Exists(folder)) throw new ToolException($"there is no work folder '{folder}'", "name that of tensornets compress --shard");
+            if (!Directory.Exists(folder))
+            {
+                throw new ToolException($"there is no work folder '{folder}'", "name that of tensornets compress --shard");
+            }
+
             var run = new WorkFolder(folder).Run();
             using var network = NetworkFile.Open(parsed.GetValue(file) ?? run.File);
             network.CheckOutput(parsed.GetRequiredValue(output));
@@ -33,24 +42,18 @@ internal static class MergeCommand
     private static int Write(Terminal terminal, NetworkFile network, WorkRun run, string folder, string output, bool asJson)
     {
         using var scope = TorchSharp.torch.NewDisposeScope();
-        var inputs = run.Inputs;
         var plan = Model.PlanFromJson(run.Plan);
         // Cancelled before it begins, a run takes what is in the folder and makes nothing.
-        var settings = new CompressSettings(
-            Sweeps: run.Sweeps,
-            Corrections: run.Corrections,
-            Covariances: network.Covariances(inputs),
-            Quantize: run.Bits is { } bits ? new QuantizeSettings(bits) : null,
-            Workers: 1,
-            Folder: folder,
-            Cancellation: new CancellationToken(canceled: true));
-        var report = Model.Compress(network.Source(inputs), plan, settings);
+        var settings = run.Settings(network) with { Workers = 1, Folder = folder, Cancellation = new CancellationToken(canceled: true) };
+        var report = Model.Compress(network.Source(run.Inputs), plan, settings);
         try
         {
             if (report.Failed.Count > 0)
             {
                 var names = string.Join(", ", report.Failed.Select(layer => layer.Path));
-                terminal.Error($"{report.Failed.Count} of {report.Layers.Count + report.Failed.Count} layers are not in '{folder}': {names}; run their shares first.");
+                terminal.Error(
+                    $"{report.Failed.Count} of {report.Layers.Count + report.Failed.Count} layers are not in '{folder}': {names}; "
+                    + "run their shares first.");
                 return ExitCode.Incomplete;
             }
 

@@ -12,10 +12,16 @@ internal static class PlanCommand
     {
         var file = Shared.File();
         var json = Shared.Json();
-        var output = new Option<string?>("--output", "-o") { Description = "A file for the plan, which compress takes and people may edit." };
+        var output = new Option<string?>("--output", "-o")
+        {
+            Description = "A file for the plan, which compress takes and people may edit.",
+        };
         var budgets = new BudgetOptions();
         var inputs = new InputOptions();
-        var command = new Command("plan", "Chooses formats and ranks for the layers of a network under a budget; nothing is compressed.") { file, output, json };
+        var command = new Command("plan", "Chooses formats and ranks for the layers of a network under a budget; nothing is compressed.")
+        {
+            file, output, json,
+        };
         budgets.AddTo(command);
         inputs.AddTo(command);
         command.Validators.Add(result =>
@@ -27,14 +33,10 @@ internal static class PlanCommand
             using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
             using var scope = TorchSharp.torch.NewDisposeScope();
             var given = inputs.Of(parsed);
-            var source = network.Source(given);
-            var settings = budgets.Settings(parsed, network) with { Covariances = network.Covariances(given) };
-            var plan = terminal.While("Planning", () => Model.Plan(source, budgets.Budget(parsed), settings));
+            var plan = budgets.Plan(parsed, terminal, network, network.Source(given), network.Covariances(given));
             network.Check(plan);
             if (parsed.GetValue(output) is { } path) Texts.Write(path, Model.PlanToJson(plan));
-            var report = PlanReport.Of(network.Path, budgets.Typed(parsed) + inputs.Typed(parsed), plan);
-            if (parsed.GetValue(json)) terminal.Line(Json.Of(report));
-            else Show(terminal, report);
+            terminal.Tell(PlanReport.Of(network.Path, budgets.Typed(parsed) + inputs.Typed(parsed), plan), parsed.GetValue(json), Show);
             return ExitCode.Done;
         }));
         return command;
@@ -44,8 +46,8 @@ internal static class PlanCommand
     {
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Number("parameters"), Column.Text("choice"), Column.Number("parameters"),
-                Column.Number("error"), Column.Long("kept dense"),
+                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Number("parameters"), Column.Text("choice"),
+                Column.Number("parameters"), Column.Number("error"), Column.Long("kept dense"),
             ],
             report.Layers.Select(layer => (IReadOnlyList<string>)
             [

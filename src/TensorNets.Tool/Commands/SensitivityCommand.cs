@@ -11,7 +11,8 @@ internal static class SensitivityCommand
     {
         var file = Shared.File();
         var json = Shared.Json();
-        var command = new Command("sensitivity", "Lists the sensitivity S of each factorized layer: how far small changes of its factors change its kernel.")
+        var command = new Command(
+            "sensitivity", "Lists the sensitivity S of each factorized layer: how far small changes of its factors change its kernel.")
         {
             file, json,
         };
@@ -24,8 +25,7 @@ internal static class SensitivityCommand
                 throw new ToolException($"'{network.Path}' has no factorized layer", "make them with tensornets compress");
             }
 
-            if (parsed.GetValue(json)) terminal.Line(Json.Of(report));
-            else Show(terminal, report);
+            terminal.Tell(report, parsed.GetValue(json), Show);
             return ExitCode.Done;
         }));
         return command;
@@ -34,12 +34,12 @@ internal static class SensitivityCommand
     private static void Show(Terminal terminal, SensitivityReport report) =>
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("S"), Column.Number("relative S"), Column.Number("least S"),
-                Column.Number("error"),
+                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("S"), Column.Number("relative S"),
+                Column.Number("least S"), Column.Number("error"),
             ],
             report.Layers.Select(layer => (IReadOnlyList<string>)
             [
-                layer.Name, layer.Network, Text.Count(layer.Parameters), Text.Real(layer.Sensitivity), Text.Real(layer.Relative), Text.Real(layer.Balanced),
-                Text.Real(layer.Error),
+                layer.Name, layer.Network, Text.Count(layer.Parameters), Text.Real(layer.Sensitivity), Text.Real(layer.Relative),
+                Text.Real(layer.Balanced), Text.Real(layer.Error),
             ]));
 }

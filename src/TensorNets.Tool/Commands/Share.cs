@@ -11,7 +11,8 @@ internal sealed record Share(int Index, int Count)
     {
         var text = result.Tokens[0].Value;
         int? Number(string part) => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var value) ? value : null;
-        if (text.Split('/') is [var first, var second] && Number(first) is { } index && Number(second) is { } count && index >= 1 && index <= count) return new(index, count);
+        var numbers = text.Split('/').Select(Number).ToList();
+        if (numbers is [{ } index and >= 1, { } count] && index <= count) return new(index, count);
         result.AddError($"--shard is '{text}'; expected i/n with i from 1 to n, as 2/8.");
         return null;
     }

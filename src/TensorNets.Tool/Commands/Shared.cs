@@ -1,12 +1,17 @@
 using System.CommandLine;
+using System.CommandLine.Parsing;
 
 namespace TensorNets.Tool.Commands;
 
 /// <summary>Arguments and options that several commands have.</summary>
 internal static class Shared
 {
-    internal static Argument<string> File(string name = "FILE", string description = "An .onnx or .safetensors file, or a state dict of PyTorch (.pth, .pt, .bin, .ckpt).") =>
+    internal static Argument<string> File(
+        string name = "FILE", string description = "An .onnx or .safetensors file, or a state dict of PyTorch (.pth, .pt, .bin, .ckpt).") =>
         new(name) { Description = description };
 
     internal static Option<bool> Json() => new("--json") { Description = "Write one JSON object instead of tables." };
+
+    /// <summary>Whether an option is typed, rather than at its default.</summary>
+    internal static bool IsGiven(this CommandResult result, Option option) => result.GetResult(option) is { Implicit: false };
 }

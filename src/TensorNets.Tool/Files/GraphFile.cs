@@ -1,3 +1,4 @@
+using TensorNets.CSharp;
 using TensorNets.Onnx;
 using TensorNets.Tool.Output;
 using static TorchSharp.torch;
@@ -17,31 +18,41 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
 
     internal override FileReport Report()
     {
-        var layers = _model.Value.Layers.Select(layer => new LayerLine(
-            layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept == "" ? "dense" : "kept", layer.Kept, double.NaN)).ToList();
-        var others = _model.Value.Parameters - layers.Sum(layer => layer.Parameters);
-        return new(Path, Format, Bytes, _model.Value.Parameters, [.. layers, new LayerLine("(in no layer)", "", [], "", others, "kept", "", double.NaN)]);
+        var model = _model.Value;
+        var layers = model.Layers.Select(layer =>
+            LayerLine.Unfactorized(layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept)).ToList();
+        var others = model.Parameters - layers.Sum(layer => layer.Parameters);
+        return new(Path, Format, Bytes, model.Parameters, [.. layers, LayerLine.NoLayer("(in no layer)", "", [], "", others)]);
     }
 
     internal override IReadOnlyList<StoredLayer> FactorizedLayers() =>
-        throw new ToolException($"'{Path}' is an .onnx file, whose factorized layers are chains of nodes", "tensornets compress lists S of each layer that it makes");
+        throw new ToolException(
+            $"'{Path}' is an .onnx file, whose factorized layers are chains of nodes",
+            "tensornets compress lists S of each layer that it makes");
 
     internal override LayerSource Source(Inputs inputs)
     {
         using var scope = NewDisposeScope();
-        return _model.Value.Source(Batches(inputs)[0]);
+        return _model.Value.Source(Batches(inputs).First());
     }
 
     internal override IReadOnlyDictionary<string, Tensor>? Covariances(Inputs inputs) =>
         inputs.Data == "" ? null : _model.Value.Covariances(Batches(inputs));
 
-    internal override Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() => OnnxVerify.CandidateTimes(_model.Value);
+    internal override Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() =>
+        OnnxVerify.CandidateTimes(_model.Value);
+
+    internal override QuantizeSettings? Quantize(int? bits) =>
+        bits is null ? null
+        : throw new ToolException("--bits is given for an .onnx file, which would not keep the integers", "leave it out");
 
     internal override void Check(CompressionPlan plan) => _model.Value.Check(plan);
 
-    internal override void Save(string output, CompressionPlan plan, CompressReport report) => _model.Value.With(report, plan).Save(output);
+    internal override void Save(string output, CompressionPlan plan, CompressReport report) =>
+        _model.Value.With(report, plan).Save(output);
 
-    internal override Verified? Verify(string output, Inputs inputs) => Verified.Of(Compare(OnnxModel.Load(output), inputs, pairs: 11), inputs);
+    internal override Verified? Verify(string output, Inputs inputs) =>
+        Verified.Of(Compare(OnnxModel.Load(output), inputs, pairs: 11), inputs);
 
     /// <summary>This network against another one in ONNX Runtime.</summary>
     internal OnnxComparison Compare(GraphFile other, Inputs inputs) => Compare(other._model.Value, inputs, pairs: 21);
@@ -49,10 +60,12 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     private OnnxComparison Compare(OnnxModel other, Inputs inputs, int pairs)
     {
         using var scope = NewDisposeScope();
-        return OnnxVerify.Compare(_model.Value, other, Batches(inputs), threads: 1, pairs: pairs);
+        return OnnxVerify.Compare(_model.Value, other, [.. Batches(inputs)], threads: 1, pairs: pairs);
     }
 
-    private IReadOnlyList<IReadOnlyDictionary<string, Tensor>> Batches(Inputs inputs) =>
-        inputs.Data != "" ? DataFolder.Read(inputs.Data, [.. OnnxInputs.Shapes(_model.Value).Select(input => input.Key)])
-        : [OnnxInputs.Noise(_model.Value, inputs.Shapes(OnnxInputs.Shapes(_model.Value)[0].Key))];
+    private IEnumerable<IReadOnlyDictionary<string, Tensor>> Batches(Inputs inputs)
+    {
+        var names = OnnxInputs.Shapes(_model.Value).Select(input => input.Key).ToList();
+        return inputs.Data != "" ? DataFolder.Read(inputs.Data, names) : [OnnxInputs.Noise(_model.Value, inputs.Shapes(names[0]))];
+    }
 }

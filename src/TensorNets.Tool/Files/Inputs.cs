@@ -3,7 +3,8 @@ using System.Globalization;
 namespace TensorNets.Tool.Files;
 
 /// <summary>What a network is given where it has to be run.</summary>
-/// <param name="Typed">Shapes of inputs as they are typed, between spaces: <c>1,3,224,224</c> of the first input, or <c>NAME=1,3,224,224</c>.</param>
+/// <param name="Typed">Shapes of inputs as they are typed, between spaces: <c>1,3,224,224</c> of the first input, or
+/// <c>NAME=1,3,224,224</c>.</param>
 /// <param name="Data">A folder of inputs; empty: noise.</param>
 internal sealed record Inputs(string Typed, string Data)
 {
@@ -19,7 +20,8 @@ internal sealed record Inputs(string Typed, string Data)
     internal static (string Name, long[] Sizes)? Shape(string text)
     {
         var at = text.LastIndexOf('=');
-        var sizes = text[(at + 1)..].Split(',').Select(part => long.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var size) ? size : -1).ToArray();
+        long Size(string part) => long.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out var size) ? size : -1;
+        var sizes = text[(at + 1)..].Split(',').Select(Size).ToArray();
         return sizes.All(size => size >= 0) && !text.Contains(' ') ? (at < 0 ? "" : text[..at], sizes) : null;
     }
 }

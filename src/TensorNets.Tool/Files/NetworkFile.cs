@@ -1,3 +1,4 @@
+using TensorNets.CSharp;
 using TensorNets.Tool.Output;
 using static TorchSharp.torch;
 
@@ -24,14 +25,16 @@ internal abstract class NetworkFile(string path) : IDisposable
         if (!File.Exists(path))
         {
             throw new ToolException(
-                Directory.Exists(path) ? $"'{path}' is a folder" : $"there is no file '{path}'", "name an .onnx, .safetensors or .pth file");
+                Directory.Exists(path) ? $"'{path}' is a folder" : $"there is no file '{path}'",
+                "name an .onnx, .safetensors or .pth file");
         }
 
         var ending = System.IO.Path.GetExtension(path).ToLowerInvariant();
         return ending == ".onnx" ? new GraphFile(path)
             : ending == ".safetensors" ? new StateDictFile(path)
             : Pickled.Contains(ending) ? new PickledFile(path)
-            : throw new ToolException($"'{path}' ends in '{ending}'", "name an .onnx or .safetensors file, or a .pth, .pt, .bin or .ckpt file of PyTorch");
+            : throw new ToolException(
+                $"'{path}' ends in '{ending}'", "name an .onnx or .safetensors file, or a .pth, .pt, .bin or .ckpt file of PyTorch");
     }
 
     /// <summary>What its layers are and cost.</summary>
@@ -53,7 +56,13 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>What measures candidates of a plan, for a budget of latency.</summary>
     /// <exception cref="ToolException">Files of this format do not say how large inputs are.</exception>
     internal virtual Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() =>
-        throw new ToolException($"'{Path}' does not say how large the inputs of its layers are, so that none can be timed", "use --ratio or --error, or an .onnx file");
+        throw new ToolException(
+            $"'{Path}' does not say how large the inputs of its layers are, so that none can be timed",
+            "use --ratio or --error, or an .onnx file");
+
+    /// <summary>How factors are rounded to so many bits. Null: they are not.</summary>
+    /// <exception cref="ToolException">Files of this format do not keep integers.</exception>
+    internal virtual QuantizeSettings? Quantize(int? bits) => bits is { } found ? new QuantizeSettings(found) : null;
 
     /// <summary>Refuses a plan that cannot be written in this format.</summary>
     /// <exception cref="TensorNetException">It names the network.</exception>
@@ -74,14 +83,16 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <exception cref="ToolException">The name ends otherwise, the folder is not there, or it is this file.</exception>
     internal void CheckOutput(string output)
     {
-        var folder = System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(output));
+        var whole = System.IO.Path.GetFullPath(output);
+        var folder = System.IO.Path.GetDirectoryName(whole);
         if (!output.EndsWith(Ending, StringComparison.OrdinalIgnoreCase))
         {
-            throw new ToolException($"the output '{output}' does not end in {Ending}", $"name it so: compressed {Format} files are written as {Ending}");
+            throw new ToolException(
+                $"the output '{output}' does not end in {Ending}", $"name it so: compressed {Format} files are written as {Ending}");
         }
 
         if (!Directory.Exists(folder)) throw new ToolException($"there is no folder '{folder}' for the output", "make it first");
-        if (System.IO.Path.GetFullPath(output) == System.IO.Path.GetFullPath(Path)) throw new ToolException($"the output is '{Path}' itself", "name another with -o");
+        if (whole == System.IO.Path.GetFullPath(Path)) throw new ToolException($"the output is '{Path}' itself", "name another with -o");
     }
 
     public virtual void Dispose()

@@ -52,7 +52,8 @@ internal sealed class PickledFile : StateDictFile
         var tensors = state.Cast<DictionaryEntry>().Where(entry => entry is { Key: string, Value: Tensor })
             .OrderBy(entry => (string)entry.Key, StringComparer.Ordinal)
             .ToDictionary(entry => (string)entry.Key, entry => ((Tensor)entry.Value!).contiguous());
-        return tensors.Count > 0 ? tensors : throw Refused(path, "it holds no named tensors; expected a state dict, as from torch.save(model.state_dict(), …)");
+        return tensors.Count > 0 ? tensors
+            : throw Refused(path, "it holds no named tensors; expected a state dict, as from torch.save(model.state_dict(), …)");
     }
 
     /// <summary>The reader of pickles trusts what it reads, and throws whatever comes of it.</summary>
@@ -65,7 +66,8 @@ internal sealed class PickledFile : StateDictFile
         }
         catch (Exception error) when (error is not OutOfMemoryException)
         {
-            throw Refused(path, $"it is no state dict of torch.save in PyTorch's zip format ({error.Message.ReplaceLineEndings(" ").TrimEnd('.', ' ')})");
+            var reason = error.Message.ReplaceLineEndings(" ").TrimEnd('.', ' ');
+            throw Refused(path, $"it is no state dict of torch.save in PyTorch's zip format ({reason})");
         }
     }
 

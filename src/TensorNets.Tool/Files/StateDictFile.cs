@@ -40,21 +40,24 @@ internal class StateDictFile : NetworkFile
     {
         var entries = _file.Value.Entries;
         var stored = FactorizedLayers();
-        var own = entries.Select(entry => entry.Name).Where(name => stored.Any(layer => name.StartsWith($"{layer.Paths[0]}.", StringComparison.Ordinal))).ToHashSet();
+        bool IsStored(string name) => stored.Any(layer => name.StartsWith($"{layer.Paths[0]}.", StringComparison.Ordinal));
+        var own = entries.Select(entry => entry.Name).Where(IsStored).ToHashSet();
         var known = entries.ToDictionary(entry => entry.Name);
         var layers = LayerSources.OfFile(Tensors).Layers.Select(layer => LayerLine.Of(layer, known[$"{layer.Path}.weight"].DType)).ToList();
         foreach (var layer in layers) own.UnionWith([$"{layer.Name}.weight", $"{layer.Name}.bias"]);
         var others = entries.Where(entry => !own.Contains(entry.Name)).Select(LayerLine.Of);
         return new FileReport(
-            Path, Format, Bytes, entries.Sum(entry => Numbers(entry.Shape)), [.. stored.Select(LayerLine.Of), .. layers, .. others]);
+            Path, Format, Bytes, entries.Sum(LayerLine.Numbers), [.. stored.Select(LayerLine.Of), .. layers, .. others]);
     }
 
     private protected override string Ending => ".safetensors";
 
     internal override LayerSource Source(Inputs inputs) =>
         !inputs.IsEmpty
-            ? throw new ToolException($"'{Path}' is a state dict, which cannot be run", "leave --data and --input out, or name an .onnx file")
-        : IsCompressed ? throw new ToolException($"'{Path}' is compressed already", "name the dense file") : LayerSources.OfFile(Tensors);
+            ? throw new ToolException(
+                $"'{Path}' is a state dict, which cannot be run", "leave --data and --input out, or name an .onnx file")
+        : IsCompressed ? throw new ToolException($"'{Path}' is compressed already", "name the dense file")
+        : LayerSources.OfFile(Tensors);
 
     internal override IReadOnlyDictionary<string, TorchSharp.torch.Tensor>? Covariances(Inputs inputs) => null;
 
@@ -67,12 +70,11 @@ internal class StateDictFile : NetworkFile
         var file = _file.Value;
         StateFiles.SaveCompressed(
             output,
-            [.. layers.Select(layer => new StoredLayer([layer.Path], layer.Layer, formats[layer.Path], layer.KernelError, isKernelOnly: true))],
+            [.. layers.Select(layer =>
+                new StoredLayer([layer.Path], layer.Layer, formats[layer.Path], layer.KernelError, isKernelOnly: true))],
             file.Entries.Where(entry => !replaced.Contains(entry.Name)).ToDictionary(entry => entry.Name, entry => file.Read(entry.Name)),
             file.Metadata);
     }
-
-    private static long Numbers(IEnumerable<long> shape) => shape.Aggregate(1L, (product, size) => product * size);
 
     public override void Dispose()
     {

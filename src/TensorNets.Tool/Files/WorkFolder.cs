@@ -16,7 +16,7 @@ internal sealed class WorkFolder
         {
             Directory.CreateDirectory(path);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception error) when (Texts.IsRefusal(error))
         {
             throw new ToolException($"the work folder '{path}' cannot be made ({error.Message.TrimEnd('.')})", "name another with --work");
         }
@@ -37,14 +37,16 @@ internal sealed class WorkFolder
         if (!File.Exists(_run))
         {
             var made = make();
-            Texts.Write(_run, Json.Of(run with { Plan = Model.PlanToJson(made) }));
+            Texts.Write(_run, JsonText.Of(run with { Plan = Model.PlanToJson(made) }));
             return made;
         }
 
         var noted = Run();
         if (noted with { Plan = "", File = "" } != run with { Plan = "", File = "" })
         {
-            throw new ToolException($"the work folder '{Path}' is of another run, of {noted.File} with {noted.Options}", "name another with --work, or give the same file and options");
+            throw new ToolException(
+                $"the work folder '{Path}' is of another run, of {noted.File} with {noted.Options}",
+                "name another with --work, or give the same file and options");
         }
 
         return Model.PlanFromJson(noted.Plan);
@@ -56,7 +58,8 @@ internal sealed class WorkFolder
     {
         try
         {
-            if (Json.Read<WorkRun>(Texts.Read(_run)) is { File: not null, Options: not null, Plan: not null, Inputs.Typed: not null, Inputs.Data: not null } run) return run;
+            var read = JsonText.Read<WorkRun>(Texts.Read(_run));
+            if (read is { File: not null, Options: not null, Plan: not null, Inputs: { Typed: not null, Data: not null } }) return read;
         }
         catch (System.Text.Json.JsonException)
         {
@@ -76,4 +79,9 @@ internal sealed class WorkFolder
 /// <param name="Bits">Bits of a factor's entries; null: they are floating-point numbers.</param>
 /// <param name="Plan">The plan, in the library's JSON.</param>
 internal sealed record WorkRun(
-    string File, long Bytes, string Options, int Sweeps, int Corrections, Inputs Inputs, int? Bits, string Plan = "");
+    string File, long Bytes, string Options, int Sweeps, int Corrections, Inputs Inputs, int? Bits, string Plan = "")
+{
+    /// <summary>How layers of the run are made, as all who work on it make them.</summary>
+    internal CompressSettings Settings(NetworkFile network) => new(
+        Sweeps: Sweeps, Corrections: Corrections, Quantize: network.Quantize(Bits), Covariances: network.Covariances(Inputs));
+}

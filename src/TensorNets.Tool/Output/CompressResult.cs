@@ -48,29 +48,30 @@ internal sealed record CompressResult(
     /// <summary>Writes the result for people or for programs, and gives the exit code.</summary>
     internal int Tell(Terminal terminal, bool asJson)
     {
-        if (asJson) terminal.Line(Json.Of(this));
-        else Show(terminal);
+        terminal.Tell(this, asJson, Show);
         return Failed.Count == 0 ? ExitCode.Done : ExitCode.Incomplete;
     }
 
-    private void Show(Terminal terminal)
+    private static void Show(Terminal terminal, CompressResult result)
     {
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("error"), Column.Number("planned"), Column.Number("S before"), Column.Number("S"),
-                Column.Number("seconds"), Column.Long(""),
+                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("error"), Column.Number("planned"),
+                Column.Number("S before"), Column.Number("S"), Column.Number("seconds"), Column.Long(""),
             ],
-            Layers.Select(layer => (IReadOnlyList<string>)
+            result.Layers.Select(layer => (IReadOnlyList<string>)
             [
-                layer.Name, layer.Network, Text.Count(layer.Parameters), Text.Real(layer.Error), Text.Real(layer.PredictedError), Text.Real(layer.StartSensitivity), Text.Real(layer.Sensitivity),
-                Text.Real(Math.Round(layer.Seconds, 1)), layer.IsResumed ? "from the work folder" : "",
+                layer.Name, layer.Network, Text.Count(layer.Parameters), Text.Real(layer.Error), Text.Real(layer.PredictedError),
+                Text.Real(layer.StartSensitivity), Text.Real(layer.Sensitivity), Text.Real(Math.Round(layer.Seconds, 1)),
+                layer.IsResumed ? "from the work folder" : "",
             ]));
-        foreach (var failed in Failed) terminal.Line($"{failed.Name} stays dense: {failed.Reason}");
-        if (Output == "") return;
+        foreach (var failed in result.Failed) terminal.Line($"{failed.Name} stays dense: {failed.Reason}");
+        if (result.Output == "") return;
         terminal.Line(
-            $"{Output}: {Text.Bytes(Bytes)} of {Text.Bytes(DenseBytes)}, {Text.Count(Parameters)} of "
-            + $"{Text.Count(DenseParameters)} parameters ({Text.Percent(Parameters, DenseParameters)} %), {Text.Time(TimeSpan.FromSeconds(Seconds))}");
-        if (Verified is not null) terminal.Line(Verified.ToString());
+            $"{result.Output}: {Text.Bytes(result.Bytes)} of {Text.Bytes(result.DenseBytes)}, {Text.Count(result.Parameters)} of "
+            + $"{Text.Count(result.DenseParameters)} parameters ({Text.Percent(result.Parameters, result.DenseParameters)} %), "
+            + Text.Time(TimeSpan.FromSeconds(result.Seconds)));
+        if (result.Verified is { } verified) terminal.Line(verified.ToString());
     }
 }
 
@@ -85,7 +86,15 @@ internal sealed record CompressResult(
 /// <param name="Seconds">The time it took.</param>
 /// <param name="IsResumed">Whether it was read from the work folder.</param>
 internal sealed record MadeLayer(
-    string Name, string Network, long Parameters, double PredictedError, double Error, double StartSensitivity, double Sensitivity, double Seconds, bool IsResumed)
+    string Name,
+    string Network,
+    long Parameters,
+    double PredictedError,
+    double Error,
+    double StartSensitivity,
+    double Sensitivity,
+    double Seconds,
+    bool IsResumed)
 {
     internal static MadeLayer Of(PlannedLayer planned, CompressedLayer layer) => new(
         layer.Path,

@@ -25,10 +25,10 @@ internal sealed record LayerLine(
     string Name, string Kind, IReadOnlyList<long> Shape, string DType, long Parameters, string State, string Network, double Error)
 {
     internal static LayerLine Of(SafeTensorEntry entry) =>
-        new(entry.Name, "tensor", [.. entry.Shape], entry.DType.ToString(), Numbers(entry.Shape), "kept", "", double.NaN);
+        NoLayer(entry.Name, "tensor", [.. entry.Shape], entry.DType.ToString(), Numbers(entry));
 
-    internal static LayerLine Of(SourceLayer layer, TorchSharp.torch.ScalarType dtype) => new(
-        layer.Path, layer.Kind, layer.Shape, dtype.ToString(), layer.Parameters, layer.Kept == "" ? "dense" : "kept", layer.Kept, double.NaN);
+    internal static LayerLine Of(SourceLayer layer, TorchSharp.torch.ScalarType dtype) =>
+        Unfactorized(layer.Path, layer.Kind, layer.Shape, dtype.ToString(), layer.Parameters, layer.Kept);
 
     internal static LayerLine Of(StoredLayer stored) => new(
         stored.Paths[0],
@@ -37,8 +37,18 @@ internal sealed record LayerLine(
         stored.Layer.Factors[0].dtype.ToString(),
         stored.Layer.ParameterCount,
         "factorized",
-        stored.Format == "" ? SpecModule.print(stored.Layer.Spec) : stored.Format,
+        Text.Network(stored),
         stored.KernelError);
 
-    private static long Numbers(IEnumerable<long> shape) => shape.Aggregate(1L, (product, size) => product * size);
+    /// <summary>A layer that is not factorized; <paramref name="kept"/> says why it cannot be, if it cannot.</summary>
+    internal static LayerLine Unfactorized(
+        string name, string kind, IReadOnlyList<long> shape, string dtype, long parameters, string kept) =>
+        new(name, kind, shape, dtype, parameters, kept == "" ? "dense" : "kept", kept, double.NaN);
+
+    /// <summary>What is in no layer.</summary>
+    internal static LayerLine NoLayer(string name, string kind, IReadOnlyList<long> shape, string dtype, long parameters) =>
+        new(name, kind, shape, dtype, parameters, "kept", "", double.NaN);
+
+    /// <summary>How many numbers a tensor has.</summary>
+    internal static long Numbers(SafeTensorEntry entry) => entry.Shape.Aggregate(1L, (product, size) => product * size);
 }

@@ -14,7 +14,8 @@ internal static class LiveProgress
             .Start(context => work(new Bar(context.AddTask("Factorizing", maxValue: 1))));
     }
 
-    private static string Left(CompressProgress progress) => progress.Done < progress.Total ? $"about {Text.Time(progress.TimeLeft)} left" : "";
+    private static string Left(CompressProgress progress) =>
+        progress.Done < progress.Total ? $"about {Text.Time(progress.TimeLeft)} left" : "";
 
     private sealed class Bar(ProgressTask task) : IProgress<CompressProgress>
     {
@@ -30,7 +31,8 @@ internal static class LiveProgress
     {
         public void Report(CompressProgress value)
         {
-            var result = double.IsNaN(value.KernelError) ? "stays dense" : string.Create(CultureInfo.InvariantCulture, $"error {value.KernelError:F3}");
+            var result = double.IsNaN(value.KernelError) ? "stays dense"
+                : string.Create(CultureInfo.InvariantCulture, $"error {value.KernelError:F3}");
             terminal.ErrorWriter.WriteLine($"{value.Done}/{value.Total} {value.Path} {result} {Left(value)}".TrimEnd());
         }
     }

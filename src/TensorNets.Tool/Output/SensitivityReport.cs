@@ -28,7 +28,7 @@ internal sealed record LayerSensitivity(
         using var network = stored.Layer.Network();
         return new(
             stored.Paths[0],
-            stored.Format == "" ? SpecModule.print(stored.Layer.Spec) : stored.Format,
+            Text.Network(stored),
             stored.Layer.ParameterCount,
             reading.Sensitivity,
             reading.Relative,

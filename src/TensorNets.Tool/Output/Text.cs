@@ -2,10 +2,13 @@ using System.Globalization;
 
 namespace TensorNets.Tool.Output;
 
-/// <summary>Numbers as tables show them.</summary>
+/// <summary>Numbers and networks as tables show them.</summary>
 internal static class Text
 {
     internal static string Shape(IEnumerable<long> sizes) => string.Join("×", sizes);
+
+    /// <summary>The format and ranks of a layer; its spec where they are not known.</summary>
+    internal static string Network(StoredLayer stored) => stored.Format == "" ? SpecModule.print(stored.Layer.Spec) : stored.Format;
 
     /// <summary>Four digits; nothing where the number is not known.</summary>
     internal static string Real(double value) => double.IsNaN(value) ? "" : value.ToString("G4", CultureInfo.InvariantCulture);

@@ -21,21 +21,23 @@ internal static class Charts
             drawn.Append(Label(NameWidth - 8, y + 11, Short(name, 34), "end"));
             drawn.Append($"<rect class=\"now\" x=\"{NameWidth}\" y=\"{Of(y)}\" width=\"{Of(room * now / most)}\" height=\"14\" />");
             drawn.Append($"<rect class=\"dense\" x=\"{NameWidth}\" y=\"{Of(y)}\" width=\"{Of(room * dense / most)}\" height=\"14\" />");
-            drawn.Append(Label(NameWidth + room * dense / most + 6, y + 11, now == dense ? Text.Count(dense) : $"{Text.Count(now)} of {Text.Count(dense)}", "start"));
+            var numbers = now == dense ? Text.Count(dense) : $"{Text.Count(now)} of {Text.Count(dense)}";
+            drawn.Append(Label(NameWidth + room * dense / most + 6, y + 11, numbers, "start"));
         }
 
-        return $"<svg viewBox=\"0 0 {Width} {Of(layers.Count * RowHeight + 8)}\" role=\"img\" aria-label=\"Parameters by layer\">{drawn}</svg>";
+        var height = Of(layers.Count * RowHeight + 8);
+        return $"<svg viewBox=\"0 0 {Width} {height}\" role=\"img\" aria-label=\"Parameters by layer\">{drawn}</svg>";
     }
 
     /// <summary>The candidates of a layer: error against parameters, both from 0.</summary>
     internal static string Curve(PlannedLayer layer)
     {
         const double left = 40, right = 10, top = 10, bottom = 30, width = 320, height = 200;
-        var known = layer.Candidates.Select((candidate, i) => (candidate, i)).Where(pair => double.IsFinite(pair.candidate.Error)).ToList();
-        var error = Math.Max(1e-9, known.Select(pair => pair.candidate.Error).DefaultIfEmpty(1).Max());
+        var ordered = layer.Candidates.Select((candidate, i) => (candidate, i)).Where(pair => double.IsFinite(pair.candidate.Error))
+            .OrderBy(pair => pair.candidate.Parameters).ToList();
+        var error = Math.Max(1e-9, ordered.Select(pair => pair.candidate.Error).DefaultIfEmpty(1).Max());
         double X(PlanCandidate candidate) => left + (width - left - right) * candidate.Parameters / Math.Max(1, layer.Parameters);
         double Y(PlanCandidate candidate) => height - bottom - (height - top - bottom) * candidate.Error / error;
-        var ordered = known.OrderBy(pair => pair.candidate.Parameters).ToList();
         var drawn = new StringBuilder();
         drawn.Append($"<path class=\"axis\" fill=\"none\" d=\"M{left} {top}V{height - bottom}H{width - right}\" />");
         drawn.Append(Label(left - 4, top + 8, Text.Real(Math.Round(error, 3)), "end")).Append(Label(left - 4, height - bottom, "0", "end"));
@@ -43,18 +45,22 @@ internal static class Charts
         var best = Unbeaten(ordered.Select(pair => pair.candidate));
         if (best.Count > 1)
         {
-            drawn.Append($"<polyline class=\"path\" points=\"{string.Join(" ", best.Select(candidate => $"{Of(X(candidate))},{Of(Y(candidate))}"))}\" />");
+            var points = string.Join(" ", best.Select(candidate => $"{Of(X(candidate))},{Of(Y(candidate))}"));
+            drawn.Append($"<polyline class=\"path\" points=\"{points}\" />");
         }
 
         foreach (var (candidate, i) in ordered)
         {
-            var title = $"<title>{HtmlReport.Escaped($"{candidate}: {Text.Count(candidate.Parameters)} parameters, error {Text.Real(candidate.Error)}")}</title>";
-            var isChosen = i == layer.Chosen;
-            drawn.Append($"<circle class=\"{(isChosen ? "choice" : "now")}\" cx=\"{Of(X(candidate))}\" cy=\"{Of(Y(candidate))}\" r=\"{(isChosen ? 6 : 3)}\">{title}</circle>");
+            var title = $"{candidate}: {Text.Count(candidate.Parameters)} parameters, error {Text.Real(candidate.Error)}";
+            var (kind, radius) = i == layer.Chosen ? ("choice", 6) : ("now", 3);
+            drawn.Append(
+                $"<circle class=\"{kind}\" cx=\"{Of(X(candidate))}\" cy=\"{Of(Y(candidate))}\" r=\"{radius}\">"
+                + $"<title>{HtmlReport.Escaped(title)}</title></circle>");
         }
 
         var caption = HtmlReport.Escaped($"{layer.Path}: {layer.Choice}");
-        return $"<figure><figcaption>{caption}</figcaption><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{caption}\">{drawn}</svg></figure>";
+        return $"<figure><figcaption>{caption}</figcaption>"
+            + $"<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{caption}\">{drawn}</svg></figure>";
     }
 
     /// <summary>Those of which no cheaper one has a smaller error.</summary>

@@ -5,8 +5,9 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace TensorNets.Tool.Output;
 
-/// <summary>Results for programs: one JSON object with its schema's name first, names in camelCase, numbers that are not known as null.</summary>
-internal static class Json
+/// <summary>Results for programs: one JSON object with its schema's name first, names in camelCase, numbers that are not known as
+/// null.</summary>
+internal static class JsonText
 {
     private static readonly JsonSerializerOptions Options = new()
     {
