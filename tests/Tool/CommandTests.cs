@@ -22,10 +22,10 @@ internal static class CommandTests
         using var files = new Files();
         var one = Said.Of("inspect", files.Dense(), "--json").Json();
         var two = Said.Of("inspect", files.Pickled(), "--json").Json();
-        string[] Lines(JsonElement report) => [.. report.GetProperty("layers").EnumerateArray().Select(layer => layer.GetRawText()).Order()];
+        string[] Lines(JsonElement report) => [.. report.Items("layers").Select(layer => layer.GetRawText()).Order()];
         Expect.SequenceEqual(Lines(one), Lines(two));
-        Expect.Equal("tensornets.inspect/1", one.GetProperty("schema").GetString());
-        Expect.Equal("pth", two.GetProperty("format").GetString());
+        Expect.Equal("tensornets.inspect/1", one.Text("schema"));
+        Expect.Equal("pth", two.Text("format"));
         var table = Said.Of("inspect", files.Dense());
         Expect.True(table.Code == 0 && table.Output.Contains("middle") && table.Output.Contains("12×8×3×3"), table.Output);
     }
@@ -34,20 +34,20 @@ internal static class CommandTests
     {
         using var files = new Files();
         var report = Said.Of("inspect", files.Compressed(), "--json").Json();
-        var layers = report.GetProperty("layers").EnumerateArray().Where(layer => layer.GetProperty("state").GetString() == "factorized").ToList();
-        Expect.SequenceEqual(["middle", "hidden"], layers.Select(layer => layer.GetProperty("name").GetString()));
-        Expect.Equal("CP(6)", layers[0].GetProperty("network").GetString());
-        Expect.True(layers[0].GetProperty("error").GetDouble() is > 0 and < 1, "no error");
+        var layers = report.Factorized();
+        Expect.SequenceEqual(["middle", "hidden"], layers.Select(layer => layer.Text("name")));
+        Expect.Equal("CP(6)", layers[0].Text("network"));
+        Expect.True(layers[0].Real("error") is > 0 and < 1, "no error");
     }
 
     private static void ListsSensitivities()
     {
         using var files = new Files();
-        var layers = Said.Of("sensitivity", files.Compressed(), "--json").Json().GetProperty("layers").EnumerateArray().ToList();
+        var layers = Said.Of("sensitivity", files.Compressed(), "--json").Json().Items("layers");
         Expect.Equal(2, layers.Count);
         foreach (var layer in layers)
         {
-            var (s, least) = (layer.GetProperty("sensitivity").GetDouble(), layer.GetProperty("balanced").GetDouble());
+            var (s, least) = (layer.Real("sensitivity"), layer.Real("balanced"));
             Expect.True(least > 0 && least <= s * (1 + 1e-5), $"S = {s}, least {least}");
         }
 
@@ -59,15 +59,14 @@ internal static class CommandTests
         using var files = new Files();
         var (dense, compressed) = (files.Dense(), files.Compressed());
         var same = Said.Of("compare", dense, files.Pickled(), "--json").Json();
-        Expect.Equal(0, same.GetProperty("tensors").GetArrayLength());
-        var errors = Said.Of("inspect", compressed, "--json").Json().GetProperty("layers").EnumerateArray()
-            .Where(layer => layer.GetProperty("state").GetString() == "factorized")
-            .ToDictionary(layer => $"{layer.GetProperty("name").GetString()}.weight", layer => layer.GetProperty("error").GetDouble());
-        var found = Said.Of("compare", dense, compressed, "--json").Json().GetProperty("tensors").EnumerateArray().ToList();
+        Expect.Equal(0, same.Items("tensors").Count);
+        var errors = Said.Of("inspect", compressed, "--json").Json().Factorized()
+            .ToDictionary(layer => $"{layer.Text("name")}.weight", layer => layer.Real("error"));
+        var found = Said.Of("compare", dense, compressed, "--json").Json().Items("tensors");
         Expect.Equal(errors.Count, found.Count);
         foreach (var tensor in found)
         {
-            var (error, noted) = (tensor.GetProperty("error").GetDouble(), errors[tensor.GetProperty("name").GetString()!]);
+            var (error, noted) = (tensor.Real("error"), errors[tensor.Text("name")]);
             Expect.True(Math.Abs(error - noted) < 1e-4, $"{error}, the file says {noted}");
         }
     }
@@ -92,7 +91,8 @@ internal static class CommandTests
         {
             var help = Said.Of([.. command.Split(' ', StringSplitOptions.RemoveEmptyEntries), "--help"]);
             Expect.True(help.Code == 0 && help.Output.Contains("Examples:"), help.Output + help.Errors);
-            var examples = help.Output[help.Output.IndexOf("Examples:", StringComparison.Ordinal)..].Split('\n').Skip(1).Select(line => line.Trim()).Where(line => line != "").ToList();
+            var examples = help.Output[help.Output.IndexOf("Examples:", StringComparison.Ordinal)..].Split('\n').Skip(1)
+                .Select(line => line.Trim()).Where(line => line != "").ToList();
             Expect.True(examples.Count > 0, help.Output);
             foreach (var example in examples)
             {

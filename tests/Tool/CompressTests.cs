@@ -11,10 +11,12 @@ namespace TensorNets.Integration.Tool;
 internal static class CompressTests
 {
     internal static Test All => TestList("compression", [
-        TestCase("a file is compressed under a budget, and the library turns the dense model into the compressed one", CompressesUnderABudget),
+        TestCase(
+            "a file is compressed under a budget, and the library turns the dense model into the compressed one", CompressesUnderABudget),
         TestCase("a plan that was written gives the same file as its budget, from safetensors and from PyTorch's form", CompressesByAPlan),
         TestCase("a run that was interrupted goes on from its work folder and ends with the same bytes", Resumes),
-        TestCase("factors of 8 bits make a smaller file of next to the same errors, which every command and the library read", RoundsToBits),
+        TestCase(
+            "factors of 8 bits make a smaller file of next to the same errors, which every command and the library read", RoundsToBits),
         TestCase("a report names every layer, is well-formed, and asks for nothing from outside", Reports),
         TestCase("shares of several workers are merged into the bytes of one run, in any order, and merge names what is missing", Merges),
         TestCase("a work folder is of one run", KeepsRunsApart),
@@ -22,9 +24,11 @@ internal static class CompressTests
         TestCase("mutated files and plans are refused in one line, and no output is left", RefusesMutated),
     ]);
 
-    private static readonly string[] Quick = ["--sweeps", "3", "--corrections", "2"];
+    /// <summary>A run that takes little time.</summary>
+    internal static readonly string[] Quick = ["--sweeps", "3", "--corrections", "2"];
 
-    private static Said Compress(string file, string output, params string[] more) => Said.Of(["compress", file, "-o", output, .. Quick, .. more]);
+    internal static Said Compress(string file, string output, params string[] more) =>
+        Said.Of(["compress", file, "-o", output, .. Quick, .. more]);
 
     private static void CompressesUnderABudget()
     {
@@ -33,10 +37,10 @@ internal static class CompressTests
         var result = Compress(files.Dense(), output, "--ratio", "2", "--json").Json();
         var (dense, compressed) = (result.GetProperty("denseParameters").GetInt64(), result.GetProperty("parameters").GetInt64());
         Expect.True(compressed <= dense / 2, $"{compressed} of {dense}");
-        Expect.Equal(0, result.GetProperty("failed").GetArrayLength());
-        foreach (var layer in result.GetProperty("layers").EnumerateArray())
+        Expect.Equal(0, result.Items("failed").Count);
+        foreach (var layer in result.Items("layers"))
         {
-            var (before, after) = (layer.GetProperty("startSensitivity").GetDouble(), layer.GetProperty("sensitivity").GetDouble());
+            var (before, after) = (layer.Real("startSensitivity"), layer.Real("sensitivity"));
             Expect.True(after > 0 && after <= before * (1 + 1e-4), $"S was {before}, is {after}");
         }
 
@@ -46,9 +50,8 @@ internal static class CompressTests
         Expect.Equal(compressed, network.parameters().Sum(parameter => parameter.numel()));
         Expect.SequenceEqual([2, 5], network.call(torch.ones(2, 3, 8, 8)).shape);
 
-        var listed = Said.Of("inspect", output, "--json").Json().GetProperty("layers").EnumerateArray()
-            .Where(layer => layer.GetProperty("state").GetString() == "factorized").Select(layer => layer.GetProperty("network").GetString());
-        Expect.SequenceEqual(result.GetProperty("layers").EnumerateArray().Select(layer => layer.GetProperty("network").GetString()), listed);
+        var listed = Said.Of("inspect", output, "--json").Json().Factorized().Select(layer => layer.Text("network"));
+        Expect.SequenceEqual(result.Items("layers").Select(layer => layer.Text("network")), listed);
     }
 
     private static void CompressesByAPlan()
@@ -56,13 +59,13 @@ internal static class CompressTests
         using var files = new Files();
         var plan = files.At("plan.json");
         var report = Said.Of("plan", files.Dense(), "--ratio", "2", "-o", plan, "--json").Json();
-        Expect.True(report.GetProperty("layers").EnumerateArray().Any(layer => layer.GetProperty("choice").GetString() != ""), "nothing is planned");
+        Expect.True(report.Items("layers").Any(layer => layer.Text("choice") != ""), "nothing is planned");
         var outputs = new[] { files.At("budget.safetensors"), files.At("plan.safetensors"), files.At("pickled.safetensors") };
         Compress(files.Dense(), outputs[0], "--ratio", "2", "--json").Json();
         Compress(files.Dense(), outputs[1], "--plan", plan, "--json").Json();
         Compress(files.Pickled(), outputs[2], "--plan", plan, "--json").Json();
         Expect.SequenceEqual(File.ReadAllBytes(outputs[0]), File.ReadAllBytes(outputs[1]));
-        Expect.Equal(0, Said.Of("compare", outputs[0], outputs[2], "--json").Json().GetProperty("tensors").GetArrayLength());
+        Expect.Equal(0, Said.Of("compare", outputs[0], outputs[2], "--json").Json().Items("tensors").Count);
     }
 
     private static void Resumes()
@@ -85,7 +88,7 @@ internal static class CompressTests
         }
 
         var second = Said.Of([.. line, "--json"]).Json();
-        Expect.True(second.GetProperty("layers").EnumerateArray().Any(layer => layer.GetProperty("isResumed").GetBoolean()), "nothing was resumed");
+        Expect.True(second.Items("layers").Any(layer => layer.GetProperty("isResumed").GetBoolean()), "nothing was resumed");
         Expect.SequenceEqual(File.ReadAllBytes(whole), File.ReadAllBytes(resumed));
     }
 
@@ -97,10 +100,14 @@ internal static class CompressTests
         Compress(dense, integers, "--ratio", "2", "--bits", "8").Went();
         var (a, b) = (new FileInfo(real).Length, new FileInfo(integers).Length);
         Expect.True(b < a, $"{b} bytes, {a} without bits");
-        Dictionary<string, double> Errors(string file) => Said.Of("compare", dense, file, "--json").Json().GetProperty("tensors").EnumerateArray()
-            .ToDictionary(tensor => tensor.GetProperty("name").GetString()!, tensor => tensor.GetProperty("error").GetDouble());
+        Dictionary<string, double> Errors(string file) => Said.Of("compare", dense, file, "--json").Json().Items("tensors")
+            .ToDictionary(tensor => tensor.Text("name"), tensor => tensor.Real("error"));
         var errors = Errors(real);
-        foreach (var (name, error) in Errors(integers)) Expect.True(error < errors[name] + 0.02, $"{name}: {error}, {errors[name]} without bits");
+        foreach (var (name, error) in Errors(integers))
+        {
+            Expect.True(error < errors[name] + 0.02, $"{name}: {error}, {errors[name]} without bits");
+        }
+
         Said.Of("inspect", integers).Went();
         Said.Of("sensitivity", integers).Went();
         using var network = Files.Network();
@@ -114,15 +121,16 @@ internal static class CompressTests
         var page = files.At("report.html");
         var result = Compress(files.Dense(), files.At("small.safetensors"), "--ratio", "2", "--report", page, "--json").Json();
         var html = File.ReadAllText(page);
-        foreach (var layer in result.GetProperty("layers").EnumerateArray())
+        foreach (var layer in result.Items("layers"))
         {
-            Expect.True(html.Contains($"<td>{layer.GetProperty("name").GetString()}</td>") && html.Contains(layer.GetProperty("network").GetString()!), html);
+            Expect.True(html.Contains($"<td>{layer.Text("name")}</td>") && html.Contains(layer.Text("network")), html);
         }
 
         Expect.True(!html.Contains("http") && !html.Contains("src=") && !html.Contains("href="), "it asks for something from outside");
-        var body = html[html.IndexOf("<main>", StringComparison.Ordinal)..(html.IndexOf("</main>", StringComparison.Ordinal) + "</main>".Length)];
+        var end = html.IndexOf("</main>", StringComparison.Ordinal) + "</main>".Length;
+        var body = html[html.IndexOf("<main>", StringComparison.Ordinal)..end];
         var read = System.Xml.Linq.XElement.Parse(body);
-        Expect.Equal(result.GetProperty("layers").GetArrayLength(), read.Descendants("figure").Count());
+        Expect.Equal(result.Items("layers").Count, read.Descendants("figure").Count());
         Expect.Equal(1, read.Descendants("tr").Select(row => row.Elements().Count()).Distinct().Count());
     }
 
@@ -130,13 +138,13 @@ internal static class CompressTests
     {
         using var files = new Files();
         var (dense, work, whole, merged) = (files.Dense(), files.At("work"), files.At("whole.safetensors"), files.At("merged.safetensors"));
-        var all = Compress(dense, whole, "--ratio", "2", "--json").Json().GetProperty("layers").EnumerateArray()
-            .Select(layer => layer.GetProperty("name").GetString()!).ToList();
+        var all = Compress(dense, whole, "--ratio", "2", "--json").Json().Items("layers")
+            .Select(layer => layer.Text("name")).ToList();
         var done = new List<string>();
         foreach (var share in new[] { "3/3", "1/3", "2/3" })
         {
             var said = Said.Of(["compress", dense, "--ratio", "2", "--work", work, "--shard", share, .. Quick, "--json"]);
-            done.AddRange(said.Json().GetProperty("layers").EnumerateArray().Select(layer => layer.GetProperty("name").GetString()!));
+            done.AddRange(said.Json().Items("layers").Select(layer => layer.Text("name")));
             var merge = Said.Of("merge", "--work", work, "-o", merged);
             if (done.Count < all.Count) merge.Refuses(ExitCode.Incomplete, all.First(name => !done.Contains(name)));
             else merge.Went();
@@ -152,10 +160,11 @@ internal static class CompressTests
     private static void KeepsRunsApart()
     {
         using var files = new Files();
-        Compress(files.Dense(), files.At("a.safetensors"), "--ratio", "2", "--work", files.At("work")).Went();
-        Compress(files.Dense(), files.At("b.safetensors"), "--ratio", "3", "--work", files.At("work")).Refuses(ExitCode.Failed, "is of another run");
-        File.WriteAllText(Path.Combine(files.At("work"), "run.json"), "{");
-        Compress(files.Dense(), files.At("b.safetensors"), "--ratio", "2", "--work", files.At("work")).Refuses(ExitCode.Failed, "cannot be read");
+        var (dense, work) = (files.Dense(), files.At("work"));
+        Compress(dense, files.At("a.safetensors"), "--ratio", "2", "--work", work).Went();
+        Compress(dense, files.At("b.safetensors"), "--ratio", "3", "--work", work).Refuses(ExitCode.Failed, "is of another run");
+        File.WriteAllText(Path.Combine(work, "run.json"), "{");
+        Compress(dense, files.At("b.safetensors"), "--ratio", "2", "--work", work).Refuses(ExitCode.Failed, "cannot be read");
     }
 
     private static void Refuses()
@@ -167,6 +176,7 @@ internal static class CompressTests
         Said.Of("plan", dense, "--ratio", "0.5").Refuses(ExitCode.Usage, "above 1");
         Said.Of("plan", dense, "--ratio", "2", "--format", "svd").Refuses(ExitCode.Usage, "svd");
         Said.Of("plan", dense, "--ratio", "2", "--keep", "nothing").Refuses(ExitCode.Failed, "tensornets inspect");
+        Said.Of("plan", dense, "--ratio", "2", "-o", files.At("no/plan.json")).Refuses(ExitCode.Failed, "no/plan.json");
         Said.Of("plan", dense, "--ratio", "1000").Refuses(ExitCode.Failed, "supported");
         Said.Of("plan", files.Compressed(), "--ratio", "2").Refuses(ExitCode.Failed, "compressed already");
         Compress(dense, files.At("small.onnx"), "--ratio", "2").Refuses(ExitCode.Failed, ".safetensors");
@@ -184,13 +194,23 @@ internal static class CompressTests
         Said.Of("plan", files.Dense(), "--ratio", "2", "-o", plan).Went();
         var random = new Random(1);
         var rounds = int.TryParse(Environment.GetEnvironmentVariable("TENSORNETS_MUTATIONS"), out var set) ? set : 40;
-        foreach (var (source, name) in new[] { (files.Dense(), "m.safetensors"), (files.Pickled(), "m.pth"), (files.Compressed(), "c.safetensors"), (GraphTests.Graph(files), "m.onnx"), (plan, "m.json") })
+        (string, string)[] sources =
+        [
+            (files.Dense(), "m.safetensors"), (files.Pickled(), "m.pth"), (files.Compressed(), "c.safetensors"),
+            (GraphTests.Graph(files), "m.onnx"), (plan, "m.json"),
+        ];
+        foreach (var (source, name) in sources)
         {
             for (var i = 0; i < rounds; i++)
             {
                 var bytes = File.ReadAllBytes(source);
                 var reach = Math.Min(bytes.Length, 4000);
-                for (var j = random.Next(1, 4); j > 0; j--) bytes[random.Next(2) == 0 ? random.Next(reach) : bytes.Length - 1 - random.Next(reach)] = (byte)random.Next(256);
+                for (var j = random.Next(1, 4); j > 0; j--)
+                {
+                    var at = random.Next(2) == 0 ? random.Next(reach) : bytes.Length - 1 - random.Next(reach);
+                    bytes[at] = (byte)random.Next(256);
+                }
+
                 if (random.Next(4) == 0) Array.Resize(ref bytes, random.Next(bytes.Length));
                 File.WriteAllBytes(files.At(name), bytes);
                 var said = name == "m.json" ? Compress(files.Dense(), files.At("out.safetensors"), "--plan", files.At(name))
@@ -200,6 +220,7 @@ internal static class CompressTests
             }
         }
 
-        Expect.SequenceEqual([], Directory.EnumerateFiles(files.Folder, "*.tmp", new EnumerationOptions { AttributesToSkip = FileAttributes.None }).Select(Path.GetFileName));
+        var withHidden = new EnumerationOptions { AttributesToSkip = FileAttributes.None };
+        Expect.SequenceEqual([], Directory.EnumerateFiles(files.Folder, "*.tmp", withHidden).Select(Path.GetFileName));
     }
 }

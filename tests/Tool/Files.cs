@@ -24,34 +24,28 @@ internal sealed class Files : IDisposable
         ("head", Linear(32, 5)));
 
     /// <summary>The state of the network, dense.</summary>
-    internal string Dense(string name = "dense.safetensors")
-    {
-        using var scope = NewDisposeScope();
-        random.manual_seed(1);
-        using var network = Network();
-        SafeTensorFile.Save(At(name), network.state_dict(), new Dictionary<string, string> { ["format"] = "pt" });
-        return At(name);
-    }
+    internal string Dense(string name = "dense.safetensors") => Write(name, (network, path) =>
+        SafeTensorFile.Save(path, network.state_dict(), new Dictionary<string, string> { ["format"] = "pt" }));
 
     /// <summary>The same as PyTorch writes it.</summary>
-    internal string Pickled(string name = "dense.pth")
-    {
-        using var scope = NewDisposeScope();
-        random.manual_seed(1);
-        using var network = Network();
-        PyTorchPickler.PickleStateDict(At(name), network.state_dict());
-        return At(name);
-    }
+    internal string Pickled(string name = "dense.pth") => Write(name, (network, path) =>
+        PyTorchPickler.PickleStateDict(path, network.state_dict()));
 
     /// <summary>The same with two layers factorized, as the library writes it.</summary>
-    internal string Compressed(string name = "compressed.safetensors")
+    internal string Compressed(string name = "compressed.safetensors") => Write(name, (network, path) =>
+    {
+        Model.Compress(network, "middle", Formats.Cp(6));
+        Model.Compress(network, "hidden", Formats.TensorTrain(8));
+        Model.SaveCompressed(network, path);
+    });
+
+    /// <summary>Writes the network, the same each time.</summary>
+    private string Write(string name, Action<Module<Tensor, Tensor>, string> write)
     {
         using var scope = NewDisposeScope();
         random.manual_seed(1);
         using var network = Network();
-        Model.Compress(network, "middle", Formats.Cp(6));
-        Model.Compress(network, "hidden", Formats.TensorTrain(8));
-        Model.SaveCompressed(network, At(name));
+        write(network, At(name));
         return At(name);
     }
 

@@ -24,12 +24,18 @@ internal static partial class PageTests
         var ran = 0;
         foreach (var block in blocks)
         {
-            foreach (var line in block.Text.Replace("\\\n", "").Split('\n').Where(line => line.StartsWith("tensornets ", StringComparison.Ordinal)))
+            var lines = block.Text.Replace("\\\n", "").Split('\n');
+            foreach (var line in lines.Where(line => line.StartsWith("tensornets ", StringComparison.Ordinal)))
             {
-                var said = Said.Of([.. line.Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(1).Select(word => IsFile().IsMatch(word) ? files.At(word) : word)]);
+                var words = line.Split(' ', StringSplitOptions.RemoveEmptyEntries).Skip(1);
+                var said = Said.Of([.. words.Select(word => IsFile().IsMatch(word) ? files.At(word) : word)]);
                 Expect.True(said.Code == ExitCode.Done, $"{block.Name}: {line}: {said.Code} {said.Errors}");
                 var printed = said.Output.Replace(files.Folder + Path.DirectorySeparatorChar, "");
-                if (block.Printed is { } expected && CodeBlock.Difference(expected, printed) is { } fault) throw new AssertException($"{block.Name}: {fault}");
+                if (block.Printed is { } expected && CodeBlock.Difference(expected, printed) is { } fault)
+                {
+                    throw new AssertException($"{block.Name}: {fault}");
+                }
+
                 ran++;
             }
         }
@@ -47,5 +53,6 @@ internal static partial class PageTests
     [GeneratedRegex(@"^([\w-]+\.(safetensors|pth|json|html|onnx)|work|shares)$")]
     private static partial Regex IsFile();
 
-    private static string Root([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", ".."));
+    private static string Root([CallerFilePath] string here = "") =>
+        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", ".."));
 }

@@ -4,4 +4,6 @@ using TensorNets.Integration.Tool;
 using static Expecto.CSharp.Runner;
 
 Native.Quiet();
-return Runner.Run(args, TestList("Tool", [CommandTests.All, CompressTests.All, GraphTests.All, SchemaTests.All, SignalTests.All, PageTests.All]));
+return Runner.Run(args, TestList("Tool", [
+    CommandTests.All, CompressTests.All, GraphTests.All, SchemaTests.All, SignalTests.All, PageTests.All,
+]));

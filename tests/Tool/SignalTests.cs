@@ -11,7 +11,9 @@ namespace TensorNets.Integration.Tool;
 internal static class SignalTests
 {
     internal static Test All => TestList("signals", [
-        TestCase("interrupted as by Ctrl-C it ends with its exit code, leaves finished layers and no output, and says how to go on", () => Interrupts("-INT")),
+        TestCase(
+            "interrupted as by Ctrl-C it ends with its exit code, leaves finished layers and no output, and says how to go on",
+            () => Interrupts("-INT")),
         TestCase("asked to end it does the same", () => Interrupts("-TERM")),
     ]);
 
@@ -20,8 +22,16 @@ internal static class SignalTests
         if (OperatingSystem.IsWindows()) Expect.Skip("signals are sent by kill");
         using var files = new Files();
         var (output, work) = (files.At("small.safetensors"), files.At("work"));
-        string[] line = ["compress", Layers(files), "-o", output, "--ratio", "2", "--format", "tucker2", "--work", work, "--workers", "1", "--sweeps", "100"];
-        var start = new ProcessStartInfo("dotnet", [typeof(Application).Assembly.Location, .. line]) { RedirectStandardError = true, RedirectStandardOutput = true };
+        string[] line =
+        [
+            "compress", Layers(files), "-o", output, "--ratio", "2", "--format", "tucker2", "--work", work, "--workers", "1",
+            "--sweeps", "100",
+        ];
+        var start = new ProcessStartInfo("dotnet", [typeof(Application).Assembly.Location, .. line])
+        {
+            RedirectStandardError = true,
+            RedirectStandardOutput = true,
+        };
         using var process = Process.Start(start)!;
         var errors = process.StandardError.ReadToEndAsync();
         while (!process.HasExited && Finished(work) == 0) Thread.Sleep(5);
