@@ -112,7 +112,7 @@ internal static partial class HouseTests
     }
 
     private static IEnumerable<string> Sources() =>
-        from folder in new[] { Core, "src/TensorNets.CSharp", "src/TensorNets.Onnx" }
+        from folder in new[] { Core, "src/TensorNets.CSharp", "src/TensorNets.Onnx", "src/TensorNets.Tool" }
         from file in Directory.EnumerateFiles(At(folder), "*.*", SearchOption.AllDirectories)
         where Regex.IsMatch(file, @"\.(fs|cs)$") && !Regex.IsMatch(file, @"[/\\](obj|bin)[/\\]")
         select file;
