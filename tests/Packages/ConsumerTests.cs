@@ -48,6 +48,13 @@ internal static partial class ConsumerTests
             Expect.Equal(1, said.Code);
             Expect.True(Regex.IsMatch(said.Output, @"libtorch is missing.*\n.*dotnet add package TorchSharp-cpu"), said.Output);
         }),
+        TestCase("in a clone of this repository the project of README's first command restores, with a home that has no tools", () =>
+        {
+            var clone = Path.Combine(stranger.Value.Folder("own"), "clone");
+            Stranger.Must(stranger.Value.Program("/usr/bin/env", "git", "clone", "--quiet", Stranger.Repository, clone));
+            Stranger.Must(stranger.Value.Dotnet(clone, "restore", "docs/samples/Transfer", "--verbosity", "quiet"));
+            Expect.True(File.Exists(Path.Combine(clone, "paket-files", "tools.restored")), "the tools were not restored");
+        }),
         TestCase("a fresh F# console runs the quick start", () =>
         {
             var folder = Console(stranger.Value, "fsharp", "F#", "TensorNets.Core");

@@ -49,10 +49,7 @@ module LayerFile =
                 use _ = torch.NewDisposeScope()
 
                 file.ReadAll()
-                |> Result.bind (fun tensors ->
-                    let tensors = Dictionary(dict tensors)
-                    let integers = LayerTensors.restore [ "" ] layer tensors
-                    LayerTensors.layer "" layer tensors |> LayerQuantization.remembered integers)
+                |> Result.bind (fun tensors -> LayerTensors.layer [ "" ] layer (Dictionary(dict tensors)))
             | reasons -> SafeTensors.badFile name reasons)
 
     let private written

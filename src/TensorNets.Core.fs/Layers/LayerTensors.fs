@@ -88,8 +88,8 @@ module internal LayerTensors =
 
             integers)
 
-    /// The layer of tensors that have been held against its description.
-    let layer (prefix: string) (layer: LayerDescription) (tensors: IReadOnlyDictionary<string, Tensor>) =
+    /// The layer of numbers that have been held against its description.
+    let private made (prefix: string) (layer: LayerDescription) (tensors: IReadOnlyDictionary<string, Tensor>) =
         let network = new Network(layer.Spec, [| for core in layer.Spec.Cores -> tensors[prefix + core.Name] |])
 
         let bias =
@@ -110,6 +110,12 @@ module internal LayerTensors =
                 |> Result.mapError (fun errors ->
                     made.Dispose()
                     errors))
+
+    /// The layer of tensors that have been held against its description. The cores that integers stand for take the place of those among
+    /// the tensors, under every path of the layer.
+    let layer (prefixes: string list) (layer: LayerDescription) (tensors: Dictionary<string, Tensor>) =
+        let integers = restore prefixes layer tensors
+        made prefixes.Head layer tensors |> LayerQuantization.remembered integers
 
     /// What a file holds of a layer: none of one that is disposed. What is new belongs to the scope of the caller.
     let contents (prefix: string) (layer: FactorizedLayer) : (string * Tensor) list =

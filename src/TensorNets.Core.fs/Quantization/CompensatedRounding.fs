@@ -47,14 +47,21 @@ module internal CompensatedRounding =
                 let p = columns[branch]
                 let inner = size / p
                 let sum = Array.zeroCreate size
+                // Nothing asks for what the outermost branch has lost.
+                let isAsked = branch > 0
 
                 for i in 0 .. p - 1 do
                     let e = lost (branch + 1) (offset + i * inner) inner (factor * u[branch][i * p + i])
-                    add (u[branch][i * p + i]) e sum (i * inner)
+
+                    if isAsked then
+                        add (u[branch][i * p + i]) e sum (i * inner)
 
                     for k in i + 1 .. p - 1 do
                         let share = u[branch][i * p + k]
-                        add share e sum (k * inner)
+
+                        if isAsked then
+                            add share e sum (k * inner)
+
                         add (-factor * share) e x (offset + k * inner)
 
                 sum
@@ -66,12 +73,8 @@ module internal CompensatedRounding =
     let private factor (gram: Tensor) : Tensor =
         let n = gram.shape[0]
         let mean = gram.diagonal().mean().number()
-
-        let damped =
-            gram.plus (torch.eye(n, dtype = gram.dtype, device = gram.device).mul(Num.tensor (damping * mean)))
-
-        let struct (lower, _) = Decompose.cholesky damped
         let eye = torch.eye (n, dtype = gram.dtype, device = gram.device)
+        let struct (lower, _) = Decompose.cholesky (gram.plus (eye.mul (Num.tensor (damping * mean))))
         let inverse = Decompose.choleskySolve lower eye
         let struct (root, _) = Decompose.cholesky inverse
         root.mT.contiguous ()

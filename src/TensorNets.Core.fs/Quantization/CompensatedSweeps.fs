@@ -75,17 +75,13 @@ module internal CompensatedSweeps =
         | None -> false
 
     /// The best integers found for a target in float64, from those of the nearest rounding.
-    let run
-        (bits: int)
-        (sigma2: float)
-        (layouts: ScaleLayout list)
-        (problem: RoundingProblem)
-        (target: Tensor)
-        (nearest: RoundedCore list)
-        : RoundedCore list =
+    let run (bits: int) (sigma2: float) (problem: RoundingProblem) (target: Tensor) (nearest: RoundedCore list) : RoundedCore list =
         use scope = torch.NewDisposeScope()
         let plan = Plan.make Order.Auto problem.Spec
-        let blocks = LocalProblem.blocks problem.Spec |> List.zip layouts |> List.indexed
+
+        let blocks =
+            LocalProblem.blocks problem.Spec |> List.zip [ for core in nearest -> core.Layout ] |> List.indexed
+
         let cores = Array.copy problem.Cores
         let current = List.toArray nearest
 

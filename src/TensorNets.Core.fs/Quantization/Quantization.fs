@@ -89,25 +89,23 @@ module Quantization =
             Ok(made options.Bits network.Spec (nearest options network.Spec work.Cores) |> toOuter scope)
         | errors -> Error errors
 
-    /// E‖ΔT‖² for the scales that cores would get.
-    let private noise (options: QuantizeOptions) (spec: Spec) (problem: Spec) (plain: Tensor[]) (cores: Tensor[]) : float =
+    /// E‖ΔT‖² for the scales of rounded cores.
+    let private noise (problem: RoundingProblem) (rounded: RoundedCore list) : float =
         use _ = torch.NewDisposeScope()
 
-        let variance core (tensor: Tensor) =
-            let layout = NearestRounding.layout options.Scales spec core
-            let scales = NearestRounding.scales options.Bits layout tensor
+        let variance (core: RoundedCore) =
             // The largest entry of those that share a scale stands on the grid.
-            let share = 1.0 - 1.0 / float (ScaleLayout.rows layout tensor).shape[1]
-            (ScaleLayout.spread layout tensor.shape scales).squared().mul(Num.tensor (share / 12.0))
+            let share = 1.0 - 1.0 / float (ScaleLayout.rows core.Layout core.Integers).shape[1]
+            (ScaleLayout.spread core.Layout core.Integers.shape core.Scales).squared().mul(Num.tensor (share / 12.0))
 
-        RoundingNoise.predicted problem cores (List.map2 variance spec.Cores (List.ofArray plain))
+        RoundingNoise.predicted problem.Spec problem.Cores (List.map variance rounded)
 
-    /// σ² for which σ²S is what rounding at these bits is expected to do to T: cores of a whitened problem (`Whitening.beside`).
-    let private variance (options: QuantizeOptions) (spec: Spec) (problem: Spec) (plain: Tensor[]) (cores: Tensor[]) : float =
-        let s =
-            Sensitivity.numberOf (Sensitivity.plan problem) torch.float64 cores[0].device (CoreArray.Lookup problem cores)
+    /// σ² for which σ²S is what rounding is expected to do to T.
+    let private variance (problem: RoundingProblem) (rounded: RoundedCore list) : float =
+        let lookup = CoreArray.Lookup problem.Spec problem.Cores
 
-        noise options spec problem plain cores / s
+        noise problem rounded
+        / Sensitivity.numberOf (Sensitivity.plan problem.Spec) torch.float64 problem.Cores[0].device lookup
 
     /// <summary>What rounding is expected to do to the network's tensor: E‖T̂ − T‖² in the norm of the options, to first order.</summary>
     /// <remarks>Σ_k Σ_i s²/12 ‖∂T/∂θ_ki‖², s the scale of entry i of core k: the terms of S, each with the variance of a rounding error
@@ -129,7 +127,7 @@ module Quantization =
             use plain = CoreArray.Of network
 
             RoundingProblem.create options.Norm network
-            |> Result.map (fun problem -> Math.ScaleB(noise options network.Spec problem.Spec plain.Cores problem.Cores, 2 * problem.Scale))
+            |> Result.map (fun problem -> Math.ScaleB(noise problem (nearest options network.Spec plain.Cores), 2 * problem.Scale))
         | errors -> Error errors
 
     /// <summary>Integers that minimise ‖K − T̂‖: core after core is fitted to what the cores before it have become, and rounded so that
@@ -155,11 +153,10 @@ module Quantization =
 
             RoundingProblem.create options.Norm network
             |> Result.map (fun problem ->
-                let sigma2 = variance options network.Spec problem.Spec plain.Cores problem.Cores
                 let start = nearest options network.Spec plain.Cores
-                let layouts = [ for core in start -> core.Layout ]
+                let sigma2 = variance problem start
                 let k = RoundingProblem.target problem (Check.double target)
-                let best = CompensatedSweeps.run options.Bits sigma2 layouts problem k start
+                let best = CompensatedSweeps.run options.Bits sigma2 problem k start
                 made options.Bits network.Spec best |> toOuter scope)
         | errors -> Error errors
 
@@ -188,7 +185,7 @@ module Quantization =
             use plain = CoreArray.Of network
 
             RoundingProblem.create options.Norm network
-            |> Result.map (fun problem -> variance options network.Spec problem.Spec plain.Cores problem.Cores)
+            |> Result.map (fun problem -> variance problem (nearest options network.Spec plain.Cores))
 
         let rec go left done' (network: Network) =
             let most = (sweeps.MaxSweeps - done') / left

@@ -64,7 +64,9 @@ module LayerSource =
 
                 {
                     Layers = layers
-                    OtherParameters = (model.parameters true |> Seq.sumBy _.numel()) - List.sumBy SourceLayer.parameters layers
+                    OtherParameters =
+                        (model.parameters true |> Seq.sumBy _.numel())
+                        - List.sumBy (fun (layer: SourceLayer) -> layer.Parameters) layers
                     Input = shape
                 })
         | errors -> Error errors
@@ -145,6 +147,6 @@ module LayerSource =
             Ok
                 {
                     Layers = layers
-                    OtherParameters = entries - List.sumBy SourceLayer.parameters layers
+                    OtherParameters = entries - List.sumBy (fun (layer: SourceLayer) -> layer.Parameters) layers
                     Input = []
                 })

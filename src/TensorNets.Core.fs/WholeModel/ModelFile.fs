@@ -14,6 +14,10 @@ module ModelFile =
     /// The name of the layers in the metadata.
     let internal modelKey = "model"
 
+    /// What a file says of its layers.
+    let internal metadata (layers: (string list * FactorizedLayer * bool) list) : (string * string) list =
+        [ LayerFile.versionKey, LayerFile.version; modelKey, LayerRecord.write layers ]
+
     let private layersOf (model: torch.nn.Module) : (string list * FactorizedLayer) list =
         ModulePath.placed model
         |> List.choose (fun (paths, m) ->
@@ -40,40 +44,39 @@ module ModelFile =
                     )
                 ]
         | [], _ ->
-            let layers = layersOf model
-
             use _ = torch.NewDisposeScope()
             let state = model.state_dict ()
 
-            // What stands in the place of cores is no part of the state.
-            let integers =
+            let layers =
+                [
+                    for paths, layer in layersOf model -> paths, layer, LayerTensors.contents (paths.Head + ".") layer
+                ]
+
+            // Cores in whose place integers stand are no part of the file.
+            let replaced =
                 HashSet
                     [
-                        for paths, layer in layers do
-                            if (LayerQuantization.current layer).IsSome then
-                                for path in paths do
-                                    for core in layer.Spec.Cores do
+                        for paths, layer, contents in layers do
+                            let own = HashSet(List.map fst contents)
+
+                            for core in layer.Spec.Cores do
+                                if not (own.Contains $"{paths.Head}.{core.Name}") then
+                                    for path in paths do
                                         $"{path}.{core.Name}"
                     ]
 
-            let tensors =
+            SafeTensors.save
+                path
+                (metadata [ for paths, layer, _ in layers -> paths, layer, false ])
                 [
                     for KeyValue(key, tensor) in state do
-                        if not (integers.Contains key) then
+                        if not (replaced.Contains key) then
                             key, tensor
-                    for paths, layer in layers do
-                        for name, tensor in LayerTensors.contents (paths.Head + ".") layer do
+                    for _, _, contents in layers do
+                        for name, tensor in contents do
                             if not (state.ContainsKey name) then
                                 name, tensor
                 ]
-
-            SafeTensors.save
-                path
-                [
-                    LayerFile.versionKey, LayerFile.version
-                    modelKey, LayerRecord.write [ for paths, layer in layers -> paths, layer, false ]
-                ]
-                tensors
         | errors, _ -> Error errors
 
     /// What a file says of its factorized layers, and has the tensors of.
@@ -149,11 +152,7 @@ module ModelFile =
 
     /// The factorized layer of a place, in the dtype and on the device of the model.
     let private made (tensors: Dictionary<string, Tensor>) (place: Place) : Result<Place * FactorizedLayer, TensorNetError list> =
-        let prefixes = place.Record.Paths |> List.map (fun path -> path + ".")
-        let integers = LayerTensors.restore prefixes place.Record.Layer tensors
-
-        LayerTensors.layer (place.Path + ".") place.Record.Layer tensors
-        |> LayerQuantization.remembered integers
+        LayerTensors.layer [ for path in place.Record.Paths -> path + "." ] place.Record.Layer tensors
         |> Result.bind (fun layer ->
             match Seq.tryHead (place.Old.parameters true) with
             | Some like -> layer.``to`` (like.device, like.dtype) |> ignore

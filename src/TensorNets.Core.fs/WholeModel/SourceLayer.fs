@@ -89,9 +89,6 @@ module SourceLayer =
     /// The entries of the weight.
     let internal size (layer: SourceLayer) : int64 = Seq.fold (*) 1L layer.Shape
 
-    /// Weight and bias.
-    let internal parameters (layer: SourceLayer) : int64 = layer.Parameters
-
     let private checked' (what: string) (expected: int64 list) (more: Tensor -> TensorNetError list) (tensor: Tensor) =
         match Check.readable what tensor with
         | [] when Check.shapeOf tensor <> expected ->

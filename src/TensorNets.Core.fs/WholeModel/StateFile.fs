@@ -66,7 +66,7 @@ module StateFile =
                         List.ofSeq layer.Paths, layer.Layer, layer.IsKernelOnly
                 ]
 
-            let own = [ LayerFile.versionKey, LayerFile.version; ModelFile.modelKey, LayerRecord.write described ]
+            let own = ModelFile.metadata described
             let kept = metadata |> List.filter (fun (key, _) -> not (List.exists (fun (name, _) -> name = key) own))
             SafeTensors.save path (own @ kept) tensors
         | _ -> Error [ TensorNetError.Unsupported("The paths of a layer", "none", "at least one") ]
@@ -81,17 +81,12 @@ module StateFile =
 
         let layer (file: SafeTensorReader) (record: LayerRecord) =
             let prefix = record.Paths.Head + "."
-            let names = LayerTensors.names prefix record.Layer
             use _ = torch.NewDisposeScope()
 
-            names
-            |> List.map (fun name -> file.Read name |> Result.map (fun tensor -> name, tensor) |> Result.mapError List.head)
-            |> List.map (Result.mapError List.singleton)
+            LayerTensors.names prefix record.Layer
+            |> List.map (fun name -> file.Read name |> Result.map (fun tensor -> name, tensor))
             |> TensorNetError.collect
-            |> Result.bind (fun tensors ->
-                let tensors = Dictionary(dict tensors)
-                let integers = LayerTensors.restore [ prefix ] record.Layer tensors
-                LayerTensors.layer prefix record.Layer tensors |> LayerQuantization.remembered integers)
+            |> Result.bind (fun tensors -> LayerTensors.layer [ prefix ] record.Layer (Dictionary(dict tensors)))
             |> Result.map (fun layer ->
                 layer.Origin <- record.Origin
 
