@@ -243,4 +243,42 @@ let private equality =
                 near "kernel" (ConvGeometry.weightOfKernel geometry (ConvGeometry.kernelOfWeight geometry weight)) weight)
         ]
 
-let all = testList "layer kinds" [ equality ]
+let private picked (places: int64[]) (x: torch.Tensor) = if places.Length = 0 then x else x.index_select (1L, torch.tensor places)
+
+/// A stage applied to each block of channels by itself.
+let private applied (x: torch.Tensor) (stage: LayerStage) =
+    let g = stage.Geometry
+    let blocks = (picked stage.Order x).reshape [| -1L; g.InChannels; yield! x.shape[2..] |]
+
+    let y =
+        if g.Kernel.IsEmpty then
+            torch.nn.functional.conv1d(blocks.unsqueeze -1L, stage.Weight.unsqueeze -1L, groups = g.Groups).squeeze -1L
+        else
+            TorchConvolution.dense g blocks.shape[0] (List.ofArray blocks.shape[2..]) stage.Weight null blocks
+
+    y.reshape [| x.shape[0]; stage.Blocks * g.OutChannels; yield! y.shape[2..] |]
+
+let private stages =
+    testList
+        "stages"
+        [
+            law "one after the other, with the bias at last, are the layer; sizes that are not known change nothing" (fun c ->
+                let c = { c with Batched = true }
+                let x = input c
+                use layer = layer Lowering.Dense c
+                use network = layer.Network()
+                LayerStages.check c.Geometry network.Spec |> ok
+
+                for size in [ []; List.ofArray x.shape[2..] ] do
+                    let staged = LayerStages.ofNetwork c.Geometry size network |> ok
+                    let y = picked staged.Order (List.fold applied x staged.Stages)
+
+                    let bias =
+                        match bias c with
+                        | Some bias -> bias.reshape [| 1L; -1L; yield! List.replicate c.Geometry.Kernel.Length 1L |]
+                        | None -> torch.zeros (1L, dtype = torch.float64)
+
+                    near $"%A{size}" (y + bias) (layer.call x))
+        ]
+
+let all = testList "layer kinds" [ equality; stages ]
