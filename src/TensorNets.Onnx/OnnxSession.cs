@@ -9,8 +9,8 @@ namespace TensorNets.Onnx;
 /// <summary>A model in ONNX Runtime, on the CPU, with values of the graph as further outputs.</summary>
 internal sealed class OnnxSession : IDisposable
 {
-    private readonly SessionOptions options = new();
-    private readonly RunOptions running = new();
+    private readonly SessionOptions? options;
+    private readonly RunOptions? running;
     private readonly InferenceSession session;
     private readonly string name;
 
@@ -22,9 +22,6 @@ internal sealed class OnnxSession : IDisposable
     internal OnnxSession(ModelProto model, string name, IEnumerable<string>? values = null, int threads = 0)
     {
         this.name = name;
-        options.LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL;
-        options.IntraOpNumThreads = threads;
-        options.InterOpNumThreads = 1;
         var seen = model.Graph.Output.Select(output => output.Name).ToHashSet();
         var more = (values ?? []).Where(value => seen.Add(value)).ToList();
         if (more.Count > 0)
@@ -35,6 +32,13 @@ internal sealed class OnnxSession : IDisposable
 
         try
         {
+            running = new();
+            options = new()
+            {
+                LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL,
+                IntraOpNumThreads = threads,
+                InterOpNumThreads = 1,
+            };
             session = OnnxFile.Size(model) > OnnxFile.Most ? Opened(model) : new InferenceSession(model.ToByteArray(), options);
         }
         catch (OnnxRuntimeException error)
@@ -122,8 +126,8 @@ internal sealed class OnnxSession : IDisposable
 
     private void Close()
     {
-        running.Dispose();
-        options.Dispose();
+        running?.Dispose();
+        options?.Dispose();
     }
 
     public void Dispose()
