@@ -1,4 +1,3 @@
-using Onnx;
 using static TorchSharp.torch;
 
 namespace TensorNets.Onnx;
@@ -26,13 +25,10 @@ public static partial class OnnxVerify
         var times = new Dictionary<string, OnnxTimes>();
         foreach (var made in report.Layers)
         {
-            using var scope = NewDisposeScope();
             if (!shapes.TryGetValue(made.Path, out var shape)) throw Errors.Unsupported("The layer", made.Path, "one of the plan");
-            var dense = model.Alone(made.Path, shape);
-            var chain = dense.Replace([new(dense.Layers[0], made.Layer.Network(), shape)]);
-            using var first = new OnnxSession(dense.Proto, made.Path, threads: threads);
-            using var second = new OnnxSession(chain.Proto, made.Path, threads: threads);
-            times[made.Path] = Times(first, second, OnnxInputs.Noise(dense), pairs)!;
+            using var timer = new LayerTimer(model, made.Path, shape, (threads, pairs));
+            using var network = made.Layer.Network();
+            times[made.Path] = timer.Against(network);
         }
 
         return times;
@@ -55,7 +51,8 @@ public static partial class OnnxVerify
             var sums = new double[candidates.Count + 1];
             foreach (var calls in layer.Inputs.GroupBy(shape => string.Join(' ', shape)))
             {
-                var times = OfShape(model, layer, candidates, calls.First(), (threads, pairs));
+                using var timer = new LayerTimer(model, layer.Path, calls.First(), (threads, pairs));
+                var times = Times(timer, layer, candidates);
                 for (var i = 0; i < sums.Length; i++) sums[i] += calls.Count() * times[i];
             }
 
@@ -63,23 +60,16 @@ public static partial class OnnxVerify
         };
     }
 
-    private static double[] OfShape(OnnxModel model, PlannedLayer layer, IReadOnlyList<PlanCandidate> candidates,
-        IReadOnlyList<long> shape, (int Threads, int Pairs) runs)
+    private static double[] Times(LayerTimer timer, PlannedLayer layer, IReadOnlyList<PlanCandidate> candidates)
     {
-        using var scope = NewDisposeScope();
-        var dense = model.Alone(layer.Path, shape);
-        var noise = OnnxInputs.Noise(dense);
-        using var first = new OnnxSession(dense.Proto, layer.Path, threads: runs.Threads);
-        var alone = Times(first, first, noise, runs.Pairs)!.Before;
+        var dense = timer.Dense();
         var times = candidates.Select(candidate =>
         {
             var spec = PlanMaking.spec(candidate.Axes, candidate.Format, layer.Geometry);
             if (spec.IsError || LayerStages.check(layer.Geometry, spec.ResultValue).IsError) return double.NaN;
             using var network = NetworkModule.random(ScalarType.Float32, 1, spec.ResultValue);
-            var chain = dense.Replace([new(dense.Layers[0], network, shape)]);
-            using var second = new OnnxSession(chain.Proto, layer.Path, threads: runs.Threads);
-            return alone * Times(first, second, noise, runs.Pairs)!.Ratio;
+            return dense * timer.Against(network).Ratio;
         });
-        return [alone, .. times];
+        return [dense, .. times];
     }
 }

@@ -10,9 +10,6 @@ public static partial class OnnxVerify
     /// <summary>Layers whose outputs are asked for at once.</summary>
     private const int Portion = 8;
 
-    /// <summary>Runs of each model before times are taken.</summary>
-    private const int WarmUp = 3;
-
     /// <summary>What stands before the names of nodes that are put beside those they stand for.</summary>
     private const string Beside = "beside/";
 
@@ -56,7 +53,7 @@ public static partial class OnnxVerify
             Error(sums.Values),
             [.. sums.Select(pair => new OnnxError(pair.Key, Error([pair.Value]), double.NaN))],
             layers,
-            Times(first, second, batches[0], pairs));
+            pairs < 1 ? null : Times(first, second, batches[0], pairs));
     }
 
     private sealed record Sum(double Difference, double Norm);
@@ -66,8 +63,7 @@ public static partial class OnnxVerify
         using var scope = NewDisposeScope();
         if (!expected.shape.SequenceEqual(found.shape))
         {
-            throw Errors.Unsupported($"The shape of '{name}'", Errors.Shape(found.shape),
-            Errors.Shape(expected.shape));
+            throw Errors.Unsupported($"The shape of '{name}'", Errors.Shape(found.shape), Errors.Shape(expected.shape));
         }
 
         var (a, b) = (expected.to(ScalarType.Float64), found.to(ScalarType.Float64));
@@ -109,6 +105,13 @@ public static partial class OnnxVerify
             (double?)record["error"] ?? double.NaN))];
     }
 
+    private static OnnxTimes Times(OnnxSession first, OnnxSession second, IReadOnlyDictionary<string, Tensor> batch, int pairs)
+    {
+        using var one = first.Prepare(batch);
+        using var other = second.Prepare(batch);
+        return one.Against(other, pairs);
+    }
+
     private static IEnumerable<string> Paths(JsonNode record, string key) => (record[key] as JsonArray ?? [])
         .Select(name => (string?)name ?? "");
 
@@ -132,22 +135,5 @@ public static partial class OnnxVerify
         }
 
         model.Graph.Node.AddRange(nodes);
-    }
-
-    private static OnnxTimes? Times(OnnxSession first, OnnxSession second, IReadOnlyDictionary<string, Tensor> batch, int pairs)
-    {
-        if (pairs < 1) return null;
-        using var one = first.Prepare(batch);
-        using var other = second.Prepare(batch);
-        for (var i = 0; i < WarmUp; i++) (one.Run(), other.Run()).GetHashCode();
-        var times = Enumerable.Range(0, pairs).Select(_ => (Before: one.Run(), After: other.Run())).ToList();
-        return new(Median(times.Select(pair => pair.Before)), Median(times.Select(pair => pair.After)),
-            Median(times.Select(pair => pair.After / pair.Before)));
-    }
-
-    private static double Median(IEnumerable<double> values)
-    {
-        var sorted = values.Order().ToList();
-        return (sorted[sorted.Count / 2] + sorted[(sorted.Count - 1) / 2]) / 2;
     }
 }
