@@ -78,8 +78,7 @@ internal sealed class ChainWriter
         // A node of constants stands before the chain that reads it first, and all others follow that one.
         if (!shared.TryGetValue(part, out var name))
         {
-            shared[part] = name = editor.Add(make(editor.Fresh($"{layer.Path}/{part}")),
-            layer.Weight, nodes);
+            shared[part] = name = editor.Add(make(editor.Fresh($"{layer.Path}/{part}")), layer.Weight, nodes);
         }
 
         return name;
@@ -107,8 +106,7 @@ internal sealed class ChainWriter
         var open = Enumerable.Repeat(0L, g.Kernel.Length);
         if (stage.Blocks > 1)
         {
-            Next("Reshape", $"{part}/blocks", [current,
-            Shape($"{part}/blocks/shape", open.Prepend(g.InChannels).Prepend(-1))]);
+            Next("Reshape", $"{part}/blocks", [current, Shape($"{part}/blocks/shape", [-1, g.InChannels, .. open])]);
         }
 
         var before = g.Padding.Select(pair => pair.Item1);
@@ -128,15 +126,14 @@ internal sealed class ChainWriter
         AttributeProto[] attributes =
         [
             Nodes.List("kernel_shape", g.Kernel), Nodes.List("strides", g.Stride), Nodes.List("dilations", g.Dilation),
-                Nodes.Whole("group", g.Groups),
+            Nodes.Whole("group", g.Groups),
             auto ? Nodes.Words("auto_pad", NodeGeometry.AutoPad(old)) : Nodes.List("pads", pads),
             .. g.Transposed ? [Nodes.List("output_padding", extra)] : Array.Empty<AttributeProto>(),
         ];
         Next(g.Transposed ? "ConvTranspose" : "Conv", part, [current, weight, .. bias], attributes);
         if (stage.Blocks > 1)
         {
-            Next("Reshape", $"{part}/joined", [current,
-            Shape($"{part}/joined/shape", open.Prepend(stage.Blocks * g.OutChannels).Prepend(-1))]);
+            Next("Reshape", $"{part}/joined", [current, Shape($"{part}/joined/shape", [-1, stage.Blocks * g.OutChannels, .. open])]);
         }
     }
 
@@ -148,7 +145,7 @@ internal sealed class ChainWriter
         if (extra > pad)
         {
             throw Errors.Unsupported($"The output padding of '{layer.Path}'", $"{extra}",
-            "less than the stride, or no more than is cut off");
+                "less than the stride, or no more than is cut off");
         }
 
         (pad, extra) = (pad - extra, 0);
@@ -190,8 +187,8 @@ internal sealed class ChainWriter
         else
         {
             var lead = Enumerable.Repeat(0L, Rank - 1).ToList();
-            Next("Reshape", $"{part}/blocks", [current, Shape($"{part}/blocks/shape", groups == 1 ? [.. lead, blocks, summed]
-                : [.. lead, blocks, groups, 1, summed])]);
+            Next("Reshape", $"{part}/blocks", [current,
+                Shape($"{part}/blocks/shape", groups == 1 ? [.. lead, blocks, summed] : [.. lead, blocks, groups, 1, summed])]);
             Next("MatMul", part, [current, weight]);
             Next("Reshape", $"{part}/joined", [current, Shape($"{part}/joined/shape", [.. lead, blocks * groups * fresh])]);
         }
@@ -204,7 +201,7 @@ internal sealed class ChainWriter
         if (editor.Opset < 7)
         {
             throw Errors.Unsupported($"The bias of '{layer.Path}'", $"opset {editor.Opset}",
-            "7 and later, for a network whose last stage passes channels through");
+                "7 and later, for a network whose last stage passes channels through");
         }
 
         var value = current;

@@ -68,8 +68,7 @@ internal static class ExternalData
         var inside = Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder)) + Path.DirectorySeparatorChar;
         if (!file.StartsWith(inside, StringComparison.Ordinal))
         {
-            throw Errors.BadFile(path,
-            $"its numbers stand at '{location}'; expected a path within its folder");
+            throw Errors.BadFile(path, $"its numbers stand at '{location}'; expected a path within its folder");
         }
 
         return File.Exists(file) ? file : throw Errors.BadFile(path, $"its numbers stand in '{location}', which is missing");

@@ -27,7 +27,7 @@ internal sealed class GraphEditor
     /// <summary>A name that nothing has yet.</summary>
     internal string Fresh(string wanted) => index.Fresh(wanted);
 
-    /// <summary>The type of a constant of the model.</summary>
+    /// <summary>A constant of the model.</summary>
     internal TensorProto Constant(string name) => index.Constants[name];
 
     /// <summary>What the file says of the number of axes of a value; null where it says nothing.</summary>
@@ -62,11 +62,12 @@ internal sealed class GraphEditor
     internal ModelProto Done()
     {
         var graph = Model.Graph;
+        var copies = graph.Node.ToList();
         graph.Node.Clear();
-        foreach (var node in Source.Graph.Node)
+        foreach (var (node, copy) in Source.Graph.Node.Zip(copies))
         {
-            if (replacements.Remove(node, out var nodes)) graph.Node.AddRange(nodes);
-            else if (!(node is { OpType: "Constant", Output.Count: 1 } && removed.Contains(node.Output[0]))) graph.Node.Add(node.Clone());
+            if (replacements.TryGetValue(node, out var nodes)) graph.Node.AddRange(nodes);
+            else if (!(node is { OpType: "Constant", Output.Count: 1 } && removed.Contains(node.Output[0]))) graph.Node.Add(copy);
         }
 
         Keep(graph.Initializer, tensor => tensor.Name);

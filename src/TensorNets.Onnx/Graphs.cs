@@ -32,11 +32,13 @@ internal static class Graphs
         new[] { sparse.Values, sparse.Indices }.Where(tensor => tensor is not null);
 
     /// <summary>Whether a node's operator is one of ONNX itself.</summary>
-    internal static bool IsStandard(NodeProto node) => node.Domain is "" or "ai.onnx";
+    internal static bool IsStandard(NodeProto node) => IsStandard(node.Domain);
+
+    private static bool IsStandard(string domain) => domain is "" or "ai.onnx";
 
     /// <summary>The version of ONNX's own operators that a model asks for; 0 where it says none.</summary>
     internal static long Opset(ModelProto model) =>
-        model.OpsetImport.Where(import => import.Domain is "" or "ai.onnx").Select(import => import.Version).DefaultIfEmpty(0).Max();
+        model.OpsetImport.Where(import => IsStandard(import.Domain)).Select(import => import.Version).DefaultIfEmpty(0).Max();
 
     /// <summary>An attribute of a node, or null.</summary>
     internal static AttributeProto? Attribute(NodeProto node, string name) =>

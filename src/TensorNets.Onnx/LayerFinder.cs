@@ -27,11 +27,11 @@ internal sealed class LayerFinder
         string PathOf(NodeProto node) => node.Name != "" && names[node.Name] == 1 ? node.Name : node.Output.FirstOrDefault(node.Name);
 
         var layers = new List<OnnxLayer>();
-        foreach (var group in nodes.GroupBy(node => Weight(node) is var (_, name) && index.Constants.ContainsKey(name) ? name
-            : PathOf(node)))
+        foreach (var group in nodes.GroupBy(node => Weight(node) is var (_, name) && index.Constants.ContainsKey(name)
+            ? (IsShared: true, name)
+            : (IsShared: false, PathOf(node))))
         {
-            var found = group.Select(node => Layer(node, PathOf(node))).ToList();
-            layers.Add(Shared(found));
+            layers.Add(Shared([.. group.Select(node => Layer(node, PathOf(node)))]));
         }
 
         var inner = model.Graph.Node.SelectMany(Graphs.Subgraphs).SelectMany(Graphs.Nodes).Select(node => (node, "it stands in a subgraph"))
@@ -60,18 +60,18 @@ internal sealed class LayerFinder
         if (Quantized.Contains(node.OpType)) return Left(node, path, "it is quantized");
         if (!Graphs.IsStandard(node) || Fused.Contains(node.OpType))
         {
-            return Left(node, path,
-            $"its operator is none that is compressed: {node.Domain} {node.OpType}");
+            return Left(node, path, $"its operator is none that is compressed: {node.Domain} {node.OpType}");
         }
 
         var (input, name) = Weight(node);
         if (node.Output.Count != 1 || node.Output[0] == "" || node.Input.Count < 2)
             return Left(node, path, "it has no input, no weight or no output");
+
         if (!index.Constants.TryGetValue(name, out var weight)) return Left(node, path, Computed(name));
 
         var shape = weight.Dims.ToList();
         var problem = TensorData.Problem(weight);
-        var layer = new OnnxLayer(path, node.OpType, shape, problem == "" ? shape.Aggregate(1L, (n, size) => n * size) : 0, null, "")
+        var layer = new OnnxLayer(path, node.OpType, shape, TensorData.Parameters(weight), null, "")
         {
             Weight = name,
             Nodes = [node],

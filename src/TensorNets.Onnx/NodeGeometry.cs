@@ -29,12 +29,12 @@ internal static class NodeGeometry
         var kernel = Graphs.Integers(node, "kernel_shape", 0, 0);
         if (kernel.Length > 0 && !kernel.SequenceEqual(shape[2..]))
         {
-            return (null,
-            $"its kernel_shape is {Errors.Shape(kernel)}, its weight's {Errors.Shape(shape[2..])}");
+            return (null, $"its kernel_shape is {Errors.Shape(kernel)}, its weight's {Errors.Shape(shape[2..])}");
         }
 
         if (groups < 1 || groups > int.MaxValue || pads.Length != 2 * n)
             return (null, $"its groups are {groups}, its pads {Errors.Shape(pads)}");
+
         if (transposed && (AutoPad(node) is not ("" or "VALID") || Graphs.Attribute(node, "output_shape") is not null))
         {
             return (null, "its padding depends on the size of its input");
@@ -73,6 +73,6 @@ internal static class NodeGeometry
         });
         return new(
             g.InChannels, g.OutChannels, g.Kernel, g.Stride, g.Dilation, ListModule.OfSeq(pads), g.PaddingMode, g.Groups, g.Transposed,
-                g.OutputPadding);
+            g.OutputPadding);
     }
 }

@@ -36,8 +36,7 @@ internal static class OnnxFile
 
         if (model.Graph is null || model.IrVersion == 0)
         {
-            throw Errors.BadFile(path,
-            "it is no ONNX model: it has no graph or no IR version");
+            throw Errors.BadFile(path, "it is no ONNX model: it has no graph or no IR version");
         }
 
         if (model.IrVersion < LeastIr) throw Errors.BadFile(path, $"its IR version is {model.IrVersion}; expected {LeastIr} or later");

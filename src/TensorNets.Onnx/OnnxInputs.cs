@@ -66,8 +66,7 @@ public static class OnnxInputs
     private static Tensor Drawn(ValueInfoProto input, long[] shape, Generator generator)
     {
         var type = TensorData.TypeOf(input.Type.TensorType.ElemType)!.Value;
-        if (type is not (ScalarType.Float32 or ScalarType.Float64 or ScalarType.Float16 or ScalarType.BFloat16))
-            return zeros(shape, dtype: type, device: CPU);
+        if (!TensorData.IsReal(input.Type.TensorType.ElemType)) return zeros(shape, dtype: type, device: CPU);
         using var noise = randn(shape, dtype: ScalarType.Float32, device: CPU, generator: generator);
         return noise.to(type, copy: true);
     }

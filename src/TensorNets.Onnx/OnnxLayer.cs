@@ -29,4 +29,8 @@ public sealed record OnnxLayer(
 
     /// <summary>Whether the weight's rows are input features.</summary>
     internal bool InFirst { get; init; }
+
+    /// <summary>The shape of an input with the channels of a product last, or such a shape as the nodes take it.</summary>
+    internal long[] Turned(IReadOnlyList<long> shape) =>
+        Applied == 1 && shape.Count > 1 ? [.. shape.SkipLast(2), shape[^1], shape[^2]] : [.. shape];
 }

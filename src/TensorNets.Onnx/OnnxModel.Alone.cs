@@ -12,8 +12,7 @@ public sealed partial class OnnxModel
         var weight = Index.Constants[layer.Weight].Clone();
         weight.Name = layer.Weight;
         var graph = new GraphProto { Name = "layer" };
-        long[] given = layer.Applied == 1 && shape.Count > 1 ? [.. shape.SkipLast(2), shape[^1], shape[^2]] : [.. shape];
-        graph.Input.Add(Nodes.Value(node.Input[layer.Applied], weight.DataType, given));
+        graph.Input.Add(Nodes.Value(node.Input[layer.Applied], weight.DataType, layer.Turned(shape)));
         graph.Initializer.Add(weight);
 
         // A bias that is no constant is left out.

@@ -23,17 +23,8 @@ public sealed partial class OnnxModel
         foreach (var planned in plan.Layers.Where(planned => planned.IsFactorized))
         {
             var geometry = Layer(planned.Path).Geometry!;
-            var groups = (int)geometry.Groups;
-            var one = SpecOf(planned, geometry);
-            LayerStages.check(geometry, groups == 1 ? one : GroupNetworks.spec(groups, one)).OrThrow();
+            LayerStages.check(geometry, PlanMaking.spec(planned.Choice.Axes, planned.Choice.Format, geometry).OrThrow()).OrThrow();
         }
-    }
-
-    private static Spec SpecOf(PlannedLayer planned, ConvGeometry geometry)
-    {
-        var shape = PlanMaking.target(planned.Choice.Axes, planned.Choice.Format, geometry);
-        var made = FormatModule.spec(ListModule.OfSeq(shape.Select(size => (int)size)), planned.Choice.Format);
-        return made.IsOk ? made.ResultValue : throw new TensorNetException([.. made.ErrorValue.Select(TensorNetError.NewFormat)]);
     }
 
     private OnnxLayer Layer(string path) =>
@@ -58,12 +49,11 @@ public sealed partial class OnnxModel
         foreach (var path in dense ?? []) Layer(path);
         var inputs = plan?.Layers.ToDictionary(planned => planned.Path, planned => planned.Inputs.FirstOrDefault()) ?? [];
         return Replace([.. report.Layers.Where(made => dense?.Contains(made.Path) != true)
-            .Select(made => new Replacement(Layer(made.Path), made.Layer.Network(),
-            inputs.GetValueOrDefault(made.Path))
-        {
-            Format = $"{made.Layer.Spec}",
-            Error = made.KernelError,
-        })]);
+            .Select(made => new Replacement(Layer(made.Path), made.Layer.Network(), inputs.GetValueOrDefault(made.Path))
+            {
+                Format = $"{made.Layer.Spec}",
+                Error = made.KernelError,
+            })]);
     }
 
     /// <summary>The model with chains of standard nodes in the place of layers: what each network's stages are.</summary>

@@ -20,9 +20,12 @@ public sealed partial class OnnxModel
     public LayerSource Source(IReadOnlyDictionary<string, Tensor>? inputs = null)
     {
         var shapes = inputs is null ? [] : Shapes(inputs);
-        var layers = Layers.Where(layer => layer.Geometry is not null).Select(layer => SourceOf(layer, shapes)).ToList();
-        return new(layers, Parameters - Layers.Where(layer => layer.Geometry is not null).Sum(layer => layer.Parameters), OfFirst(inputs));
+        var layers = Weighted.Select(layer => SourceOf(layer, shapes)).ToList();
+        return new(layers, Parameters - Weighted.Sum(layer => layer.Parameters), OfFirst(inputs));
     }
+
+    /// <summary>The layers whose geometry is known.</summary>
+    private IEnumerable<OnnxLayer> Weighted => Layers.Where(layer => layer.Geometry is not null);
 
     private IReadOnlyList<long> OfFirst(IReadOnlyDictionary<string, Tensor>? inputs) =>
         inputs is not null && OnnxInputs.Shapes(this) is [var first, ..] && inputs.TryGetValue(first.Key, out var tensor) ? tensor.shape
@@ -32,7 +35,7 @@ public sealed partial class OnnxModel
     private Dictionary<string, long[]> Shapes(IReadOnlyDictionary<string, Tensor> inputs)
     {
         var shapes = new Dictionary<string, long[]>();
-        Watch(Layers.Where(layer => layer.Geometry is not null), [inputs], (value, tensor) => shapes[value] = tensor.shape);
+        Watch(Weighted, [inputs], (value, tensor) => shapes[value] = tensor.shape);
         return shapes;
     }
 
@@ -58,7 +61,7 @@ public sealed partial class OnnxModel
     private SourceLayer SourceOf(OnnxLayer layer, Dictionary<string, long[]> shapes)
     {
         var inputs = layer.Nodes.Select(node => shapes.GetValueOrDefault(node.Input[layer.Applied])).OfType<long[]>()
-            .Select(shape => Placed(layer, shape)).ToList();
+            .Select(shape => shape.Length == 1 ? [1, .. shape] : layer.Turned(shape)).ToList();
         var geometry = inputs.Count > 0 ? NodeGeometry.Padded(layer, inputs[0]) : layer.Geometry!;
         if (inputs.Count == 0) inputs.Add([.. SourceLayerModule.smallestInput(geometry)]);
         return new(
@@ -70,12 +73,6 @@ public sealed partial class OnnxModel
             FuncConvert.FromFunc(() => FSharpResult<Tensor, FSharpList<TensorNetError>>.NewOk(Weight(layer))),
             FSharpOption<FSharpFunc<Unit, FSharpResult<Tensor, FSharpList<TensorNetError>>>>.None);
     }
-
-    /// <summary>The shape with the channels of a product last and at least one axis before them.</summary>
-    private static long[] Placed(OnnxLayer layer, long[] shape) =>
-        layer.Applied == 1 && shape.Length > 1 ? [.. shape[..^2], shape[^1], shape[^2]]
-        : shape.Length == 1 ? [1, .. shape]
-        : shape;
 
     /// <summary>The weight of a layer as TorchSharp's layers have it; the caller owns it.</summary>
     internal Tensor Weight(OnnxLayer layer)

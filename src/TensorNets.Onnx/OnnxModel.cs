@@ -33,8 +33,7 @@ public sealed partial class OnnxModel
     public IReadOnlyList<OnnxLayer> Layers { get; }
 
     /// <summary>Entries of all floating-point numbers of the model.</summary>
-    public long Parameters => Graphs.Tensors(Proto).Where(tensor => TensorData.Problem(tensor) == "")
-        .Sum(tensor => tensor.Dims.Aggregate(1L, (n, size) => n * size));
+    public long Parameters => Graphs.Tensors(Proto).Sum(TensorData.Parameters);
 
     /// <summary>Reads a model, with the files beside it that hold numbers of it.</summary>
     /// <param name="path">The file.</param>

@@ -30,7 +30,8 @@ internal static class TensorData
     /// <summary>ONNX's name of a type of TorchSharp's.</summary>
     internal static DataType TypeOf(ScalarType type) => Types.First(pair => pair.Value == type).Key;
 
-    private static bool IsReal(int dataType) =>
+    /// <summary>Whether a type of ONNX is one of floating-point numbers that TorchSharp has.</summary>
+    internal static bool IsReal(int dataType) =>
         TypeOf(dataType) is ScalarType.Float32 or ScalarType.Float64 or ScalarType.Float16 or ScalarType.BFloat16;
 
     private static int SizeOf(int dataType) => TypeOf(dataType) switch
@@ -74,6 +75,9 @@ internal static class TensorData
             : $"its weight of shape {Errors.Shape(tensor.Dims)} holds {bytes} bytes";
     }
 
+    /// <summary>The entries of a tensor that can be read as a weight; 0 of another.</summary>
+    internal static long Parameters(TensorProto tensor) => Problem(tensor) == "" ? Count(tensor.Dims)!.Value : 0;
+
     private static long ListedCount(TensorProto tensor) => (DataType)tensor.DataType switch
     {
         DataType.Float => tensor.FloatData.Count,
@@ -99,7 +103,7 @@ internal static class TensorData
         {
             Name = name,
             DataType = dataType,
-            RawData = ByteString.CopyFrom(stream.GetBuffer().AsSpan(0, (int)stream.Length))
+            RawData = ByteString.CopyFrom(stream.GetBuffer().AsSpan(0, (int)stream.Length)),
         };
         tensor.Dims.AddRange(numbers.shape);
         return tensor;

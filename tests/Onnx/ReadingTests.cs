@@ -10,7 +10,8 @@ namespace TensorNets.Integration.OnnxFiles;
 internal static class ReadingTests
 {
     internal static Test All => TestList("reading", [
-        TestCase("a weight is found as an initializer, one that is an input too, a constant, in half precision and beside the file", WeightsAreFound),
+        TestCase("a weight is found as an initializer, one that is an input too, a constant, in half precision and beside the file",
+            WeightsAreFound),
         TestCase("layers that read one weight are one", SharedWeights),
         TestCase("what is not compressed says why", Reasons),
         TestCase("a file that is none is refused in words", BadFiles),
@@ -43,28 +44,42 @@ internal static class ReadingTests
     private static void SharedWeights()
     {
         var graph = new GraphBuilder().Input("x", [2, 5]).Output("y", [2, 5]).Output("z", [2, 5]).Weight("w", [5, 5])
-            .Node("MatMul", ["x", "w"], "a").Node("MatMul", ["a", "w"], "y").Node("Gemm", ["a", "w", "b"], "z", ("transB", 1L)).Weight("b", [5]);
+            .Node("MatMul", ["x", "w"], "a").Node("MatMul", ["a", "w"], "y")
+            .Node("Gemm", ["a", "w", "b"], "z", ("transB", 1L)).Weight("b", [5]);
         var model = graph.Read();
         Expect.Equal("its weight is shared by layers of different kinds", model.Layers.Single().Kept);
         graph.Graph.Node.RemoveAt(2);
         graph.Graph.Output.RemoveAt(1);
         Expect.Equal(2, graph.Read().Layers.Single().Nodes.Count);
         Expect.Equal("", graph.Read().Layers.Single().Kept);
+
+        // A weight by the name of another layer is not that layer's.
+        var named = Plain().Input("v", [6, 4, 3, 3]).Weight("Conv_y", [6, 4, 3, 3]).Output("z", [1, 6, 6, 6])
+            .Node("Conv", ["x", "v"], "y").Node("Conv", ["x", "Conv_y"], "z");
+        Expect.SequenceEqual(["Conv_y", "Conv_z"], named.Read().Layers.Select(layer => layer.Path));
+        Expect.Equal("", named.Read().Layers[1].Kept);
     }
 
     private static void Reasons()
     {
-        string Kept(GraphBuilder graph) => graph.Read().Layers.Single().Kept;
-        Expect.True(Kept(Plain().Weight("w", [4, 1, 3, 3]).Node("Conv", ["x", "w"], "y", ("group", 4L))).Contains("depthwise"), "depthwise");
-        Expect.True(Kept(Plain().Input("w", [6, 4, 3, 3]).Node("Conv", ["x", "w"], "y")).Contains("input of the graph"), "input");
-        Expect.True(Kept(Plain().Weight("v", [6, 4, 3, 3]).Node("Relu", ["v"], "w").Node("Conv", ["x", "w"], "y")).Contains("computed in the graph (Relu)"), "computed");
-        Expect.True(Kept(Plain().Weight("v", [6, 4, 3, 3]).Node("DequantizeLinear", ["v"], "w").Node("Conv", ["x", "w"], "y")).Contains("quantized"), "quantized");
-        Expect.True(Kept(Plain().Weight("w", [6, 4, 3, 3]).Node("Conv", ["x", "w"], "y").Node("Relu", ["w"], "z")).Contains("read by Relu too"), "read");
-        Expect.True(Kept(Plain().Weight("w", [6, 4, 3, 3]).Node("Conv", ["x", "w"], "y").Output("w", [6, 4, 3, 3])).Contains("leaves the graph"), "leaves");
-        Expect.True(Kept(new GraphBuilder(opset: 4).Input("x", [1, 4, 8, 8]).Weight("w", [6, 4, 3, 3]).Node("Conv", ["x", "w"], "y")).Contains("opset is 4"), "opset");
-        var lacking = Plain().Weight("w", [6, 4, 3, 3]).Node("Conv", ["x", "w"], "y");
+        void Says(string words, GraphBuilder graph)
+        {
+            var kept = graph.Read().Layers.Single().Kept;
+            Expect.True(kept.Contains(words), $"expected {words}, found: {kept}");
+        }
+
+        GraphBuilder Conv(GraphBuilder graph) => graph.Node("Conv", ["x", "w"], "y");
+        GraphBuilder Own() => Conv(Plain().Weight("w", [6, 4, 3, 3]));
+        Says("depthwise", Plain().Weight("w", [4, 1, 3, 3]).Node("Conv", ["x", "w"], "y", ("group", 4L)));
+        Says("input of the graph", Conv(Plain().Input("w", [6, 4, 3, 3])));
+        Says("computed in the graph (Relu)", Conv(Plain().Weight("v", [6, 4, 3, 3]).Node("Relu", ["v"], "w")));
+        Says("quantized", Conv(Plain().Weight("v", [6, 4, 3, 3]).Node("DequantizeLinear", ["v"], "w")));
+        Says("read by Relu too", Own().Node("Relu", ["w"], "z"));
+        Says("leaves the graph", Own().Output("w", [6, 4, 3, 3]));
+        Says("opset is 4", Conv(new GraphBuilder(opset: 4).Input("x", [1, 4, 8, 8]).Weight("w", [6, 4, 3, 3])));
+        var lacking = Own();
         lacking.Graph.Initializer[0].Dims[0] = 1L << 40;
-        Expect.True(Kept(lacking).Contains("holds 864 bytes"), "lacking");
+        Says("holds 864 bytes", lacking);
     }
 
     private static void BadFiles()
@@ -75,7 +90,8 @@ internal static class ReadingTests
         var whole = Plain().Weight("w", [6, 4, 3, 3]).Node("Conv", ["x", "w"], "y").Model.ToByteArray();
         Expect.True(Refused(whole[..(whole.Length / 2)]).Contains("no ONNX model"), "cut");
         Expect.True(Refused(new GraphBuilder(ir: 2).Model.ToByteArray()).Contains("IR version is 2"), "ir");
-        Expect.True(Expect.Throws<TensorNetException>(() => Onnx.OnnxModel.Load("no/such.onnx")).Message.Contains("no such file"), "missing");
+        var missing = Expect.Throws<TensorNetException>(() => Onnx.OnnxModel.Load("no/such.onnx")).Message;
+        Expect.True(missing.Contains("no such file"), missing);
     }
 
     private static void ExternalNumbers()
@@ -94,8 +110,9 @@ internal static class ReadingTests
 
             foreach (var (key, value, words) in new[]
             {
-                ("location", "/etc/passwd", "within its folder"), ("location", "../x", "within its folder"), ("location", "none", "missing"),
-                ("offset", "-1", "whole number"), ("offset", "1000000", "is said to have"), ("length", "99999999999", "is said to have"),
+                ("location", "/etc/passwd", "within its folder"), ("location", "../x", "within its folder"),
+                ("location", "none", "missing"), ("offset", "-1", "whole number"), ("offset", "1000000", "is said to have"),
+                ("length", "99999999999", "is said to have"),
             })
             {
                 var bad = ModelProto.Parser.ParseFrom(File.ReadAllBytes(path));
