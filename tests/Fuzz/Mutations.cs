@@ -157,8 +157,8 @@ internal static class Mutations
         if (node is JsonObject pairs) foreach (var pair in pairs) Collect(pair.Value, places);
     }
 
-    /// <summary>A safetensors file with its header damaged as JSON, the JSON of a layer or a model in it among the rest, its length in front
-    /// put right.</summary>
+    /// <summary>A safetensors file with its header damaged as JSON, the JSON of a layer or a model in it among the rest, its length in
+    /// front put right.</summary>
     internal static byte[] SafeTensors(Random random, byte[] valid, byte[] other)
     {
         if (random.Next(3) == 0) return Bytes(random, valid, other);

@@ -4,9 +4,8 @@ using TensorNets.Fuzz;
 //
 //   Fuzz [READER] [--inputs N] [--kills N] [--resumes N] [--seed N]
 //
-// READER: spec-text, spec-json, layer, state, safetensors, model, onnx, kill or resume; without it all of them. By default 7,000 inputs are
-// shared by the
-// readers, and 20 programs are killed. `dotnet run -c Release --project tests/Fuzz -- --inputs 100000 --kills 60` is the long run. Each
+// READER: spec-text, spec-json, layer, state, safetensors, model, onnx, kill or resume; without it all of them. By default 7,000 inputs
+// are shared by the readers, and 20 programs are killed. `dotnet run -c Release --project tests/Fuzz -- --inputs 100000 --kills 60` is the long run. Each
 // reader counts as one test. `show READER N` writes input N of a reader (text in UTF-16).
 if (args is ["child", var reader, var seed, var from, var count])
 {

@@ -55,7 +55,9 @@ internal static class ChainTests
         var plan = LayerMaking.planned(FSharpOption<Lowering>.Some(Lowering.Dense), drawn.Geometry, drawn.Spec);
         Expect.True(plan.IsOk, $"{drawn}");
         using var network = NetworkModule.random(ScalarType.Float32, drawn.Seed, drawn.Spec);
-        var bias = drawn.HasBias ? FSharpOption<Tensor>.Some(randn(drawn.Geometry.OutChannels, dtype: ScalarType.Float32)) : FSharpOption<Tensor>.None;
+        var bias = drawn.HasBias
+            ? FSharpOption<Tensor>.Some(randn(drawn.Geometry.OutChannels, dtype: ScalarType.Float32))
+            : FSharpOption<Tensor>.None;
         return LayerMaking.made(plan.ResultValue, ScalarType.Float32, CPU, network, bias, FuncConvert.FromFunc<string, bool>(_ => false));
     }
 
@@ -63,7 +65,9 @@ internal static class ChainTests
     {
         using var generator = new Generator(drawn.Seed);
         var g = drawn.Geometry;
-        long[] shape = g.Kernel.IsEmpty ? [.. Enumerable.Repeat(3L, axes - 1), g.InChannels] : [2, g.InChannels, .. Enumerable.Range(6, g.Kernel.Length).Select(size => (long)size)];
+        long[] shape = g.Kernel.IsEmpty
+            ? [.. Enumerable.Repeat(3L, axes - 1), g.InChannels]
+            : [2, g.InChannels, .. Enumerable.Range(6, g.Kernel.Length).Select(size => (long)size)];
         return randn(shape, dtype: ScalarType.Float32, generator: generator);
     }
 }

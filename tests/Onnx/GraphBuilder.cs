@@ -1,5 +1,4 @@
 using Onnx;
-using static Onnx.AttributeProto.Types;
 using static Onnx.TensorProto.Types;
 using static TorchSharp.torch;
 
@@ -20,13 +19,9 @@ internal sealed class GraphBuilder
 
     private static ValueInfoProto Value(string name, DataType type, long[] shape)
     {
-        var tensor = new TypeProto.Types.Tensor { ElemType = (int)type, Shape = new TensorShapeProto() };
-        foreach (var size in shape)
-        {
-            tensor.Shape.Dim.Add(size < 0 ? new TensorShapeProto.Types.Dimension { DimParam = "n" } : new TensorShapeProto.Types.Dimension { DimValue = size });
-        }
-
-        return new ValueInfoProto { Name = name, Type = new TypeProto { TensorType = tensor } };
+        var value = Onnx.Nodes.Value(name, (int)type, shape);
+        foreach (var dim in value.Type.TensorType.Shape.Dim.Where(dim => !dim.HasDimValue)) dim.DimParam = "n";
+        return value;
     }
 
     internal GraphBuilder Input(string name, long[] shape, DataType type = DataType.Float)
@@ -57,9 +52,8 @@ internal sealed class GraphBuilder
 
     internal GraphBuilder Constant(string name, long[] shape, ulong seed = 1)
     {
-        var node = new NodeProto { OpType = "Constant" };
-        node.Output.Add(name);
-        node.Attribute.Add(new AttributeProto { Name = "value", Type = AttributeType.Tensor, T = Numbers("", shape, DataType.Float, seed) });
+        var node = Onnx.Nodes.Constant("", Numbers(name, shape, DataType.Float, seed));
+        node.Attribute[0].T.Name = "";
         Graph.Node.Add(node);
         return this;
     }
@@ -67,27 +61,18 @@ internal sealed class GraphBuilder
     /// <summary>A node; attributes are whole numbers, real numbers, words or lists of whole numbers.</summary>
     internal GraphBuilder Node(string operation, string[] inputs, string output, params (string Name, object Value)[] attributes)
     {
-        var node = new NodeProto { OpType = operation, Name = $"{operation}_{output}" };
-        node.Input.AddRange(inputs);
-        node.Output.Add(output);
-        node.Attribute.AddRange(attributes.Select(pair => Attribute(pair.Name, pair.Value)));
-        Graph.Node.Add(node);
+        AttributeProto[] all = [.. attributes.Select(pair => Attribute(pair.Name, pair.Value))];
+        Graph.Node.Add(Onnx.Nodes.Of(operation, $"{operation}_{output}", inputs, output, all));
         return this;
     }
 
-    private static AttributeProto Attribute(string name, object value)
+    private static AttributeProto Attribute(string name, object value) => value switch
     {
-        switch (value)
-        {
-            case long number: return new() { Name = name, Type = AttributeType.Int, I = number };
-            case float number: return new() { Name = name, Type = AttributeType.Float, F = number };
-            case string text: return new() { Name = name, Type = AttributeType.String, S = Google.Protobuf.ByteString.CopyFromUtf8(text) };
-            default:
-                var list = new AttributeProto { Name = name, Type = AttributeType.Ints };
-                list.Ints.AddRange((long[])value);
-                return list;
-        }
-    }
+        long number => Onnx.Nodes.Whole(name, number),
+        float number => Onnx.Nodes.Real(name, number),
+        string text => Onnx.Nodes.Words(name, text),
+        _ => Onnx.Nodes.List(name, (long[])value),
+    };
 
     internal Onnx.OnnxModel Read() => Onnx.OnnxModel.Read(new MemoryStream(Google.Protobuf.MessageExtensions.ToByteArray(Model)));
 }

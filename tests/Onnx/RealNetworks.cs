@@ -62,7 +62,8 @@ internal static class RealNetworks
             var model = Onnx.OnnxModel.Load(file);
             var size = file.Contains("_det_") ? new long[] { 1, 3, 320, 320 } : file.Contains("_rec_") ? [1, 3, 48, 320] : [1, 3, 48, 192];
             var inputs = Onnx.OnnxInputs.Noise(model, new Dictionary<string, long[]> { ["x"] = size });
-            Console.WriteLine(string.Join("; ", model.Layers.CountBy(layer => layer.Kept == "" ? "can be compressed" : layer.Kept).Select(pair => $"{pair.Value} {pair.Key}")));
+            var kinds = model.Layers.CountBy(layer => layer.Kept == "" ? "can be compressed" : layer.Kept);
+            Console.WriteLine(string.Join("; ", kinds.Select(pair => $"{pair.Value} {pair.Key}")));
             var source = model.Source(inputs);
             try
             {
@@ -84,7 +85,8 @@ internal static class RealNetworks
     }
 
     private static void Print(
-        string name, string file, Onnx.OnnxModel model, LayerSource source, CompressionPlan plan, IReadOnlyDictionary<string, Tensor> inputs)
+        string name, string file, Onnx.OnnxModel model, LayerSource source, CompressionPlan plan,
+        IReadOnlyDictionary<string, Tensor> inputs)
     {
         var clock = Stopwatch.StartNew();
         model.Check(plan);
@@ -94,8 +96,11 @@ internal static class RealNetworks
         var copy = Path.GetTempFileName();
         smaller.Save(copy);
         var comparison = Onnx.OnnxVerify.Compare(model, Onnx.OnnxModel.Load(copy), [inputs]);
-        Console.WriteLine($"{Path.GetFileName(file)}, {name}: {report.Layers.Count} layers in {seconds:F0} s, {report.Failed.Count} failed");
-        Console.WriteLine($"size {(double)new FileInfo(copy).Length / new FileInfo(file).Length:F3}, parameters {(double)smaller.Parameters / model.Parameters:F3}");
+        Console.WriteLine(
+            $"{Path.GetFileName(file)}, {name}: {report.Layers.Count} layers in {seconds:F0} s, {report.Failed.Count} failed");
+        Console.WriteLine(
+            $"size {(double)new FileInfo(copy).Length / new FileInfo(file).Length:F3}, "
+            + $"parameters {(double)smaller.Parameters / model.Parameters:F3}");
         Console.WriteLine(comparison);
         File.Delete(copy);
     }
