@@ -1,10 +1,9 @@
-/// What few bits do to real kernels: the relative error of networks whose cores are rounded, by how they were made and how they are rounded.
+/// What few bits do to real kernels: the relative error of networks whose cores are rounded, by how they were made and how they are
+/// rounded.
 [<RequireQualifiedAccess>]
 module TensorNets.Benchmarks.BitsTable
 
 open System
-open System.Diagnostics
-open System.IO
 open TensorNets
 open TorchSharp
 
@@ -25,6 +24,8 @@ let private dense (kernel: torch.Tensor) (bits: int) =
 
 let private row (kernel: torch.Tensor) (name: string) (network: Network) =
     let s = Sensitivity.value network
+    let error = relative kernel network
+    use t = Contraction.reconstruct network
 
     let cells (quantize: QuantizeOptions -> QuantizedNetwork) scales =
         [
@@ -37,24 +38,21 @@ let private row (kernel: torch.Tensor) (name: string) (network: Network) =
     let nearest options = Quantization.round options network |> FactorizeCases.orStop
     let fitted options = Quantization.fit options kernel network |> FactorizeCases.orStop
 
-    let print (kind: string) (cells: string list) =
-        Console.WriteLine(String.Join(" | ", [ name; $"{s:G4}"; $"{relative kernel network:F3}"; kind ] @ cells))
+    let print (kind: string) (cells: string list) = Console.WriteLine(String.Join(" | ", [ name; $"{s:G4}"; $"{error:F3}"; kind ] @ cells))
 
     print "core" (cells nearest Scales.PerCore)
     print "slice" (cells nearest Scales.PerSlice)
-    let clock = Stopwatch.StartNew()
-    print "made up" (cells fitted Scales.PerSlice)
-    Console.WriteLine $"  {clock.Elapsed.TotalSeconds / float bits.Length:F1} s a fit"
+    let fits, seconds = Measure.timed (fun () -> cells fitted Scales.PerSlice)
+    print "made up" fits
+    Console.WriteLine $"  {seconds / float bits.Length:F1} s a fit"
 
     let predicted =
         [
             for b in bits ->
-                let noise =
-                    Quantization.predicted { Quantization.defaults with Bits = b } network |> FactorizeCases.orStop
-
-                use q = nearest { Quantization.defaults with Bits = b }
+                let options = { Quantization.defaults with Bits = b }
+                let noise = Quantization.predicted options network |> FactorizeCases.orStop
+                use q = nearest options
                 use restored = q.Restored torch.float64
-                use t = Contraction.reconstruct network
                 use r = Contraction.reconstruct restored
                 let found = t.sub(r).norm().item<float>()
                 $"{noise / (found * found):F3}"
@@ -62,10 +60,10 @@ let private row (kernel: torch.Tensor) (name: string) (network: Network) =
 
     print "predicted / found" predicted
 
-/// `bits FILE LAYER RANK`: CP of a kernel of an ONNX file.
-let run (file: string) (layer: int) (rank: int) =
+/// `bits LAYER RANK`: CP of the kernel of a convolution of the trained ResNet-18, counted from 0 in the order of its graph.
+let run (layer: int) (rank: int) =
     use _ = torch.no_grad ()
-    let weight = (List.item layer (OnnxKernels.read file)).``to`` torch.float64
+    let weight = (List.item layer (TrainedKernels.read ())).``to`` torch.float64
 
     let kernel =
         weight.permute(1L, 2L, 3L, 0L).reshape(weight.shape[1], weight.shape[2] * weight.shape[3], weight.shape[0])
@@ -77,7 +75,8 @@ let run (file: string) (layer: int) (rank: int) =
 
     let spec =
         Format.spec [ for n in kernel.shape -> int n ] (Format.CP rank)
-        |> Result.defaultWith (fun e -> failwith $"{e}")
+        |> Result.mapError (List.map TensorNetError.Format)
+        |> FactorizeCases.orStop
 
     let sweeps = { SweepOptions.defaults with MaxSweeps = 30; Tolerance = 1e-4 }
 

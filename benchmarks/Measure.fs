@@ -52,6 +52,12 @@ let times rounds acts = repeated 1 rounds acts
 /// The medians alone.
 let medians rounds acts = times rounds acts |> List.map fst
 
+/// What an act gives, and the seconds that it takes.
+let timed (act: unit -> 'T) : 'T * float =
+    let clock = Stopwatch.StartNew()
+    let result = act ()
+    result, clock.Elapsed.TotalSeconds
+
 /// Prints rows under a head as columns.
 let table (head: string list) (rows: string list list) =
     let all = head :: rows

@@ -49,7 +49,7 @@ let main argv =
     | [ "faults"; count ] -> FaultTable.run (int count)
     | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which
     | [ "whole" ] -> WholeModelTable.growth ()
-    | [ "bits"; path; layer; rank ] -> BitsTable.run path (int layer) (int rank)
+    | [ "bits"; layer; rank ] -> BitsTable.run (int layer) (int rank)
     | [ "torchvision"; name ] -> VisionTable.run name 2.0
     | [ "torchvision"; name; ratio ] -> VisionTable.run name (float ratio)
     | [ "memory"; minutes ] -> MemoryRun.run (int minutes)

@@ -3,7 +3,6 @@
 module TensorNets.Benchmarks.VisionTable
 
 open System
-open System.Diagnostics
 open TensorNets
 open TorchSharp
 
@@ -40,11 +39,6 @@ let private output (input: int64) (net: Net) : string =
     let finite = y.isfinite().all().item<bool>()
     shapeOf y + (if finite then "" else " NaN or infinite")
 
-let private timed (act: unit -> 'T) : 'T * float =
-    let clock = Stopwatch.StartNew()
-    let result = act ()
-    result, clock.Elapsed.TotalSeconds
-
 /// Reasons with their counts.
 let private counted (reasons: string seq) : string =
     String.Join("; ", reasons |> Seq.countBy id |> Seq.map (fun (reason, count) -> $"{count} {reason}"))
@@ -56,13 +50,16 @@ let private row (ratio: float) (name: string, input: int64, make: unit -> Net) :
     let options = { CompressionPlan.defaults with Sweeps = 1 }
 
     let plan, planning =
-        timed (fun () -> CompressionPlan.make (Budget.ParameterRatio ratio) options [ 1L; 3L; input; input ] net)
+        Measure.timed (fun () -> CompressionPlan.make (Budget.ParameterRatio ratio) options [ 1L; 3L; input; input ] net)
 
     match plan with
     | Error errors -> printfn $"| {name} | refused: {counted (errors |> Seq.map _.Message)} | | | | {planning:F1} | | {before} |"
     | Ok plan ->
         let few = { ModelCompression.defaults with Sweeps = 2; Corrections = 0 }
-        let report, seconds = timed (fun () -> ModelCompression.run few plan net |> TensorNetError.raiseErrors)
+
+        let report, seconds =
+            Measure.timed (fun () -> ModelCompression.run few plan net |> TensorNetError.raiseErrors)
+
         let after = net.parameters true |> Seq.sumBy _.numel()
         let result = output input net
 
@@ -74,9 +71,10 @@ let private row (ratio: float) (name: string, input: int64, make: unit -> Net) :
             )
 
         let shown = if result = before then result else $"{before} became {result}"
+        let parameters = $"{plan.DenseParameters} | {after}"
 
         printfn
-            $"| {name} | {report.Layers.Count} of {plan.Layers.Count} | {dense} | {plan.DenseParameters} | {after} | {planning:F1} | {seconds:F1} | {shown} |"
+            $"| {name} | {report.Layers.Count} of {plan.Layers.Count} | {dense} | {parameters} | {planning:F1} | {seconds:F1} | {shown} |"
 
 /// `torchvision [NAME] [RATIO]`
 let run (chosen: string) (ratio: float) : unit =

@@ -1,16 +1,15 @@
 /// A whole network of trained kernels: how long a plan and its compression take, and to what they come.
 module WholeModelTable
 
-open System
 open System.Diagnostics
 open TensorNets
 open TensorNets.Benchmarks
 open TorchSharp
 
 /// The stem and the sixteen 3×3 convolutions of ResNet-18, one behind the other with its strides.
-let private chain (path: string) : torch.nn.Module<torch.Tensor, torch.Tensor> =
+let private chain () : torch.nn.Module<torch.Tensor, torch.Tensor> =
     use _ = torch.no_grad ()
-    let kernels = OnnxKernels.read path |> List.filter (fun w -> w.shape[2] > 1L) |> List.truncate 17
+    let kernels = TrainedKernels.read () |> List.filter (fun w -> w.shape[2] > 1L) |> List.truncate 17
 
     let conv (w: torch.Tensor) =
         let stride = if w.shape[2] = 7L || w.shape[0] <> w.shape[1] then 2L else 1L
@@ -36,13 +35,12 @@ let private uniform (families: FormatFamily list) ratio sweeps =
     }
 
 let private timed (what: string) (act: unit -> 'T) : 'T =
-    let clock = Stopwatch.StartNew()
-    let result = act ()
-    printfn $"{what}: {clock.Elapsed.TotalSeconds:F1} s"
+    let result, seconds = Measure.timed act
+    printfn $"{what}: {seconds:F1} s"
     result
 
-let private compressed path name plan =
-    use model = chain path
+let private compressed name plan =
+    use model = chain ()
     let plan = timed $"{name}: plan" (fun () -> plan model |> TensorNetError.raiseErrors)
     let before = Process.GetCurrentProcess().WorkingSet64
 
@@ -54,19 +52,16 @@ let private compressed path name plan =
     printfn $"peak {float (Process.GetCurrentProcess().PeakWorkingSet64 - before) / 1e6:F0} MB beyond the model"
     printfn ""
 
-/// The file that the build puts beside the program.
-let private trained = IO.Path.Combine(AppContext.BaseDirectory, "ResNet18.onnx")
-
 let private make budget options (model: torch.nn.Module<torch.Tensor, torch.Tensor>) =
     CompressionPlan.make budget options [ 1L; 3L; 64L; 64L ] model
 
 /// `whole RATIO [tucker2|cp|plan]`: all 3×3 convolutions at one ratio in a format, or the plan alone.
 let run (ratio: float) (which: string) : unit =
     match which with
-    | "tucker2" -> compressed trained "Tucker-2" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.Tucker2 ] ratio 1))
-    | "cp" -> compressed trained "CP" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.CP ] ratio 1))
+    | "tucker2" -> compressed "Tucker-2" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.Tucker2 ] ratio 1))
+    | "cp" -> compressed "CP" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.CP ] ratio 1))
     | _ ->
-        use model = chain trained
+        use model = chain ()
 
         let plan =
             timed "plan" (fun () -> make (Budget.ParameterRatio ratio) CompressionPlan.defaults model |> TensorNetError.raiseErrors)
@@ -75,7 +70,7 @@ let run (ratio: float) (which: string) : unit =
 
 /// So many copies of one trained 128→128 kernel, and how long Tucker-2 and CP at a third of its parameters take.
 let growth () : unit =
-    let kernel = OnnxKernels.read trained |> List.find (fun w -> w.shape[0] = 128L && w.shape[1] = 128L)
+    let kernel = TrainedKernels.read () |> List.find (fun w -> w.shape[0] = 128L && w.shape[1] = 128L)
 
     let seconds family count =
         use _ = torch.no_grad ()
@@ -89,14 +84,15 @@ let growth () : unit =
             |]
 
         use model = torch.nn.Sequential convs
-        let clock = Stopwatch.StartNew()
+        let options = { uniform [ family ] 3.0 1 with KeepFirst = false }
 
-        let plan =
-            CompressionPlan.make (Budget.LayerError 1.0) { uniform [ family ] 3.0 1 with KeepFirst = false } [ 1L; 128L; 8L; 8L ] model
-            |> TensorNetError.raiseErrors
+        Measure.timed (fun () ->
+            let plan =
+                CompressionPlan.make (Budget.LayerError 1.0) options [ 1L; 128L; 8L; 8L ] model
+                |> TensorNetError.raiseErrors
 
-        ModelCompression.run ModelCompression.defaults plan model |> TensorNetError.raiseErrors |> ignore
-        clock.Elapsed.TotalSeconds
+            ModelCompression.run ModelCompression.defaults plan model |> TensorNetError.raiseErrors |> ignore)
+        |> snd
 
     seconds FormatFamily.CP 1 |> ignore
 
