@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
 using System.Globalization;
+using static TensorNets.Samples.Stability.CommandOptions;
 
 namespace TensorNets.Samples.Stability;
 
@@ -81,22 +82,6 @@ public static class CommandLine
             });
         });
         return command;
-    }
-
-    private static Option<T> With<T>(string name, string description, T value) =>
-        new(name) { Description = description, DefaultValueFactory = _ => value };
-
-    private static Option<int?> AtLeastOne(string name, string description)
-    {
-        var option = new Option<int?>(name) { Description = description };
-        option.Validators.Add(result =>
-        {
-            if (result.Tokens.Count > 0 && int.TryParse(result.Tokens[0].Value, CultureInfo.InvariantCulture, out var value) && value < 1)
-            {
-                result.AddError($"{name}: found {value}, expected at least 1.");
-            }
-        });
-        return option;
     }
 
     private static IReadOnlyList<T>? Parse<T>(ArgumentResult result, Func<string, IReadOnlyList<T>?> parse, string expected)

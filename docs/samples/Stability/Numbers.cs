@@ -7,7 +7,8 @@ namespace TensorNets.Samples.Stability;
 /// <summary>Everything measured, as a JSON file.</summary>
 public static class Numbers
 {
-    private static readonly JsonSerializerOptions Format = new()
+    /// <summary>How numbers are written.</summary>
+    public static JsonSerializerOptions Format { get; } = new()
     {
         WriteIndented = true,
         PropertyNamingPolicy = JsonNamingPolicy.CamelCase,

@@ -1,6 +1,7 @@
 using System.Globalization;
 using ScottPlot;
 using ScottPlot.MultiplotLayouts;
+using static TensorNets.Samples.Stability.PlotStyle;
 
 namespace TensorNets.Samples.Stability;
 
@@ -9,8 +10,6 @@ public static class Plots
 {
     private const int Width = 1800;
     private const int Height = 700;
-    private const float LabelSize = 22;
-    private const float TickSize = 19;
 
     /// <summary>Of so many rows, the panels have all but the last, which is the legend.</summary>
     private const int Rows = 9;
@@ -21,17 +20,14 @@ public static class Plots
     /// <summary>The most that the picture shows of a loss: a little above that of a net that guesses.</summary>
     private const double LargestLossShown = 3;
 
-    /// <summary>The least span of the accuracy axis, in points, so that differences of a few images do not look large.</summary>
-    private const double LeastSpan = 10;
-
-    /// <summary>The dense layer, then the variants in their order. Okabe and Ito's colours, distinct for colour-blind eyes too.</summary>
+    /// <summary>The dense layer, then the variants in their order.</summary>
     private static readonly IReadOnlyList<(string Color, LinePattern Line, MarkerShape Marker)> Styles =
     [
-        ("#777777", LinePattern.Dashed, MarkerShape.FilledDiamond),
-        ("#D55E00", LinePattern.Solid, MarkerShape.FilledCircle),
-        ("#E69F00", LinePattern.Solid, MarkerShape.FilledSquare),
-        ("#0072B2", LinePattern.Solid, MarkerShape.FilledTriangleUp),
-        ("#009E73", LinePattern.DenselyDashed, MarkerShape.FilledTriangleDown),
+        (Grey, LinePattern.Dashed, MarkerShape.FilledDiamond),
+        (Vermilion, LinePattern.Solid, MarkerShape.FilledCircle),
+        (Orange, LinePattern.Solid, MarkerShape.FilledSquare),
+        (Blue, LinePattern.Solid, MarkerShape.FilledTriangleUp),
+        (Green, LinePattern.DenselyDashed, MarkerShape.FilledTriangleDown),
     ];
 
     /// <summary>Writes the picture as PNG.</summary>
@@ -100,16 +96,6 @@ public static class Plots
         plot.Axes.Margins(0.06, 0.06);
     }
 
-    private static void ShareAccuracyAxis(Plot first, Plot second)
-    {
-        first.Axes.AutoScale();
-        second.Axes.AutoScale();
-        var top = Math.Min(100, Math.Max(first.Axes.GetLimits().Top, second.Axes.GetLimits().Top));
-        var bottom = Math.Min(top - LeastSpan, Math.Min(first.Axes.GetLimits().Bottom, second.Axes.GetLimits().Bottom));
-        first.Axes.SetLimitsY(Math.Max(0, bottom), top);
-        second.Axes.SetLimitsY(Math.Max(0, bottom), top);
-    }
-
     private static void DrawLosses(Plot plot, RunResult run, IReadOnlyList<IReadOnlyList<VariantResult>> variants)
     {
         foreach (var (seeds, index) in variants.Select((seeds, index) => (seeds, index)))
@@ -173,14 +159,5 @@ public static class Plots
         line.LineWidth = 3;
         line.MarkerShape = markerSize > 0 ? marker : MarkerShape.None;
         line.MarkerSize = markerSize;
-    }
-
-    private static void Label(Plot plot, string title, string bottom, string left)
-    {
-        plot.Title(title, LabelSize);
-        plot.XLabel(bottom, LabelSize);
-        plot.YLabel(left, LabelSize);
-        plot.Axes.Bottom.TickLabelStyle.FontSize = TickSize;
-        plot.Axes.Left.TickLabelStyle.FontSize = TickSize;
     }
 }

@@ -15,7 +15,8 @@ public sealed record CellLayer(string Path, string Format, long Parameters, doub
 /// <param name="Parameters">Parameters of the network.</param>
 /// <param name="Flops">Multiplications and additions for an image.</param>
 /// <param name="FileBytes">The size of its file; 0: none was written.</param>
-/// <param name="Sensitivity">The mean of S / ‖T‖^(2 − 2/N) over its factorized layers, in the plain norm; NaN: it has none, or not measured.</param>
+/// <param name="Sensitivity">The mean of S / ‖T‖^(2 − 2/N) over its factorized layers, in the plain norm; NaN: it has none, or not
+/// measured.</param>
 /// <param name="Accuracy">The share of test images recognized, as it stands.</param>
 /// <param name="Renormed">The same with batch norms re-estimated.</param>
 /// <param name="Tuned">The same after a few steps of training; NaN: none were made.</param>

@@ -1,30 +1,23 @@
-using System.Text.Encodings.Web;
 using System.Text.Json;
-using System.Text.Json.Serialization;
+using TensorNets.Samples.Stability;
 
 namespace TensorNets.Samples.Transfer;
 
 /// <summary>Cells as JSON files of a folder, each written whole.</summary>
 public static class Cells
 {
-    private static readonly JsonSerializerOptions Json = new()
-    {
-        WriteIndented = true,
-        PropertyNamingPolicy = JsonNamingPolicy.CamelCase,
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-        Converters = { new JsonStringEnumConverter() },
-        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
-    };
-
     /// <summary>The file of a seed's network under a method; without one, of the dense network.</summary>
     public static string FileOf(string folder, int seed, Method? method) =>
         Path.Combine(folder, $"seed{seed}-{method?.ToString() ?? "dense"}.json");
 
-    /// <summary>Writes a cell beside its place, then moves it there: a run that is ended leaves no half of one.</summary>
-    public static void Save(string folder, Cell cell)
+    /// <summary>Writes a cell.</summary>
+    public static void Save(string folder, Cell cell) =>
+        WriteWhole(FileOf(folder, cell.Seed, cell.Method), JsonSerializer.Serialize(cell, Numbers.Format) + "\n");
+
+    /// <summary>Writes a file beside its place, then moves it there: a run that is ended leaves no half of one.</summary>
+    public static void WriteWhole(string file, string text)
     {
-        var file = FileOf(folder, cell.Seed, cell.Method);
-        File.WriteAllText(file + ".part", JsonSerializer.Serialize(cell, Json) + "\n");
+        File.WriteAllText(file + ".part", text);
         File.Move(file + ".part", file, overwrite: true);
     }
 
@@ -37,7 +30,7 @@ public static class Cells
     /// <summary>Writes cells to one file, a line for each, without the folder that they were made in.</summary>
     public static void Collect(string file, IEnumerable<Cell> cells)
     {
-        var lines = new JsonSerializerOptions(Json) { WriteIndented = false };
+        var lines = new JsonSerializerOptions(Numbers.Format) { WriteIndented = false };
         File.WriteAllLines(file, cells.Select(cell =>
             JsonSerializer.Serialize(cell with { Settings = cell.Settings with { Output = new Settings().Output } }, lines)));
     }
@@ -53,5 +46,5 @@ public static class Cells
     private static Cell Read(string file) => Parse(file, File.ReadAllText(file));
 
     private static Cell Parse(string file, string text) =>
-        JsonSerializer.Deserialize<Cell>(text, Json) ?? throw new JsonException($"{file}: found null, expected a cell.");
+        JsonSerializer.Deserialize<Cell>(text, Numbers.Format) ?? throw new JsonException($"{file}: found null, expected a cell.");
 }

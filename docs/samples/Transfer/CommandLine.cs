@@ -3,6 +3,7 @@ using Spectre.Console;
 using TensorNets.CSharp;
 using TensorNets.Samples.Stability;
 using TorchSharp;
+using static TensorNets.Samples.Stability.CommandOptions;
 
 namespace TensorNets.Samples.Transfer;
 
@@ -12,9 +13,12 @@ public static class CommandLine
     private static readonly Settings Defaults = new();
 
     private static readonly Option<string> Output = With("--output", "The folder for results.", Defaults.Output);
-    private static readonly Option<string?> Data = With<string?>("--data", "A folder with four IDX files, instead of the images in the program.", null);
-    private static readonly Option<int> Threads = With("--threads", "Threads of libtorch, and layers worked on side by side.", Defaults.Threads);
-    private static readonly Option<bool> Quick = With("--quick", "A run of seconds that shows that everything works; its numbers say nothing.", false);
+    private static readonly Option<string?> Data =
+        With<string?>("--data", "A folder with four IDX files, instead of the images in the program.", null);
+    private static readonly Option<int?> Threads =
+        AtLeastOne("--threads", $"Threads of libtorch, and layers worked on side by side (default {Defaults.Threads}).");
+    private static readonly Option<bool> Quick =
+        With("--quick", "A run of seconds that shows that everything works; its numbers say nothing.", false);
     private static readonly Option<double[]> Ratios = Several("--ratios", "How many times fewer parameters.", 3.0, 5.0, 8.0);
 
     /// <summary>The commands, each of which writes to a console and ends with 0, or with 1 where data or files are at fault.</summary>
@@ -99,17 +103,15 @@ public static class CommandLine
 
     private static Settings SettingsOf(ParseResult parsed)
     {
-        torch.set_num_threads(parsed.GetValue(Threads));
+        var threads = parsed.GetValue(Threads) ?? Defaults.Threads;
+        torch.set_num_threads(threads);
         return (parsed.GetValue(Quick) ? Settings.Quick : Defaults) with
         {
             Output = parsed.GetValue(Output)!,
             Data = parsed.GetValue(Data),
-            Threads = parsed.GetValue(Threads),
+            Threads = threads,
         };
     }
-
-    private static Option<T> With<T>(string name, string description, T value) =>
-        new(name) { Description = description, DefaultValueFactory = _ => value };
 
     private static Option<T[]> Several<T>(string name, string description, params T[] values) =>
         new(name) { Description = description, DefaultValueFactory = _ => values, AllowMultipleArgumentsPerToken = true };

@@ -17,7 +17,8 @@ public static class Demonstration
     {
         using var images = new Images(settings);
         console.WriteLine(
-            $"ResNet-18, trained on ImageNet, brought to {images.Name}: {images.Train.Count} training images, accuracy in % of {images.Test.Count} test images");
+            $"ResNet-18, trained on ImageNet, brought to {images.Name}: {images.Train.Count} training images, accuracy in % of "
+            + $"{images.Test.Count} test images");
         var cells = LiveProgress.Run(console, progress =>
             new Study(settings, images, _ => { }, progress, keepFiles: true).Run([seed], methods));
         foreach (var cell in cells.Where(cell => cell.Method is not null))
@@ -41,7 +42,8 @@ public static class Demonstration
 
     private static void WriteLayers(IAnsiConsole console, Cell cell)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumns($"{cell.Method!.Ratio}×", "format", "parameters", "kernel error", "S");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns(Method.RatioOf(cell.Method), "format", "parameters", "kernel error", "S");
         foreach (var layer in cell.Layers)
         {
             table.AddRow(

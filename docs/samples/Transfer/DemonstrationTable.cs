@@ -1,4 +1,3 @@
-using System.Globalization;
 using Spectre.Console;
 
 namespace TensorNets.Samples.Transfer;
@@ -19,17 +18,15 @@ public static class DemonstrationTable
         foreach (var cell in cells)
         {
             table.AddRow(
-                cell.Method is null ? "dense" : $"{cell.Method.Ratio}×",
-                Text(cell.Parameters, "N0"),
-                Text(cell.Flops / 1e6, "F1"),
-                Text((cell.FileBytes > 0 ? cell.FileBytes : 4.0 * cell.Parameters) / 1e6, "F1"),
-                Text(100 * cell.Accuracy, "F1"),
-                Text(100 * cell.Renormed, "F1"),
-                cell.Method is null ? "–" : Text(cell.Sensitivity, "N0"));
+                Method.RatioOf(cell.Method),
+                FormattableString.Invariant($"{cell.Parameters:N0}"),
+                FormattableString.Invariant($"{cell.Flops / 1e6:F1}"),
+                FormattableString.Invariant($"{(cell.FileBytes > 0 ? cell.FileBytes : 4.0 * cell.Parameters) / 1e6:F1}"),
+                FormattableString.Invariant($"{100 * cell.Accuracy:F1}"),
+                FormattableString.Invariant($"{100 * cell.Renormed:F1}"),
+                cell.Method is null ? "–" : FormattableString.Invariant($"{cell.Sensitivity:N0}"));
         }
 
         return table;
     }
-
-    private static string Text(double value, string format) => value.ToString(format, CultureInfo.InvariantCulture);
 }

@@ -47,6 +47,9 @@ public enum Errors
 /// <param name="Ratio">How many times fewer parameters the 3×3 layers have in the uniform network.</param>
 public sealed record Method(Ranks Ranks, Formats Formats, Cost Cost, Errors Errors, double Ratio)
 {
+    /// <summary>How many times fewer parameters, for tables and pictures; of no method, the dense network.</summary>
+    public static string RatioOf(Method? method) => method is null ? "dense" : FormattableString.Invariant($"{method.Ratio:G3}×");
+
     /// <summary>A name for files.</summary>
     public override string ToString() => FormattableString.Invariant($"{Ranks}-{Formats}-{Cost}-{Errors}-{Ratio}").ToLowerInvariant();
 }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using ScottPlot;
+using static TensorNets.Samples.Stability.PlotStyle;
 
 namespace TensorNets.Samples.Transfer;
 
@@ -8,19 +9,11 @@ public static class Picture
 {
     private const int Width = 1800;
     private const int Height = 640;
-    private const float LabelSize = 22;
-    private const float TickSize = 19;
 
-    /// <summary>The least span of the accuracy axis, in points, so that differences of a few images do not look large.</summary>
-    private const double LeastSpan = 10;
-
-    private const string Grey = "#777777";
-
-    /// <summary>Okabe and Ito's colours, distinct for colour-blind eyes too.</summary>
     private static readonly IReadOnlyList<(string Name, string Color, MarkerShape Marker, Func<Cell, double> Value)> Lines =
     [
-        ("as it stands", "#D55E00", MarkerShape.FilledCircle, cell => cell.Accuracy),
-        ("batch norm re-estimated", "#0072B2", MarkerShape.FilledTriangleUp, cell => cell.Renormed),
+        ("as it stands", Vermilion, MarkerShape.FilledCircle, cell => cell.Accuracy),
+        ("batch norm re-estimated", Blue, MarkerShape.FilledTriangleUp, cell => cell.Renormed),
     ];
 
     /// <summary>Writes the picture as PNG.</summary>
@@ -49,19 +42,17 @@ public static class Picture
 
         var dense = plot.Add.HorizontalLine(100 * cells[0].Accuracy, 2, Color.FromHex(Grey), LinePattern.Dashed);
         dense.LegendText = "dense";
-        plot.Axes.AutoScale();
-        var top = Math.Min(100, plot.Axes.GetLimits().Top);
-        plot.Axes.SetLimitsY(Math.Max(0, Math.Min(plot.Axes.GetLimits().Bottom, top - LeastSpan)), top);
+        ShareAccuracyAxis(plot);
         var legend = plot.ShowLegend(Alignment.LowerLeft);
         legend.FontSize = TickSize;
-        Label(plot, cells, "Accuracy", "% of the test images");
+        Name(plot, cells, "Accuracy", "% of the test images");
     }
 
     private static void DrawSizes(Plot plot, IReadOnlyList<Cell> cells)
     {
         const double width = 0.38;
         (string Name, string Color, Func<Cell, double> Value)[] kinds =
-            [("parameters", "#0072B2", cell => cell.Parameters), ("multiplications and additions", "#E69F00", cell => cell.Flops)];
+            [("parameters", Blue, cell => cell.Parameters), ("multiplications and additions", Orange, cell => cell.Flops)];
         foreach (var (i, (name, color, value)) in kinds.Index())
         {
             var bars = plot.Add.Bars([.. cells.Select(cell => 100 * value(cell) / value(cells[0]))]);
@@ -79,16 +70,12 @@ public static class Picture
 
         plot.Axes.Margins(bottom: 0, top: 0.2);
         plot.ShowLegend(Alignment.UpperRight).FontSize = TickSize;
-        Label(plot, cells, "Size", "% of the dense network");
+        Name(plot, cells, "Size", "% of the dense network");
     }
 
-    private static void Label(Plot plot, IReadOnlyList<Cell> cells, string title, string left)
+    private static void Name(Plot plot, IReadOnlyList<Cell> cells, string title, string left)
     {
-        string[] names = [.. cells.Select(cell => cell.Method is null ? "dense" : FormattableString.Invariant($"{cell.Method.Ratio}×"))];
-        plot.Title(title, LabelSize);
-        plot.YLabel(left, LabelSize);
-        plot.Axes.Bottom.SetTicks(Generate.Consecutive(cells.Count), names);
-        plot.Axes.Bottom.TickLabelStyle.FontSize = TickSize;
-        plot.Axes.Left.TickLabelStyle.FontSize = TickSize;
+        plot.Axes.Bottom.SetTicks(Generate.Consecutive(cells.Count), [.. cells.Select(cell => Method.RatioOf(cell.Method))]);
+        Label(plot, title, bottom: null, left);
     }
 }

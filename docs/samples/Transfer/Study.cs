@@ -38,7 +38,8 @@ public sealed class Study(
     private Cell Missing(int seed, Method? method)
     {
         var denseFile = Path.Combine(settings.Output, $"dense-seed{seed}.safetensors");
-        if (Cells.Find(settings, seed, method) is { } known && (method is null || !keepFiles || File.Exists(FileOf(settings.Output, seed, method))))
+        if (Cells.Find(settings, seed, method) is { } known
+            && (method is null || !keepFiles || File.Exists(FileOf(settings.Output, seed, method))))
         {
             return known;
         }
@@ -52,8 +53,9 @@ public sealed class Study(
         using var network = _work.Dense(seed, denseFile, done => progress?.Report(new("train the dense network", done, settings.Steps)));
         var cell = method is null ? Measured(network, Empty(seed, null)) : Made(network, seed, method);
         Cells.Save(settings.Output, cell);
-        say(FormattableString.Invariant(
-            $"seed {seed} {method?.ToString() ?? "dense"}: {100 * cell.Accuracy:F1} {100 * cell.Renormed:F1} {100 * cell.Tuned:F1}; plan {cell.PlanSeconds:F0} s, compress {cell.CompressSeconds:F0} s"));
+        var accuracies = FormattableString.Invariant($"{100 * cell.Accuracy:F1} {100 * cell.Renormed:F1} {100 * cell.Tuned:F1}");
+        var times = FormattableString.Invariant($"plan {cell.PlanSeconds:F0} s, compress {cell.CompressSeconds:F0} s");
+        say($"seed {seed} {method?.ToString() ?? "dense"}: {accuracies}; {times}");
         return cell;
     }
 
@@ -116,8 +118,7 @@ public sealed class Study(
         if (!File.Exists(file) || Cells.Find(settings, seed, null) is null)
         {
             var clock = Stopwatch.StartNew();
-            File.WriteAllText(file + ".part", Model.PlanToJson(_work.Planned(network, method.Formats, covariances)));
-            File.Move(file + ".part", file, overwrite: true);
+            Cells.WriteWhole(file, Model.PlanToJson(_work.Planned(network, method.Formats, covariances)));
             say(FormattableString.Invariant($"{Path.GetFileName(file)}: {clock.Elapsed.TotalSeconds:F0} s"));
         }
 
@@ -162,5 +163,7 @@ public sealed class Study(
     }
 
     private static string Machine() =>
-        string.Create(CultureInfo.InvariantCulture, $"{Environment.ProcessorCount} processors, {RuntimeInformation.OSDescription}, {DateTime.UtcNow:yyyy-MM-dd}");
+        string.Create(
+            CultureInfo.InvariantCulture,
+            $"{Environment.ProcessorCount} processors, {RuntimeInformation.OSDescription}, {DateTime.UtcNow:yyyy-MM-dd}");
 }
