@@ -143,7 +143,8 @@ public static class AfterCompression
             using var net = new Net();
             using var optimizer = optim.Adam(net.parameters());
             Step(net, optimizer);
-            var plan = Model.Plan(net, [2, 4, 5, 5], Budgets.LayerError(.9), new PlanSettings(KeepFirst: false, KeepLast: false, Workers: 1));
+            var settings = new PlanSettings(KeepFirst: false, KeepLast: false, Workers: 1);
+            var plan = Model.Plan(net, [2, 4, 5, 5], Budgets.LayerError(.9), settings);
             var report = Model.Compress(net, plan, new CompressSettings(Workers: 1));
             Expect.True(report.Layers.Count >= 2, $"{plan}");
             var cores = report.Layers.SelectMany(made => made.Layer.Factors).ToArray();

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
-using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using Expecto;
 using TensorNets.Samples.Stability;
@@ -112,8 +111,7 @@ internal static class DatasetTests
         Expect.True(File.ReadAllLines(SubsetFile("SHA256SUMS")).Contains($"{hash}  {name}"), $"{name} has the hash {hash}");
     }
 
-    private static string SubsetFile(string name, [CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", "data", "fashion-mnist", name));
+    private static string SubsetFile(string name) => Repository.At("data", "fashion-mnist", name);
 
     private static void Faulty(Action<Folder> damage, params string[] named)
     {

@@ -5,6 +5,7 @@ using Expecto;
 using Microsoft.FSharp.Core;
 using Microsoft.FSharp.Reflection;
 using static Expecto.CSharp.Runner;
+using static TensorNets.Integration.Repository;
 
 namespace TensorNets.Integration;
 
@@ -123,7 +124,7 @@ internal static partial class HouseTests
             from file in Sources()
             let lines = File.ReadAllLines(file)
             where lines.Length > MostLines || lines.Any(line => line.Length > MostColumns)
-            select $"{Path.GetRelativePath(Root(), file)}: {lines.Length} lines, {lines.Max(line => line.Length)} columns";
+            select $"{Path.GetRelativePath(Root, file)}: {lines.Length} lines, {lines.Max(line => line.Length)} columns";
         Expect.SequenceEqual(Array.Empty<string>(), large);
     }
 
@@ -180,8 +181,4 @@ internal static partial class HouseTests
             select $"{row.Groups["name"].Value} in {row.Groups["file"].Value}";
         Expect.SequenceEqual(Array.Empty<string>(), wrong);
     }
-
-    private static string At(params string[] parts) => Path.Combine([Root(), .. parts]);
-
-    private static string Root([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", ".."));
 }

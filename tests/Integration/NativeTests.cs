@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Expecto;
 using TensorNets.CSharp;
@@ -68,18 +67,6 @@ internal static class NativeTests
         for (var i = 0; i < 5; i++) nn.functional.conv2d(images, weight);
     }
 
-    private static (int Code, string Output, string Errors) Run(string what, params (string Name, string Value)[] environment)
-    {
-        var start = new ProcessStartInfo("dotnet", [typeof(NativeTests).Assembly.Location, "--native", what])
-        {
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        foreach (var (name, value) in environment) start.Environment[name] = value;
-        using var process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, errors.Result);
-    }
+    private static (int Code, string Output, string Errors) Run(string what, params (string Name, string Value)[] environment) =>
+        Command.Run(AppContext.BaseDirectory, "dotnet", [typeof(NativeTests).Assembly.Location, "--native", what], environment);
 }

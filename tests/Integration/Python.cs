@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace TensorNets.Integration;
 
 /// <summary>Debian's Python, beside the scripts of docs/samples.</summary>
@@ -8,7 +6,7 @@ internal static class Python
     private const string Program = "/usr/bin/python3";
 
     /// <summary>Where its scripts are.</summary>
-    internal static readonly string Folder = Path.Combine(DocumentTests.Root, "docs", "samples");
+    internal static readonly string Folder = Repository.At("docs", "samples");
 
     /// <summary>Ends the test as skipped where there is no such module; the Debian package that brings it is named.</summary>
     internal static void SkipWithout(string module, string package)
@@ -25,18 +23,6 @@ internal static class Python
         return output;
     }
 
-    private static (int Code, string Output, string Errors) Start(string code, params string[] arguments)
-    {
-        var start = new ProcessStartInfo(Program, ["-B", "-c", code, .. arguments])
-        {
-            WorkingDirectory = Folder,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using var process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output, errors.Result);
-    }
+    private static (int Code, string Output, string Errors) Start(string code, params string[] arguments) =>
+        Command.Run(Folder, Program, ["-B", "-c", code, .. arguments]);
 }

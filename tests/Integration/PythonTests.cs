@@ -14,7 +14,8 @@ internal static class PythonTests
     /// <summary>Entries of float32, whose products Python sums in float64.</summary>
     private const double Rounding = 1e-6;
 
-    /// <summary>Prints of every tensor of a file its largest difference from what a compressed one comes to, beside its largest entry.</summary>
+    /// <summary>Prints of every tensor of a file its largest difference from what a compressed one comes to, beside its largest
+    /// entry.</summary>
     private const string Comparison = """
         import sys
         import compressed
@@ -36,7 +37,8 @@ internal static class PythonTests
         TestCase("the page shows the script that is run", () =>
         {
             var script = File.ReadAllText(Path.Combine(Python.Folder, "compressed.py"));
-            var shown = CodeBlock.Of(DocumentTests.Root, "docs/python.md").Where(block => block.Language == "python" && block.Text.StartsWith("\"\"\"")).Single();
+            var shown = CodeBlock.Of(Repository.Root, "docs/python.md")
+                .Single(block => block.Language == "python" && block.Text.StartsWith("\"\"\""));
             Expect.Equal(script.ReplaceLineEndings("\n").TrimEnd(), shown.Text.TrimEnd());
         }),
     ]);
@@ -50,13 +52,16 @@ internal static class PythonTests
         return layer;
     }
 
-    /// <summary>Formats, hyperedges, kinds of layers, groups, axes of the kernel together and apart, dtypes, few bits, names of cores and axes.</summary>
+    /// <summary>Formats, hyperedges, kinds of layers, groups, axes of the kernel together and apart, dtypes, few bits, names of cores and
+    /// axes.</summary>
     private static (string Name, FactorizedLayer Layer)[] Layers()
     {
         var conv = Geometries.Convolution(4, 6, [3, 3]);
         var grouped = Geometries.Convolution(4, 6, [3, 3], new ConvOptions(Groups: 2));
         var up = Geometries.TransposedConvolution(4, 6, [3, 2], new ConvOptions(Groups: 2));
-        var tree = Formats.HierarchicalTucker(Formats.Split((2, Formats.Split((2, Formats.Mode(0)), (3, Formats.Mode(1)))), (2, Formats.Mode(2))));
+        var (input, kernel, output) = (Formats.Mode(0), Formats.Mode(1), Formats.Mode(2));
+        var tree = Formats.HierarchicalTucker(Formats.Split((2, Formats.Split((2, input), (3, kernel))), (2, output)));
+        var repeated = string.Join(", ", [.. Enumerable.Repeat("ar", 15), .. Enumerable.Repeat("rb", 15)]);
         return
         [
             ("cp", Model.Fresh(conv, Formats.Cp(3))),
@@ -78,7 +83,7 @@ internal static class PythonTests
             ("bits", Rounded(Formats.Cp(3), new QuantizeSettings(3))),
             ("entries", Rounded(Formats.TensorChain(2, 3, 2), new QuantizeSettings(5, Scales.NewPerGroup(7)))),
             ("whole", Rounded(Formats.Tucker2(2, 3), new QuantizeSettings(8, Scales.PerCore))),
-            ("many", Own(Geometries.Linear(2, 2), string.Join(", ", Enumerable.Repeat("ar", 15).Concat(Enumerable.Repeat("rb", 15))) + " -> ab | a=2 b=2 r=2")),
+            ("many", Own(Geometries.Linear(2, 2), repeated + " -> ab | a=2 b=2 r=2")),
         ];
     }
 
@@ -106,7 +111,8 @@ internal static class PythonTests
     {
         Python.SkipWithout("numpy", "python3-numpy");
         SafeTensorFile.Save(Path.Combine(folder, "dense"), expected.ToDictionary(pair => pair.Name, pair => pair.Tensor));
-        var lines = Python.Run(Comparison, Path.Combine(folder, file), Path.Combine(folder, "dense")).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var lines = Python.Run(Comparison, Path.Combine(folder, file), Path.Combine(folder, "dense"))
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Expect.Equal(expected.Count, lines.Length);
 
         foreach (var line in lines)

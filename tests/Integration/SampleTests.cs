@@ -32,28 +32,20 @@ internal static class SampleTests
             var error = ((single - exact).norm() / exact.norm()).item<double>();
             Expect.True(error < 1e-4, $"relative error {error}");
         }),
-        TestCase("a quick run writes tables, picture and numbers, the same numbers each time", () =>
+        TestCase("a quick run writes tables, picture and numbers, the same numbers each time", () => TempFolder.With(folder =>
         {
-            var folder = Directory.CreateTempSubdirectory("tensornets").FullName;
-            try
-            {
-                var options = Options.Quick with { Output = folder, Steps = 3, FineTuneSteps = 2, Images = 128, TestImages = 20, Threads = 1 };
-                var (code, text) = Run(options);
-                Expect.Equal(0, code);
-                Expect.True(text.Contains("3 bits") && text.Contains("diverged"), text);
-                Expect.True(new FileInfo(Path.Combine(folder, "stability.png")).Length > 10_000, "no picture");
-                var numbers = File.ReadAllText(Path.Combine(folder, "stability.json"));
-                var run = Numbers.Load(Path.Combine(folder, "stability.json"));
-                Expect.Equal(5, run.Seeds[0].Variants.Count);
-                Expect.Equal(0.0, run.Seeds[0].Variants[0].KernelError);
-                Run(options);
-                Expect.Equal(numbers, File.ReadAllText(Path.Combine(folder, "stability.json")));
-            }
-            finally
-            {
-                Directory.Delete(folder, recursive: true);
-            }
-        }),
+            var options = Options.Quick with { Output = folder, Steps = 3, FineTuneSteps = 2, Images = 128, TestImages = 20, Threads = 1 };
+            var (code, text) = Run(options);
+            Expect.Equal(0, code);
+            Expect.True(text.Contains("3 bits") && text.Contains("diverged"), text);
+            Expect.True(new FileInfo(Path.Combine(folder, "stability.png")).Length > 10_000, "no picture");
+            var numbers = File.ReadAllText(Path.Combine(folder, "stability.json"));
+            var run = Numbers.Load(Path.Combine(folder, "stability.json"));
+            Expect.Equal(5, run.Seeds[0].Variants.Count);
+            Expect.Equal(0.0, run.Seeds[0].Variants[0].KernelError);
+            Run(options);
+            Expect.Equal(numbers, File.ReadAllText(Path.Combine(folder, "stability.json")));
+        })),
         TestCase("a named dataset that is missing ends the program with 1, and no other takes its place", () =>
             Expect.Equal(1, Run(Options.Quick with { Data = "/no/such/folder", Threads = 1 }).Code)),
         TestCase("lists and counts on the command line are read, and what is neither is refused", () =>

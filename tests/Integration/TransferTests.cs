@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Expecto;
 using Spectre.Console;
 using TensorNets.Samples.Transfer;
@@ -36,9 +35,13 @@ internal static class TransferTests
             var error = ((single - exact).norm() / exact.norm()).item<double>();
             Expect.True(error < 1e-4, $"relative error {error}");
         }),
-        TestCase("a study goes on where it was ended, with the same numbers, and makes a table", () => InFolder(folder =>
+        TestCase("a study goes on where it was ended, with the same numbers, and makes a table", () => TempFolder.With(folder =>
         {
-            string[] study = ["study", "--quick", "--threads", "1", "--seeds", "1", "--ratios", "8", "--ranks", "uniform", "--formats", "tucker2", "--output", folder];
+            string[] study =
+            [
+                "study", "--quick", "--threads", "1", "--seeds", "1", "--ratios", "8", "--ranks", "uniform", "--formats", "tucker2",
+                "--output", folder,
+            ];
             Expect.Equal(0, Run(study).Code);
             var cells = Cells.Load(folder);
             Expect.Equal(3, cells.Count);
@@ -56,39 +59,26 @@ internal static class TransferTests
         TestCase("the tables of README and of the page on whole networks are those of the results that lie beside the sample", () =>
         {
             var study = StudyTable.Of(Cells.Load(Results("study.jsonl")));
-            Expect.True(File.ReadAllText(Path.Combine(Root(), "docs", "whole-network.md")).Contains(study), "docs/whole-network.md lacks\n" + study);
+            var page = File.ReadAllText(Repository.At("docs", "whole-network.md"));
+            Expect.True(page.Contains(study), "docs/whole-network.md lacks\n" + study);
             using var text = new StringWriter();
             Console(text).Write(DemonstrationTable.Of(Cells.Load(Results("readme.jsonl"))));
-            var readme = File.ReadAllText(Path.Combine(Root(), "README.md"));
+            var readme = File.ReadAllText(Repository.At("README.md"));
             foreach (var line in text.ToString().Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0))
             {
                 Expect.True(readme.Contains(line), "README lacks " + line);
             }
         }),
-        TestCase("a dataset or a folder that is missing ends the program with 1", () => InFolder(folder =>
+        TestCase("a dataset or a folder that is missing ends the program with 1", () => TempFolder.With(folder =>
         {
             Expect.Equal(1, Run(["study", "--quick", "--data", "/no/such/folder", "--output", folder]).Code);
             Expect.Equal(1, Run(["table", Path.Combine(folder, "none")]).Code);
         })),
+        TestCase("a number of threads below 1 is refused", () =>
+            Expect.True(CommandLine.Create(Console(TextWriter.Null)).Parse("study --threads 0").Errors.Count > 0, "it was accepted")),
     ]));
 
-    private static void InFolder(Action<string> act)
-    {
-        var folder = Directory.CreateTempSubdirectory("tensornets").FullName;
-        try
-        {
-            act(folder);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
-    }
-
-    private static string Root([CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", ".."));
-
-    private static string Results(string file) => Path.Combine(Root(), "docs", "samples", "Transfer", "results", file);
+    private static string Results(string file) => Repository.At("docs", "samples", "Transfer", "results", file);
 
     private static IAnsiConsole Console(TextWriter text)
     {

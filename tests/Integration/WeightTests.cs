@@ -13,8 +13,13 @@ internal static class WeightTests
 {
     internal static Test All => TestSequenced(TestList("weights", [
         TestCase("a safetensors state is read tensor by tensor, or whole, into a model", SafeTensorState),
-        TestCase("a state of PyTorch's is loaded into TorchVision's ResNet-18, which is then planned, compressed, written and read", ResNetFromPth),
-        TestCase("MobileNet at half its parameters and AlexNet's convolutions at a third: first and last layer stay, the rest is replaced or says why", Vision),
+        TestCase(
+            "a state of PyTorch's is loaded into TorchVision's ResNet-18, which is then planned, compressed, written and read",
+            ResNetFromPth),
+        TestCase(
+            "MobileNet at half its parameters and AlexNet's convolutions at a third: first and last layer stay, the rest is replaced or "
+            + "says why",
+            Vision),
         TestCase("a state that PyTorch itself has written is loaded", PyTorchState),
     ]));
 

@@ -14,7 +14,9 @@ internal static class PackageTests
     [
         ("TensorNets.Core", ["FSharp.Core", "TorchSharp"]),
         ("TensorNets.CSharp", ["FSharp.Core", "TensorNets.Core", "TorchSharp"]),
-        ("TensorNets.Onnx", ["FSharp.Core", "Google.Protobuf", "Microsoft.ML.OnnxRuntime.Managed", "OnnxSharp", "TensorNets.Core", "TorchSharp"]),
+        ("TensorNets.Onnx", [
+            "FSharp.Core", "Google.Protobuf", "Microsoft.ML.OnnxRuntime.Managed", "OnnxSharp", "TensorNets.Core", "TorchSharp",
+        ]),
     ];
 
     internal static Test All(Lazily<Stranger> stranger) => TestList("contents", [

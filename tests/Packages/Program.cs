@@ -6,4 +6,5 @@ using TensorNets.Integration.Packages;
 using static Expecto.CSharp.Runner;
 
 using var stranger = new Lazily<Stranger>(() => new Stranger());
-return Runner.Run(args, TestSequenced(TestList("Packages", [PackageTests.All(stranger), ConsumerTests.All(stranger), ToolPackageTests.All(stranger)])));
+var tests = TestList("Packages", [PackageTests.All(stranger), ConsumerTests.All(stranger), ToolPackageTests.All(stranger)]);
+return Runner.Run(args, TestSequenced(tests));

@@ -45,7 +45,8 @@ internal sealed class Stranger : IDisposable
     internal Said Pack(string folder) => Run(Repository, "bash", ["build.sh", "pack", folder], ownHome: true);
 
     /// <summary>Packs the command for this system into a folder.</summary>
-    internal Said PackTool(string folder) => Run(Repository, "env", ["TENSORNETS_SYSTEMS=linux-x64", "bash", "build.sh", "pack-tool", folder], ownHome: true);
+    internal Said PackTool(string folder) =>
+        Run(Repository, "env", ["TENSORNETS_SYSTEMS=linux-x64", "bash", "build.sh", "pack-tool", folder], ownHome: true);
 
     /// <summary>What a command in a folder says; the home is the empty one.</summary>
     internal Said Dotnet(string folder, params string[] arguments) => Run(folder, "dotnet", arguments, ownHome: false);

@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace TensorNets.Integration;
 
 /// <summary>Compiles and runs blocks of code as a reader would: C# as the Program.cs of a new console project, F# as a script.</summary>
@@ -19,11 +17,9 @@ internal static class BlockRunner
     /// Compiles by the SDK's compiler against what this program has loaded and runs the result in this program's folder; returns exit code
     /// and text.
     /// </summary>
-    internal static (int ExitCode, string Text) CSharp(string code)
+    internal static (int ExitCode, string Text) CSharp(string code) => TempFolder.With(folder =>
     {
-        var name = $"document-{Guid.NewGuid():N}";
-        var program = Path.Combine(AppContext.BaseDirectory, $"{name}.dll");
-        var folder = Directory.CreateTempSubdirectory().FullName;
+        var program = Path.Combine(AppContext.BaseDirectory, $"document-{Guid.NewGuid():N}.dll");
 
         try
         {
@@ -43,28 +39,18 @@ internal static class BlockRunner
         finally
         {
             File.Delete(program);
-            Directory.Delete(folder, recursive: true);
         }
-    }
+    });
 
     /// <summary>Runs a script beside the libraries of docs/host; its own references to packages make way for them.</summary>
-    internal static (int ExitCode, string Text) FSharp(string host, string code)
+    internal static (int ExitCode, string Text) FSharp(string host, string code) => TempFolder.With(folder =>
     {
-        var folder = Directory.CreateTempSubdirectory().FullName;
         string[] libraries = ["TorchSharp.dll", "TensorNets.Core.dll"];
         var references = libraries.Select(library => $"#r @\"{Path.Combine(host, library)}\"");
         var script = references.Concat(code.Split('\n').Where(line => !line.StartsWith("#r \"nuget:")));
-
-        try
-        {
-            File.WriteAllLines(Path.Combine(folder, "block.fsx"), script);
-            return Run(folder, ["fsi", "--quiet", "--nologo", "block.fsx"]);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
-    }
+        File.WriteAllLines(Path.Combine(folder, "block.fsx"), script);
+        return Run(folder, ["fsi", "--quiet", "--nologo", "block.fsx"]);
+    });
 
     /// <summary>The C# compiler of the newest SDK beside the runtime that runs this program.</summary>
     private static string Compiler()
@@ -78,16 +64,7 @@ internal static class BlockRunner
 
     private static (int ExitCode, string Text) Run(string folder, string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet", arguments)
-        {
-            WorkingDirectory = folder,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using var process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, process.ExitCode == 0 ? output : $"{output}\n{errors.Result}");
+        var (code, output, errors) = Command.Run(folder, "dotnet", arguments);
+        return (code, code == 0 ? output : $"{output}\n{errors}");
     }
 }

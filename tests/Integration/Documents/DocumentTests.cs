@@ -1,16 +1,15 @@
-using System.Runtime.CompilerServices;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
 using Expecto;
 using static Expecto.CSharp.Runner;
+using static TensorNets.Integration.Repository;
 
 namespace TensorNets.Integration;
 
 /// <summary>What README, CONTRIBUTING and the pages under docs/ tell a reader to type.</summary>
 internal static partial class DocumentTests
 {
-    internal static readonly string Root = RootOf();
-    private static readonly string Host = Path.Combine(Root, "docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
+    private static readonly string Host = At("docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
     private static readonly string[] Documents = [.. DocumentPaths()];
     private static readonly List<CodeBlock> Blocks = [.. Documents.SelectMany(document => CodeBlock.Of(Root, document))];
 
@@ -29,8 +28,8 @@ internal static partial class DocumentTests
     ]);
 
     private static IEnumerable<string> DocumentPaths() =>
-        new[] { "README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md" }.Where(path => File.Exists(Path.Combine(Root, path)))
-            .Concat(Directory.EnumerateFiles(Path.Combine(Root, "docs"), "*.md").Order().Select(path => Path.GetRelativePath(Root, path)));
+        new[] { "README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md" }.Where(path => File.Exists(At(path)))
+            .Concat(Directory.EnumerateFiles(At("docs"), "*.md").Order().Select(path => Path.GetRelativePath(Root, path)));
 
     private static void RunAll(string language, Func<CodeBlock, (int ExitCode, string Text)> run)
     {
@@ -64,7 +63,7 @@ internal static partial class DocumentTests
     private static IEnumerable<string> CommandsIn(string document) =>
         Blocks.Where(block => block.Document == document && block.IsCommands)
             .SelectMany(block => block.Text.Replace("\\\n", "").Split('\n'))
-            .Concat(InlineCommand().Matches(File.ReadAllText(Path.Combine(Root, document))).Select(match => match.Groups[1].Value))
+            .Concat(InlineCommand().Matches(File.ReadAllText(At(document))).Select(match => match.Groups[1].Value))
             .Select(line => Comment().Replace(line, "").Trim())
             .Where(line => line.Length > 0);
 
@@ -87,10 +86,10 @@ internal static partial class DocumentTests
                 if (!IsPackage(package)) yield return $"no package {package}";
                 break;
             case ["python3", var script, ..]:
-                if (!File.Exists(Path.Combine(Root, script))) yield return $"no script {script}";
+                if (!File.Exists(At(script))) yield return $"no script {script}";
                 break;
             case ["tensornets", var verb, ..]:
-                if (!FilesIn("src/TensorNets.Tool/Commands", "*.cs").Any(path => File.ReadAllText(path).Contains($"new Command(\"{verb}\""))) yield return $"no command {verb}";
+                if (!IsVerb(verb)) yield return $"no command {verb}";
                 break;
             case ["dotnet", "new" or "fsi" or "build" or "publish" or "nuget" or "tool" or "restore" or "fantomas", ..]:
             case ["./build.sh"] or [".ci/run", ..]:
@@ -105,21 +104,24 @@ internal static partial class DocumentTests
     private static string? After(string[] words, string option) => words.SkipWhile(word => word != option).Skip(1).FirstOrDefault();
 
     private static bool IsProject(string path) =>
-        Directory.Exists(Path.Combine(Root, path)) && Directory.EnumerateFiles(Path.Combine(Root, path), "*.*proj").Any();
+        Directory.Exists(At(path)) && Directory.EnumerateFiles(At(path), "*.*proj").Any();
 
     /// <summary>Whether the project's sources name the mode; options, and MODE for any of them, are not looked at.</summary>
     private static bool IsMode(string project, string mode) =>
         mode.StartsWith('-') || mode == "MODE" || FilesIn(project, "*.fs").Any(path => File.ReadAllText(path).Contains($"\"{mode}\""));
+
+    private static bool IsVerb(string verb) =>
+        FilesIn("src/TensorNets.Tool/Commands", "*.cs").Any(path => File.ReadAllText(path).Contains($"new Command(\"{verb}\""));
 
     private static bool IsPackage(string name) =>
         FilesIn("src", "*.*proj").Any(path => Path.GetFileNameWithoutExtension(path) == name)
         || HasLine("paket.dependencies", $"nuget {Regex.Escape(name)}( .*)?");
 
     private static IEnumerable<string> FilesIn(string folder, string pattern) =>
-        Directory.EnumerateFiles(Path.Combine(Root, folder), pattern, SearchOption.AllDirectories);
+        Directory.EnumerateFiles(At(folder), pattern, SearchOption.AllDirectories);
 
     private static bool HasLine(string file, string pattern) =>
-        File.ReadLines(Path.Combine(Root, file)).Any(line => Regex.IsMatch(line, $"^{pattern}$"));
+        File.ReadLines(At(file)).Any(line => Regex.IsMatch(line, $"^{pattern}$"));
 
     private static void EveryBlockIsKnown()
     {
@@ -136,10 +138,10 @@ internal static partial class DocumentTests
     {
         var broken =
             from document in Documents
-            from Match match in Link().Matches(File.ReadAllText(Path.Combine(Root, document)))
+            from Match match in Link().Matches(File.ReadAllText(At(document)))
             let address = match.Groups[1].Value.Split('#')[0]
             where address.Length > 0 && !address.Contains("://")
-            where !Path.Exists(Path.Combine(Root, Path.GetDirectoryName(document)!, address)) && !IsPage(document, address)
+            where !Path.Exists(At(Path.GetDirectoryName(document)!, address)) && !IsPage(document, address)
             select $"{document}: {address}";
         Expect.True(!broken.Any(), string.Join("\n", broken));
     }
@@ -147,7 +149,7 @@ internal static partial class DocumentTests
     /// <summary>Pages link to the site's other pages, each made from a source of the same name.</summary>
     private static bool IsPage(string document, string address)
     {
-        bool HasSource(string ending) => File.Exists(Path.Combine(Root, "docs", Path.ChangeExtension(address, ending)));
+        bool HasSource(string ending) => File.Exists(At("docs", Path.ChangeExtension(address, ending)));
         return document.StartsWith("docs") && (address.StartsWith("reference/") || HasSource(".md") || HasSource(".fsx"));
     }
 
@@ -171,7 +173,4 @@ internal static partial class DocumentTests
 
     [GeneratedRegex(@"\]\(([^)\s]+)\)")]
     private static partial Regex Link();
-
-    private static string RootOf([CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
 }

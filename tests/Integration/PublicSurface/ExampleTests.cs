@@ -1,6 +1,4 @@
-using System.Diagnostics;
 using System.Reflection;
-using System.Runtime.CompilerServices;
 using System.Xml.Linq;
 using Expecto;
 using static Expecto.CSharp.Runner;
@@ -76,32 +74,23 @@ internal static class ExampleTests
 
     private static void AllRun()
     {
-        var host = Path.Combine(Root(), "docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
+        var host = Repository.At("docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
         if (!File.Exists(Path.Combine(host, "TensorNets.Core.dll"))) Expect.Skip("docs/host is not built, which the script refers to");
 
         var examples = Examples();
         Expect.True(examples.Count > 0, "there are no examples");
-        var script = Path.Combine(Path.GetTempPath(), $"{Path.GetRandomFileName()}.fsx");
         var lines = examples.Select(example => $"run \"{example.Name}\" (fun () ->\n{Indented(example.Code)}\n    |> box)");
-        File.WriteAllText(script, string.Join("\n", [
-            $"#r @\"{host}/TorchSharp.dll\"", $"#r @\"{host}/TensorNets.Core.dll\"", Prelude, .. lines, "if File.Exists path then File.Delete path", "exit failed"]));
-
-        try
+        string[] script = [
+            $"#r @\"{host}/TorchSharp.dll\"", $"#r @\"{host}/TensorNets.Core.dll\"", Prelude, .. lines,
+            "if File.Exists path then File.Delete path", "exit failed",
+        ];
+        TempFolder.With(folder =>
         {
-            var start = new ProcessStartInfo("dotnet", ["fsi", "--quiet", "--nologo", script]) { RedirectStandardOutput = true, RedirectStandardError = true };
-            using var process = Process.Start(start)!;
-            var errors = process.StandardError.ReadToEndAsync();
-            var output = process.StandardOutput.ReadToEnd();
-            process.WaitForExit();
-            Expect.True(process.ExitCode == 0, $"{process.ExitCode}: {output}\n{errors.Result}");
-        }
-        finally
-        {
-            File.Delete(script);
-        }
+            File.WriteAllLines(Path.Combine(folder, "examples.fsx"), script);
+            var (code, output, errors) = Command.Run(folder, "dotnet", ["fsi", "--quiet", "--nologo", "examples.fsx"]);
+            Expect.True(code == 0, $"{code}: {output}\n{errors}");
+        });
     }
 
     private static string Indented(string code) => string.Join("\n", code.Split('\n').Select(line => "    " + line.TrimEnd()));
-
-    private static string Root([CallerFilePath] string here = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
 }

@@ -14,8 +14,10 @@ internal static class PublicSurfaceTests
 
     /// <summary>The tests of libraries, by their folders.</summary>
     internal static Test Of(params (string Project, Assembly Assembly)[] libraries) => TestList("public surface", [
-        .. libraries.Select(library => TestCase($"{library.Project} shows what its file lists", () => Lists(library.Project, library.Assembly))),
-        .. libraries.Select(library => TestCase($"every public item of {library.Project} has a comment", () => IsDocumented(library.Assembly))),
+        .. libraries.Select(library =>
+            TestCase($"{library.Project} shows what its file lists", () => Lists(library.Project, library.Assembly))),
+        .. libraries.Select(library =>
+            TestCase($"every public item of {library.Project} has a comment", () => IsDocumented(library.Assembly))),
         .. libraries.Where(library => !library.Project.EndsWith(".fs", StringComparison.Ordinal)).Select(library =>
             TestCase($"every public method of {library.Project} says what each parameter is", () => ParametersAreNamed(library.Assembly))),
     ]);

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Expecto;
 using PuppeteerSharp;
 using static Expecto.CSharp.Runner;
@@ -8,7 +7,7 @@ namespace TensorNets.Integration;
 /// <summary>The site that <c>./build.sh docs</c> writes to output/, as a reader's browser shows it from a folder.</summary>
 internal static class SiteTests
 {
-    private static readonly string Site = Path.Combine(Root(), "output");
+    private static readonly string Site = Repository.At("output");
     private static readonly Lazy<List<Page>> Pages = new(() => Browser.OpenAll(Site).GetAwaiter().GetResult());
 
     internal static Test All => TestSequenced(TestList("site", [
@@ -87,7 +86,4 @@ internal static class SiteTests
         await page.WaitForFunctionAsync("() => document.title.startsWith('Correction')", new WaitForFunctionOptions { Timeout = 5000 });
         return true;
     }).GetAwaiter().GetResult();
-
-    private static string Root([CallerFilePath] string here = "") =>
-        Path.GetFullPath(Path.Combine(Path.GetDirectoryName(here)!, "..", "..", ".."));
 }
