@@ -111,7 +111,8 @@ internal static partial class DocumentTests
         mode.StartsWith('-') || mode == "MODE" || FilesIn(project, "*.fs").Any(path => File.ReadAllText(path).Contains($"\"{mode}\""));
 
     private static bool IsVerb(string verb) =>
-        FilesIn("src/TensorNets.Tool/Commands", "*.cs").Any(path => File.ReadAllText(path).Contains($"new Command(\"{verb}\""));
+        FilesIn("src/TensorNets.Tool/Commands", "*.cs")
+            .Any(path => Regex.IsMatch(File.ReadAllText(path), $@"new Command\(\s*""{Regex.Escape(verb)}"""));
 
     private static bool IsPackage(string name) =>
         FilesIn("src", "*.*proj").Any(path => Path.GetFileNameWithoutExtension(path) == name)
