@@ -19,7 +19,7 @@ module NetworkRewrite =
         new Network(spec, tensors)
 
     let private permuted (axes: Axis list) (target: Axis list) (tensor: Tensor) =
-        tensor.permute [| for axis in target -> int64 (List.findIndex ((=) axis) axes) |]
+        tensor.permute [| for axis in target -> Axis.place axes axis |]
 
     let private reshaped (spec: Spec) (core: Core) (tensor: Tensor) = tensor.reshape (Spec.coreShape core spec |> List.toArray)
 
@@ -127,7 +127,7 @@ module NetworkRewrite =
         | Ok _, (_ :: _ as errors) -> Error errors
         | Ok spec, [] ->
             let solved (core: Core) =
-                let place = int64 (List.findIndex ((=) at.Fresh) core.Axes)
+                let place = Axis.place core.Axes at.Fresh
                 let tensor = original[core.Name].``to``(torch.float64).movedim([| place |], [| 0L |])
                 let columns = tensor.reshape (tensor.shape[0], -1L)
 

@@ -75,7 +75,7 @@ module Plan =
             spec = spec
             steps = builder.Steps
             operations = builder.Operations
-            final = spec.Output |> List.map (fun axis -> int64 (List.findIndex ((=) axis) last)) |> List.toArray
+            final = spec.Output |> List.map (Axis.place last) |> List.toArray
         }
 
     let private ordered (straight: bool) (order: Order) (spec: Spec) : Plan =

@@ -71,11 +71,12 @@ module internal BondGauge =
             Terms: (int * float) list
         }
 
-    let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
     /// A core as (along, everything else, bonds), with what leads back.
     let unfolded (spec: Spec) (link: FreeBonds.Link) (i: int) (core: Tensor) : Tensor * (Tensor -> Tensor) =
-        let front, back = List.map (axisIndex spec i) link.Along, List.map (axisIndex spec i) link.Bonds
+        let front, back =
+            List.map (Axis.place spec.Cores[i].Axes) link.Along, List.map (Axis.place spec.Cores[i].Axes) link.Bonds
+
         let middle = [ 0L .. core.dim () - 1L ] |> List.except (front @ back)
         let order = front @ middle @ back
         let permuted = core.permute (List.toArray order)
@@ -177,7 +178,7 @@ module internal BondGauge =
                 torch.where(usable, logs[int64 row].minus(mean).mul(Num.tensor 0.5), torch.zeros_like mean).exp()
 
             let shape = Array.create spec.Cores[i].Axes.Length 1L
-            let dim = axisIndex spec i axis
+            let dim = Axis.place spec.Cores[i].Axes axis
             shape[int dim] <- -1L
             working.Replace(i, working.Cores[i].mul(factor.reshape shape)))
 

@@ -5,7 +5,6 @@ open TorchSharp
 /// Exact reduction of bonds: to the directions that the product of their cores has, and of hyperedges to such slices.
 [<RequireQualifiedAccess>]
 module internal BondTruncation =
-    let private axisIndex (spec: Spec) (i: int) (axis: Axis) = int64 (List.findIndex ((=) axis) spec.Cores[i].Axes)
 
     /// What a direction of a bond, or a slice, brings to the product of the cores that share it is rounding of a double below this share of
     /// all, or of the largest.
@@ -16,8 +15,8 @@ module internal BondTruncation =
     /// may be in its own core. The slices of the first core are made of one size before, at the cost of the other's, so that small ones
     /// keep their digits.
     let private cut (spec: Spec) (axis: Axis) (i: int) (j: int) (cores: Tensor[]) : (int * Tensor * Tensor) option =
-        let move index (core: Tensor) = core.movedim ([| axisIndex spec index axis |], [| -1L |])
-        let back index (core: Tensor) = (core.movedim ([| -1L |], [| axisIndex spec index axis |])).contiguous()
+        let move index (core: Tensor) = core.movedim ([| Axis.place spec.Cores[index].Axes axis |], [| -1L |])
+        let back index (core: Tensor) = (core.movedim ([| -1L |], [| Axis.place spec.Cores[index].Axes axis |])).contiguous()
         let near, far = move i cores[i], move j cores[j]
         let width = near.shape[int near.ndim - 1]
         let rows = near.reshape (-1L, width)
@@ -56,7 +55,7 @@ module internal BondTruncation =
         let logs =
             carriers
             |> List.map (fun i ->
-                let core = cores[i].movedim([| axisIndex spec i axis |], [| 0L |])
+                let core = cores[i].movedim([| Axis.place spec.Cores[i].Axes axis |], [| 0L |])
                 // The largest entry of a slice instead of its norm: no square leaves the range of a double.
                 (core.reshape (core.shape[0], -1L)).abs().amax([| 1L |]).log())
 
@@ -87,7 +86,7 @@ module internal BondTruncation =
     /// The powers of two of the slices of a core; none of a slice of zeros.
     let private exponents (spec: Spec) (axis: Axis) (core: Tensor) (i: int) : int option[] =
         use _ = torch.NewDisposeScope()
-        let slices = core.movedim ([| axisIndex spec i axis |], [| 0L |])
+        let slices = core.movedim ([| Axis.place spec.Cores[i].Axes axis |], [| 0L |])
 
         ConstrainedQuadratics.toArray ((slices.reshape (slices.shape[0], -1L)).abs().amax [| 1L |])
         |> Array.map (fun size -> if size > 0.0 then Some(System.Math.ILogB size) else None)
@@ -161,7 +160,7 @@ module internal BondTruncation =
                 alive spec axis carriers cores
                 |> Option.map (fun kept ->
                     for i in carriers do
-                        set i (cores[i].index_select(axisIndex spec i axis, Fresh.longs cores[i] kept))
+                        set i (cores[i].index_select(Axis.place spec.Cores[i].Axes axis, Fresh.longs cores[i] kept))
 
                     resized axis kept.Length spec)
             | _ -> None

@@ -105,11 +105,9 @@ module internal LayerRun =
     /// The kernel as a network, with groups one for each, stacked; and S before.
     let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network * float, TensorNetError list> =
         let choice, g = task.Planned.Choice, task.Source.Geometry
-        let shape = PlanMaking.target choice.Axes choice.Format g
         let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
 
-        Format.spec (List.map int shape) choice.Format
-        |> Result.mapError (List.map TensorNetError.Format)
+        PlanMaking.ofGroup choice.Axes choice.Format g
         |> Result.bind (fun spec ->
             if g.Groups = 1L then
                 networkFor options time task.Norm spec (kernel.reshape (List.toArray (Spec.shape spec)))

@@ -20,10 +20,14 @@ module internal PlanMaking =
         | Format.TensorTrainMatrix(rows, _, _) -> [ 0 .. rows.Length - 1 ]
         | _ -> [ 0 ]
 
-    /// The network of a candidate's format; with groups, one for each, as one over (g, s, d, t).
-    let spec (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =
+    /// The network of a candidate's format for one group.
+    let ofGroup (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =
         Format.spec (target axes format g |> List.map int) format
         |> Result.mapError (List.map TensorNetError.Format)
+
+    /// The network of a candidate's format; with groups, one for each, as one over (g, s, d, t).
+    let spec (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =
+        ofGroup axes format g
         |> Result.map (fun one -> if g.Groups > 1L then GroupNetworks.spec (int g.Groups) one else one)
 
     /// A layer of a source as a plan begins with it.
