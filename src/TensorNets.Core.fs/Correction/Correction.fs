@@ -145,7 +145,7 @@ module Correction =
 
                 /// What is wrong with the bound is said in the units of the caller.
                 let within (weighted: TargetUnits) inner options (k: Tensor) start =
-                    ErrorBound.resolve bound (TargetUnits.number (units.Exponent + weighted.Exponent) (Check.norm k))
+                    ErrorBound.resolve bound (units.ErrorOut(weighted.ErrorOut(Check.norm k)))
                     |> Result.bind (fun _ -> frobenius noise 0.0 (TargetUnits.bound weighted inner) options k start)
 
                 let run options inner start = WhitenedProblem.from true (fun weighted -> within weighted inner) options target start

@@ -66,7 +66,7 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
         | _ ->
             let made =
                 Plan.make Order.Auto (together count spec),
-                Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto (together count term))
+                Spec.freeTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto (together count term))
 
             plans[count] <- made
             made

@@ -218,7 +218,7 @@ module LeastError =
         let smaller (room: float) =
             let factor = Math.Pow(s * (1.0 - room) / fit.Sensitivity, 1.0 / (2.0 * float (free - 1)))
             let spec = fit.Network.Spec
-            let scaled core (own: Tensor) = if Spec.isFixed core spec then own else own.mul (Num.like own factor)
+            let scaled core (own: Tensor) = if PlanInput.isFixed core then own else own.mul (Num.like own factor)
             use wide = Network.copyAs torch.float64 fit.Network
             measured (new Network(spec, Seq.map2 scaled spec.Cores wide.Cores |> Seq.toArray))
 
@@ -271,8 +271,7 @@ module LeastError =
                 Error(noBound s @ Check.forSpec start.Spec target)
             else
                 let run (units: TargetUnits) =
-                    WhitenedProblem.from true (fun weighted ->
-                        frobenius (TargetUnits.number -(units.SensitivityExponent + weighted.SensitivityExponent) s))
+                    WhitenedProblem.from true (fun weighted -> frobenius (weighted.SensitivityIn(units.SensitivityIn s)))
 
                 TargetUnits.from true run options target start |> Result.bind (rounded options s target start)
         | errors -> Error errors

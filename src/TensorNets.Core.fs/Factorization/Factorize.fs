@@ -188,9 +188,9 @@ module Factorize =
         let onWhitened room (units: TargetUnits) (sweeps: SweepOptions) (k: Tensor) =
             let norm = Check.norm k
 
-            ErrorBound.resolve bound (TargetUnits.number units.Exponent norm)
+            ErrorBound.resolve bound (units.ErrorOut norm)
             |> Result.bind (fun delta ->
-                let delta = TargetUnits.number -units.Exponent delta
+                let delta = units.ErrorIn delta
                 let inner = ErrorBound.Absolute(delta - room (delta / norm) * norm)
                 RankSelection.run { options with Sweeps = sweeps } inner family k)
 

@@ -76,7 +76,7 @@ module internal BondTruncation =
     let private resized (axis: Axis) (dim: int) (spec: Spec) : Spec = Spec.resized [ axis, dim ] spec
 
     /// Bonds of a fixed core stay as they are.
-    let private isFree (spec: Spec) (axis: Axis) = Spec.carriers axis spec |> List.forall (fun core -> not (Spec.isFixed core spec))
+    let private isFree (spec: Spec) (axis: Axis) = Spec.carriers axis spec |> List.forall (fun core -> not (PlanInput.isFixed core))
 
     /// The distance, in powers of two, from the mean over the cores at which sizes of slices are brought there.
     let private farApart = 20

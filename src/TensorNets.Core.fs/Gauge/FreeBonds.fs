@@ -49,7 +49,7 @@ module internal FreeBonds =
     let ofSpec (spec: Spec) : Bonds =
         let opened = Set.ofList spec.Output
         let cores = List.toArray spec.Cores
-        let isFree = cores |> Array.map (fun core -> not (Spec.isFixed core spec))
+        let isFree = cores |> Array.map (fun core -> not (PlanInput.isFixed core))
 
         let carriers = carriersOf cores
         let free axis = carriers[axis] |> List.filter (fun i -> isFree[i])

@@ -20,7 +20,7 @@ module internal AbsorbedCores =
     let private wide (spec: Spec) (core: Core) = core.Axes |> List.filter (fun axis -> Spec.dim axis spec > 1)
 
     let find (spec: Spec) : AbsorbedCores =
-        let free = spec.Cores |> List.indexed |> List.filter (fun (_, core) -> not (Spec.isFixed core spec))
+        let free = spec.Cores |> List.indexed |> List.filter (fun (_, core) -> not (PlanInput.isFixed core))
         let wideOf = dict [ for i, core in free -> i, Set.ofList (wide spec core) ]
 
         let absorb (pairs, left: Set<int>) i =
@@ -34,13 +34,10 @@ module internal AbsorbedCores =
         let cores = left |> List.map (fun i -> spec.Cores[i])
         let carried = cores |> List.collect _.Axes |> Set.ofList
 
-        let weights =
-            cores |> List.filter (fun core -> Spec.isFixed core spec) |> List.map (fun core -> core.Name, 0.0)
-
         {
             Pairs = List.rev pairs
             Left = left
-            Spec = Spec.make spec.Dims cores (spec.Output |> List.filter carried.Contains) |> Spec.weighted weights
+            Spec = Spec.make spec.Dims cores (spec.Output |> List.filter carried.Contains)
         }
 
     /// A core's tensor in a shape that broadcasts against the axes of another core.

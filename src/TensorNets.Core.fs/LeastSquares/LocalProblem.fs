@@ -94,7 +94,7 @@ module internal LocalProblem =
             | Some pairs when isStar && others.IsEmpty -> Plan.inOrder pairs network
             | _ -> Plan.make Order.Auto network
 
-        let free = group |> List.filter (fun other -> not (Spec.isFixed other spec))
+        let free = group |> List.filter (fun other -> not (PlanInput.isFixed other))
 
         // For CP, and for a branch of a single core.
         let diagonal =

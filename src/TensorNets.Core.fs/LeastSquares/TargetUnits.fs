@@ -12,22 +12,34 @@ type internal TargetUnits =
         Share: int
         /// n.
         Count: int
-        /// The exponent of the norm that errors and S are measured in (<c>Whitening.Scale</c>).
-        Norm: int
+        /// The unit of the norm that errors and S are measured in (<c>Whitening.Unit</c>).
+        Norm: NormUnit
     }
 
     /// The exponent of the target, of errors and of bounds on them.
-    member this.Exponent = this.Share * this.Count + this.Norm
+    member this.Exponent = this.Share * this.Count + this.Norm.Exponent
 
     /// That of S: each of its terms has every core but one, twice.
-    member this.SensitivityExponent = 2 * this.Share * (this.Count - 1) + 2 * this.Norm
+    member this.SensitivityExponent = 2 * this.Share * (this.Count - 1) + 2 * this.Norm.Exponent
+
+    /// An error or a norm in these units, in those of the caller.
+    member this.ErrorOut(x: float) = Math.ScaleB(x * this.Norm.Factor, this.Exponent)
+
+    /// An error or a norm of the caller's, in these units.
+    member this.ErrorIn(x: float) = Math.ScaleB(x / this.Norm.Factor, -this.Exponent)
+
+    /// S in these units, in those of the caller.
+    member this.SensitivityOut(s: float) = Math.ScaleB(s * (this.Norm.Factor * this.Norm.Factor), this.SensitivityExponent)
+
+    /// S of the caller's, in these units.
+    member this.SensitivityIn(s: float) = Math.ScaleB(s / (this.Norm.Factor * this.Norm.Factor), -this.SensitivityExponent)
 
 [<RequireQualifiedAccess>]
 module internal TargetUnits =
-    let none = { Share = 0; Count = 1; Norm = 0 }
+    let none = { Share = 0; Count = 1; Norm = NormUnit.One }
 
     /// Those of a norm alone.
-    let ofNorm (scale: int) = { none with Norm = scale }
+    let ofNorm (unit: NormUnit) = { none with Norm = unit }
 
     /// x 2^e, also where 2^e is no double.
     let number (e: int) (x: float) : float = Math.ScaleB(x, e)
@@ -47,22 +59,22 @@ module internal TargetUnits =
 
             // Always, not only where the range would be left: what is found is then the same to the bit for every target that is so many
             // powers of two away.
-            { Share = int (round (log / float count)); Count = count; Norm = 0 }
+            { Share = int (round (log / float count)); Count = count; Norm = NormUnit.One }
 
-    let isNone (units: TargetUnits) = units.Share = 0 && units.Norm = 0
+    let isNone (units: TargetUnits) = units.Share = 0 && units.Norm = NormUnit.One
 
     /// Cores that were made in these units in those of the caller.
     let cores (units: TargetUnits) (spec: Spec) (own: Tensor list) : Tensor list =
         if isNone units then
             own
         else
-            List.map2 (fun core (own: Tensor) -> if Spec.isFixed core spec then own else Num.shifted units.Share own) spec.Cores own
+            List.map2 (fun core (own: Tensor) -> if PlanInput.isFixed core then own else Num.shifted units.Share own) spec.Cores own
 
     let private scaled (e: int) (network: Network) (spec: Spec) : Network =
         use scope = torch.NewDisposeScope()
 
         let core (core: Core) (given: Tensor) =
-            (if Spec.isFixed core spec then given.clone () else Num.shifted e given) |> scope.MoveToOuter
+            (if PlanInput.isFixed core then given.clone () else Num.shifted e given) |> scope.MoveToOuter
 
         new Network(spec, Seq.map2 core spec.Cores network.Cores |> Seq.toArray)
 
@@ -85,7 +97,7 @@ module internal TargetUnits =
         let core (core: Core) (given: Tensor) =
             let double = given.detach().``to``(torch.float64, copy = true)
 
-            (if Spec.isFixed core start.Spec then
+            (if PlanInput.isFixed core then
                  double
              else
                  let away = exponentOf double - units.Share
@@ -96,7 +108,7 @@ module internal TargetUnits =
 
     /// Whether a start needs no other units.
     let private isNear (start: Network) =
-        Seq.forall2 (fun core given -> Spec.isFixed core start.Spec || abs (exponentOf given) <= far) start.Spec.Cores start.Cores
+        Seq.forall2 (fun core given -> PlanInput.isFixed core || abs (exponentOf given) <= far) start.Spec.Cores start.Cores
 
     /// The listener hears of S as it is.
     let listening (units: TargetUnits) (options: SweepOptions) : SweepOptions =
@@ -105,8 +117,7 @@ module internal TargetUnits =
         | Some progress ->
             let inner =
                 { new IProgress<FitProgress> with
-                    member _.Report report =
-                        progress.Report { report with Sensitivity = number units.SensitivityExponent report.Sensitivity }
+                    member _.Report report = progress.Report { report with Sensitivity = units.SensitivityOut report.Sensitivity }
                 }
 
             { options with Progress = Some inner }
@@ -117,8 +128,8 @@ module internal TargetUnits =
     let private outOfRange (units: TargetUnits) (fit: Fit) (network: Network) : TensorNetError list =
         use _ = torch.NewDisposeScope()
 
-        let isLost e (x: float) =
-            let back = number e x
+        let isLost out (x: float) =
+            let back: float = out x
             x > 0.0 && Double.IsFinite x && (back = 0.0 || not (Double.IsFinite back))
 
         [
@@ -129,26 +140,26 @@ module internal TargetUnits =
                 if size > 0.0 && Double.IsFinite size && (largest after = 0.0 || not (after.isfinite().all().truth())) then
                     TensorNetError.OutOfRange($"Core '{core.Name}'", log10Of units.Share size, string after.dtype)
 
-            if isLost units.SensitivityExponent fit.Sensitivity then
+            if isLost units.SensitivityOut fit.Sensitivity then
                 TensorNetError.OutOfRange("The sensitivity", log10Of units.SensitivityExponent fit.Sensitivity, "Float64")
 
-            if isLost units.Exponent fit.TargetNorm then
+            if isLost units.ErrorOut fit.TargetNorm then
                 TensorNetError.OutOfRange("The norm of the target", log10Of units.Exponent fit.TargetNorm, "Float64")
         ]
 
     /// A fit found in units, in those of the caller, with a network that has them already. `isS`: its trace is of S.
     let private measured (units: TargetUnits) (isS: bool) (fit: Fit) (network: Network) : Fit =
         let history = fit.History
-        let ofTrace = if isS && history.Missed.IsNone then units.SensitivityExponent else 0
+        let ofTrace = if isS && history.Missed.IsNone then units.SensitivityOut else id
 
         let history =
             { history with
-                Trace = history.Trace |> List.map (number ofTrace)
-                Missed = history.Missed |> Option.map (number units.Exponent)
+                Trace = history.Trace |> List.map ofTrace
+                Missed = history.Missed |> Option.map units.ErrorOut
             }
 
-        let s = number units.SensitivityExponent fit.Sensitivity
-        new Fit(network, number units.Exponent fit.Error, number units.Exponent fit.TargetNorm, s, history)
+        let s = units.SensitivityOut fit.Sensitivity
+        new Fit(network, units.ErrorOut fit.Error, units.ErrorOut fit.TargetNorm, s, history)
 
     /// The fit in the units of the caller; the given one is disposed. `isS`: its trace is of S.
     let back (units: TargetUnits) (isS: bool) (fit: Fit) : Result<Fit, TensorNetError list> =
@@ -166,7 +177,7 @@ module internal TargetUnits =
 
     /// Errors in the units of the caller.
     let errors (units: TargetUnits) (found: TensorNetError list) : TensorNetError list =
-        let outside = number units.Exponent
+        let outside = units.ErrorOut
 
         found
         |> List.map (function
@@ -177,7 +188,7 @@ module internal TargetUnits =
     /// A bound in these units.
     let bound (units: TargetUnits) (bound: ErrorBound) : ErrorBound =
         match bound with
-        | ErrorBound.Absolute delta -> ErrorBound.Absolute(number -units.Exponent delta)
+        | ErrorBound.Absolute delta -> ErrorBound.Absolute(units.ErrorIn delta)
         | relative -> relative
 
     /// A method that takes options, target and start and gives one fit, in units of the target. The caller's scope owns the fit.

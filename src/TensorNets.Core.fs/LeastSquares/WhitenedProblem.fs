@@ -51,7 +51,7 @@ module internal WhitenedProblem =
 
     /// What is found in units of the whitened norm, which are the caller's to know of where bounds are absolute.
     let private inUnits (w: Whitening) (options: SweepOptions) (run: TargetUnits -> SweepOptions -> Result<'T, TensorNetError list>) =
-        let units = TargetUnits.ofNorm w.Scale
+        let units = TargetUnits.ofNorm w.Unit
 
         run units (unweighted options |> TargetUnits.listening units)
         |> Result.mapError (TargetUnits.errors units)
@@ -75,7 +75,7 @@ module internal WhitenedProblem =
                 use start = Whitening.network w start
 
                 inUnits w options (fun units options -> run units options k start)
-                |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Scale) isS)
+                |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Unit) isS)
                 |> Result.map Fit.toOuterScope)
 
     /// As <c>from</c>, for methods whose result holds several fits; `leave` brings them out of units.
@@ -96,7 +96,7 @@ module internal WhitenedProblem =
                 use start = Whitening.network w start
 
                 inUnits w options (fun _ options -> run options k start (back >> Fit.toOuterScope))
-                |> Result.bind (leave (TargetUnits.ofNorm w.Scale)))
+                |> Result.bind (leave (TargetUnits.ofNorm w.Unit)))
 
     /// A method that makes its own network over a spec of the target's modes, in the norm of the options.
     let over
@@ -113,7 +113,7 @@ module internal WhitenedProblem =
 
             whitened norm spec target (fun w k back ->
                 inUnits w options (fun units options -> run units options k)
-                |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Scale) false)
+                |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Unit) false)
                 |> Result.map Fit.toOuterScope)
 
     /// A start over a spec that looks at the target: made for the whitened target where the whitened network has the same form.

@@ -127,7 +127,8 @@ module Quantization =
             use plain = CoreArray.Of network
 
             RoundingProblem.create options.Norm network
-            |> Result.map (fun problem -> Math.ScaleB(noise problem (nearest options network.Spec plain.Cores), 2 * problem.Scale))
+            |> Result.map (fun problem ->
+                (TargetUnits.ofNorm problem.Unit).SensitivityOut(noise problem (nearest options network.Spec plain.Cores)))
         | errors -> Error errors
 
     /// <summary>Integers that minimise ‖K − T̂‖: core after core is fitted to what the cores before it have become, and rounded so that

@@ -15,8 +15,8 @@ type internal RoundingProblem =
         Whitening: Whitening option
     }
 
-    /// Norms are in units of 2 to this.
-    member this.Scale = this.Whitening |> Option.map _.Scale |> Option.defaultValue 0
+    /// What norms are in units of.
+    member this.Unit = this.Whitening |> Option.map _.Unit |> Option.defaultValue NormUnit.One
 
 [<RequireQualifiedAccess>]
 module internal RoundingProblem =

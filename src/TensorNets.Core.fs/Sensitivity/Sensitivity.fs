@@ -34,7 +34,7 @@ module Sensitivity =
     /// <example><code>Sensitivity.plan spec</code></example>
     let plan (spec: Spec) : SensitivityPlan =
         Argument.notNull (nameof spec) spec
-        let terms = lazy (Spec.weightedTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
+        let terms = lazy (Spec.freeTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto term))
 
         let elimination =
             if spec.Cores.Length <= 3 then
@@ -151,13 +151,13 @@ module Sensitivity =
     /// The network as it is computed with, to read only.
     let private wide (network: Network) = new Network(network.Spec, [| for core in network.Cores -> HalfPrecision.widened core |])
 
-    /// S times a power of two as a number, or the error that no double holds it.
-    let private tryValue (exponent: int) (network: Network) : Result<float, TensorNetError list> =
+    /// S times the square of a unit as a number, or the error that no double holds it.
+    let private tryValue (unit: NormUnit) (network: Network) : Result<float, TensorNetError list> =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
         scaledTotal (plan network.Spec) network.DType network.Device (Network.lookup network)
-        |> fun s -> { Value = s.Value.``to`` torch.float64; Exponent = s.Exponent + exponent }
+        |> fun s -> unit.Squared { s with Value = s.Value.``to`` torch.float64 }
         |> ScaledTensor.held "The sensitivity" torch.float64
         |> Result.map _.number()
 
@@ -166,7 +166,7 @@ module Sensitivity =
     /// <example><code>Sensitivity.value network</code></example>
     let value (network: Network) : float =
         Argument.notNull (nameof network) network
-        tryValue 0 network |> TensorNetError.raiseErrors
+        tryValue NormUnit.One network |> TensorNetError.raiseErrors
 
     /// S of the whitened network of cores in a dtype, which S has as well.
     let internal whitenedTotal
@@ -182,7 +182,7 @@ module Sensitivity =
         let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
 
         scaledTotal plan own device (fun name -> cores[index[Spec.original name]])
-        |> fun s -> { s with Exponent = s.Exponent + 2 * w.Scale }
+        |> w.Unit.Squared
         |> ScaledTensor.held "The sensitivity" dtype
         |> Result.map scope.MoveToOuter
 
@@ -213,8 +213,8 @@ module Sensitivity =
 
         Whitening.create norm network.Spec
         |> Result.bind (function
-            | None -> tryValue 0 network
-            | Some w -> tryValue (2 * w.Scale) (new Network(w.Spec, Whitening.cores w (Network.lookup (wide network)))))
+            | None -> tryValue NormUnit.One network
+            | Some w -> tryValue w.Unit (new Network(w.Spec, Whitening.cores w (Network.lookup (wide network)))))
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

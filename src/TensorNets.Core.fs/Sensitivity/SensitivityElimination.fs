@@ -75,7 +75,7 @@ module internal SensitivityElimination =
             Value = if isLast then None else Some(contraction spec (values @ copies) output)
             Tangents =
                 [
-                    if not (Spec.isFixed core spec) then
+                    if not (PlanInput.isFixed core) then
                         Spec.multiplicity core spec, contraction spec (values @ identities) output
                     for m in inside |> List.filter _.Varies do
                         1.0, contraction spec (asCore spec PlanInput.Tangent m :: others spec inside m @ copies) output

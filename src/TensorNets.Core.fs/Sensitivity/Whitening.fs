@@ -1,11 +1,31 @@
 namespace TensorNets
 
+open System
 open TorchSharp
+
+/// A unit of norms and errors, u = Factor 2^Exponent, apart since u² may be no double.
+[<Struct; NoComparison>]
+type internal NormUnit =
+    {
+        Factor: float
+        Exponent: int
+    }
+
+    static member One = { Factor = 1.0; Exponent = 0 }
+
+    /// x u², for a scalar or what is linear in one.
+    member this.Squared(x: ScaledTensor) : ScaledTensor =
+        let factor = this.Factor * this.Factor
+
+        {
+            Value = if factor = 1.0 then x.Value else x.Value.mul (Num.like x.Value factor)
+            Exponent = x.Exponent + 2 * this.Exponent
+        }
 
 /// A network and a norm weighted by Σ = F Fᵀ as a network T' = T × F in the Frobenius norm. Where one core A carries the weighted axis and
 /// no other core does, A' = A × F takes its place: T' is a network of the same form, and S in the weighted norm, Σ_k ‖∂(T × F)/∂θ_k‖², is
-/// that of the whitened network with the term of A' counted tr Σ / r times, r the dimension of its axis, since white noise in A is
-/// F-coloured in A'. Otherwise F joins the network as a fixed core.
+/// that of the whitened network where tr F Fᵀ = r, the dimension of its axis, since white noise in A is F-coloured in A': norms are in units
+/// in which it is so. Otherwise F joins the network as a fixed core.
 type internal Whitening =
     {
         Plain: Spec
@@ -15,8 +35,8 @@ type internal Whitening =
         Axes: Axis list
         /// The core that F was absorbed into.
         Absorbed: Core option
-        /// Σ is 2^(2 Scale) F Fᵀ: norms, errors and their squares are in such units, whatever the size of Σ.
-        Scale: int
+        /// Σ is u² F Fᵀ, u these units of norms and errors, whatever the size of Σ.
+        Unit: NormUnit
         /// F, n × r, of full column rank.
         Root: Tensor
         /// F⁺, r × n.
@@ -28,20 +48,25 @@ module internal Whitening =
     /// The name of F where it is a fixed core; no user's core may be called so.
     let private fixedName = PlanInput.name PlanInput.CovarianceRoot
 
-    /// F with F Fᵀ = Σ, and F⁺. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns of nonzero
-    /// eigenvalue.
-    let private roots (covariance: Tensor) : Result<Tensor * Tensor * int, TensorNetError list> =
+    /// F with u² F Fᵀ = Σ and tr F Fᵀ = r, F⁺, and u. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns
+    /// of nonzero eigenvalue.
+    let private roots (covariance: Tensor) : Result<Tensor * Tensor * NormUnit, TensorNetError list> =
         Norm.eigen covariance
         |> Result.map (fun (values, vectors, scale) ->
             use scope = torch.NewDisposeScope()
             let n = values.shape[0]
             let kept = values.gt(values.max().mul(Num.tensor (Norm.nullShare covariance))).sum().integer()
-            let s = values.narrow(0L, n - kept, kept).sqrt()
+            let values = values.narrow (0L, n - kept, kept)
+            let mean = values.mean ()
+            let s = values.div(mean).sqrt()
             let v = vectors.narrow (1L, n - kept, kept)
             let root, inverse = v.mul s, (v.div s).mT
 
             let root, inverse = if kept = n then root.matmul v.mT, v.matmul inverse else root, inverse
-            scope.MoveToOuter(root.contiguous ()), scope.MoveToOuter(inverse.contiguous ()), scale)
+
+            scope.MoveToOuter(root.contiguous ()),
+            scope.MoveToOuter(inverse.contiguous ()),
+            { Factor = sqrt (mean.number ()); Exponent = scale })
 
     let private replaced (old: Axis list) (fresh: Axis) (axes: Axis list) =
         axes
@@ -50,11 +75,7 @@ module internal Whitening =
             elif List.contains axis old then []
             else [ axis ])
 
-    let private trace (root: Tensor) = root.squared().sum().number()
-
-    let private absorbed (spec: Spec) (axis: Axis) (core: Core) (root: Tensor) : Spec =
-        let rank = int root.shape[1]
-        spec |> Spec.resized [ axis, rank ] |> Spec.weighted [ core.Name, trace root / float rank ]
+    let private absorbed (spec: Spec) (axis: Axis) (root: Tensor) : Spec = Spec.resized [ axis, int root.shape[1] ] spec
 
     let private extended (spec: Spec) (axes: Axis list) (root: Tensor) : Spec =
         let fresh = Axis(fixedName + String.concat "" (axes |> List.map Axis.name))
@@ -64,7 +85,6 @@ module internal Whitening =
             (spec.Cores @ [ PlanInput.CovarianceRoot |> PlanInput.withAxes (axes @ [ fresh ]) ])
             (replaced axes fresh spec.Output)
             spec
-        |> Spec.weighted [ fixedName, 0.0 ]
 
     let private modeErrors (spec: Spec) (modes: int list) (covariance: Tensor) =
         let last = spec.Output.Length - 1
@@ -93,7 +113,7 @@ module internal Whitening =
             use scope = torch.NewDisposeScope()
 
             match modeErrors spec modes covariance, roots covariance with
-            | [], Ok(root, inverse, scale) ->
+            | [], Ok(root, inverse, unit) ->
                 let axes = modes |> List.map (fun mode -> spec.Output[mode])
 
                 let core =
@@ -110,11 +130,11 @@ module internal Whitening =
                             Plain = spec
                             Spec =
                                 match core with
-                                | Some core -> absorbed spec axes.Head core root
+                                | Some _ -> absorbed spec axes.Head root
                                 | None -> extended spec axes root
                             Axes = axes
                             Absorbed = core
-                            Scale = scale
+                            Unit = unit
                             Root = scope.MoveToOuter root
                             Inverse = scope.MoveToOuter inverse
                         }
@@ -193,6 +213,6 @@ module internal Whitening =
             Plain = spec
             Spec =
                 match w.Absorbed with
-                | Some core -> absorbed spec w.Axes.Head core w.Root
+                | Some _ -> absorbed spec w.Axes.Head w.Root
                 | None -> extended spec w.Axes w.Root
         }

@@ -43,6 +43,9 @@ module internal PlanInput =
         | '!' -> PlanInput.Tangent(int rest)
         | _ -> PlanInput.Core name
 
+    /// Whether a core is given and takes no part in S, least squares, correction and gauge. Such cores stand behind all others.
+    let isFixed (core: Core) : bool = (core.Name = name PlanInput.CovarianceRoot)
+
     /// It as a core with some axes.
     let withAxes (axes: Axis list) (input: PlanInput) : Core = { Name = name input; Axes = axes }
 

@@ -15,8 +15,6 @@ type Spec =
             dims: Map<Axis, int>
             cores: Core list
             output: Axis list
-            // How often the term of a core counts in S, where not once. 0: it is given, as that of a weighted norm; nothing may change it.
-            weights: Map<string, float>
         }
 
     /// The dimension of every axis, each at least 1.
@@ -79,7 +77,7 @@ module Spec =
         let sizes = Map.ofList dims
 
         match (if errors.IsEmpty then Core.tooLarge sizes cores else errors) with
-        | [] -> Ok { dims = sizes; cores = cores; output = output; weights = Map.empty }
+        | [] -> Ok { dims = sizes; cores = cores; output = output }
         | errors -> Error errors
 
     /// The name that position i takes where the user gives none: A, B, …, Z, A26, A27, …
@@ -194,12 +192,7 @@ module Spec =
     let internal make (dims: Map<Axis, int>) cores output =
         let used = HashSet(Seq.append (cores |> Seq.collect (fun (core: Core) -> core.Axes)) output)
 
-        {
-            dims = dims |> Map.filter (fun axis _ -> used.Contains axis)
-            cores = cores
-            output = output
-            weights = Map.empty
-        }
+        { dims = dims |> Map.filter (fun axis _ -> used.Contains axis); cores = cores; output = output }
 
     let private withDims (dims: (Axis * int) list) (spec: Spec) =
         (spec.dims, dims) ||> List.fold (fun all (axis, dim) -> Map.add axis dim all)
@@ -207,19 +200,11 @@ module Spec =
     /// The network with other dimensions of some of its axes.
     let internal resized (dims: (Axis * int) list) (spec: Spec) : Spec = { spec with dims = withDims dims spec }
 
-    /// The network in whose S the terms of some cores count other than once; those that count 0 times are fixed.
-    let internal weighted (weights: (string * float) list) (spec: Spec) : Spec = { spec with weights = Map.ofList weights }
-
-    let private weight (core: Core) (spec: Spec) = spec.weights |> Map.tryFind core.Name |> Option.defaultValue 1.0
-
-    /// Whether a core is given and takes no part in S, least squares, correction and gauge. Fixed cores stand behind all others.
-    let internal isFixed (core: Core) (spec: Spec) = (weight core spec = 0.0)
-
     /// The cores that are not fixed.
-    let internal freeCores (spec: Spec) = spec.cores |> List.filter (fun core -> not (isFixed core spec))
+    let internal freeCores (spec: Spec) = spec.cores |> List.filter (PlanInput.isFixed >> not)
 
-    /// m_k, times how often the term of the core counts in S.
-    let internal multiplicity (core: Core) (spec: Spec) : float = float (ownSize core spec) * weight core spec
+    /// m_k.
+    let internal multiplicity (core: Core) (spec: Spec) : float = float (ownSize core spec)
 
     /// The product of the dimensions of some axes.
     let internal size (axes: Axis list) (spec: Spec) : int64 = axes |> List.fold (fun n axis -> n * int64 (dim axis spec)) 1L
@@ -295,6 +280,6 @@ module Spec =
     let sensitivityTerms (spec: Spec) : (int64 * Spec) list =
         List.map (fun core -> ownSize core spec, environmentNormSq core spec) (Argument.given (nameof spec) spec).cores
 
-    /// The terms of S as they count: fixed cores have none.
-    let internal weightedTerms (spec: Spec) : (float * Spec) list =
+    /// The terms of S of the cores that are not fixed.
+    let internal freeTerms (spec: Spec) : (float * Spec) list =
         freeCores spec |> List.map (fun core -> multiplicity core spec, environmentNormSq core spec)
