@@ -241,16 +241,16 @@ module Gauge =
 
             network
 
-        Whitening.beside norm network.Spec
+        WhitenedNorm.beside norm network.Spec
         |> Result.bind (function
             | None -> balance network |> Result.map owned
             | Some w ->
-                use whitened = Whitening.network w network
+                use whitened = WhitenedNorm.network w network
 
                 balance whitened
                 |> Result.map (fun balanced ->
                     use balanced = balanced
-                    use plain = Whitening.plain w balanced
+                    use plain = WhitenedNorm.plain w balanced
                     Network.copyAs network.DType plain |> owned))
 
     /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in

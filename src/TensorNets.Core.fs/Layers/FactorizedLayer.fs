@@ -28,7 +28,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     let first' = names'[0]
     let lookup' (name: string) : Tensor = nonNull (this.get_parameter (Spec.original name))
     let mutable replaced': (string * WeakReference<Modules.Parameter>) list = []
-    let norm' = SensitivityNorm spec'
+    let norm' = OwnedNorm spec'
 
     do
         // The module owns its parameters: no dispose scope around its making may take them along.

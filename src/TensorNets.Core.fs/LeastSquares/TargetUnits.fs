@@ -12,7 +12,7 @@ type internal TargetUnits =
         Share: int
         /// n.
         Count: int
-        /// The unit of the norm that errors and S are measured in (<c>Whitening.Unit</c>).
+        /// The unit of the norm that errors and S are measured in (<c>WhitenedNorm.Unit</c>).
         Norm: NormUnit
     }
 

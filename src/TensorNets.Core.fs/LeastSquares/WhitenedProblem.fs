@@ -2,21 +2,21 @@ namespace TensorNets
 
 open TorchSharp
 
-/// Problems in a weighted norm, solved as the whitened problem in the Frobenius norm (<c>Whitening</c>), so that no method knows of
+/// Problems in a weighted norm, solved as the whitened problem in the Frobenius norm (<c>WhitenedNorm</c>), so that no method knows of
 /// weights.
 [<RequireQualifiedAccess>]
 module internal WhitenedProblem =
     /// The fit of the whitened problem as one of the plain problem; the network gets the dtype asked for, and is measured as it is handed
     /// over.
-    let private plain (dtype: torch.ScalarType) (w: Whitening) (k: Tensor) (fit: Fit) : Fit =
+    let private plain (dtype: torch.ScalarType) (w: WhitenedNorm) (k: Tensor) (fit: Fit) : Fit =
         use scope = torch.NewDisposeScope()
-        use plain = Whitening.plain w fit.Network
+        use plain = WhitenedNorm.plain w fit.Network
         let network = Network.copyAs dtype plain
 
         for core in network.Cores do
             scope.MoveToOuter core |> ignore
 
-        use measured = Whitening.network (Whitening.resized plain.Spec w) network
+        use measured = WhitenedNorm.network (WhitenedNorm.resized plain.Spec w) network
         let error = Fit.explicitError (Plan.make Order.Auto measured.Spec) k (Network.lookup measured)
 
         let s =
@@ -29,15 +29,15 @@ module internal WhitenedProblem =
         (norm: Norm)
         (spec: Spec)
         (target: Tensor)
-        (run: Whitening -> Tensor -> (Fit -> Fit) -> Result<'T, TensorNetError list>)
+        (run: WhitenedNorm -> Tensor -> (Fit -> Fit) -> Result<'T, TensorNetError list>)
         =
         match Check.forSpec spec target with
         | [] ->
-            Whitening.create norm spec
+            WhitenedNorm.create norm spec
             |> Result.bind (function
                 | None -> invalidArg (nameof norm) "The Frobenius norm needs no whitening."
                 | Some w ->
-                    let k = Whitening.target w (Check.double target)
+                    let k = WhitenedNorm.target w (Check.double target)
 
                     match Check.target "The target in the weighted norm" k with
                     | [] ->
@@ -50,7 +50,7 @@ module internal WhitenedProblem =
     let private unweighted (options: SweepOptions) = { options with Norm = Norm.Frobenius }
 
     /// What is found in units of the whitened norm, which are the caller's to know of where bounds are absolute.
-    let private inUnits (w: Whitening) (options: SweepOptions) (run: TargetUnits -> SweepOptions -> Result<'T, TensorNetError list>) =
+    let private inUnits (w: WhitenedNorm) (options: SweepOptions) (run: TargetUnits -> SweepOptions -> Result<'T, TensorNetError list>) =
         let units = TargetUnits.ofNorm w.Unit
 
         run units (unweighted options |> TargetUnits.listening units)
@@ -72,7 +72,7 @@ module internal WhitenedProblem =
             use _ = torch.NewDisposeScope()
 
             whitened norm start.Spec target (fun w k back ->
-                use start = Whitening.network w start
+                use start = WhitenedNorm.network w start
 
                 inUnits w options (fun units options -> run units options k start)
                 |> Result.bind (back >> TargetUnits.back (TargetUnits.ofNorm w.Unit) isS)
@@ -93,7 +93,7 @@ module internal WhitenedProblem =
             use _ = torch.NewDisposeScope()
 
             whitened norm start.Spec target (fun w k back ->
-                use start = Whitening.network w start
+                use start = WhitenedNorm.network w start
 
                 inUnits w options (fun _ options -> run options k start (back >> Fit.toOuterScope))
                 |> Result.bind (leave (TargetUnits.ofNorm w.Unit)))
@@ -142,4 +142,4 @@ module internal WhitenedProblem =
                     make w.Spec k
                     |> Result.map (fun start ->
                         use start = start
-                        Whitening.plain w start |> owned))
+                        WhitenedNorm.plain w start |> owned))

@@ -12,7 +12,7 @@ type internal RoundingProblem =
         Spec: Spec
         /// Its cores, in float64.
         Cores: Tensor[]
-        Whitening: Whitening option
+        Whitening: WhitenedNorm option
     }
 
     /// What norms are in units of.
@@ -22,17 +22,17 @@ type internal RoundingProblem =
 module internal RoundingProblem =
     /// The problem of a network; its tensors belong to the scope of the caller.
     let create (norm: Norm) (network: Network) : Result<RoundingProblem, TensorNetError list> =
-        Whitening.beside norm network.Spec
+        WhitenedNorm.beside norm network.Spec
         |> Result.map (fun whitening ->
             let whole =
                 match whitening with
-                | Some w -> Whitening.network w network
+                | Some w -> WhitenedNorm.network w network
                 | None -> Network.copyAs torch.float64 network
 
-            { Spec = whole.Spec; Cores = Seq.toArray whole.Cores; Whitening = whitening })
+            { Spec = whole.Spec; Cores = Seq.toArray whole.Cores; WhitenedNorm = whitening })
 
     /// K in the norm.
     let target (problem: RoundingProblem) (k: Tensor) : Tensor =
         match problem.Whitening with
-        | Some w -> Whitening.target w k
+        | Some w -> WhitenedNorm.target w k
         | None -> k

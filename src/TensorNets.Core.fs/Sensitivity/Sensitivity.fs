@@ -170,7 +170,7 @@ module Sensitivity =
 
     /// S of the whitened network of cores in a dtype, which S has as well.
     let internal whitenedTotal
-        (w: Whitening)
+        (w: WhitenedNorm)
         (plan: SensitivityPlan)
         (dtype: torch.ScalarType)
         (device: torch.Device)
@@ -178,7 +178,7 @@ module Sensitivity =
         =
         use scope = torch.NewDisposeScope()
         let own = if HalfPrecision.is dtype then torch.float32 else dtype
-        let cores = Whitening.cores w (lookup >> HalfPrecision.widened)
+        let cores = WhitenedNorm.cores w (lookup >> HalfPrecision.widened)
         let index = w.Spec.Cores |> List.mapi (fun i core -> core.Name, i) |> dict
 
         scaledTotal plan own device (fun name -> cores[index[Spec.original name]])
@@ -198,7 +198,7 @@ module Sensitivity =
         use scope = torch.NewDisposeScope()
         let dtype, lookup = network.DType, Network.lookup network
 
-        Whitening.create norm network.Spec
+        WhitenedNorm.create norm network.Spec
         |> Result.bind (function
             | None -> tryTotal (plan network.Spec) dtype network.Device lookup
             | Some w -> whitenedTotal w (plan w.Spec) dtype network.Device lookup)
@@ -211,10 +211,10 @@ module Sensitivity =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
-        Whitening.create norm network.Spec
+        WhitenedNorm.create norm network.Spec
         |> Result.bind (function
             | None -> tryValue NormUnit.One network
-            | Some w -> tryValue w.Unit (new Network(w.Spec, Whitening.cores w (Network.lookup (wide network)))))
+            | Some w -> tryValue w.Unit (new Network(w.Spec, WhitenedNorm.cores w (Network.lookup (wide network)))))
 
     /// <summary>S by its definition: the mean over draws of ‖T(θ+σξ) − T(θ)‖²/σ², and the standard error of that mean.</summary>
     /// <param name="draws">How many draws, at least 2.</param>

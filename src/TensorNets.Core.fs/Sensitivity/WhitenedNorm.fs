@@ -24,9 +24,9 @@ type internal NormUnit =
 
 /// A network and a norm weighted by Σ = F Fᵀ as a network T' = T × F in the Frobenius norm. Where one core A carries the weighted axis and
 /// no other core does, A' = A × F takes its place: T' is a network of the same form, and S in the weighted norm, Σ_k ‖∂(T × F)/∂θ_k‖², is
-/// that of the whitened network where tr F Fᵀ = r, the dimension of its axis, since white noise in A is F-coloured in A': norms are in units
-/// in which it is so. Otherwise F joins the network as a fixed core.
-type internal Whitening =
+/// that of the whitened network where tr F Fᵀ = r, the dimension of its axis, since white noise in A is F-coloured in A': norms are in
+/// units in which it is so. Otherwise F joins the network as a fixed core.
+type internal WhitenedNorm =
     {
         Plain: Spec
         /// The network of T'; the axis of an absorbed F keeps its name, with the rank of Σ as its dimension.
@@ -44,12 +44,12 @@ type internal Whitening =
     }
 
 [<RequireQualifiedAccess>]
-module internal Whitening =
+module internal WhitenedNorm =
     /// The name of F where it is a fixed core; no user's core may be called so.
     let private fixedName = PlanInput.name PlanInput.CovarianceRoot
 
-    /// F with u² F Fᵀ = Σ and tr F Fᵀ = r, F⁺, and u. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the columns
-    /// of nonzero eigenvalue.
+    /// F with u² F Fᵀ = Σ and tr F Fᵀ = r, F⁺, and u. The symmetric root where Σ is regular, so that Σ = I is nothing at all; else the
+    /// columns of nonzero eigenvalue.
     let private roots (covariance: Tensor) : Result<Tensor * Tensor * NormUnit, TensorNetError list> =
         Norm.eigen covariance
         |> Result.map (fun (values, vectors, scale) ->
@@ -106,7 +106,7 @@ module internal Whitening =
 
     /// The whitening of a network of the given spec; None in the Frobenius norm. Errors: modes that the target has not, a Σ that does not
     /// fit them or is no covariance, all at once.
-    let private make (absorbing: bool) (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> =
+    let private make (absorbing: bool) (norm: Norm) (spec: Spec) : Result<WhitenedNorm option, TensorNetError list> =
         match norm with
         | Norm.Frobenius -> Ok None
         | Norm.Weighted(modes, covariance) ->
@@ -142,10 +142,10 @@ module internal Whitening =
             | errors, Error more -> Error(errors @ more)
             | errors, Ok _ -> Error errors
 
-    let create (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> = make true norm spec
+    let create (norm: Norm) (spec: Spec) : Result<WhitenedNorm option, TensorNetError list> = make true norm spec
 
     /// As <c>create</c>, with F as a core of its own in any case: then T' keeps what Σ does not see of T.
-    let beside (norm: Norm) (spec: Spec) : Result<Whitening option, TensorNetError list> = make false norm spec
+    let beside (norm: Norm) (spec: Spec) : Result<WhitenedNorm option, TensorNetError list> = make false norm spec
 
     /// A tensor with a matrix applied along some of its axes, which become one, where the first of them was.
     let private along (all: Axis list) (axes: Axis list) (matrix: Tensor) (tensor: Tensor) : Tensor =
@@ -158,13 +158,13 @@ module internal Whitening =
         result.movedim([| -1L |], [| Axis.place rest axes.Head |]).contiguous()
 
     /// K' = K × F. K is in float64.
-    let target (w: Whitening) (k: Tensor) : Tensor = along w.Plain.Output w.Axes w.Root k
+    let target (w: WhitenedNorm) (k: Tensor) : Tensor = along w.Plain.Output w.Axes w.Root k
 
     /// F in the dtype of a network: what joins it.
     let private like (first: Tensor) (matrix: Tensor) = matrix.``to`` (first.dtype, first.device)
 
     /// The cores of T' from those of T, in the scope of the caller. Differentiable.
-    let cores (w: Whitening) (lookup: string -> Tensor) : Tensor[] =
+    let cores (w: WhitenedNorm) (lookup: string -> Tensor) : Tensor[] =
         [|
             for core in w.Spec.Cores ->
                 if core.Name = fixedName then
@@ -179,18 +179,18 @@ module internal Whitening =
         |]
 
     /// The spec of T for one of T', whose bonds may have been cut.
-    let private plainSpec (w: Whitening) (spec: Spec) : Spec =
+    let private plainSpec (w: WhitenedNorm) (spec: Spec) : Spec =
         let dims = w.Axes |> List.fold (fun dims axis -> Map.add axis (Spec.dim axis w.Plain) dims) spec.Dims
         Spec.make dims (spec.Cores |> List.filter (fun core -> core.Name <> fixedName)) w.Plain.Output
 
     /// T' for a network: copies in float64.
-    let network (w: Whitening) (network: Network) : Network =
+    let network (w: WhitenedNorm) (network: Network) : Network =
         use scope = torch.NewDisposeScope()
         use copy = Network.copyAs torch.float64 network
         new Network(w.Spec, cores w (Network.lookup copy) |> Array.map scope.MoveToOuter)
 
     /// T for a network of T' = T × F, of least norm where Σ vanishes: A = A' × F⁺.
-    let plain (w: Whitening) (whitened: Network) : Network =
+    let plain (w: WhitenedNorm) (whitened: Network) : Network =
         use scope = torch.NewDisposeScope()
 
         let tensors =
@@ -208,7 +208,7 @@ module internal Whitening =
         new Network(plainSpec w whitened.Spec, tensors)
 
     /// The whitening of a network of the same axes whose bonds have other dimensions.
-    let resized (spec: Spec) (w: Whitening) : Whitening =
+    let resized (spec: Spec) (w: WhitenedNorm) : WhitenedNorm =
         { w with
             Plain = spec
             Spec =

@@ -4,10 +4,10 @@ open TorchSharp
 
 /// The norm in which a layer's S is measured, and S in it. Owns a copy of Σ and its roots.
 [<Sealed>]
-type internal SensitivityNorm(spec: Spec) =
+type internal OwnedNorm(spec: Spec) =
     let unweighted = lazy Sensitivity.plan spec
     let mutable norm = Norm.Frobenius
-    let mutable whitening: (Whitening * SensitivityPlan) option = None
+    let mutable whitening: (WhitenedNorm * SensitivityPlan) option = None
 
     /// Frobenius again; Σ and its roots are disposed.
     member _.Reset() =
@@ -28,7 +28,7 @@ type internal SensitivityNorm(spec: Spec) =
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
 
-        Whitening.create given spec
+        WhitenedNorm.create given spec
         |> Result.map (fun made ->
             this.Reset()
 
