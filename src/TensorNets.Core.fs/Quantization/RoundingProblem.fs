@@ -29,7 +29,7 @@ module internal RoundingProblem =
                 | Some w -> WhitenedNorm.network w network
                 | None -> Network.copyAs torch.float64 network
 
-            { Spec = whole.Spec; Cores = Seq.toArray whole.Cores; WhitenedNorm = whitening })
+            { Spec = whole.Spec; Cores = Seq.toArray whole.Cores; Whitening = whitening })
 
     /// K in the norm.
     let target (problem: RoundingProblem) (k: Tensor) : Tensor =
