@@ -11,11 +11,20 @@ module SvdStart =
     /// The share of the largest singular value below which a direction is none of the target's.
     let private nothing = 1e-6
 
+    /// ‖uᵀA‖ of each column u of a basis, to about 1e-8 of ‖A‖. The product with a wide A would be larger than the target as often as there
+    /// are columns more than rows; its Gram is not.
+    let private weightsOf (unfolding: Tensor) (basis: Tensor) : Tensor =
+        if unfolding.shape[0] <= unfolding.shape[1] then
+            let gram = unfolding.matmul unfolding.mT
+            basis.mul(gram.matmul basis).sum([| 0L |]).maximum(Num.tensor 0.0).sqrt()
+        else
+            basis.mT.matmul(unfolding).norm(1)
+
     /// The leading basis of a mode; in place of directions that the target has nothing of, noise: a term that is orthogonal to the target
     /// in one mode is zero after a step in any other, and least squares never move it again.
     let private basisOf sketch generator (rank: int) (unfolding: Tensor) : Tensor =
         let basis = RangeFinder.leading sketch generator rank unfolding
-        let weights = basis.mT.matmul(unfolding).norm(1)
+        let weights = weightsOf unfolding basis
         let isNone = weights.le (weights.max().mul(Num.tensor nothing))
 
         if isNone.any().truth() then

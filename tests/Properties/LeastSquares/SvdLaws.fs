@@ -1,6 +1,8 @@
 /// Starts from singular value decompositions: truncated at once or one after another, in full or with sketches.
 module SvdLaws
 
+open System.Diagnostics
+open System.IO
 open Expecto
 open FsCheck.FSharp
 open TorchSharp
@@ -252,4 +254,22 @@ let private options =
                     | Error errors -> Expect.equal errors expected "errors")
         ]
 
-let all = testList "decompositions" [ truncation; sketches; options; columns ]
+/// Where a mode has few entries beside its rank, a start must not multiply an unfolding by every column.
+let private memory =
+    testCase "the start of a CP of many terms takes no tensor of its rank times the target" (fun () ->
+        let peaks = "/proc/self/clear_refs"
+
+        if not (File.Exists peaks) then
+            skiptest "The system does not tell of peaks"
+
+        use _ = torch.NewDisposeScope()
+        let k = noise 1 [ 600L; 2L; 600L ]
+        let spec = specOver [ 600; 2; 600 ] (Format.CP 1200)
+        File.WriteAllText(peaks, "5")
+        let before = Process.GetCurrentProcess().PeakWorkingSet64
+        use start = SvdStart.start 1UL spec k |> ok
+        Expect.equal start.Cores[1].shape [| 2L; 1200L |] "cores"
+        // The product would have 1200 columns of 600 × 600, 3.5 GB; all cores have 12 MB.
+        Expect.isLessThan (Process.GetCurrentProcess().PeakWorkingSet64 - before) 300_000_000L "bytes")
+
+let all = testList "decompositions" [ truncation; sketches; options; columns; testSequenced memory ]
