@@ -4,7 +4,6 @@
 module TensorNets.Benchmarks.CorrectionTable
 
 open System
-open System.Diagnostics
 open System.IO
 open System.Threading
 open TensorNets
@@ -28,7 +27,7 @@ let private warmUps = 3
 let private mostSweeps = 1000
 
 /// Processor time of this process in milliseconds: the machine may do other work.
-let private processor () = Process.GetCurrentProcess().TotalProcessorTime.TotalMilliseconds
+let private processor () = 1000.0 * Measure.processor ()
 
 /// What a correction reported: the milliseconds since its start, the sweep, the relative error and S.
 type private Report = { Time: float; Sweep: int; Error: float; S: float }

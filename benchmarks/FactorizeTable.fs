@@ -3,8 +3,6 @@
 module TensorNets.Benchmarks.FactorizeTable
 
 open System
-open System.IO
-open System.Runtime.InteropServices
 open TensorNets
 open TorchSharp
 
@@ -77,28 +75,6 @@ let private speed () =
             times "explicit error, Tucker-2, in its ALS sweeps" 9 4 ""
         ]
 
-/// A line of /proc/self/status in bytes.
-let private status (name: string) =
-    File.ReadAllLines "/proc/self/status"
-    |> Array.pick (fun line ->
-        if line.StartsWith name then
-            Some(1024.0 * float (line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]))
-        else
-            None)
-
-[<DllImport("libc")>]
-extern int private malloc_trim(nativeint pad)
-
-/// The most memory an act takes beyond what the process held before it. What the allocator keeps of freed memory is given
-/// back first, since it would hide what is taken.
-let private peak (act: unit -> unit) =
-    GC.Collect()
-    malloc_trim 0n |> ignore
-    File.WriteAllText("/proc/self/clear_refs", "5")
-    let before = status "VmRSS"
-    act ()
-    status "VmHWM" - before
-
 /// S, ‖K − T‖² and their gradients at a point.
 let private gradients (case: CorrectionSweep) =
     use _ = torch.NewDisposeScope()
@@ -136,7 +112,7 @@ let private memory () =
         let case = FactorizeCases.settled 3 format
         let parts = case.Cores |> Array.sumBy (fun core -> 8.0 * float (core.numel ()))
         // What else the process takes, for code and managed memory, only adds.
-        let took = List.min [ for _ in 1..7 -> peak (fun () -> sweep case) ]
+        let took = List.min [ for _ in 1..7 -> Measure.peak (fun () -> sweep case) ]
 
         [
             name

@@ -4,7 +4,6 @@
 module TensorNets.Benchmarks.KernelTable
 
 open System
-open System.Diagnostics
 open System.IO
 open System.Threading
 open TensorNets
@@ -20,21 +19,20 @@ let private searchCap, private epcCap, private limitCap = 60.0, 25.0, 90.0
 
 let private orStop result = TensorNetError.raiseErrors result
 
-let private processor () = Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds
 
 /// An act that is told to stop after so many seconds of processor time, and the seconds it took: the machine may do other work.
 let private capped (seconds: float) (act: CancellationToken -> 'T) : 'T * float =
     // Not disposed: the timer's last call may still come.
     let source = new CancellationTokenSource()
-    let from = processor ()
+    let from = Measure.processor ()
 
     let check _ =
-        if processor () - from > seconds then
+        if Measure.processor () - from > seconds then
             source.Cancel()
 
     use _ = new Timer(check, null, 100, 100)
     let result = act source.Token
-    result, processor () - from
+    result, Measure.processor () - from
 
 let private als (token: CancellationToken) = { SweepOptions.defaults with MaxSweeps = alsSweeps; Tolerance = 1e-3; Cancellation = token }
 

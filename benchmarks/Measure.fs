@@ -4,6 +4,7 @@ module TensorNets.Benchmarks.Measure
 
 open System
 open System.Diagnostics
+open System.IO
 open System.Runtime.InteropServices
 
 [<DllImport("libc")>]
@@ -52,11 +53,42 @@ let times rounds acts = repeated 1 rounds acts
 /// The medians alone.
 let medians rounds acts = times rounds acts |> List.map fst
 
+/// The seconds that the process has had of all processors together: what else runs on the machine counts little.
+let processor () = Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds
+
+/// What an act gives, and the seconds of processor time that it takes.
+let processorTimed (act: unit -> 'T) : 'T * float =
+    let before = processor ()
+    let result = act ()
+    result, processor () - before
+
 /// What an act gives, and the seconds that it takes.
 let timed (act: unit -> 'T) : 'T * float =
     let clock = Stopwatch.StartNew()
     let result = act ()
     result, clock.Elapsed.TotalSeconds
+
+/// A line of /proc/self/status in bytes.
+let private status (name: string) =
+    File.ReadAllLines "/proc/self/status"
+    |> Array.pick (fun line ->
+        if line.StartsWith name then
+            Some(1024.0 * float (line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]))
+        else
+            None)
+
+[<DllImport("libc")>]
+extern int private malloc_trim(nativeint pad)
+
+/// The most memory an act takes beyond what the process held before it. What the allocator keeps of freed memory is given
+/// back first, since it would hide what is taken.
+let peak (act: unit -> unit) =
+    GC.Collect()
+    malloc_trim 0n |> ignore
+    File.WriteAllText("/proc/self/clear_refs", "5")
+    let before = status "VmRSS"
+    act ()
+    status "VmHWM" - before
 
 /// Prints rows under a head as columns.
 let table (head: string list) (rows: string list list) =

@@ -49,6 +49,7 @@ let main argv =
     | [ "faults"; count ] -> FaultTable.run (int count)
     | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which
     | [ "whole" ] -> WholeModelTable.growth ()
+    | [ "whole"; "memory" ] -> WholeModelTable.memory ()
     | [ "bits"; layer; rank ] -> BitsTable.run (int layer) (int rank)
     | [ "torchvision"; name ] -> VisionTable.run name 2.0
     | [ "torchvision"; name; ratio ] -> VisionTable.run name (float ratio)

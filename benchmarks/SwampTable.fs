@@ -3,11 +3,10 @@
 module TensorNets.Benchmarks.SwampTable
 
 open System
-open System.Diagnostics
 open TensorNets
 open TorchSharp
 
-let private processor () = Process.GetCurrentProcess().TotalProcessorTime.TotalMilliseconds
+let private processor () = 1000.0 * Measure.processor ()
 
 /// r orthonormal columns and a common direction, mixed so that any two columns have the given cosine.
 let private collinear (seed: int) (n: int64) (r: int64) (cosine: float) : torch.Tensor =

@@ -1,5 +1,5 @@
 /// Every network of TorchVision, with random weights: planned under a budget and compressed with few sweeps. What is replaced, what stays
-/// dense and why, and the time.
+/// dense and why, and the processor time.
 module TensorNets.Benchmarks.VisionTable
 
 open System
@@ -50,7 +50,7 @@ let private row (ratio: float) (name: string, input: int64, make: unit -> Net) :
     let options = { CompressionPlan.defaults with Sweeps = 1 }
 
     let plan, planning =
-        Measure.timed (fun () -> CompressionPlan.make (Budget.ParameterRatio ratio) options [ 1L; 3L; input; input ] net)
+        Measure.processorTimed (fun () -> CompressionPlan.make (Budget.ParameterRatio ratio) options [ 1L; 3L; input; input ] net)
 
     match plan with
     | Error errors -> printfn $"| {name} | refused: {counted (errors |> Seq.map _.Message)} | | | | {planning:F1} | | {before} |"
@@ -58,7 +58,7 @@ let private row (ratio: float) (name: string, input: int64, make: unit -> Net) :
         let few = { ModelCompression.defaults with Sweeps = 2; Corrections = 0 }
 
         let report, seconds =
-            Measure.timed (fun () -> ModelCompression.run few plan net |> TensorNetError.raiseErrors)
+            Measure.processorTimed (fun () -> ModelCompression.run few plan net |> TensorNetError.raiseErrors)
 
         let after = net.parameters true |> Seq.sumBy _.numel()
         let result = output input net
@@ -78,7 +78,7 @@ let private row (ratio: float) (name: string, input: int64, make: unit -> Net) :
 
 /// `torchvision [NAME] [RATIO]`
 let run (chosen: string) (ratio: float) : unit =
-    printfn "| network | replaced | kept dense | parameters | afterwards | plan s | compress s | output |"
+    printfn "| network | replaced | kept dense | parameters | afterwards | plan, s | compress, s | output |"
     printfn "| --- | --- | --- | --- | --- | --- | --- | --- |"
 
     for name, input, make in networks do

@@ -1,6 +1,7 @@
 /// A whole network of trained kernels: how long a plan and its compression take, and to what they come.
 module WholeModelTable
 
+open System
 open System.Diagnostics
 open TensorNets
 open TensorNets.Benchmarks
@@ -35,8 +36,8 @@ let private uniform (families: FormatFamily list) ratio sweeps =
     }
 
 let private timed (what: string) (act: unit -> 'T) : 'T =
-    let result, seconds = Measure.timed act
-    printfn $"{what}: {seconds:F1} s"
+    let (result, seconds), processor = Measure.processorTimed (fun () -> Measure.timed act)
+    printfn $"{what}: {seconds:F1} s, {processor:F1} s of processors"
     result
 
 let private compressed name plan =
@@ -104,3 +105,48 @@ let growth () : unit =
 
                 string count :: (times |> List.collect (fun time -> [ $"{time:F2}"; $"{time / float count:F3}" ]))
         ]
+
+/// The peak of work on one layer, against what the gate of layers side by side takes it for.
+let memory () : unit =
+    let kernel (channels: int64) = TrainedKernels.read () |> List.find (fun w -> w.shape[0] = channels && w.shape[1] = channels)
+
+    let row family ratio (channels: int64) =
+        use _ = torch.no_grad ()
+        let conv = torch.nn.Conv2d(channels, channels, 3L, padding = 1L, bias = false)
+        conv.weight.copy_ (kernel channels) |> ignore
+
+        use model =
+            torch.nn.Sequential [| struct ("conv", (conv :> torch.nn.Module<torch.Tensor, torch.Tensor>)) |]
+
+        let options = { uniform [ family ] ratio 1 with KeepFirst = false; Workers = 1 }
+        let mutable plan = None
+
+        let planning =
+            Measure.peak (fun () ->
+                plan <-
+                    CompressionPlan.make (Budget.LayerError 1.0) options [ 1L; channels; 8L; 8L ] model
+                    |> TensorNetError.raiseErrors
+                    |> Some)
+
+        let layer = plan.Value.Layers[0]
+
+        let source =
+            (LayerSource.ofModel [ 1L; channels; 8L; 8L ] model |> TensorNetError.raiseErrors).Layers[0]
+
+        let compressing =
+            Measure.peak (fun () ->
+                ModelCompression.run { ModelCompression.defaults with Workers = 1 } plan.Value model
+                |> TensorNetError.raiseErrors
+                |> ignore)
+
+        let cells = [ planning; WorkMemory.ofPlanning options source; compressing; WorkMemory.ofChoice layer ]
+        let megabytes = cells |> List.map (fun bytes -> $"{bytes / 1e6:F0}")
+        printfn $"""| {channels}×9×{channels} | {layer.Choice} | {String.Join(" | ", megabytes)} |"""
+
+    printfn "| kernel | network | plan, MB | taken for | compress, MB | taken for |"
+    printfn "| --- | --- | --- | --- | --- | --- |"
+
+    for family in [ FormatFamily.Tucker2; FormatFamily.CP; FormatFamily.TensorChain ] do
+        for ratio in [ 1.5; 3.0; 9.0 ] do
+            for channels in [ 128L; 256L; 512L ] do
+                row family ratio channels

@@ -9,31 +9,36 @@ module internal WorkMemory =
     /// What work on any layer takes.
     let private least = 4e7
 
-    /// An estimate of the bytes that work on a layer of so many parameters takes at a rank of CP, 0 for networks without a hyperedge. Peaks
-    /// of CP over 256 × 9 × 256 and 512 × 9 × 512 at ranks 100 to 760 are within an eighth of it.
-    let private atRank (parameters: int64) (rank: float) : float = least + float parameters * (100.0 + rank)
+    /// How many times the dense kernel in float64 work holds: the kernel unfolded, products of it with a core.
+    let private kernels = 11.0
 
-    /// The same for the format that is chosen. For tensor chains the square of the rank stands for that of CP, as in their cost.
+    /// How many times the cores work holds. Correction keeps points, images and directions of all cores for each sweep that it combines,
+    /// and the allocator keeps what has been given back.
+    let private ofTrees, private ofSweeps, private ofCP, private ofRing = 10.0, 35.0, 60.0, 30.0
+
+    /// How many matrices of the two bonds of a core of a ring correction holds.
+    let private matricesOfRing = 100.0
+
+    /// An estimate of bytes for a dense kernel of so many parameters and of so many numbers beside it. No peak that `benchmarks -- whole
+    /// memory` prints was seen more than a sixth above.
+    let private estimate (dense: int64) (others: float) : float = least + 8.0 * (kernels * float dense + others)
+
+    /// The same for the format that is chosen.
     let ofChoice (layer: PlannedLayer) : float =
+        let cores = float layer.Choice.Parameters
+
         match layer.Choice.Format with
-        | Format.CP rank -> float rank
-        | Format.TensorChain ranks -> float (List.max ranks) * float (List.max ranks)
-        | _ -> 0.0
-        |> atRank layer.Parameters
+        | Format.CP _ -> ofCP * cores
+        | Format.TensorChain ranks -> ofRing * cores + matricesOfRing * float (List.max ranks) ** 4.0
+        | _ -> ofTrees * cores
+        |> estimate layer.Parameters
 
-    /// The same for the candidates of a layer, the largest of which has most.
+    /// The same for the candidates of a layer, the largest of which has most; they are not corrected.
     let ofPlanning (options: PlanOptions) (layer: SourceLayer) : float =
-        let g = layer.Geometry
-
         let isSwept =
-            GeometryChecks.positions g > 1L
-            && options.Families
-               |> List.exists (fun family -> family = FormatFamily.CP || family = FormatFamily.TensorChain)
+            options.Families
+            |> List.exists (fun family -> family = FormatFamily.CP || family = FormatFamily.TensorChain)
 
-        if isSwept then
-            let entries = float (SourceLayer.size layer) / float g.Groups
-            let sides = (g.InChannels + g.OutChannels) / g.Groups + GeometryChecks.positions g
-            let ratio = options.Ratios |> List.fold min infinity
-            atRank (SourceLayer.size layer) (entries / ratio / float sides)
-        else
-            atRank (SourceLayer.size layer) 0.0
+        let entries = SourceLayer.size layer
+        let ratio = options.Ratios |> List.fold min infinity
+        estimate entries ((if isSwept then ofSweeps else ofTrees) * float entries / ratio)
