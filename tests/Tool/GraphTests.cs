@@ -89,8 +89,10 @@ internal static class GraphTests
             Said.Of(["compress", dense, "--ratio", "1.5", "--work", work, "--shard", share, .. Quick]).Went();
         }
 
-        Said.Of("merge", "--work", work, "-o", files.At("merged.onnx")).Went();
+        var merged = Said.Of("merge", "--work", work, "-o", files.At("merged.onnx"), "--json").Json();
         Expect.SequenceEqual(File.ReadAllBytes(files.At("whole.onnx")), File.ReadAllBytes(files.At("merged.onnx")));
+        var found = Said.Of("compare", dense, files.At("merged.onnx"), "--json").Json();
+        Expect.Equal(found.Real("outputError"), merged.GetProperty("verified").Real("outputError"));
     }
 
     private static void Refuses()

@@ -58,7 +58,8 @@ internal static class MergeCommand
             }
 
             network.Save(output, plan, report);
-            return CompressResult.Of(network, output, plan, report).Tell(terminal, asJson);
+            var result = CompressResult.Of(network, output, plan, report) with { Verified = network.Verify(output, run.Inputs) };
+            return result.Tell(terminal, asJson);
         }
         finally
         {
