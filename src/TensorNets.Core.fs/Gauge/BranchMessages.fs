@@ -13,43 +13,19 @@ type internal BranchMessage =
     /// A whole tree: a number.
     | Whole of root: int
 
-[<RequireQualifiedAccess>]
-module internal NearCores =
-    /// The cores that each core shares axes of dimension above 1 with, and those axes.
-    let find (spec: Spec) : (int * Axis list)[][] =
-        let cores = List.toArray spec.Cores
-        let carriers = Dictionary<Axis, List<int>>()
-
-        for i, core in Array.indexed cores do
-            for axis in core.Axes do
-                if spec.Dims[axis] > 1 then
-                    match carriers.TryGetValue axis with
-                    | true, found -> found.Add i
-                    | _ -> carriers[axis] <- List [ i ]
-
-        cores
-        |> Array.mapi (fun i core ->
-            [|
-                for axis in core.Axes do
-                    if spec.Dims[axis] > 1 then
-                        for other in carriers[axis] do
-                            if other <> i then
-                                other, axis
-            |]
-            |> Array.groupBy fst
-            |> Array.map (fun (other, shared) -> other, shared |> Array.map snd |> Array.toList))
-
-/// Double layers of networks whose cores form trees, with one core left out, from messages that they share: what is planned for all cores,
-/// and what changes from core to core, grows like their number. A message is planned when it is asked for. Axes of dimension 1 are left
-/// out.
+/// Double layers of networks with one core left out, from messages that they share: what is planned for all cores, and what changes from
+/// core to core, grows like their number. A message is planned when it is asked for. Where the cores do not form trees themselves, they do
+/// by an order in which they are absorbed. Axes of dimension 1 are left out.
 [<Sealed>]
-type internal BranchMessages private (spec: Spec, near: (int * Axis list)[][], parents: int[], visits: struct (int * int)[]) =
+type internal BranchMessages
+    private (spec: Spec, isOfTrees: bool, near: (int * Axis list)[][], parents: int[], visits: struct (int * int)[]) =
     let cores = List.toArray spec.Cores
-    let opened = HashSet spec.Output
+    /// Those with one label in both copies.
+    let single = HashSet(spec.Output @ NearCores.everywhere spec)
     let wide (axis: Axis) = spec.Dims[axis] > 1
     let axes = cores |> Array.map (fun core -> List.filter wide core.Axes)
     let shared tip hub = near[tip] |> Array.find (fst >> (=) hub) |> snd
-    let second (axis: Axis) = if opened.Contains axis then axis else Axis.primed axis
+    let second (axis: Axis) = if single.Contains axis then axis else Axis.primed axis
     let twice (axes: Axis list) = axes @ (axes |> List.map second |> List.except axes)
     let indices = Dictionary<BranchMessage, int>()
     let branches = List<BranchMessage>()
@@ -88,7 +64,7 @@ type internal BranchMessages private (spec: Spec, near: (int * Axis list)[][], p
                     towards other tip
         ]
 
-    let bonds = List.filter (opened.Contains >> not)
+    let bonds = List.filter (single.Contains >> not)
 
     let made (branch: BranchMessage) : Plan =
         match branch with
@@ -104,15 +80,14 @@ type internal BranchMessages private (spec: Spec, near: (int * Axis list)[][], p
         let struct (at, _) = visits[i]
         first <= at && at <= last
 
-    /// The messages, if the cores form trees by the axes of dimension above 1 that they share.
-    static member TryMake(spec: Spec) : BranchMessages option =
-        let near = NearCores.find spec
+    /// Each core's parent, and the first and last visit of what is below it, if the cores form trees. Depth first, with a stack of its own:
+    /// trees may be as deep as they have cores.
+    static member private Forest(near: (int * Axis list)[][]) : (int[] * struct (int * int)[]) option =
         let parents = Array.create near.Length -2
         let visits = Array.create near.Length struct (-1, -1)
         let mutable clock = 0
         let mutable isForest = true
 
-        /// Depth first, with a stack of its own: trees may be as deep as they have cores.
         let visit root =
             let path = Stack<struct (int * int)>()
 
@@ -143,7 +118,20 @@ type internal BranchMessages private (spec: Spec, near: (int * Axis list)[][], p
             if parents[root] = -2 then
                 visit root
 
-        if isForest then Some(BranchMessages(spec, near, parents, visits)) else None
+        if isForest then Some(parents, visits) else None
+
+    static member Make(spec: Spec) : BranchMessages =
+        let made isOfTrees near =
+            BranchMessages.Forest near
+            |> Option.map (fun (parents, visits) -> BranchMessages(spec, isOfTrees, near, parents, visits))
+
+        NearCores.find spec
+        |> made true
+        |> Option.orElseWith (fun () -> NearCores.absorbed spec |> made false)
+        |> Option.get
+
+    /// Whether the cores form trees by the axes of dimension above 1 that they share.
+    member _.IsOfTrees = isOfTrees
 
     /// The double layer of all cores but one: the axes that carry one label in both copies, those of the core that is left out among them,
     /// and the output.
@@ -151,14 +139,25 @@ type internal BranchMessages private (spec: Spec, near: (int * Axis list)[][], p
         let i = Array.findIndex ((=) hole) cores
         let output = output |> List.filter (fun axis -> wide (Axis(Spec.original axis.Name)))
 
-        let branch (other, shared: Axis list) =
-            if shared |> List.exists (fun axis -> List.contains axis output) then
-                towards other i :: (bonds shared |> List.filter alike.Contains |> List.map PlanInput.identity)
-            else
-                [ input (BranchMessage.Traced(other, i)) [] ]
+        let carriers = near[i] |> Seq.collect snd |> Seq.countBy id |> dict
+
+        /// Whether nothing but the core that is left out meets a branch, and the output has none of its axes.
+        let isApart (_, shared) =
+            shared
+            |> List.forall (fun axis -> carriers[axis] = 1 && List.contains axis hole.Axes && not (List.contains axis output))
+
+        let apart, others = near[i] |> List.ofArray |> List.partition isApart
 
         let inputs =
-            (near[i] |> List.ofArray |> List.collect branch)
+            [
+                for other, _ in apart do
+                    input (BranchMessage.Traced(other, i)) []
+                for other, _ in others do
+                    towards other i
+                for axis in others |> List.collect snd |> List.distinct |> bonds do
+                    if alike.Contains axis then
+                        PlanInput.identity axis
+            ]
             @ [
                 for root in roots do
                     if root <> rootOf i then
@@ -175,6 +174,22 @@ type internal BranchMessages private (spec: Spec, near: (int * Axis list)[][], p
             let found = made branches[message]
             plans[message] <- found
             found
+
+    /// Some plans with those of all messages that go into them.
+    member this.With(plans: Plan list) : Plan list =
+        let seen = HashSet<int>()
+        let waiting = Stack plans
+
+        [
+            while waiting.Count > 0 do
+                let plan = waiting.Pop()
+                plan
+
+                for core in plan.Spec.Cores do
+                    match PlanInput.ofName core.Name with
+                    | PlanInput.Message message when seen.Add message -> waiting.Push(this.Plan message)
+                    | _ -> ()
+        ]
 
     /// The steps of all messages that have been planned.
     member _.Steps = plans.Values |> Seq.sumBy _.Steps.Length

@@ -20,7 +20,7 @@ module internal FreeBonds =
         {
             Spec: Spec
             All: Bond list
-            /// What their plans read, where the cores form trees.
+            /// What their plans read, where they share messages.
             Messages: BranchMessages option
         }
 
@@ -45,8 +45,36 @@ module internal FreeBonds =
         |> Seq.map (fun (axis, places) -> axis, places |> Seq.map snd |> List.ofSeq)
         |> dict
 
-    /// Every bond and hyperedge along which there is a gauge.
-    let ofSpec (spec: Spec) : Bonds =
+    /// The FLOPs in the time that a step of small tensors takes whatever their size, some ten microseconds.
+    let private ofStep = 2e4
+
+    /// What plans take, in FLOPs.
+    let private cost (plans: Plan list) = plans |> List.sumBy (fun plan -> plan.Flops + ofStep * float plan.Steps.Length)
+
+    /// The double layer of all cores but one, planned for it alone.
+    let private alone (spec: Spec) (hole: Core) (alike: Set<Axis>) (output: Axis list) : Plan =
+        Spec.doubled (Spec.without hole.Name spec) alike output spec |> Plan.make Order.Auto
+
+    /// The messages that bonds share. None for few cores, of which every order is tried for each double layer, and where messages around
+    /// cycles, which keep both ends of one open, take more than all that they spare.
+    let private messagesOf (spec: Spec) : BranchMessages option =
+        let count = spec.Cores.Length
+
+        if 2 * (count - 1) <= Plan.exactLimit then
+            None
+        else
+            let messages = BranchMessages.Make spec
+            let closed (planned: Core -> Set<Axis> -> Axis list -> Plan) core = planned core (Set.ofList (spec.Output @ core.Axes)) []
+
+            let takesLess () =
+                // One core in the middle tells for all.
+                let apart = float count * cost [ closed (alone spec) spec.Cores[count / 2] ]
+                cost (messages.With(spec.Cores |> List.map (closed messages.Without))) <= apart
+
+            if messages.IsOfTrees || takesLess () then Some messages else None
+
+    /// Every bond and hyperedge along which there is a gauge, planned from messages, or each alone.
+    let planned (messages: BranchMessages option) (spec: Spec) : Bonds =
         let opened = Set.ofList spec.Output
         let cores = List.toArray spec.Cores
         let isFree = cores |> Array.map (fun core -> not (PlanInput.isFixed core))
@@ -55,16 +83,13 @@ module internal FreeBonds =
         let free axis = carriers[axis] |> List.filter (fun i -> isFree[i])
         let ordinary axis = not (opened.Contains axis) && carriers[axis].Length = 2 && (free axis).Length = 2
 
-        // Of few cores, every order is tried for each double layer.
-        let messages = if 2 * (cores.Length - 1) <= Plan.exactLimit then None else BranchMessages.TryMake spec
-
-        let planned =
+        let layer =
             match messages with
             | Some messages -> messages.Without
-            | None -> DoubleLayerOrder.planner spec
+            | None -> alone spec
 
         let doubleLayer (core: Core) (free: Axis list) (output: Axis list) =
-            planned core ((opened + Set.ofList core.Axes) - Set.ofList free) output
+            layer core ((opened + Set.ofList core.Axes) - Set.ofList free) output
 
         let links =
             spec.Dims.Keys
@@ -102,3 +127,6 @@ module internal FreeBonds =
                 | _ -> None)
 
         { Spec = spec; All = List.ofSeq links @ List.ofSeq scalings; Messages = messages }
+
+    /// Every bond and hyperedge along which there is a gauge.
+    let ofSpec (spec: Spec) : Bonds = planned (messagesOf spec) spec

@@ -38,6 +38,30 @@ let private star (bond: int) (leaves: int) : Spec =
     let dims = [ for i in 1..leaves -> named "b" i, bond ] @ [ for axis in opened -> axis, 3 ]
     Spec.create dims cores opened |> specOk
 
+/// Pairs of cores one after the other, each with bonds to its partner and to the next pair.
+let private ladder (count: int) : Spec =
+    let rungs = count / 2
+    let bonds = List<Axis * int>()
+    let cores = [ for i in 0 .. count - 1 -> { Name = $"C{i}"; Axes = [] } ] |> Array.ofList
+
+    let add axis dim places =
+        bonds.Add(axis, dim)
+
+        for i in places do
+            cores[i] <- { cores[i] with Axes = axis :: cores[i].Axes }
+
+    for i in 0 .. rungs - 1 do
+        add (named "r" i) 2 [ 2 * i; 2 * i + 1 ]
+
+        for side in 0..1 do
+            add (named "s" (2 * i + side)) 2 [ 2 * i + side ]
+
+            if i + 1 < rungs then
+                add (named "b" (2 * i + side)) 2 [ 2 * i + side; 2 * i + 2 + side ]
+
+    Spec.create (List.ofSeq bonds) (List.ofArray cores) [ for i in 0 .. count - 1 -> named "s" i ]
+    |> specOk
+
 let private cyclesOf (network: Network) =
     let spec = network.Spec
     let cores = [| for core in network.Cores -> core.clone () |]
@@ -65,8 +89,9 @@ let private stepsOfCycle (spec: Spec) : int * int =
     shared + planned, evaluation.Made - first
 
 /// Trees of seven to twelve cores, or several: bonds of dimension 1 among others, now and then two between the same cores, open axes of one
-/// core or of two, and an axis of dimension 1 that any core may carry.
-let private trees (seed: int) : Spec =
+/// core or of two, and an axis of dimension 1 that any core may carry. `cycles`: also bonds that close cycles, and axes of dimension 2, open
+/// or not, that several cores carry, or all.
+let private networks (cycles: bool) (seed: int) : Spec =
     let random = Random seed
     let chance p = random.NextDouble() < p
     let count = random.Next(7, 13)
@@ -102,6 +127,13 @@ let private trees (seed: int) : Spec =
     | [] -> ()
     | places -> add "e" 1 (chance 0.5) places
 
+    if cycles then
+        add "d" 2 false [ 0; count - 1 ]
+        add "f" 2 (chance 0.5) ([ 0 .. count - 1 ] |> List.filter (fun i -> i = 0 || chance 0.2))
+
+        if chance 0.5 then
+            add "g" 2 (chance 0.3) [ 0 .. count - 1 ]
+
     let cores =
         axes |> Array.mapi (fun i axes -> { Name = $"C{i}"; Axes = List.ofSeq axes }) |> List.ofArray
 
@@ -124,13 +156,11 @@ let all =
     testList
         "balance of long networks"
         [
-            testCase "messages of trees make the double layers of all bonds, whichever cores change" (fun () ->
-                for seed in 1..100 do
+            testCase "messages make the double layers of all bonds of trees and of cycles, whichever cores change" (fun () ->
+                for seed, spec in [ for seed in 1..100 -> seed, networks (seed % 2 = 0) seed ] do
                     use _ = torch.NewDisposeScope()
-                    let spec = trees seed
                     let random = Random seed
-                    let bonds = FreeBonds.ofSpec spec
-                    Expect.isSome bonds.Messages $"seed {seed}: trees"
+                    let bonds = FreeBonds.planned (Some(BranchMessages.Make spec)) spec
                     let cores = Seq.toArray (randomNetwork seed spec).Cores
                     use evaluation = new BondGauge.Evaluation(bonds, [], cores)
 
@@ -179,15 +209,17 @@ let all =
                     Expect.isError (Gauge.balance network) "refused"
                     let balanced = Gauge.balanceTruncated network |> ok
                     close 1e-11 (Contraction.reconstruct balanced) (Contraction.reconstruct network) "T")
-            testCase "the steps of a cycle, and of a line the steps that are planned, grow like the number of cores" (fun () ->
+            testCase "the steps of a cycle and the steps that are planned grow like the number of cores" (fun () ->
                 use _ = torch.NewDisposeScope()
 
-                for closed in [ false; true ] do
-                    let (plansOfFew, few), (plansOfMany, many) =
-                        stepsOfCycle (line closed 2 20), stepsOfCycle (line closed 2 60)
-
-                    Expect.isLessThanOrEqual many (4 * few) $"a line, closed: {closed}: {few} and {many}"
-
-                    if not closed then
-                        Expect.isLessThanOrEqual plansOfMany (4 * plansOfFew) $"steps planned: {plansOfFew} and {plansOfMany}")
+                for name, network in
+                    [
+                        "a line", line false 2
+                        "a ring", line true 2
+                        "a ladder", ladder
+                        "CP", fun count -> Format.spec (List.replicate count 2) (Format.CP 2) |> Result.defaultWith (failwithf "%A")
+                    ] do
+                    let (plansOfFew, few), (plansOfMany, many) = stepsOfCycle (network 20), stepsOfCycle (network 60)
+                    Expect.isLessThanOrEqual many (4 * few) $"{name}: {few} and {many}"
+                    Expect.isLessThanOrEqual plansOfMany (4 * plansOfFew) $"{name}, steps planned: {plansOfFew} and {plansOfMany}")
         ]
