@@ -3,7 +3,7 @@
 title: The front
 category: Tutorials
 categoryindex: 1
-index: 2
+index: 3
 ---
 # The front: how much error buys how much stability
 

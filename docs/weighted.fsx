@@ -3,7 +3,7 @@
 title: The weighted norm
 category: Tutorials
 categoryindex: 1
-index: 3
+index: 4
 ---
 # The weighted norm: what counts is the output
 

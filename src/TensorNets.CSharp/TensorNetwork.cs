@@ -19,6 +19,11 @@ public static partial class TensorNetwork
     /// <param name="spec">The network.</param>
     public static string Print(Spec spec) => SpecModule.print(spec);
 
+    /// <summary>The network as a picture, an SVG element: a circle for each core, a line for each axis with its name and
+    /// dimension.</summary>
+    /// <param name="spec">The network.</param>
+    public static string Diagram(Spec spec) => SpecDiagram.svg(spec);
+
     /// <summary>The network as versioned JSON, for saved models.</summary>
     /// <param name="spec">The network.</param>
     public static string ToJson(Spec spec) => SpecJson.write(spec);
