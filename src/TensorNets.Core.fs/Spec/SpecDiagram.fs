@@ -214,8 +214,8 @@ module SpecDiagram =
     /// <summary>The network as a picture, an SVG element: a circle for each core, a line for each axis with its name and
     /// dimension.</summary>
     /// <remarks>A bond joins two circles, an open axis ends free, and an axis of three cores or more (the rank of CP), or one that is
-    /// summed alone, has a dot. Distances in the picture are near those along its lines. Lines take the color of the text around it, so that it
-    /// stands on light pages and on dark ones. The same network gives the same text.</remarks>
+    /// summed alone, has a dot. Distances in the picture are near those along its lines. Lines take the color of the text around it, so
+    /// that it stands on light pages and on dark ones. The same network gives the same text.</remarks>
     /// <example><code>SpecDiagram.svg spec</code></example>
     let svg (spec: Spec) : string =
         Argument.notNull (nameof spec) spec
