@@ -12,6 +12,8 @@ public sealed partial class OnnxModel
 
     private const int MetadataVersion = 1;
 
+    private static readonly System.Text.Json.JsonDocumentOptions Once = new() { AllowDuplicateProperties = false };
+
     /// <summary>Refuses a plan some of whose formats cannot be written as standard nodes.</summary>
     /// <param name="plan">A plan for the source of this model.</param>
     /// <exception cref="TensorNetException"><c>PathNotFound</c> for a layer that the model has not; <c>Unsupported</c>, naming the
@@ -32,8 +34,8 @@ public sealed partial class OnnxModel
         ?? throw new TensorNetException([ModulePath.unknown(path, Layers.Select(layer => layer.Path))]);
 
     /// <summary>The model with what has been compressed in the place of its layers: for each a chain of standard nodes, named after the old
-    /// one; weights that nothing reads any more are gone. Networks and errors stand in the metadata under
-    /// <c>tensornets.layers</c>.</summary>
+    /// one; weights that nothing reads any more are gone. Networks, errors, S and what the plan says of each layer stand
+    /// in the metadata under <c>tensornets.layers</c>.</summary>
     /// <param name="report">What was compressed of the source of this model.</param>
     /// <param name="plan">The plan, from which the order of stages takes the sizes of inputs; null: any sizes.</param>
     /// <param name="dense">Paths of layers that stay dense after all, such as those that <see cref="OnnxVerify.LayerTimes"/> finds slower;
@@ -48,11 +50,14 @@ public sealed partial class OnnxModel
         using var scope = NewDisposeScope();
         foreach (var path in dense ?? []) Layer(path);
         var inputs = plan?.Layers.ToDictionary(planned => planned.Path, planned => planned.Inputs.FirstOrDefault()) ?? [];
+        var entries = plan is null ? [] : Entries(plan);
         return Replace([.. report.Layers.Where(made => dense?.Contains(made.Path) != true)
             .Select(made => new Replacement(Layer(made.Path), made.Layer.Network(), inputs.GetValueOrDefault(made.Path))
             {
                 Format = $"{made.Layer.Spec}",
                 Error = made.KernelError,
+                Sensitivity = made.Sensitivity,
+                Plan = entries.GetValueOrDefault(made.Path),
             })]);
     }
 
@@ -75,6 +80,11 @@ public sealed partial class OnnxModel
         return new(editor.Done(), Path);
     }
 
+    /// <summary>What a plan's own JSON says of each layer, by paths.</summary>
+    private static Dictionary<string, JsonNode> Entries(CompressionPlan plan) =>
+        JsonNode.Parse(PlanJson.write(plan))!["layers"]!.AsArray().Zip(plan.Layers)
+            .ToDictionary(pair => pair.Second.Path, pair => pair.First!);
+
     /// <summary>Adds records to those that stand in the metadata.</summary>
     private static void Record(ModelProto model, JsonArray records)
     {
@@ -91,9 +101,10 @@ public sealed partial class OnnxModel
         try
         {
             var text = model.MetadataProps.FirstOrDefault(entry => entry.Key == MetadataKey)?.Value;
-            return text is null || JsonNode.Parse(text) is not JsonObject json || (int?)json["version"] != MetadataVersion
+            return text is null || JsonNode.Parse(text, null, Once) is not JsonObject json || (int?)json["version"] != MetadataVersion
+                || json["layers"] is not JsonArray layers
                 ? []
-                : [.. json["layers"]!.AsArray().OfType<JsonNode>()];
+                : [.. layers.OfType<JsonNode>()];
         }
         catch (Exception error) when (error is System.Text.Json.JsonException or InvalidOperationException or FormatException)
         {

@@ -14,6 +14,12 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
     /// <summary>‖K − T‖ / ‖K‖.</summary>
     internal double Error { get; init; } = double.NaN;
 
+    /// <summary>S in the layer's norm.</summary>
+    internal double Sensitivity { get; init; } = double.NaN;
+
+    /// <summary>What the plan says of the layer, as the plan's own JSON has it; null: there is no plan.</summary>
+    internal JsonNode? Plan { get; init; }
+
     /// <summary>What the metadata say.</summary>
     internal JsonObject Record(IEnumerable<string> nodes) => new()
     {
@@ -21,7 +27,13 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
         ["nodes"] = new JsonArray([.. nodes.Select(node => JsonValue.Create(node))]),
         ["outputs"] = new JsonArray([.. Layer.Nodes.Select(node => JsonValue.Create(node.Output[0]))]),
         ["spec"] = Format,
+        ["operator"] = Layer.Operator,
+        ["shape"] = new JsonArray([.. Layer.Shape.Select(size => JsonValue.Create(size))]),
         ["geometry"] = Layer.Geometry!.ToString(),
-        ["error"] = double.IsFinite(Error) ? JsonValue.Create(Error) : null,
+        ["error"] = Known(Error),
+        ["sensitivity"] = Known(Sensitivity),
+        ["plan"] = Plan?.DeepClone(),
     };
+
+    private static JsonValue? Known(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;
 }

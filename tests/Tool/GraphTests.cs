@@ -52,11 +52,32 @@ internal static class GraphTests
         Expect.True(verified.Real("outputError") is > 0 and < 1.5, verified.GetRawText());
         Expect.Equal(made.Items("layers").Count, found.Items("layers").Count);
         Said.Of("compare", dense, small).Went();
+        ListsMade(small, made);
 
         // Times are the machine's: at a ratio of 1 with a hair a plan is there, or the refusal names what is slow.
         var timed = Said.Of("plan", dense, "--latency", "1.0001", "-o", files.At("timed.json"));
         if (timed.Code != ExitCode.Done) timed.Refuses(ExitCode.Failed, "The budget");
         else Expect.True(File.ReadAllText(files.At("timed.json")).Contains("\"latency\""), "no times in the plan");
+    }
+
+    /// <summary>What the written file says of its layers is what was said when they were made.</summary>
+    private static void ListsMade(string small, System.Text.Json.JsonElement made)
+    {
+        var listed = Said.Of("inspect", small, "--json").Json();
+        var factorized = listed.Factorized().ToDictionary(layer => layer.Text("name"));
+        Expect.Equal(made.Items("layers").Count, factorized.Count);
+        foreach (var layer in made.Items("layers"))
+        {
+            var found = factorized[layer.Text("name")];
+            Expect.Equal(layer.Real("error"), found.Real("error"));
+            Expect.Equal(layer.Real("sensitivity"), found.Real("sensitivity"));
+            Expect.Equal("Conv", found.Text("kind"));
+            Expect.Equal(layer.Text("network"), found.Text("network"));
+        }
+
+        var sum = listed.Items("layers").Sum(layer => layer.GetProperty("parameters").GetInt64());
+        Expect.Equal(listed.GetProperty("parameters").GetInt64(), sum);
+        Said.Of("sensitivity", small).Refuses(ExitCode.Failed, "tensornets inspect");
     }
 
     private static void TakesInputs()

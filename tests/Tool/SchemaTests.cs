@@ -26,6 +26,7 @@ internal static class SchemaTests
             Said.Of("sensitivity", small, "--json"),
             Said.Of("compare", dense, small, "--json"),
             Said.Of(["compress", graph, "--ratio", "1.5", "-o", files.At("small.onnx"), .. quick]),
+            Said.Of("inspect", files.At("small.onnx"), "--json"),
             Said.Of("compare", graph, files.At("small.onnx"), "--json"),
         };
         var found = objects.Select(said => said.Json()).SelectMany(root => Lines(root.Text("schema"), root))

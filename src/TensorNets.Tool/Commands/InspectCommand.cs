@@ -29,12 +29,13 @@ internal static class InspectCommand
         terminal.Table(
             [
                 Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Text("dtype"), Column.Number("parameters"),
-                Column.Number("%"), Column.Text("state"), Column.Long(""), Column.Number("error"),
+                Column.Number("%"), Column.Text("state"), Column.Long(""), Column.Number("error"), Column.Number("S"),
             ],
             report.Layers.Select(layer => (IReadOnlyList<string>)
             [
                 layer.Name, layer.Kind, Text.Shape(layer.Shape), layer.DType, Text.Count(layer.Parameters),
                 Text.Percent(layer.Parameters, report.Parameters), layer.State, layer.Network, Text.Real(layer.Error),
+                Text.Real(layer.Sensitivity),
             ]));
         terminal.Line($"{report.File}: {report.Format}, {Text.Bytes(report.Bytes)}, {Text.Count(report.Parameters)} numbers");
     }

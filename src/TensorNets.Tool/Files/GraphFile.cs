@@ -19,16 +19,26 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     internal override FileReport Report()
     {
         var model = _model.Value;
-        var layers = model.Layers.Select(layer =>
-            LayerLine.Unfactorized(layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept)).ToList();
+        var chains = ChainedLayer.Of(model).SelectMany(replaced => replaced.Nodes.Select(node => (Node: node, Layer: replaced)))
+            .DistinctBy(pair => pair.Node).ToDictionary(pair => pair.Node, pair => pair.Layer);
+        // Nodes of one chain are one layer, where the first of them stands.
+        var layers = model.Layers.GroupBy(layer => (object?)chains.GetValueOrDefault(layer.Path) ?? layer)
+            .Select(Line).ToList();
         var others = model.Parameters - layers.Sum(layer => layer.Parameters);
         return new(Path, Format, Bytes, model.Parameters, [.. layers, LayerLine.NoLayer("(in no layer)", "", [], "", others)]);
+    }
+
+    private static LayerLine Line(IGrouping<object, OnnxLayer> group)
+    {
+        if (group.Key is ChainedLayer replaced) return LayerLine.Of(replaced, group.Sum(layer => layer.Parameters));
+        var layer = group.First();
+        return LayerLine.Unfactorized(layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept);
     }
 
     internal override IReadOnlyList<StoredLayer> FactorizedLayers() =>
         throw new ToolException(
             $"'{Path}' is an .onnx file, whose factorized layers are chains of nodes",
-            "tensornets compress lists S of each layer that it makes");
+            "tensornets inspect lists S as it was when each layer was made");
 
     internal override LayerSource Source(Inputs inputs)
     {

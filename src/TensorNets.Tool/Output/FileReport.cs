@@ -24,6 +24,16 @@ internal sealed record FileReport(string File, string Format, long Bytes, long P
 internal sealed record LayerLine(
     string Name, string Kind, IReadOnlyList<long> Shape, string DType, long Parameters, string State, string Network, double Error)
 {
+    /// <summary>S in the layer's norm when a factorized layer was made; null where the file does not say it.</summary>
+    public double Sensitivity { get; init; } = double.NaN;
+
+    /// <summary>A layer whose place a chain of nodes has taken, with the numbers that the chain holds.</summary>
+    internal static LayerLine Of(Onnx.ChainedLayer layer, long parameters) =>
+        new(layer.Path, layer.Operator, layer.Shape, "", parameters, "factorized", layer.Network, layer.Error)
+        {
+            Sensitivity = layer.Sensitivity,
+        };
+
     internal static LayerLine Of(SafeTensorEntry entry) =>
         NoLayer(entry.Name, "tensor", [.. entry.Shape], entry.DType.ToString(), Numbers(entry));
 
