@@ -5,13 +5,14 @@ using static TorchSharp.torch;
 namespace TensorNets.Onnx;
 
 /// <summary>The stages of one layer as nodes of ONNX, in the place of those that apply its dense weight.</summary>
-internal sealed class ChainWriter
+internal sealed partial class ChainWriter
 {
     private readonly GraphEditor editor;
     private readonly OnnxLayer layer;
     private readonly StagedLayer staged;
     private readonly int type;
     private readonly int? rank;
+    private readonly int? bits;
 
     /// <summary>Names of numbers that all nodes of the layer share.</summary>
     private readonly Dictionary<string, string> shared = [];
@@ -20,9 +21,10 @@ internal sealed class ChainWriter
     private NodeProto old = new();
     private string current = "";
 
-    internal ChainWriter(GraphEditor editor, OnnxLayer layer, StagedLayer staged, int? rank)
+    internal ChainWriter(GraphEditor editor, Replacement replacement, StagedLayer staged)
     {
-        (this.editor, this.layer, this.staged, this.rank) = (editor, layer, staged, rank);
+        (this.editor, layer, this.staged) = (editor, replacement.Layer, staged);
+        (rank, bits) = (replacement.Input?.Count, replacement.Integers?.Bits);
         type = editor.Constant(layer.Weight).DataType;
     }
 
@@ -121,7 +123,7 @@ internal sealed class ChainWriter
         }
 
         var auto = NodeGeometry.AutoPad(old) is "SAME_UPPER" or "SAME_LOWER" && !g.Kernel.Zip(g.Stride).All(pair => pair is (1, 1));
-        var weight = Numbers($"{part}/weight", name => TensorData.Write(name, stage.Weight, type));
+        var weight = Weight($"{part}/weight", stage, numbers => numbers, 1);
         var bias = isLast && IsBiasInStage && BiasName is { } name ? new[] { name } : [];
         AttributeProto[] attributes =
         [
@@ -166,11 +168,13 @@ internal sealed class ChainWriter
         var g = stage.Geometry;
         var (groups, blocks, summed, fresh) = (g.Groups, stage.Blocks, g.InChannels / g.Groups, g.OutChannels / g.Groups);
         var inGemm = isLast && IsBiasInStage && old.OpType == "Gemm" && (BiasName is not null || editor.Opset >= 11);
-        using var scope = NewDisposeScope();
-        var numbers = layer.Applied == 1 ? stage.Weight : stage.Weight.reshape(groups, fresh, summed).mT;
-        if (groups == 1) numbers = numbers.reshape(layer.Applied == 1 ? [fresh, summed] : [summed, fresh]);
-        if (isLast && !inGemm) numbers = numbers * (double)Graphs.Real(old, "alpha", 1);
-        var weight = Numbers($"{part}/weight", name => TensorData.Write(name, numbers, type));
+        Tensor Laid(Tensor numbers)
+        {
+            if (layer.Applied == 0) numbers = numbers.reshape(groups, fresh, summed).mT;
+            return groups == 1 ? numbers.reshape(layer.Applied == 1 ? [fresh, summed] : [summed, fresh]) : numbers;
+        }
+
+        var weight = Weight($"{part}/weight", stage, Laid, isLast && !inGemm ? Graphs.Real(old, "alpha", 1) : 1);
         if (inGemm)
         {
             AttributeProto[] attributes =

@@ -34,7 +34,7 @@ internal static class Graphs
     /// <summary>Whether a node's operator is one of ONNX itself.</summary>
     internal static bool IsStandard(NodeProto node) => IsStandard(node.Domain);
 
-    private static bool IsStandard(string domain) => domain is "" or "ai.onnx";
+    internal static bool IsStandard(string domain) => domain is "" or "ai.onnx";
 
     /// <summary>The version of ONNX's own operators that a model asks for; 0 where it says none.</summary>
     internal static long Opset(ModelProto model) =>

@@ -11,11 +11,12 @@ public sealed partial class OnnxModel
     /// <param name="layer">The layer; it is not changed.</param>
     /// <param name="opset">The version of ONNX's operators, 7 or later.</param>
     /// <param name="axes">Axes of the input of a linear layer, the last of which are the features.</param>
+    /// <param name="integers">Whether a layer that was rounded to integers keeps them, as <see cref="With"/> says.</param>
     /// <returns>The model, in the dtype of the layer; the number of images and their size are open.</returns>
     /// <exception cref="TensorNetException"><c>Unsupported</c>: a network that has no stages, padding that the version has not, or a
     /// version below 7.</exception>
     /// <example><code>OnnxModel.OfLayer(layer).Save("layer.onnx");</code></example>
-    public static OnnxModel OfLayer(FactorizedLayer layer, long opset = 13, int axes = 2)
+    public static OnnxModel OfLayer(FactorizedLayer layer, long opset = 13, int axes = 2, bool integers = false)
     {
         ArgumentNullException.ThrowIfNull(layer);
         if (opset < 7) throw Errors.Unsupported("The opset", $"{opset}", "7 or later");
@@ -56,6 +57,9 @@ public sealed partial class OnnxModel
             Nodes = [node],
             InFirst = true
         };
-        return new OnnxModel(model, "").Replace([new(dense, network, n == 0 ? new long[axes] : null)]);
+        return new OnnxModel(model, "").Replace([new(dense, network, n == 0 ? new long[axes] : null)
+        {
+            Integers = integers ? LayerQuantization.current(layer)?.Value : null,
+        }]);
     }
 }

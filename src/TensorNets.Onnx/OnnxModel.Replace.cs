@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Microsoft.FSharp.Collections;
+using Microsoft.FSharp.Core;
 using Onnx;
 using static TorchSharp.torch;
 
@@ -29,6 +30,12 @@ public sealed partial class OnnxModel
         }
     }
 
+    /// <summary>Refuses a model whose opset cannot be raised to the one that integers of so many bits need.</summary>
+    /// <param name="bits">Bits of an entry, 2 to 8.</param>
+    /// <exception cref="TensorNetException"><c>Unsupported</c>, naming a node that might mean something else there.</exception>
+    /// <example><code>model.CheckBits(8);</code></example>
+    public void CheckBits(int bits) => OpsetRaising.Check(Proto, OpsetRaising.For(bits), Path);
+
     private OnnxLayer Layer(string path) =>
         Layers.FirstOrDefault(layer => layer.Path == path && layer.Geometry is not null)
         ?? throw new TensorNetException([ModulePath.unknown(path, Layers.Select(layer => layer.Path))]);
@@ -40,11 +47,16 @@ public sealed partial class OnnxModel
     /// <param name="plan">The plan, from which the order of stages takes the sizes of inputs; null: any sizes.</param>
     /// <param name="dense">Paths of layers that stay dense after all, such as those that <see cref="OnnxVerify.LayerTimes"/> finds slower;
     /// null: none.</param>
+    /// <param name="integers">Whether a layer that was rounded to integers keeps them: each core that is the weight of a node as int4 (2 to
+    /// 4 bits; opset 21) or int8 (5 to 8 bits; opset 13) with scales along an axis and DequantizeLinear, whose values are the layer's to
+    /// the bit. The opset is raised to that where it is lower. A core whose scales belong to groups of entries, and one that is applied
+    /// together with others, is written in floating point. False: every core is.</param>
     /// <returns>The model; this one is not changed.</returns>
     /// <exception cref="TensorNetException"><c>PathNotFound</c>; <c>Unsupported</c> where a network cannot be written, which
-    /// <see cref="Check"/> finds beforehand.</exception>
+    /// <see cref="Check"/> finds beforehand, or where the opset cannot be raised, which <see cref="CheckBits"/> finds.</exception>
     /// <example><code>model.With(report, plan).Save("smaller.onnx");</code></example>
-    public OnnxModel With(CompressReport report, CompressionPlan? plan = null, IReadOnlyCollection<string>? dense = null)
+    public OnnxModel With(
+        CompressReport report, CompressionPlan? plan = null, IReadOnlyCollection<string>? dense = null, bool integers = false)
     {
         ArgumentNullException.ThrowIfNull(report);
         using var scope = NewDisposeScope();
@@ -58,6 +70,7 @@ public sealed partial class OnnxModel
                 Error = made.KernelError,
                 Sensitivity = made.Sensitivity,
                 Plan = entries.GetValueOrDefault(made.Path),
+                Integers = integers ? LayerQuantization.current(made.Layer)?.Value : null,
             })]);
     }
 
@@ -66,13 +79,19 @@ public sealed partial class OnnxModel
     {
         using var scope = NewDisposeScope();
         var editor = new GraphEditor(Proto, new GraphIndex(Proto.Graph));
+        if (networks.Min(replacement => replacement.Integers?.Bits) is { } least)
+        {
+            OpsetRaising.Raise(editor.Model, OpsetRaising.For(least), Path);
+        }
+
         var records = new JsonArray();
         foreach (var replacement in networks)
         {
             var (layer, network, input) = replacement;
             var size = ListModule.OfSeq(layer.Geometry!.Kernel.IsEmpty || input is null ? [] : input.Skip(2));
-            var staged = LayerStages.ofNetwork(layer.Geometry, size, network).OrThrow();
-            var nodes = new ChainWriter(editor, layer, staged, input?.Count).Write();
+            var integers = replacement.Integers is { } own ? FSharpOption<QuantizedNetwork>.Some(own) : null;
+            var staged = LayerStages.ofNetwork(layer.Geometry, size, integers, network).OrThrow();
+            var nodes = new ChainWriter(editor, replacement, staged).Write();
             records.Add(replacement.Record(nodes));
         }
 

@@ -39,6 +39,7 @@ internal sealed class OnnxSession : IDisposable
                 IntraOpNumThreads = threads,
                 InterOpNumThreads = 1,
             };
+            if (HasWeightsOfIntegers(model)) options.AddSessionConfigEntry("session.disable_quant_qdq", "1");
             session = OnnxFile.Size(model) > OnnxFile.Most ? Opened(model) : new InferenceSession(model.ToByteArray(), options);
         }
         catch (OnnxRuntimeException error)
@@ -52,6 +53,14 @@ internal sealed class OnnxSession : IDisposable
                 "ONNX Runtime's native library cannot be loaded.",
                 "Add a reference to the package Microsoft.ML.OnnxRuntime to the program.")]);
         }
+    }
+
+    /// <summary>Whether integers stand for weights alone: ONNX Runtime restores those once, when it loads a model, if it is told not to
+    /// look for arithmetic of integers.</summary>
+    private static bool HasWeightsOfIntegers(ModelProto model)
+    {
+        var operators = Graphs.Nodes(model.Graph).Select(node => node.OpType).ToHashSet();
+        return operators.Contains("DequantizeLinear") && !operators.Contains("QuantizeLinear");
     }
 
     /// <summary>The first line of what ONNX Runtime says.</summary>

@@ -85,6 +85,7 @@ public static partial class OnnxVerify
             .ToList();
         if (records.Count == 0) return [];
         var both = before.Proto.Clone();
+        if (after.Opset > before.Opset) OpsetRaising.Raise(both, after.Opset, before.Path);
         foreach (var record in records) PutBeside(both, after.Proto, Paths(record, "nodes").ToHashSet());
         var values = records.SelectMany(record => Paths(record, "outputs")).Distinct().ToList();
         using var session = new OnnxSession(both, before.Path, values.Concat(values.Select(value => Beside + value)), threads);

@@ -20,6 +20,9 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
     /// <summary>What the plan says of the layer, as the plan's own JSON has it; null: there is no plan.</summary>
     internal JsonNode? Plan { get; init; }
 
+    /// <summary>The integers that the network stands for, where those are written; null: its floating-point numbers are.</summary>
+    internal QuantizedNetwork? Integers { get; init; }
+
     /// <summary>What the metadata say.</summary>
     internal JsonObject Record(IEnumerable<string> nodes) => new()
     {

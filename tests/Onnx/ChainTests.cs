@@ -50,7 +50,7 @@ internal static class ChainTests
         Expect.True(refused < Cases / 3, $"{refused} of {Cases} have no chain");
     }
 
-    private static FactorizedLayer Layer(LayerCase drawn)
+    internal static FactorizedLayer Layer(LayerCase drawn)
     {
         var plan = LayerMaking.planned(FSharpOption<Lowering>.Some(Lowering.Dense), drawn.Geometry, drawn.Spec);
         Expect.True(plan.IsOk, $"{drawn}");
@@ -61,7 +61,7 @@ internal static class ChainTests
         return LayerMaking.made(plan.ResultValue, ScalarType.Float32, CPU, network, bias, FuncConvert.FromFunc<string, bool>(_ => false));
     }
 
-    private static Tensor Input(LayerCase drawn, int axes)
+    internal static Tensor Input(LayerCase drawn, int axes)
     {
         using var generator = new Generator(drawn.Seed);
         var g = drawn.Geometry;

@@ -9,6 +9,6 @@ return args is ["resnet18", .. var rest]
     : args is ["ocr", .. var others]
     ? RealNetworks.Ocr(others)
     : Runner.Run(args, TestSequenced(TestList("Onnx", [
-        ReadingTests.All, ChainTests.All, WritingTests.All, TestDataTests.All,
+        ReadingTests.All, ChainTests.All, IntegerTests.All, WritingTests.All, TestDataTests.All,
         PublicSurfaceTests.Of(("TensorNets.Onnx", typeof(TensorNets.Onnx.OnnxModel).Assembly)),
     ])));

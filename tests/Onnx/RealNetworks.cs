@@ -8,10 +8,11 @@ namespace TensorNets.Integration.OnnxFiles;
 internal static class RealNetworks
 {
     /// <summary>ResNet-18, its kernels of 3 × 3 with as many times fewer parameters as are asked for, in Tucker-2 and CP: size, error and
-    /// latency at one thread and one image.</summary>
+    /// latency at one thread and one image; with a second number, cores of so many bits, kept as integers.</summary>
     internal static int ResNet18(string[] args)
     {
         var ratio = args is [var text, ..] ? double.Parse(text) : 3;
+        var quantize = args is [_, var bits, ..] ? new QuantizeSettings(int.Parse(bits)) : null;
         if (RealFiles.ResNet18() is not { } file) return Missing("ResNet18.onnx");
         using var scope = NewDisposeScope();
         var model = Onnx.OnnxModel.Load(file);
@@ -21,7 +22,7 @@ internal static class RealNetworks
         foreach (var family in new[] { FormatFamily.Tucker2, FormatFamily.CP })
         {
             using var inner = NewDisposeScope();
-            Print($"{family}", file, model, source, ByLayer(dense, family, ratio), noise);
+            Print($"{family}", file, model, source, ByLayer(dense, family, ratio), noise, quantize);
         }
 
         return 0;
@@ -86,12 +87,12 @@ internal static class RealNetworks
 
     private static void Print(
         string name, string file, Onnx.OnnxModel model, LayerSource source, CompressionPlan plan,
-        IReadOnlyDictionary<string, Tensor> inputs)
+        IReadOnlyDictionary<string, Tensor> inputs, QuantizeSettings? quantize = null)
     {
         var clock = Stopwatch.StartNew();
         model.Check(plan);
-        var report = Model.Compress(source, plan, new(TimeLimit: TimeSpan.FromMinutes(2)));
-        var smaller = model.With(report, plan);
+        var report = Model.Compress(source, plan, new(TimeLimit: TimeSpan.FromMinutes(2), Quantize: quantize));
+        var smaller = model.With(report, plan, integers: true);
         var seconds = clock.Elapsed.TotalSeconds;
         var copy = Path.GetTempFileName();
         smaller.Save(copy);
@@ -100,7 +101,7 @@ internal static class RealNetworks
             $"{Path.GetFileName(file)}, {name}: {report.Layers.Count} layers in {seconds:F0} s, {report.Failed.Count} failed");
         Console.WriteLine(
             $"size {(double)new FileInfo(copy).Length / new FileInfo(file).Length:F3}, "
-            + $"parameters {(double)smaller.Parameters / model.Parameters:F3}");
+            + $"bytes {new FileInfo(copy).Length}, parameters in floating point {(double)smaller.Parameters / model.Parameters:F3}");
         Console.WriteLine(comparison);
         File.Delete(copy);
     }

@@ -34,7 +34,7 @@ internal sealed class CompressCommand
 
     private readonly Option<int?> _bits = new("--bits")
     {
-        Description = "Round the factors to integers of so many bits, 2 to 8; not of .onnx files.",
+        Description = "Round the factors to integers of so many bits, 2 to 8; in .onnx files int4 or int8, restored by DequantizeLinear.",
     };
 
     private readonly Option<string?> _report = new("--report") { Description = "An HTML file that shows what became of each layer." };

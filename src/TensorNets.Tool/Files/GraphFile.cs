@@ -52,14 +52,16 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     internal override Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() =>
         OnnxVerify.CandidateTimes(_model.Value);
 
-    internal override QuantizeSettings? Quantize(int? bits) =>
-        bits is null ? null
-        : throw new ToolException("--bits is given for an .onnx file, which would not keep the integers", "leave it out");
+    internal override QuantizeSettings? Quantize(int? bits)
+    {
+        if (bits is { } found) _model.Value.CheckBits(found);
+        return base.Quantize(bits);
+    }
 
     internal override void Check(CompressionPlan plan) => _model.Value.Check(plan);
 
     internal override void Save(string output, CompressionPlan plan, CompressReport report) =>
-        _model.Value.With(report, plan).Save(output);
+        _model.Value.With(report, plan, integers: true).Save(output);
 
     internal override Verified? Verify(string output, Inputs inputs) =>
         Verified.Of(Compare(OnnxModel.Load(output), inputs, pairs: 11), inputs);

@@ -61,7 +61,7 @@ internal abstract class NetworkFile(string path) : IDisposable
             "use --ratio or --error, or an .onnx file");
 
     /// <summary>How factors are rounded to so many bits. Null: they are not.</summary>
-    /// <exception cref="ToolException">Files of this format do not keep integers.</exception>
+    /// <exception cref="TensorNetException">The file cannot keep integers.</exception>
     internal virtual QuantizeSettings? Quantize(int? bits) => bits is { } found ? new QuantizeSettings(found) : null;
 
     /// <summary>Refuses a plan that cannot be written in this format.</summary>

@@ -270,7 +270,7 @@ let private stages =
                 LayerStages.check c.Geometry network.Spec |> ok
 
                 for size in [ []; List.ofArray x.shape[2..] ] do
-                    let staged = LayerStages.ofNetwork c.Geometry size network |> ok
+                    let staged = LayerStages.ofNetwork c.Geometry size None network |> ok
                     let y = picked staged.Order (List.fold applied x staged.Stages)
 
                     let bias =

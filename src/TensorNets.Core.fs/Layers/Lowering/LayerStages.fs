@@ -14,6 +14,8 @@ type internal LayerStage =
         Geometry: ConvGeometry
         /// Its dense weight, in float64, laid out as TorchSharp's layers have it.
         Weight: Tensor
+        /// Where the weight is one core of small integers: int8, and the scale of every entry in float32, laid out as the weight.
+        Integers: struct (Tensor * Tensor) option
     }
 
 /// A layer stage by stage. The bias is added last.
@@ -117,8 +119,20 @@ module internal LayerStages =
                 OutputPadding = along g.OutputPadding 0L
             }
 
+    /// The integers of a stage that is one core of them, and the scale of every entry, in the shape of its weight.
+    let private integers (quantized: QuantizedNetwork option) (tensor: Spec) (shape: int64[]) =
+        match quantized, tensor.Cores with
+        | Some quantized, [ core ] when List.sort core.Axes = List.sort tensor.Output ->
+            let own = quantized.Cores |> Seq.find (fun own -> own.Name = core.Name)
+
+            let order = [| for axis in tensor.Output -> int64 (List.findIndex ((=) axis) core.Axes) |]
+
+            let laid (entries: Tensor) = entries.cpu().permute(order).reshape(shape).contiguous()
+            Some(struct (laid own.Integers, laid (ScaleLayout.spread own.Layout own.Integers.shape own.Scales)))
+        | _ -> None
+
     /// A stage that reads channels in the order of `state`, and the order of those that come out.
-    let private made (g: ConvGeometry) (layer: SizedLayer) (network: Network) (state: Axis list) (stage: Stage) : LayerStage * Axis list =
+    let private made (g: ConvGeometry) (layer: SizedLayer) (network: Network, quantized) (state: Axis list) (stage: Stage) =
         let spec = layer.Spec
         let carried, free = stage.PassThrough |> List.partition stage.Carried
         let transposed = g.Transposed && not stage.Dims.IsEmpty
@@ -136,29 +150,44 @@ module internal LayerStages =
             Contraction.runMany [ Plan.make Order.Auto tensor ] torch.float64 torch.CPU (Network.lookup network)
             |> List.head
 
-        let made =
+        let shape = List.toArray (ConvGeometry.weightShape geometry)
+
+        let made: LayerStage =
             {
                 Order = places spec state (free @ carried @ stage.Summed)
                 Blocks = Spec.size free spec
                 Geometry = geometry
-                Weight = weight.reshape(List.toArray (ConvGeometry.weightShape geometry)).contiguous()
+                Weight = weight.reshape(shape).contiguous()
+                Integers = integers quantized tensor shape
             }
 
         made, free @ carried @ stage.New
 
     /// <summary>The layer of a network stage by stage, in the order of least estimated time for inputs of a spatial size, which may be
-    /// empty where it is not known. No stage has more entries than its cores, unless a kernel axis runs through several of them. The scope
-    /// around owns the weights. Errors: those of <c>check</c>.</summary>
-    let ofNetwork (geometry: ConvGeometry) (size: int64 list) (network: Network) : Result<StagedLayer, TensorNetError list> =
+    /// empty where it is not known. No stage has more entries than its cores, unless a kernel axis runs through several of them. The
+    /// integers that the network stands for, if they are given, are handed on. The scope around owns all tensors. Errors: those of
+    /// <c>check</c>.</summary>
+    let ofNetwork
+        (geometry: ConvGeometry)
+        (size: int64 list)
+        (quantized: QuantizedNetwork option)
+        (network: Network)
+        : Result<StagedLayer, TensorNetError list> =
         found geometry size network.Spec
         |> Result.map (fun (layer, stages) ->
             use _ = torch.no_grad ()
             use scope = torch.NewDisposeScope()
             let network = Network.copyAs torch.float64 network
             let roles = layer.Roles
-            let stages, last = (roles.Group @ roles.Inputs, stages) ||> List.mapFold (made geometry layer network)
+
+            let stages, last =
+                (roles.Group @ roles.Inputs, stages) ||> List.mapFold (made geometry layer (network, quantized))
 
             for stage in stages do
                 scope.MoveToOuter stage.Weight |> ignore
+
+                for struct (integers, scales) in Option.toList stage.Integers do
+                    scope.MoveToOuter integers |> ignore
+                    scope.MoveToOuter scales |> ignore
 
             { Stages = stages; Order = places layer.Spec last (roles.Group @ roles.Outputs) })

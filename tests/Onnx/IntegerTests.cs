@@ -1,0 +1,138 @@
+using Expecto;
+using Google.Protobuf;
+using Microsoft.FSharp.Core;
+using Microsoft.ML.OnnxRuntime;
+using Onnx;
+using TensorNets.CSharp;
+using static Expecto.CSharp.Runner;
+using static TorchSharp.torch;
+
+namespace TensorNets.Integration.OnnxFiles;
+
+/// <summary>Cores of few bits as integers in ONNX.</summary>
+internal static class IntegerTests
+{
+    /// <summary>Layers that are drawn; more by the environment variable.</summary>
+    private static int Cases => int.TryParse(Environment.GetEnvironmentVariable("LAW_CASES"), out var cases) ? cases : 150;
+
+    internal static Test All => TestList("integers", [
+        TestCase("what ONNX Runtime restores of any layer's integers are its cores to the bit", ToTheBit),
+        TestCase("a model of an old opset is raised, keeps its integers, and means what it meant", Raised),
+        TestCase("an opset that changes what a node means is not raised, and the node is named", NotRaised),
+    ]);
+
+    private static readonly Scales[] Kinds = [Scales.PerSlice, Scales.PerCore, Scales.NewPerGroup(4)];
+
+    private static void ToTheBit()
+    {
+        int restored = 0, floating = 0;
+        foreach (var seed in Enumerable.Range(0, Cases))
+        {
+            using var scope = NewDisposeScope();
+            var drawn = LayerCase.Draw(seed);
+            if (LayerStages.check(drawn.Geometry, drawn.Spec).IsError) continue;
+            using var layer = ChainTests.Layer(drawn);
+            var (bits, scales) = (2 + seed % 7, Kinds[seed % 5 < 3 ? 0 : seed % 5 - 2]);
+            CSharp.Model.Quantize(layer, new(bits, scales));
+            var axes = drawn.Geometry.Kernel.IsEmpty ? (seed / 4) % 2 + 2 : 2;
+            var plain = Onnx.OnnxModel.OfLayer(layer, 13, axes);
+            var model = Onnx.OnnxModel.OfLayer(layer, 13, axes, integers: true);
+            var nodes = model.Proto.Graph.Node.Where(node => node.OpType == "DequantizeLinear").ToList();
+            if (nodes.Count > 0) Expect.Equal(bits <= 4 ? 21 : 13, model.Opset);
+            Expect.True(nodes.All(node => model.Index.Constants[node.Input[0]].DataType == (bits <= 4 ? 22 : 3)), $"{drawn}: other types");
+            var values = nodes.Select(node => node.Output[0]).ToList();
+            var x = new Dictionary<string, Tensor> { ["x"] = ChainTests.Input(drawn, axes) };
+            using var before = new Onnx.OnnxSession(plain.Proto, "layer", threads: 1);
+            using var after = new Onnx.OnnxSession(model.Proto, "layer", values, threads: 1);
+            var found = after.Run(x, [.. values, "y"]);
+            foreach (var value in values)
+            {
+                var core = Onnx.TensorData.Read(plain.Index.Constants[value[..^"/restored".Length]]);
+                Expect.SequenceEqual(core.shape, found[value].shape);
+                Expect.True(found[value].bytes.SequenceEqual(core.bytes), $"{drawn}: {value}");
+            }
+
+            var expected = before.Run(x, ["y"])["y"];
+            var error = ((found["y"] - expected).norm() / expected.norm().clamp_min(1e-30)).item<float>();
+            Expect.True(error < 1e-5, $"relative error {error} of {drawn}");
+            if (scales.IsPerGroup) continue;
+            restored += values.Count;
+            floating += model.Proto.Graph.Node.Count(node => node.OpType is "Conv" or "ConvTranspose" or "Gemm" or "MatMul") - values.Count;
+        }
+
+        Console.WriteLine($"{restored} cores restored, {floating} weights of several cores");
+        Expect.True(restored > floating, $"only {restored} of {restored + floating} weights are integers");
+    }
+
+    /// <summary>Two convolutions of opset 8 in a file of IR 3, whose initializers are inputs.</summary>
+    private static GraphBuilder Old(string last) => new GraphBuilder(3, 8)
+        .Input("x", [1, 8, 9, 9]).Output("y", [1, 16, 9, 9])
+        .Weight("u", [16, 8, 3, 3], seed: 1, isInput: true).Weight("v", [16, 16, 3, 3], seed: 2, isInput: true)
+        .Weight("s", [16], isInput: true)
+        .Node("Conv", ["x", "u"], "a", ("pads", new long[] { 1, 1, 1, 1 })).Node("BatchNormalization", ["a", "s", "s", "s", "p"], "b",
+            ("spatial", 1L))
+        .Weight("p", [16], isInput: true)
+        .Node("Relu", ["b"], "c").Node("Conv", ["c", "v"], "d", ("pads", new long[] { 1, 1, 1, 1 })).Node(last, ["d"], "y");
+
+    private static (Onnx.OnnxModel Model, CompressReport Report) Compressed(GraphBuilder graph, int bits)
+    {
+        var positive = graph.Graph.Initializer.First(initializer => initializer.Name == "p");
+        using var numbers = Onnx.TensorData.Read(positive).abs();
+        positive.RawData = Onnx.TensorData.Write("p", numbers, positive.DataType).RawData;
+        var model = graph.Read();
+        var source = model.Source(Onnx.OnnxInputs.Noise(model));
+        var plan = CSharp.Model.Plan(source, Budget.NewParameterRatio(2), new(KeepFirst: false, KeepLast: false));
+        return (model, CSharp.Model.Compress(source, plan, new(Workers: 1, Quantize: new(bits))));
+    }
+
+    private static void Raised()
+    {
+        foreach (var bits in new[] { 8, 6, 4, 3 })
+        {
+            using var scope = NewDisposeScope();
+            var (model, report) = Compressed(Old("Sigmoid"), bits);
+            var floats = model.With(report);
+            Expect.Equal(8, floats.Opset);
+            using var file = new MemoryStream(model.With(report, integers: true).Proto.ToByteArray());
+            var smaller = Onnx.OnnxModel.Read(file);
+            Expect.Equal(bits <= 4 ? 21 : 13, smaller.Opset);
+            IReadOnlyDictionary<string, Tensor>[] batches = [Onnx.OnnxInputs.Noise(model)];
+            var same = Onnx.OnnxVerify.Compare(floats, smaller, batches, pairs: 0).Relative;
+            Expect.True(same < 1e-6, $"{bits} bits: the integers are {same} from their floats");
+            var layers = Onnx.OnnxVerify.Compare(model, smaller, batches, pairs: 0).Layers;
+            Expect.Equal(report.Layers.Count, layers.Count);
+            Expect.True(Onnx.OnnxFile.Size(smaller.Proto) < Onnx.OnnxFile.Size(floats.Proto) * (bits <= 4 ? .25 : .4), "too large");
+            var made = smaller.Proto.Graph.Node.CountBy(node => node.OpType).ToDictionary();
+            Expect.Equal(made["Conv"], made["DequantizeLinear"]);
+            Expect.True(!Loaded(smaller).Contains("DequantizeLinear"), "ONNX Runtime keeps the integers");
+        }
+    }
+
+    /// <summary>The operators that ONNX Runtime keeps when it loads a model without looking for arithmetic of integers.</summary>
+    private static List<string> Loaded(Onnx.OnnxModel model)
+    {
+        var file = Path.GetTempFileName();
+        try
+        {
+            using var options = new SessionOptions { OptimizedModelFilePath = file };
+            options.LogSeverityLevel = OrtLoggingLevel.ORT_LOGGING_LEVEL_FATAL;
+            options.AddSessionConfigEntry("session.disable_quant_qdq", "1");
+            using var session = new InferenceSession(model.Proto.ToByteArray(), options);
+            return [.. ModelProto.Parser.ParseFrom(File.ReadAllBytes(file)).Graph.Node.Select(node => node.OpType)];
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+    }
+
+    private static void NotRaised()
+    {
+        using var scope = NewDisposeScope();
+        var (model, report) = Compressed(Old("Softmax"), 6);
+        var message = Expect.Throws<TensorNetException>(() => model.With(report, integers: true)).Message;
+        Expect.True(message.Contains("Softmax_y") && message.Contains("13"), message);
+        Expect.Equal(message, Expect.Throws<TensorNetException>(() => model.CheckBits(6)).Message);
+        Expect.Equal(8, model.With(report).Opset);
+    }
+}
