@@ -244,6 +244,9 @@ module LeastError =
                     else
                         use fit = fit
                         nearest.After fit.History |> Fit.toOuterScope))
+            |> Result.mapError (fun errors ->
+                Fit.dispose fit
+                errors)
 
     /// <summary>The network of least error found among those of bounded sensitivity: minimise ‖K − T‖ subject to S ≤ s,
     /// both in the norm of the options.</summary>

@@ -48,6 +48,11 @@ module StateFile =
         Argument.notNull (nameof layers) layers
         Argument.notNull (nameof others) others
 
+        for layer in layers do
+            Argument.notNull (nameof layers) layer
+            Argument.notNull "layers' paths" layer.Paths
+            Argument.notNull "layers' layer" layer.Layer
+
         match layers |> List.filter (fun layer -> layer.Paths.Count = 0) with
         | [] ->
             let tensors =

@@ -125,7 +125,7 @@ module internal LayerStages =
         | Some quantized, [ core ] when List.sort core.Axes = List.sort tensor.Output ->
             let own = quantized.Cores |> Seq.find (fun own -> own.Name = core.Name)
 
-            let order = [| for axis in tensor.Output -> int64 (List.findIndex ((=) axis) core.Axes) |]
+            let order = [| for axis in tensor.Output -> Axis.place core.Axes axis |]
 
             let laid (entries: Tensor) = entries.cpu().permute(order).reshape(shape).contiguous()
             Some(struct (laid own.Integers, laid (ScaleLayout.spread own.Layout own.Integers.shape own.Scales)))
