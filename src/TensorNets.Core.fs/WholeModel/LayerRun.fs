@@ -31,8 +31,24 @@ module internal LayerRun =
 
         source
 
+    /// A matrix of two cores in the Frobenius norm, the least sensitive one of which is known.
+    let private isMatrix (norm: Norm) (spec: Spec) (kernel: Tensor) = spec.Cores.Length = 2 && kernel.dim () = 2L && norm = Norm.Frobenius
+
+    /// The least bound that is asked of a matrix whose rank leaves nothing out, as a share of its norm; and the least slack, for cores that
+    /// are rounded to float32.
+    let private leastBound, private leastSlack = 1e-12, 1.000001
+
+    /// The least sensitive matrix near the best error of its rank.
+    let private matrix (options: CompressOptions) (spec: Spec) (kernel: Tensor) : Result<Network * float, TensorNetError list> =
+        let bound best =
+            let allowed = max leastSlack options.Slack * best
+            ErrorBound.Relative(max leastBound (if allowed < 1.0 then allowed else leastSlack * best))
+
+        LeastSensitiveMatrix.near bound (Spec.dim (Spec.bonds spec).Head spec) kernel
+        |> Result.map (fun (fit, before) -> fit.Network, before)
+
     /// Least squares, then the least sensitive network near their error: a copy of it, and S before.
-    let private network
+    let private swept
         (options: CompressOptions)
         (time: TimeSpan option)
         norm
@@ -61,10 +77,7 @@ module internal LayerRun =
         |> Result.bind (fun fit ->
             let bound = options.Slack * fit.RelativeError
 
-            if spec.Cores.Length = 2 && kernel.dim () = 2L && norm = Norm.Frobenius && bound < 1.0 then
-                LeastSensitiveMatrix.fit (Spec.dim (Spec.bonds spec).Head spec) (ErrorBound.Relative(max bound 1e-12)) kernel
-                |> Result.map _.Network
-            elif isTree spec || options.Corrections < 1 || not (bound < 1.0) then
+            if isTree spec || options.Corrections < 1 || not (bound < 1.0) then
                 match Gauge.balanceIn norm fit.Network with
                 | Ok balanced -> Ok balanced
                 // A bond of lower rank than its dimension has no gauge.
@@ -73,6 +86,12 @@ module internal LayerRun =
                 let sweeps = { sweeps with MaxSweeps = options.Corrections; Cancellation = second.Token }
                 Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network
             |> Result.map (fun network -> network, fit.Sensitivity))
+
+    let private network (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Network * float, TensorNetError list> =
+        if isMatrix norm spec kernel then
+            matrix options spec kernel
+        else
+            swept options time norm spec kernel
 
     /// As `network`; with bits, the one of least expected error once it is rounded.
     let private networkFor

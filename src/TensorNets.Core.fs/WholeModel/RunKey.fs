@@ -10,7 +10,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal RunKey =
     /// To be raised whenever the same inputs give other numbers.
-    let private version = 1
+    let private version = 2
 
     let private tensor (hash: IncrementalHash) (tensor: Tensor) =
         use stream = new MemoryStream()

@@ -121,6 +121,54 @@ let private matrix =
                     Expect.isLessThanOrEqual corrected.Sensitivity (least * (1.0 + 1e-5)) "correction"
                     Expect.isGreaterThanOrEqual corrected.Sensitivity (least * (1.0 - 1e-8)) "nothing is below the least"
                 | Error errors -> failtestf "%A" (errors |> List.map _.Message))
+            law
+                "errors and S are those of the SVD, steep spectra, deficient ranks and tall and wide matrices alike"
+                (fun (case: FormatCase) ->
+                    let m, n = 4 * case.Shape[0] + 1, 3 * case.Shape[1] + 2
+                    let count = min m n
+                    let rank = 1 + case.Seed % (count - 1)
+                    let steepness = [ 0.0; 0.2; 1.0; 3.0 ][case.Seed % 4]
+                    let isDeficient = case.Seed % 3 = 0
+
+                    let sigma =
+                        [|
+                            for i in 0 .. count - 1 -> if isDeficient && i > count / 2 then 0.0 else 10.0 ** (-steepness * float i)
+                        |]
+
+                    let orthonormal seed rows =
+                        let struct (q, _) = torch.linalg.qr (noise seed [ int64 rows; int64 count ])
+                        q
+
+                    let values = torch.tensor (sigma, dtype = torch.float64)
+                    let k = (orthonormal case.Seed m).mul(values).matmul((orthonormal (case.Seed + 1) n).mT)
+                    let norm = sqrt (sigma |> Array.sumBy (fun x -> x * x))
+                    let best = sqrt (sigma[rank..] |> Array.sumBy (fun x -> x * x)) / norm
+
+                    for slack in [ 1.0001; 1.02; 1.5 ] do
+                        let mutable told = nan
+
+                        let bound found =
+                            told <- found
+                            ErrorBound.Relative(min 0.9999 (max 1e-11 (slack * found)))
+
+                        let fit, _ = LeastSensitiveMatrix.near bound rank k |> ok
+                        let delta = min 0.9999 (max 1e-11 (slack * best))
+                        Expect.isLessThan (abs (told - best)) (1e-9 * best + 1e-14) "best error"
+                        Expect.isLessThanOrEqual fit.RelativeError (delta * (1.0 + 1e-9) + 2e-15) "bound"
+
+                        let error tau =
+                            sqrt (sigma |> Array.mapi (fun i x -> if i < rank then min x tau else x) |> Array.sumBy (fun x -> x * x))
+
+                        let mutable low, high = 0.0, sigma[0]
+
+                        for _ in 1..200 do
+                            let middle = 0.5 * (low + high)
+                            if error middle < delta * norm then low <- middle else high <- middle
+
+                        let least =
+                            2.0 * sqrt (float (m * n)) * (sigma[.. rank - 1] |> Array.sumBy (fun x -> max 0.0 (x - low)))
+
+                        near 1e-7 fit.Sensitivity least "S")
             testCase "ranks and bounds out of range are named" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let k = noise 1 [ 3L; 4L ]
