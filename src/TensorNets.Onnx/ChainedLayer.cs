@@ -13,6 +13,12 @@ namespace TensorNets.Onnx;
 internal sealed record ChainedLayer(
     string Path, string Operator, IReadOnlyList<long> Shape, IReadOnlyList<string> Nodes, string Network, double Error, double Sensitivity)
 {
+    /// <summary>S / ‖T‖^(2 − 2/N), N the number of cores; NaN: unknown.</summary>
+    internal double Relative { get; init; } = double.NaN;
+
+    /// <summary>The least S that a change of gauge gives; NaN: unknown.</summary>
+    internal double Balanced { get; init; } = double.NaN;
+
     /// <summary>The layers of which a model's metadata tell; what they tell in another form counts as unknown.</summary>
     internal static IReadOnlyList<ChainedLayer> Of(OnnxModel model) =>
         [.. OnnxModel.Records(model.Proto).OfType<JsonObject>().Select(Of).Where(layer => layer.Path != "")];
@@ -24,7 +30,11 @@ internal sealed record ChainedLayer(
         Values(record["nodes"], ""),
         Chosen(record["plan"] as JsonObject) is { Length: > 0 } format ? format : Value(record["spec"], ""),
         Value(record["error"], double.NaN),
-        Value(record["sensitivity"], double.NaN));
+        Value(record["sensitivity"], double.NaN))
+    {
+        Relative = Value(record["relative"], double.NaN),
+        Balanced = Value(record["balanced"], double.NaN),
+    };
 
     private static string Chosen(JsonObject? plan) =>
         plan?["candidates"] is JsonArray candidates && Value(plan["chosen"], -1) is var chosen && chosen >= 0 && chosen < candidates.Count

@@ -64,14 +64,39 @@ public sealed partial class OnnxModel
         var inputs = plan?.Layers.ToDictionary(planned => planned.Path, planned => planned.Inputs.FirstOrDefault()) ?? [];
         var entries = plan is null ? [] : Entries(plan);
         return Replace([.. report.Layers.Where(made => dense?.Contains(made.Path) != true)
-            .Select(made => new Replacement(Layer(made.Path), made.Layer.Network(), inputs.GetValueOrDefault(made.Path))
+            .Select(made => Of(made, Layer(made.Path), inputs.GetValueOrDefault(made.Path), integers) with
             {
-                Format = $"{made.Layer.Spec}",
-                Error = made.KernelError,
-                Sensitivity = made.Sensitivity,
                 Plan = entries.GetValueOrDefault(made.Path),
-                Integers = integers ? LayerQuantization.current(made.Layer)?.Value : null,
             })]);
+    }
+
+    /// <summary>A layer that was compressed, with what the metadata say of it.</summary>
+    private static Replacement Of(CompressedLayer made, OnnxLayer layer, IReadOnlyList<long>? input, bool integers)
+    {
+        var network = made.Layer.Network();
+        var readings = SensitivityPenalty.readings(made.Layer);
+        var least = Gauge.leastIn(made.Layer.Norm, network);
+        return new(layer, network, input)
+        {
+            Format = $"{made.Layer.Spec}",
+            Error = made.KernelError,
+            Sensitivity = made.Sensitivity,
+            Relative = readings.IsOk ? readings.ResultValue[0].Relative : double.NaN,
+            Balanced = least.IsOk ? least.ResultValue : double.NaN,
+            Integers = integers ? LayerQuantization.current(made.Layer)?.Value : null,
+        };
+    }
+
+    /// <summary>A layer as it is planned, with noise for cores whose kernel is about as large as the layer's own.</summary>
+    internal Replacement Noise(PlannedLayer planned)
+    {
+        using var scope = NewDisposeScope();
+        var layer = Layer(planned.Path);
+        var spec = PlanMaking.spec(planned.Choice.Axes, planned.Choice.Format, planned.Geometry).OrThrow();
+        var network = NetworkModule.random(ScalarType.Float32, 1, spec);
+        network.Cores[0].mul_(Weight(layer).to(ScalarType.Float32).square().mean().sqrt());
+        foreach (var core in network.Cores) core.MoveToOuterDisposeScope();
+        return new(layer, network, planned.Inputs.FirstOrDefault());
     }
 
     /// <summary>The model with chains of standard nodes in the place of layers: what each network's stages are.</summary>

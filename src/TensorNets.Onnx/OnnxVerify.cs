@@ -18,7 +18,8 @@ public static partial class OnnxVerify
     /// <param name="before">The original.</param>
     /// <param name="after">What <see cref="OnnxModel.With"/> made of it, or a file of that; of any other model with the same inputs and
     /// outputs no layers are told.</param>
-    /// <param name="batches">Inputs by name, batch by batch, such as one of <see cref="OnnxInputs.Noise"/>.</param>
+    /// <param name="batches">Inputs by name, batch by batch, such as one of <see cref="OnnxInputs.Noise"/>; they are gone through
+    /// twice, and none is held longer than it is used.</param>
     /// <param name="threads">Threads of ONNX Runtime.</param>
     /// <param name="pairs">Runs of both models, one after the other, on the first batch, whose median is told; 0: none.</param>
     /// <returns>Errors and times; as text a table.</returns>
@@ -26,12 +27,11 @@ public static partial class OnnxVerify
     /// of the other's not.</exception>
     /// <example><code>var comparison = OnnxVerify.Compare(model, smaller, [OnnxInputs.Noise(model)]);</code></example>
     public static OnnxComparison Compare(
-        OnnxModel before, OnnxModel after, IReadOnlyList<IReadOnlyDictionary<string, Tensor>> batches, int threads = 1, int pairs = 21)
+        OnnxModel before, OnnxModel after, IEnumerable<IReadOnlyDictionary<string, Tensor>> batches, int threads = 1, int pairs = 21)
     {
         ArgumentNullException.ThrowIfNull(before);
         ArgumentNullException.ThrowIfNull(after);
         ArgumentNullException.ThrowIfNull(batches);
-        if (batches.Count == 0) throw Errors.Unsupported("The batches", "none", "at least one");
         using var first = new OnnxSession(before.Proto, before.Path, threads: threads);
         using var second = new OnnxSession(after.Proto, after.Path, threads: threads);
         if (first.Outputs.Except(second.Outputs).FirstOrDefault() is { } missing)
@@ -41,19 +41,23 @@ public static partial class OnnxVerify
         }
 
         var sums = new Dictionary<string, Sum>();
+        OnnxTimes? times = null;
+        var count = 0;
         foreach (var batch in batches)
         {
             using var scope = NewDisposeScope();
             var found = second.Run(batch, first.Outputs);
             foreach (var (name, tensor) in first.Run(batch, first.Outputs)) Add(sums, name, tensor, found[name]);
+            if (count++ == 0 && pairs > 0) times = Times(first, second, batch, pairs);
         }
 
+        if (count == 0) throw Errors.Unsupported("The batches", "none", "at least one");
         var layers = Layers(before, after, batches, threads);
         return new(
             Error(sums.Values),
             [.. sums.Select(pair => new OnnxError(pair.Key, Error([pair.Value]), double.NaN))],
             layers,
-            pairs < 1 ? null : Times(first, second, batches[0], pairs));
+            times);
     }
 
     private sealed record Sum(double Difference, double Norm);
@@ -78,7 +82,7 @@ public static partial class OnnxVerify
         return difference == 0 ? 0 : Math.Sqrt(difference / norm);
     }
 
-    private static List<OnnxError> Layers(OnnxModel before, OnnxModel after, IReadOnlyList<IReadOnlyDictionary<string, Tensor>> batches,
+    private static List<OnnxError> Layers(OnnxModel before, OnnxModel after, IEnumerable<IReadOnlyDictionary<string, Tensor>> batches,
         int threads)
     {
         var records = OnnxModel.Records(after.Proto).Where(record => Paths(record, "outputs").All(before.Index.Producers.ContainsKey))

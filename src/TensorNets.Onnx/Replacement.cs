@@ -17,6 +17,12 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
     /// <summary>S in the layer's norm.</summary>
     internal double Sensitivity { get; init; } = double.NaN;
 
+    /// <summary>S / ‖T‖^(2 − 2/N), N the number of cores.</summary>
+    internal double Relative { get; init; } = double.NaN;
+
+    /// <summary>The least S that a change of gauge gives.</summary>
+    internal double Balanced { get; init; } = double.NaN;
+
     /// <summary>What the plan says of the layer, as the plan's own JSON has it; null: there is no plan.</summary>
     internal JsonNode? Plan { get; init; }
 
@@ -35,6 +41,8 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
         ["geometry"] = Layer.Geometry!.ToString(),
         ["error"] = Known(Error),
         ["sensitivity"] = Known(Sensitivity),
+        ["relative"] = Known(Relative),
+        ["balanced"] = Known(Balanced),
         ["plan"] = Plan?.DeepClone(),
     };
 

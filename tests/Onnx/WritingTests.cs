@@ -176,6 +176,7 @@ internal static class WritingTests
         var source = model.Source(inputs);
         var plan = CSharp.Model.Plan(source, Budget.NewParameterRatio(2), new(KeepFirst: false, KeepLast: false));
         var report = CSharp.Model.Compress(source, plan, new(Workers: 1));
+        Expect.True(Onnx.OnnxVerify.PlanTimes(model, plan, inputs, pairs: 1) is { Before: > 0, After: > 0, Ratio: > 0 }, "a time is none");
         Onnx.OnnxVerify.Compare(model, model.With(report, plan), [inputs], pairs: 1);
         Onnx.OnnxVerify.LayerTimes(model, report, plan, pairs: 1);
         Onnx.OnnxVerify.CandidateTimes(model, pairs: 1)(plan.Layers[1], plan.Layers[1].Candidates);

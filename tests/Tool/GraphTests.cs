@@ -2,7 +2,9 @@ using Expecto;
 using Google.Protobuf;
 using TensorNets.CSharp;
 using TensorNets.Integration.OnnxFiles;
+using TensorNets.Onnx;
 using TensorNets.Tool;
+using TensorNets.Tool.Commands;
 using TorchSharp;
 using static Expecto.CSharp.Runner;
 using static TensorNets.Integration.Tool.CompressTests;
@@ -15,6 +17,8 @@ internal static class GraphTests
     internal static Test All => TestList("graphs", [
         TestCase(
             "an .onnx file is inspected, planned, compressed and compared, and the written file runs as it was verified", CompressesGraphs),
+        TestCase("a budget of latency is planned in rounds until the whole network is fast enough", PlansInRounds),
+        TestCase("what stops a budget of latency is named", NamesTheSlow),
         TestCase("with inputs given, errors are those of what layers give; noise is what --input says", TakesInputs),
         TestCase("shares of an .onnx file are merged into the bytes of one run", MergesGraphs),
         TestCase("what cannot be done with an .onnx file is refused in one line", Refuses),
@@ -55,11 +59,6 @@ internal static class GraphTests
         ListsMade(small, made);
         Compress(dense, files.At("bits.onnx"), "--ratio", "1.5", "--bits", "4").Went();
         Expect.True(File.ReadAllText(files.At("bits.onnx")).Contains("DequantizeLinear"), "the file holds no integers");
-
-        // Times are the machine's: at a ratio of 1 with a hair a plan is there, or the refusal names what is slow.
-        var timed = Said.Of("plan", dense, "--latency", "1.0001", "-o", files.At("timed.json"));
-        if (timed.Code != ExitCode.Done) timed.Refuses(ExitCode.Failed, "The budget");
-        else Expect.True(File.ReadAllText(files.At("timed.json")).Contains("\"latency\""), "no times in the plan");
     }
 
     /// <summary>What the written file says of its layers is what was said when they were made.</summary>
@@ -79,8 +78,77 @@ internal static class GraphTests
 
         var sum = listed.Items("layers").Sum(layer => layer.GetProperty("parameters").GetInt64());
         Expect.Equal(listed.GetProperty("parameters").GetInt64(), sum);
-        Said.Of("sensitivity", small).Refuses(ExitCode.Failed, "tensornets inspect");
+        ListsSensitivities(small, factorized);
     }
+
+    private static void ListsSensitivities(string small, Dictionary<string, System.Text.Json.JsonElement> factorized)
+    {
+        var layers = Said.Of("sensitivity", small, "--json").Json().Items("layers");
+        Expect.SequenceEqual(factorized.Keys, layers.Select(layer => layer.Text("name")));
+        foreach (var layer in layers)
+        {
+            var (s, least) = (layer.Real("sensitivity"), layer.Real("balanced"));
+            Expect.Equal(factorized[layer.Text("name")].Real("sensitivity"), s);
+            Expect.Equal(factorized[layer.Text("name")].GetProperty("parameters").GetInt64(), layer.GetProperty("parameters").GetInt64());
+            Expect.True(least > 0 && least <= s * (1 + 1e-5), $"S = {s}, least {least}");
+            Expect.True(layer.Real("relative") > 0, $"{layer}");
+        }
+    }
+
+    /// <summary>Layers whose time is 1 ms for each 10,000 FLOPs, dense and of candidates, in a plan.</summary>
+    private static CompressionPlan Timed(Files files)
+    {
+        using var scope = torch.NewDisposeScope();
+        var model = OnnxModel.Load(Graph(files));
+        var source = model.Source(OnnxInputs.Noise(model));
+        double[] Times(PlannedLayer layer, IReadOnlyList<PlanCandidate> candidates) =>
+            [layer.Flops / 1e4, .. candidates.Select(candidate => candidate.Flops / 1e4)];
+        return Model.Plan(source, Budgets.LatencyRatio(1.2), new(Latencies: Times));
+    }
+
+    /// <summary>The time of a network in which the layers save as much as they do alone, or half of it, beside a rest.</summary>
+    private static OnnxTimes Whole(CompressionPlan plan, double saved, double rest)
+    {
+        var before = plan.DenseLatency + rest;
+        var after = before - saved * (plan.DenseLatency - plan.Latency);
+        return new(before, after, after / before);
+    }
+
+    private static void PlansInRounds()
+    {
+        using var files = new Files();
+        var plan = Timed(files);
+        foreach (var saved in new[] { 1.0, .6 })
+        {
+            using var errors = new StringWriter();
+            var rest = .2 * plan.DenseLatency;
+            var terminal = new Terminal(TextWriter.Null, errors);
+            var made = LatencyRounds.Run(terminal, plan, 1.25, found => Whole(found, saved, rest));
+            Expect.True(Whole(made, saved, rest).Ratio <= 1 / 1.25, $"{Whole(made, saved, rest)}: {errors}");
+            Expect.True(errors.ToString().Split('\n').Count(line => line.StartsWith("round ")) is >= 2 and <= 6, $"{errors}");
+        }
+
+        // Times are the machine's: a plan is there with them, or the refusal names what is slow.
+        var timed = Said.Of("plan", files.At("model.onnx"), "--latency", "1.0001", "-o", files.At("timed.json"));
+        if (timed.Code != ExitCode.Done) Expect.True(timed.Errors.Contains("'Conv_c"), timed.Errors);
+        else Expect.True(File.ReadAllText(files.At("timed.json")).Contains("\"latency\""), "no times in the plan");
+    }
+
+    private static void NamesTheSlow()
+    {
+        using var files = new Files();
+        var plan = Timed(files);
+        var terminal = new Terminal(TextWriter.Null, TextWriter.Null);
+        var refused = Expect.Throws<ToolException>(
+            () => LatencyRounds.Run(terminal, plan, 3, found => Whole(found, saved: 1, plan.DenseLatency)));
+        Expect.True(refused.Message.Contains("--latency 3") && refused.Message.Contains("'Conv_c2'"), refused.Message);
+        var most = 2 * plan.DenseLatency / (2 * plan.DenseLatency - plan.Layers.Sum(Saved));
+        var said = most.ToString("F2", System.Globalization.CultureInfo.InvariantCulture);
+        Expect.True(refused.Message.Contains($"about {said} times"), $"{said}: {refused.Message}");
+    }
+
+    private static double Saved(PlannedLayer layer) =>
+        layer.Latency - layer.Candidates.Select(candidate => candidate.Latency).Where(double.IsFinite).Append(layer.Latency).Min();
 
     private static void TakesInputs()
     {
@@ -122,11 +190,11 @@ internal static class GraphTests
     {
         using var files = new Files();
         var dense = Graph(files);
-        Said.Of("sensitivity", dense).Refuses(ExitCode.Failed, "chains of nodes");
+        Said.Of("sensitivity", dense).Refuses(ExitCode.Failed, "no factorized layer");
         Said.Of("compare", dense, files.Dense()).Refuses(ExitCode.Failed, "one format");
         Said.Of("plan", dense, "--ratio", "1.5", "--data", files.At("none")).Refuses(ExitCode.Failed, "no folder");
         var empty = Directory.CreateDirectory(files.At("empty")).FullName;
-        Said.Of("plan", dense, "--ratio", "1.5", "--data", empty).Refuses(ExitCode.Failed, ".safetensors");
+        Said.Of("plan", dense, "--ratio", "1.5", "--data", empty).Refuses(ExitCode.Failed, ".npy");
         Said.Of("plan", dense, "--ratio", "1.5", "--input", "a,b").Refuses(ExitCode.Usage, "sizes between commas");
         Said.Of("plan", files.Dense(), "--ratio", "1.5", "--input", "1,3,8,8").Refuses(ExitCode.Failed, "cannot be run");
         File.WriteAllText(files.At("text.onnx"), "This is no network.");

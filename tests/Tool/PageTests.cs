@@ -20,6 +20,7 @@ internal static partial class PageTests
         files.Dense("model.safetensors");
         files.Pickled("model.pth");
         GraphTests.Graph(files);
+        DataFolderTests.Images(files.At("images"));
         var blocks = CodeBlock.Of(Root(), Path.Combine("docs", "tool.md")).Where(block => block.IsCommands).ToList();
         var ran = 0;
         foreach (var block in blocks)
@@ -50,7 +51,7 @@ internal static partial class PageTests
         Expect.SequenceEqual([ExitCode.Done, ExitCode.Failed, ExitCode.Usage, ExitCode.Incomplete, ExitCode.Interrupted], listed);
     }
 
-    [GeneratedRegex(@"^([\w-]+\.(safetensors|pth|json|html|onnx)|work|shares)$")]
+    [GeneratedRegex(@"^([\w-]+\.(safetensors|pth|json|html|onnx)|work|shares|images)$")]
     private static partial Regex IsFile();
 
     private static string Root([CallerFilePath] string here = "") =>

@@ -253,6 +253,13 @@ module Gauge =
                     use plain = WhitenedNorm.plain w balanced
                     Network.copyAs network.DType plain |> owned))
 
+    /// S of what `balanceIn` gives. Errors: as there.
+    let internal leastIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
+        balanceIn norm network
+        |> Result.bind (fun balanced ->
+            use balanced = balanced
+            Sensitivity.valueIn norm balanced)
+
     /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in
     /// a core.</summary>
     /// <remarks>Exact to rounding (1e-13 of the largest singular value). What the whole environment makes deficient, as in a loop, stays;

@@ -100,7 +100,7 @@ internal sealed class CompressCommand
         var source = network.Source(run.Inputs);
         var settings = run.Settings(network) with { Workers = _budgets.Workers(parsed), Cancellation = cancellation };
         var work = parsed.GetValue(_work) is { } folder ? new WorkFolder(folder) : null;
-        CompressionPlan Made() => given ?? _budgets.Plan(parsed, _terminal, network, source, settings.Covariances);
+        CompressionPlan Made() => given ?? _budgets.Plan(parsed, _terminal, network, run.Inputs, settings.Covariances);
         var plan = work?.Plan(run, Made) ?? Made();
         network.Check(plan);
         if (parsed.GetValue(_shard) is { } share) plan = Model.Part(plan, share.Index, share.Count);

@@ -18,6 +18,7 @@ internal static class Examples
         ["plan"] =
         [
             "tensornets plan model.safetensors --ratio 3",
+            "tensornets plan model.onnx --latency 2 --data images --mean .485,.456,.406 --scale .229,.224,.225",
             "tensornets plan model.safetensors --error .1 --format cp tucker2 --keep embed -o plan.json",
         ],
         ["compress"] =
@@ -28,7 +29,7 @@ internal static class Examples
             "tensornets compress model.safetensors --ratio 3 --work work --shard 1/4",
         ],
         ["merge"] = ["tensornets merge --work work -o small.safetensors"],
-        ["sensitivity"] = ["tensornets sensitivity small.safetensors"],
+        ["sensitivity"] = ["tensornets sensitivity small.safetensors", "tensornets sensitivity small.onnx"],
         ["compare"] =
         [
             "tensornets compare model.onnx small.onnx --input 1,3,224,224",

@@ -33,7 +33,7 @@ internal static class PlanCommand
             using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
             using var scope = TorchSharp.torch.NewDisposeScope();
             var given = inputs.Of(parsed);
-            var plan = budgets.Plan(parsed, terminal, network, network.Source(given), network.Covariances(given));
+            var plan = budgets.Plan(parsed, terminal, network, given, network.Covariances(given));
             network.Check(plan);
             if (parsed.GetValue(output) is { } path) Texts.Write(path, Model.PlanToJson(plan));
             terminal.Tell(PlanReport.Of(network.Path, budgets.Typed(parsed) + inputs.Typed(parsed), plan), parsed.GetValue(json), Show);

@@ -19,7 +19,7 @@ internal static class SensitivityCommand
         command.SetAction(Application.Guarded(terminal, (parsed, _) =>
         {
             using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
-            var report = new SensitivityReport(network.Path, [.. network.FactorizedLayers().Select(LayerSensitivity.Of)]);
+            var report = new SensitivityReport(network.Path, network.Sensitivities());
             if (report.Layers.Count == 0)
             {
                 throw new ToolException($"'{network.Path}' has no factorized layer", "make them with tensornets compress");

@@ -19,31 +19,39 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     internal override FileReport Report()
     {
         var model = _model.Value;
-        var chains = ChainedLayer.Of(model).SelectMany(replaced => replaced.Nodes.Select(node => (Node: node, Layer: replaced)))
-            .DistinctBy(pair => pair.Node).ToDictionary(pair => pair.Node, pair => pair.Layer);
-        // Nodes of one chain are one layer, where the first of them stands.
-        var layers = model.Layers.GroupBy(layer => (object?)chains.GetValueOrDefault(layer.Path) ?? layer)
-            .Select(Line).ToList();
+        var layers = Chained().Select(Line).ToList();
         var others = model.Parameters - layers.Sum(layer => layer.Parameters);
         return new(Path, Format, Bytes, model.Parameters, [.. layers, LayerLine.NoLayer("(in no layer)", "", [], "", others)]);
     }
 
+    /// <summary>The layers of the graph; nodes of one chain are one layer, where the first of them stands, by what the metadata say of
+    /// it.</summary>
+    private IEnumerable<IGrouping<object, OnnxLayer>> Chained()
+    {
+        var model = _model.Value;
+        var chains = ChainedLayer.Of(model).SelectMany(replaced => replaced.Nodes.Select(node => (Node: node, Layer: replaced)))
+            .DistinctBy(pair => pair.Node).ToDictionary(pair => pair.Node, pair => pair.Layer);
+        return model.Layers.GroupBy(layer => (object?)chains.GetValueOrDefault(layer.Path) ?? layer);
+    }
+
     private static LayerLine Line(IGrouping<object, OnnxLayer> group)
     {
-        if (group.Key is ChainedLayer replaced) return LayerLine.Of(replaced, group.Sum(layer => layer.Parameters));
+        if (group.Key is ChainedLayer replaced) return LayerLine.Of(replaced, Parameters(group));
         var layer = group.First();
         return LayerLine.Unfactorized(layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept);
     }
 
-    internal override IReadOnlyList<StoredLayer> FactorizedLayers() =>
-        throw new ToolException(
-            $"'{Path}' is an .onnx file, whose factorized layers are chains of nodes",
-            "tensornets inspect lists S as it was when each layer was made");
+    private static long Parameters(IEnumerable<OnnxLayer> chain) => chain.Sum(layer => layer.Parameters);
+
+    internal override IReadOnlyList<LayerSensitivity> Sensitivities() =>
+        [.. Chained().Where(group => group.Key is ChainedLayer)
+            .Select(group => LayerSensitivity.Of((ChainedLayer)group.Key, Parameters(group)))];
 
     internal override LayerSource Source(Inputs inputs)
     {
         using var scope = NewDisposeScope();
-        return _model.Value.Source(Batches(inputs).First());
+        foreach (var batch in Batches(inputs)) return _model.Value.Source(batch);
+        return _model.Value.Source();
     }
 
     internal override IReadOnlyDictionary<string, Tensor>? Covariances(Inputs inputs) =>
@@ -51,6 +59,12 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
 
     internal override Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() =>
         OnnxVerify.CandidateTimes(_model.Value);
+
+    internal override OnnxTimes Times(CompressionPlan plan, Inputs inputs)
+    {
+        foreach (var batch in Batches(inputs)) return OnnxVerify.PlanTimes(_model.Value, plan, batch);
+        return base.Times(plan, inputs);
+    }
 
     internal override QuantizeSettings? Quantize(int? bits)
     {
@@ -72,12 +86,16 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     private OnnxComparison Compare(OnnxModel other, Inputs inputs, int pairs)
     {
         using var scope = NewDisposeScope();
-        return OnnxVerify.Compare(_model.Value, other, [.. Batches(inputs)], threads: 1, pairs: pairs);
+        return OnnxVerify.Compare(_model.Value, other, Batches(inputs), threads: 1, pairs: pairs);
     }
 
+    /// <summary>What the network is given, batch by batch; each is disposed when the next one is asked for.</summary>
     private IEnumerable<IReadOnlyDictionary<string, Tensor>> Batches(Inputs inputs)
     {
-        var names = OnnxInputs.Shapes(_model.Value).Select(input => input.Key).ToList();
-        return inputs.Data != "" ? DataFolder.Read(inputs.Data, names) : [OnnxInputs.Noise(_model.Value, inputs.Shapes(names[0]))];
+        var (shapes, types) = (OnnxInputs.Shapes(_model.Value), OnnxInputs.Types(_model.Value));
+        var typed = inputs.Shapes(shapes.Select(input => input.Key).FirstOrDefault(""));
+        if (inputs.Data == "") return DataFolder.Disposing(Enumerable.Range(0, 1).Select(_ => OnnxInputs.Noise(_model.Value, typed)));
+        var given = shapes.Select(input => new GraphInput(input.Key, typed.GetValueOrDefault(input.Key) ?? input.Value, types[input.Key]));
+        return new DataFolder(inputs.Data, [.. given], inputs.Colours).Read();
     }
 }

@@ -6,7 +6,8 @@ namespace TensorNets.Tool.Files;
 /// <param name="Typed">Shapes of inputs as they are typed, between spaces: <c>1,3,224,224</c> of the first input, or
 /// <c>NAME=1,3,224,224</c>.</param>
 /// <param name="Data">A folder of inputs; empty: noise.</param>
-internal sealed record Inputs(string Typed, string Data)
+/// <param name="Colours">How images in the folder become numbers.</param>
+internal sealed record Inputs(string Typed, string Data, Colours Colours)
 {
     /// <summary>Whether nothing is given.</summary>
     internal bool IsEmpty => Typed == "" && Data == "";

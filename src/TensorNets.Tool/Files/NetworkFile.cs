@@ -1,4 +1,5 @@
 using TensorNets.CSharp;
+using TensorNets.Onnx;
 using TensorNets.Tool.Output;
 using static TorchSharp.torch;
 
@@ -40,8 +41,8 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>What its layers are and cost.</summary>
     internal abstract FileReport Report();
 
-    /// <summary>The factorized layers, each to be disposed with the file.</summary>
-    internal abstract IReadOnlyList<StoredLayer> FactorizedLayers();
+    /// <summary>S of the factorized layers: of a state dict as its factors are, of an .onnx file as its metadata have it.</summary>
+    internal abstract IReadOnlyList<LayerSensitivity> Sensitivities();
 
     /// <summary>Whether the file says which layer is the first and which the last.</summary>
     internal virtual bool KnowsOrder => false;
@@ -59,6 +60,9 @@ internal abstract class NetworkFile(string path) : IDisposable
         throw new ToolException(
             $"'{Path}' does not say how large the inputs of its layers are, so that none can be timed",
             "use --ratio or --error, or an .onnx file");
+
+    /// <summary>How long the network takes by a plan, beside the dense one: of files that <see cref="CandidateTimes"/> times.</summary>
+    internal virtual OnnxTimes Times(CompressionPlan plan, Inputs inputs) => new(double.NaN, double.NaN, double.NaN);
 
     /// <summary>How factors are rounded to so many bits. Null: they are not.</summary>
     /// <exception cref="TensorNetException">The file cannot keep integers.</exception>

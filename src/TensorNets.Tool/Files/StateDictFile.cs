@@ -34,12 +34,12 @@ internal class StateDictFile : NetworkFile
     /// <summary>Whether layers of it are factorized.</summary>
     internal bool IsCompressed => _file.Value.Metadata.ContainsKey(CompressedKey) && _file.Value.Metadata.ContainsKey(VersionKey);
 
-    internal override IReadOnlyList<StoredLayer> FactorizedLayers() => _stored.Value;
+    internal override IReadOnlyList<LayerSensitivity> Sensitivities() => [.. _stored.Value.Select(LayerSensitivity.Of)];
 
     internal override FileReport Report()
     {
         var entries = _file.Value.Entries;
-        var stored = FactorizedLayers();
+        var stored = _stored.Value;
         bool IsStored(string name) => stored.Any(layer => name.StartsWith($"{layer.Paths[0]}.", StringComparison.Ordinal));
         var own = entries.Select(entry => entry.Name).Where(IsStored).ToHashSet();
         var known = entries.ToDictionary(entry => entry.Name);

@@ -59,7 +59,10 @@ internal sealed class WorkFolder
         try
         {
             var read = JsonText.Read<WorkRun>(Texts.Read(_run));
-            if (read is { File: not null, Options: not null, Plan: not null, Inputs: { Typed: not null, Data: not null } }) return read;
+            if (read is { File: not null, Options: not null, Plan: not null, Inputs: { Typed: not null, Data: not null, Colours: not null } })
+            {
+                return read;
+            }
         }
         catch (System.Text.Json.JsonException)
         {

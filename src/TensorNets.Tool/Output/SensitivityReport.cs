@@ -26,28 +26,18 @@ internal sealed record LayerSensitivity(
     {
         var reading = Model.Readings(stored.Layer)[0];
         using var network = stored.Layer.Network();
+        // A bond of lower rank than its dimension has no gauge.
+        var least = Gauge.leastIn(stored.Layer.Norm, network);
         return new(
             stored.Paths[0],
             Text.Network(stored),
             stored.Layer.ParameterCount,
             reading.Sensitivity,
             reading.Relative,
-            Least(stored.Layer.Norm, network),
+            least.IsOk ? least.ResultValue : double.NaN,
             stored.KernelError);
     }
 
-    /// <summary>A bond of lower rank than its dimension has no gauge: NaN.</summary>
-    private static double Least(Norm norm, Network network)
-    {
-        try
-        {
-            using var balanced = TensorNetwork.Balance(network, norm);
-            using var s = TensorNetwork.Sensitivity(balanced, norm);
-            return s.to(TorchSharp.torch.float64).item<double>();
-        }
-        catch (TensorNetException error) when (error.Errors.All(found => found.IsRankDeficientBond))
-        {
-            return double.NaN;
-        }
-    }
+    internal static LayerSensitivity Of(Onnx.ChainedLayer layer, long parameters) => new(
+        layer.Path, layer.Network, parameters, layer.Sensitivity, layer.Relative, layer.Balanced, layer.Error);
 }
