@@ -95,7 +95,9 @@ internal static class DataFolderTests
     {
         using var files = new Files();
         using var scope = NewDisposeScope();
-        foreach (var type in new[] { NPTypeCode.Single, NPTypeCode.Double, NPTypeCode.Half, NPTypeCode.Int64, NPTypeCode.Byte, NPTypeCode.Int16 })
+        NPTypeCode[] types =
+            [NPTypeCode.Single, NPTypeCode.Double, NPTypeCode.Half, NPTypeCode.Int64, NPTypeCode.Byte, NPTypeCode.Int16];
+        foreach (var type in types)
         {
             Count(files.At("a.npy"), [2, 3], type);
             Expect.True(Of(files.Folder, X(-1, 3)).Single().Equals(arange(6).reshape(2, 3).to(ScalarType.Float32)), $"{type}");

@@ -13,8 +13,8 @@ internal sealed class InputOptions
 
     private readonly Option<string?> _data = new("--data")
     {
-        Description = "A folder of inputs of an .onnx file, by which plans then weigh errors: .safetensors files, each a batch by the inputs' "
-            + "names; or .npy files and images (.png, .jpg), of several inputs each in a folder of its name.",
+        Description = "A folder of inputs of an .onnx file, by which plans then weigh errors: .safetensors files, each a batch by the "
+            + "inputs' names; or .npy files and images (.png, .jpg), of several inputs each in a folder of its name.",
     };
 
     private readonly Option<string?> _mean = Numbers(

@@ -52,8 +52,8 @@ internal static class LatencyRounds
             $"'{layer.Path}' {Text.Real(Least(layer))} of {Text.Real(layer.Latency)} ms"
             + (Least(layer) < layer.Latency ? "" : ", no faster than dense"));
         return new(
-            $"--latency {Text.Real(ratio)} is out of reach: with the fastest candidates the network is about {Times(reached)} times faster, "
-            + $"and takes most in {string.Join("; ", slowest)}",
+            $"--latency {Text.Real(ratio)} is out of reach: with the fastest candidates the network is about {Times(reached)} times "
+            + $"faster, and takes most in {string.Join("; ", slowest)}",
             "ask for less, or let it plan the first and last layer (--ends) or other formats (--format)");
     }
 

@@ -168,7 +168,8 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
         return read.to(input.Type ?? read.dtype).MoveToOuterDisposeScope();
     }
 
-    private static string Shape(IEnumerable<long> sizes) => $"[{string.Join(", ", sizes.Select(size => size < 0 ? "?" : $"{size}"))}]";
+    /// <summary>Sizes as errors show them.</summary>
+    internal static string Shape(IEnumerable<long> sizes) => $"[{string.Join(", ", sizes.Select(size => size < 0 ? "?" : $"{size}"))}]";
 
     private Dictionary<string, Tensor> Batch(string path)
     {

@@ -46,7 +46,7 @@ internal static class ImageFile
         [_, (1 or 3) and var channels, var height, var width] => (channels, height, width, false),
         [_, var height, var width, (1 or 3) and var channels] => (channels, height, width, true),
         _ => throw new ToolException(
-            $"'{path}' is an image, and input '{input.Name}' is [{string.Join(", ", input.Shape.Select(size => size < 0 ? "?" : $"{size}"))}]",
+            $"'{path}' is an image, and input '{input.Name}' is {DataFolder.Shape(input.Shape)}",
             "say with --input how it takes images, as 1,3,224,224"),
     };
 

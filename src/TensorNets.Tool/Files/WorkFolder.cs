@@ -59,10 +59,11 @@ internal sealed class WorkFolder
         try
         {
             var read = JsonText.Read<WorkRun>(Texts.Read(_run));
-            if (read is { File: not null, Options: not null, Plan: not null, Inputs: { Typed: not null, Data: not null, Colours: not null } })
+            var isWhole = read is
             {
-                return read;
-            }
+                File: not null, Options: not null, Plan: not null, Inputs: { Typed: not null, Data: not null, Colours: not null },
+            };
+            if (isWhole) return read!;
         }
         catch (System.Text.Json.JsonException)
         {
