@@ -1,9 +1,9 @@
 (**
 ---
 title: The front
-category: Tutorials
+category: Learn
 categoryindex: 1
-index: 3
+index: 7
 ---
 # The front: how much error buys how much stability
 

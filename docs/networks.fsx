@@ -1,9 +1,9 @@
 (**
 ---
 title: Networks and formats
-category: Tutorials
+category: Learn
 categoryindex: 1
-index: 2
+index: 3
 ---
 # Networks and formats
 

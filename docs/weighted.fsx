@@ -1,9 +1,9 @@
 (**
 ---
 title: The weighted norm
-category: Tutorials
+category: Learn
 categoryindex: 1
-index: 4
+index: 11
 ---
 # The weighted norm: what counts is the output
 

@@ -22,6 +22,25 @@ for (const link of document.querySelectorAll('#menu .nav-link')) {
     if (link.href === location.href.split('#')[0]) link.setAttribute('aria-current', 'page');
 }
 
+// From page to page, in the order of the menu.
+const pages = [...document.querySelectorAll('#menu .nav-link')];
+const here = pages.findIndex(link => link.getAttribute('aria-current') === 'page');
+
+if (here >= 0) {
+    const onward = document.createElement('nav');
+    onward.id = 'onward';
+    onward.setAttribute('aria-label', 'Next page');
+    for (const [name, link, arrow] of [['previous', pages[here - 1], '←'], ['next', pages[here + 1], '→']]) {
+        if (!link) continue;
+        const copy = document.createElement('a');
+        copy.href = link.href;
+        copy.className = name;
+        copy.textContent = name === 'next' ? `${link.textContent.trim()} ${arrow}` : `${arrow} ${link.textContent.trim()}`;
+        onward.append(copy);
+    }
+    byId('content').append(onward);
+}
+
 // Formulas: KaTeX, where the site was built with it; else their source stays, which can be read too.
 if (window.katex) {
     for (const span of document.querySelectorAll('span.math')) {

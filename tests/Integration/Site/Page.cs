@@ -18,6 +18,8 @@ internal sealed class Page
                 excess: document.documentElement.scrollWidth - document.documentElement.clientWidth,
                 cutCode: all('pre').filter(cut).map(element => element.textContent.slice(0, 80)),
                 brokenImages: all('img').filter(image => !image.complete || !image.naturalWidth).map(image => image.getAttribute('src')),
+                isInMenu: Boolean(document.querySelector('#menu [aria-current]')),
+                onward: all('#onward a').map(link => link.className),
                 formulas: math.length,
                 undrawnFormulas: math.filter(span => !span.querySelector('.katex:not(.katex-error)')).map(span => span.textContent),
                 placeholders: document.documentElement.outerHTML.match(/\{\{fsdocs[^}]*|%root%|No value returned by any evaluator/g) ?? [],
@@ -41,6 +43,12 @@ internal sealed class Page
     /// <summary>Code that neither fits nor scrolls.</summary>
     public string[] CutCode { get; set; } = [];
     public string[] BrokenImages { get; set; } = [];
+
+    /// <summary>Whether the menu names this page.</summary>
+    public bool IsInMenu { get; set; }
+
+    /// <summary>Which of the links "previous" and "next" there are.</summary>
+    public string[] Onward { get; set; } = [];
     public int Formulas { get; set; }
     public string[] UndrawnFormulas { get; set; } = [];
     public string[] Placeholders { get; set; } = [];

@@ -16,6 +16,7 @@ internal static class SiteTests
         TestCase("every link leads to a place that exists, and none begins at the root of a host", () => NoneHas(BrokenLinks)),
         TestCase("no page is wider than a narrow screen, and code that does not fit scrolls", () => NoneHas(page => [
             .. page.CutCode.Select(code => $"cut off: {code}"), .. When(page.Excess > 0, $"{page.Excess} px too wide")])),
+        TestCase("each page of the menu leads to the next one and back", PagesFollowEachOther),
         TestCase("every formula is drawn", EveryFormulaIsDrawn),
         TestCase("the search finds a page, the menu of a narrow screen and the details open, and the theme turns", ButtonsWork),
     ]));
@@ -52,6 +53,14 @@ internal static class SiteTests
 
     private static bool HasPlace(string file, string place) =>
         place.Length == 0 || Pages.Value.Any(page => page.File == file && page.Places.Contains(place));
+
+    private static void PagesFollowEachOther()
+    {
+        var inMenu = Pages.Value.Where(page => page.IsInMenu).ToList();
+        Expect.True(inMenu.Count > 20, $"the menu has {inMenu.Count} pages only");
+        Expect.Equal(1, inMenu.Count(page => !page.Onward.Contains("next")));
+        Expect.Equal(1, inMenu.Count(page => !page.Onward.Contains("previous")));
+    }
 
     private static void EveryFormulaIsDrawn()
     {

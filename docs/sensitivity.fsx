@@ -1,0 +1,115 @@
+(**
+---
+title: Sensitivity
+category: Learn
+categoryindex: 1
+index: 4
+---
+# Sensitivity: what noise in the cores does to the tensor
+
+Add white noise of standard deviation $\sigma$ to every entry of every core. The tensor changes, and the mean of its squared change, per $\sigma^2$, is the
+*sensitivity* of the network:
+
+$$S(\theta) = \lim_{\sigma \to 0} \sigma^{-2}\, \mathsf{E} \lVert T(\theta + \sigma\xi) - T(\theta) \rVert^2
+= \sum_k \lVert \partial T / \partial \theta_k \rVert^2 = \sum_k m_k \lVert E_k \rVert^2.$$
+
+$E_k$ is the network without core $k$, and $m_k$ the product of the dimensions that core $k$ alone carries. Rounding to few bits is such noise, and so is a step of
+training: a network of low S bears both.
+*)
+
+(*** hide ***)
+#r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
+#r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
+#r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
+
+open TorchSharp
+open TensorNets
+open TensorNets.Documents
+
+let orStop result = TensorNetError.raiseErrors result
+
+(** ## By hand
+
+The smallest ring: three cores of 2×2 matrices with entries of one, each with an open axis of dimension 1. *)
+let ring =
+    Spec.parse [] "asb, bdc, cta -> sdt | s=1 d=1 t=1 a=2 b=2 c=2"
+    |> Result.defaultWith (failwithf "%A")
+
+let ones =
+    Network.create ring (ring.Cores |> List.map (fun core -> core.Name, torch.ones (2L, 1L, 2L)))
+    |> orStop
+
+(**
+Each $E_k$ is a product of two 2×2 matrices of ones, that is, four twos: $\lVert E_k \rVert^2 = 16$. There are no axes of dimension above 1 that one core alone carries, so every $m_k$ is 1, and
+$S = 3 \cdot 16$. The tensor itself is the trace of a product of three such matrices, 8.
+*)
+printfn $"S = {Sensitivity.value ones}, T = {(Contraction.reconstruct ones).sum().item<float32>()}"
+
+for core, term in List.zip ring.Cores (Sensitivity.ofCores ones) do
+    printfn $"  {core.Name}: {term.item<float32>()}"
+(*** include-output ***)
+
+(** Each term is a network too, made by a rewrite and contracted like any other: two copies of $E_k$, joined. *)
+for m, term in Spec.sensitivityTerms ring do
+    printfn $"{m} * ({term})"
+(*** include-output ***)
+
+(**
+## By trial
+
+A CP network of rank 6 over 8×9×10, and noise of falling size in its cores: the mean of 400 trials of $\lVert \Delta T \rVert^2 / \sigma^2$, over S.
+For small noise the quotient is one; for large noise the products of noises, of higher order in $\sigma$, come on top.
+*)
+let network =
+    Network.random torch.float64 1UL (Format.spec [ 8; 9; 10 ] (Format.CP 6) |> Result.defaultWith (failwithf "%A"))
+
+let s = Sensitivity.value network
+let tensor = Contraction.reconstruct network
+
+let trial (sigma: float) =
+    use _ = torch.NewDisposeScope()
+
+    let noisy =
+        network.Spec.Cores
+        |> List.map (fun core ->
+            let given = network[core.Name]
+            core.Name, given.add (torch.randn_like(given).mul(torch.tensor sigma)))
+
+    let moved = Network.create network.Spec noisy |> orStop |> Contraction.reconstruct
+    (moved - tensor).square().sum().item<float>() / (sigma * sigma)
+
+torch.random.manual_seed 1L |> ignore
+
+let quotients =
+    [
+        for sigma in [ 1e-3; 3e-3; 1e-2; 3e-2; 0.1; 0.3; 0.5 ] -> sigma, (List.init 400 (fun _ -> trial sigma) |> List.average) / s
+    ]
+
+for sigma, quotient in quotients do
+    printfn $"σ = %-5g{sigma}  measured / S = %.3f{quotient}"
+(*** include-output ***)
+
+Chart.plot
+    "Measured change over S, by the size of the noise"
+    (Chart.logarithmic "standard deviation of the noise")
+    (Chart.linear "mean of ‖ΔT‖² / (σ² S), 400 trials each")
+    [ Chart.line "measured" quotients ]
+(*** include-it-raw ***)
+
+(**
+## What depends on it
+
+* **The same tensor, another S.** S belongs to the cores, not to the tensor: [the gauge](gauge.html) lowers it for nothing.
+* **A little error, far less S.** At a bound on the error [the correction](correction.html) finds the least.
+* **In training** `Sensitivity.total` is a scalar tensor with a gradient, to be added to a loss; `SensitivityPenalty.relative` is one number for a whole model.
+* **In another norm.** `Sensitivity.totalIn` weighs the change by the layer's inputs: [the weighted norm](weighted.html).
+
+## What it costs
+
+All terms share their parts, so that S takes about as much as the squared norm of T, which is never formed. For CP these are Grams of columns:
+*)
+let large = Format.spec [ 512; 9; 512 ] (Format.CP 761) |> Result.defaultWith (failwithf "%A")
+let plan = Sensitivity.plan large
+
+printfn $"S of CP 761 over 512×9×512: {plan.Flops / 1e6:F0} MFLOP; its tensor alone: {2.0 * 761.0 * 512.0 * 9.0 * 512.0 / 1e6:F0}"
+(*** include-output ***)
