@@ -25,6 +25,7 @@ open TensorNets
 open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
+let formatOf shape format = Format.spec shape format |> Result.defaultWith (failwithf "%A")
 
 (**
 ## A tensor whose cores want to grow
@@ -45,7 +46,7 @@ let w =
     tensor
 
 let family (delta: float) = 12.0 * (4.0 * delta) ** (-2.0 / 3.0) * (1.0 + delta) ** 2.0
-let rank2 = Format.spec [ 2; 2; 2 ] (Format.CP 2) |> Result.defaultWith (failwithf "%A")
+let rank2 = formatOf [ 2; 2; 2 ] (Format.CP 2)
 let patient = { SweepOptions.defaults with MaxSweeps = 2000; Tolerance = 1e-9 }
 
 let least (delta: float) =
@@ -59,6 +60,7 @@ for delta, s in found do
     printfn $"δ = %-5g{delta}   S %8.1f{s}   family %8.1f{family delta}"
 (*** include-output ***)
 
+(*** hide ***)
 Chart.plot
     "Least S over the error for the W-tensor at rank 2"
     (Chart.logarithmic "‖K − T‖")
@@ -97,6 +99,7 @@ printfn $"corrected              S %9.0f{same.Sensitivity}   relative error %.4f
 printfn $"corrected, 2 %% looser  S %9.0f{looser.Sensitivity}   relative error %.4f{looser.RelativeError}"
 (*** include-output ***)
 
+(*** hide ***)
 Chart.plot
     "S after each sweep of the correction"
     (Chart.linear "sweep")

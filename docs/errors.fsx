@@ -91,7 +91,7 @@ let table (kind: Type) =
             // These two hold an error of the types below.
             if case.DeclaringType <> typeof<TensorNetError> || (case.Name <> "Spec" && case.Name <> "Format") then
                 let wrong, remedy = meaning case
-                $"<tr><td><code>{case.Name}</code></td><td>{escaped (message case)}</td><td>{escaped wrong}</td><td>{escaped remedy}</td></tr>"
+                $"<tr><td><code style='white-space: nowrap'>{case.Name}</code></td><td>{escaped (message case)}</td><td>{escaped wrong}</td><td>{escaped remedy}</td></tr>"
         "</tbody></table>"
     ]
     |> String.concat ""

@@ -21,12 +21,12 @@ open TensorNets
 open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
-let specOf shape format = Format.spec shape format |> Result.defaultWith (failwithf "%A")
+let parsed text = Spec.parse [] text |> Result.defaultWith (failwithf "%A")
 
 (** ## One bond, one number
 
 A matrix $T = A B$, and $M$ a multiple of the identity: $A$ times $t$, $B$ over $t$. S is $t^2$ times one term plus $t^{-2}$ times the other, least where both are equal. *)
-let matrix = Spec.parse [] "sr, rt -> st | s=12 r=4 t=40" |> Result.defaultWith (failwithf "%A")
+let matrix = parsed "sr, rt -> st | s=12 r=4 t=40"
 let network = Network.random torch.float64 1UL matrix
 
 let scaled (t: float) =
@@ -47,6 +47,7 @@ printfn
     $"given {Sensitivity.value network:F1}, least by a scale {curve |> List.map snd |> List.min:F1}, balanced {Sensitivity.value balanced:F1}"
 (*** include-output ***)
 
+(*** hide ***)
 Chart.plot
     "S over the scale of one core against the other"
     (Chart.logarithmic "t")
@@ -76,7 +77,7 @@ let target =
 
 let options = { Factorize.defaults with Start = Start.Random }
 
-printfn "                         least squares   balanced"
+printfn "format                   least squares   balanced"
 
 for format in [ Format.CP 20; Format.Tucker2(8, 8); Format.TensorChain [ 4; 4; 4 ]; Format.TensorTrain [ 8; 8 ] ] do
     let fit = Factorize.run options format target |> orStop
@@ -93,7 +94,7 @@ matrices. Where two cores share an open axis as well, the matrix may differ alon
 A bond whose numerical rank is below its dimension has no least S: along the spare direction one side can grow and the other vanish. `Gauge.balance` refuses it by name;
 `Gauge.truncate` cuts such bonds to their rank, exactly; `Gauge.balanceTruncated` does both.
 *)
-let wide = Spec.parse [] "sr, rt -> st | s=3 r=5 t=40" |> Result.defaultWith (failwithf "%A")
+let wide = parsed "sr, rt -> st | s=3 r=5 t=40"
 
 match Gauge.balance (Network.random torch.float64 1UL wide) with
 | Ok _ -> printfn "balanced"

@@ -27,13 +27,13 @@ open TensorNets
 open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
+let parsed text = Spec.parse [] text |> Result.defaultWith (failwithf "%A")
+let formatOf shape format = Format.spec shape format |> Result.defaultWith (failwithf "%A")
 
 (** ## By hand
 
 The smallest ring: three cores of 2×2 matrices with entries of one, each with an open axis of dimension 1. *)
-let ring =
-    Spec.parse [] "asb, bdc, cta -> sdt | s=1 d=1 t=1 a=2 b=2 c=2"
-    |> Result.defaultWith (failwithf "%A")
+let ring = parsed "asb, bdc, cta -> sdt | s=1 d=1 t=1 a=2 b=2 c=2"
 
 let ones =
     Network.create ring (ring.Cores |> List.map (fun core -> core.Name, torch.ones (2L, 1L, 2L)))
@@ -60,8 +60,7 @@ for m, term in Spec.sensitivityTerms ring do
 A CP network of rank 6 over 8×9×10, and noise of falling size in its cores: the mean of 400 trials of $\lVert \Delta T \rVert^2 / \sigma^2$, over S.
 For small noise the quotient is one; for large noise the products of noises, of higher order in $\sigma$, come on top.
 *)
-let network =
-    Network.random torch.float64 1UL (Format.spec [ 8; 9; 10 ] (Format.CP 6) |> Result.defaultWith (failwithf "%A"))
+let network = Network.random torch.float64 1UL (formatOf [ 8; 9; 10 ] (Format.CP 6))
 
 let s = Sensitivity.value network
 let tensor = Contraction.reconstruct network
@@ -89,6 +88,7 @@ for sigma, quotient in quotients do
     printfn $"σ = %-5g{sigma}  measured / S = %.3f{quotient}"
 (*** include-output ***)
 
+(*** hide ***)
 Chart.plot
     "Measured change over S, by the size of the noise"
     (Chart.logarithmic "standard deviation of the noise")
@@ -108,7 +108,7 @@ Chart.plot
 
 All terms share their parts, so that S takes about as much as the squared norm of T, which is never formed. For CP these are Grams of columns:
 *)
-let large = Format.spec [ 512; 9; 512 ] (Format.CP 761) |> Result.defaultWith (failwithf "%A")
+let large = formatOf [ 512; 9; 512 ] (Format.CP 761)
 let plan = Sensitivity.plan large
 
 printfn $"S of CP 761 over 512×9×512: {plan.Flops / 1e6:F0} MFLOP; its tensor alone: {2.0 * 761.0 * 512.0 * 9.0 * 512.0 / 1e6:F0}"

@@ -33,7 +33,7 @@ if (here >= 0) {
     for (const [name, link, arrow] of [['previous', pages[here - 1], '←'], ['next', pages[here + 1], '→']]) {
         if (!link) continue;
         const copy = document.createElement('a');
-        copy.href = link.href;
+        copy.setAttribute('href', link.getAttribute('href'));
         copy.className = name;
         copy.textContent = name === 'next' ? `${link.textContent.trim()} ${arrow}` : `${arrow} ${link.textContent.trim()}`;
         onward.append(copy);

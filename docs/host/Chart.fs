@@ -86,7 +86,7 @@ let plot (title: string) (horizontal: Scale) (vertical: Scale) (series: Series l
                     $"<circle cx='{x a:F1}' cy='{y b:F1}' r='3.5' fill='{colour i}'/>"
 
             if series.Length > 1 then
-                let from = left + 165.0 * float i
+                let from = left + 220.0 * float i
                 $"<circle cx='{from:F1}' cy='316' r='4' fill='{colour i}'/>"
                 text (from + 10.0) 320.0 "start" one.Name
         text ((left + right) / 2.0) 297.0 "middle" horizontal.Label
