@@ -15,6 +15,8 @@ namespace TensorNets.CSharp;
 /// <param name="Progress">Told after each layer.</param>
 /// <param name="Quantize">Bits and scales of the cores; null: numbers of the dtype of the weight. Errors are measured in the layer's
 /// norm.</param>
+/// <param name="ReleaseLayers">Whether a layer of a source is disposed as soon as it stands in the folder, so that a run holds no more than
+/// one for each worker.</param>
 /// <param name="Cancellation">Cancelled: layers under way and to come stay dense.</param>
 public sealed record CompressSettings(
     int Sweeps = 30,
@@ -27,6 +29,7 @@ public sealed record CompressSettings(
     TimeSpan? TimeLimit = null,
     IProgress<CompressProgress>? Progress = null,
     QuantizeSettings? Quantize = null,
+    bool ReleaseLayers = false,
     CancellationToken Cancellation = default)
 {
     internal CompressOptions Options => new(
@@ -38,6 +41,7 @@ public sealed record CompressSettings(
         Workers,
         Results.Option(Quantize?.Options),
         Results.Option(Folder),
+        ReleaseLayers,
         TimeLimit is { } limit ? FSharpOption<TimeSpan>.Some(limit) : FSharpOption<TimeSpan>.None,
         Results.Option(Progress),
         Cancellation);

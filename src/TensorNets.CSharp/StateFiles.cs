@@ -34,6 +34,15 @@ public static class StateFiles
         IReadOnlyDictionary<string, string>? metadata = null) =>
         StateFile.save(path, Pairs(metadata), [.. layers], Pairs(others)).OrThrow();
 
+    /// <summary>Writes the state of a dense file in which layers that are in files of their own, as in a work folder, have taken the place
+    /// of dense ones: as <see cref="SaveCompressed"/> of these, to the bit, with one tensor in memory at a time.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="dense">The safetensors file with the state of the dense model.</param>
+    /// <param name="layers">The factorized layers.</param>
+    /// <exception cref="TensorNetException">A layer has no path, a file is missing or wrong, or the file cannot be written.</exception>
+    public static void Merge(string path, string dense, IReadOnlyList<LayerInFile> layers) =>
+        StateFile.merge(path, dense, [.. layers]).OrThrow();
+
     private static FSharpList<Tuple<string, T>> Pairs<T>(IReadOnlyDictionary<string, T>? values) =>
         [.. (values ?? new Dictionary<string, T>()).Select(pair => Tuple.Create(pair.Key, pair.Value))];
 }

@@ -57,7 +57,7 @@ type SafeTensorReader
     member internal this.ReadAll() : Result<(string * Tensor) list, TensorNetError list> =
         use scope = torch.NewDisposeScope()
 
-        let rec read found rest =
+        let rec read found (rest: SafeTensorEntry list) =
             match rest with
             | [] -> Ok(List.rev found)
             | entry :: rest ->
@@ -152,7 +152,7 @@ module SafeTensors =
 
     let private isUnicode (text: string) = not (isNull (box text)) && Text.Encoding.UTF8.GetString(Text.Encoding.UTF8.GetBytes text) = text
 
-    let private errors (metadata: (string * string) list) (tensors: (string * Tensor) list) : TensorNetError list =
+    let private nameErrors (metadata: (string * string) list) (tensors: string list) : TensorNetError list =
         let bad what found expected = TensorNetError.Unsupported(what, found, expected)
 
         let names what (names: string list) =
@@ -166,36 +166,55 @@ module SafeTensors =
             ]
 
         [
-            yield! names "The name of a tensor" (List.map fst tensors)
+            yield! names "The name of a tensor" tensors
             yield! names "The name of metadata" (List.map fst metadata)
             for key, value in metadata do
                 if not (isUnicode value) then
                     bad $"Metadata {SafeTensorHeader.shown key}" "text with half of a character" "Unicode text"
-            for name, tensor in tensors do
-                let what = $"Tensor {SafeTensorHeader.shown name}"
-
-                if name = SafeTensorHeader.metadataName then
-                    bad "The name of a tensor" name "any other: the metadata is called so"
-
-                match TensorBytes.errors what tensor with
-                | [] when SafeTensorHeader.dtypes |> List.forall (fun (_, dtype) -> dtype <> tensor.dtype) ->
-                    TensorNetError.DType(what, string tensor.dtype, SafeTensorHeader.dtypeNames)
-                | found -> yield! found
+            if List.contains SafeTensorHeader.metadataName tensors then
+                bad "The name of a tensor" SafeTensorHeader.metadataName "any other: the metadata is called so"
         ]
 
-    let private writer (metadata: (string * string) list) (tensors: (string * Tensor) list) : Result<Stream -> unit, TensorNetError list> =
-        match errors metadata tensors with
+    let private tensorErrors (name: string) (tensor: Tensor) : TensorNetError list =
+        let what = $"Tensor {SafeTensorHeader.shown name}"
+
+        match TensorBytes.errors what tensor with
+        | [] when SafeTensorHeader.dtypes |> List.forall (fun (_, dtype) -> dtype <> tensor.dtype) ->
+            [ TensorNetError.DType(what, string tensor.dtype, SafeTensorHeader.dtypeNames) ]
+        | found -> found
+
+    /// Writes a tensor whose turn has come, and throws where it cannot be made or is another than was said.
+    let private writeDeferred (stream: Stream) (deferred: DeferredTensor) : unit =
+        use _ = torch.NewDisposeScope()
+        let tensor = deferred.Make() |> TensorNetError.raiseErrors
+        let what = $"Tensor {SafeTensorHeader.shown deferred.Name}"
+
+        TensorNetError.raiseAny
+            [
+                if tensor.dtype <> deferred.DType then
+                    TensorNetError.DType(what, string tensor.dtype, string deferred.DType)
+                if Check.shapeOf tensor <> deferred.Shape then
+                    TensorNetError.Shape(what, Check.shapeOf tensor, TensorNetError.shapeText deferred.Shape)
+            ]
+
+        TensorBytes.write stream tensor
+
+    let private deferredWriter
+        (metadata: (string * string) list)
+        (tensors: DeferredTensor list)
+        : Result<Stream -> unit, TensorNetError list> =
+        match nameErrors metadata (tensors |> List.map _.Name) with
         | [] ->
             // The largest entries first: every tensor then begins at a multiple of the size of its entries, as a view of a mapped file
             // wants it.
-            let size (tensor: Tensor) = (TensorBytes.entrySize tensor.dtype).Value
-            let ordered = tensors |> List.sortBy (fun (_, tensor) -> -(size tensor))
+            let size (tensor: DeferredTensor) = (TensorBytes.entrySize tensor.DType).Value
+            let ordered = tensors |> List.sortBy (fun tensor -> -(size tensor))
 
             let entries, _ =
                 (0L, ordered)
-                ||> List.mapFold (fun at (name, tensor) ->
-                    let length = tensor.numel () * size tensor
-                    { Name = name; DType = tensor.dtype; Shape = Check.shapeOf tensor; Offset = at; Length = length }, at + length)
+                ||> List.mapFold (fun at tensor ->
+                    let length = List.fold (*) (size tensor) tensor.Shape
+                    { Name = tensor.Name; DType = tensor.DType; Shape = tensor.Shape; Offset = at; Length = length }, at + length)
 
             let header = SafeTensorHeader.write metadata entries
 
@@ -211,9 +230,28 @@ module SafeTensors =
                     stream.Write(prefix, 0, prefix.Length)
                     stream.Write(header, 0, header.Length)
 
-                    for _, tensor in ordered do
-                        TensorBytes.write stream tensor)
+                    for tensor in ordered do
+                        writeDeferred stream tensor)
         | errors -> Error errors
+
+    let private writer (metadata: (string * string) list) (tensors: (string * Tensor) list) : Result<Stream -> unit, TensorNetError list> =
+        match tensors |> List.collect (fun (name, tensor) -> tensorErrors name tensor) with
+        | [] -> tensors |> List.map DeferredTensor.ofTensor |> deferredWriter metadata
+        | errors -> Error(nameErrors metadata (List.map fst tensors) @ errors)
+
+    /// Writes tensors to a file as `save` does, each made when its turn comes and given back behind it. Errors: those of `save`; those of
+    /// what makes a tensor, and `DType` or `Shape` where it is another than was said: the file is then as it was.
+    let internal saveDeferred
+        (path: string)
+        (metadata: (string * string) list)
+        (tensors: DeferredTensor list)
+        : Result<unit, TensorNetError list> =
+        deferredWriter metadata tensors
+        |> Result.bind (fun write ->
+            try
+                AtomicFile.write path write
+            with :? TensorNetException as problem ->
+                Error(List.ofSeq problem.Errors))
 
     /// <summary>Writes tensors and metadata to a stream. Errors: <c>DType</c>, <c>Unsupported</c>, all before the first byte is written;
     /// <c>UnwrittenFile</c>, where the stream takes no more.</summary>

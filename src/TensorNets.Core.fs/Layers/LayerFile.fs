@@ -41,6 +41,14 @@ module LayerFile =
                     $"it has the tensor {SafeTensorHeader.shown entry.Name}, which is none of the layer's"
         ]
 
+    /// What an open layer file says of its layer, as it stands there, if its tensors are those of the layer.
+    let internal described (name: string) (file: SafeTensorReader) : Result<string, TensorNetError list> =
+        description name file
+        |> Result.bind (fun layer ->
+            match mismatches layer file.Entries with
+            | [] -> Ok file.Metadata[layerKey]
+            | reasons -> SafeTensors.badFile name reasons)
+
     let private ofFile (name: string) (file: SafeTensorReader) : Result<FactorizedLayer, TensorNetError list> =
         description name file
         |> Result.bind (fun layer ->

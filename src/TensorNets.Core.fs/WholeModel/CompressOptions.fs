@@ -45,6 +45,9 @@ type CompressOptions =
         Quantize: QuantizeOptions option
         /// A folder for finished layers, from which a run that was ended goes on; none by default.
         Folder: string option
+        /// Whether a layer is disposed as soon as it stands in the work folder, so that a run holds no more than one for each worker; by
+        /// default it is not. Of sources alone: the layers of a model stand in it.
+        ReleaseLayers: bool
         /// The time for the whole run, shared out by what layers cost; none by default. With it the result depends on the clock.
         TimeLimit: TimeSpan option
         /// Who hears of each finished layer, on the thread that finished it, one at a time.
@@ -58,8 +61,13 @@ type CompressedLayer =
     {
         /// Where it stands.
         Path: string
-        /// The factorized layer, which belongs to the model, or to the caller where the source is none.
+        /// The factorized layer, which belongs to the model, or to the caller where the source is none; disposed already where the options
+        /// release layers.
         Layer: FactorizedLayer
+        /// Its file in the work folder; empty where there is none.
+        File: string
+        /// Bytes of its cores, or of the integers and scales that stand for them, and of its bias.
+        Bytes: int64
         /// ‖K − T‖ / ‖K‖, in the Frobenius norm whatever the plan measures.
         KernelError: float
         /// S in the layer's norm.
@@ -93,7 +101,7 @@ type CompressReport =
                             l.Path
                             string l.Layer.Spec
                             string l.Layer.ParameterCount
-                            string (LayerQuantization.bytes l.Layer)
+                            string l.Bytes
                             $"{l.KernelError:F4}"
                             $"{l.Sensitivity:G4}"
                             $"{l.Time.TotalSeconds:F1}"

@@ -24,6 +24,7 @@ module LayerCompression =
             Workers = 0
             Quantize = None
             Folder = None
+            ReleaseLayers = false
             TimeLimit = None
             Progress = None
             Cancellation = CancellationToken.None
@@ -35,6 +36,8 @@ module LayerCompression =
                 TensorNetError.Unsupported("The sweeps", string options.Sweeps, "1 or more")
             if not (options.Slack >= 1.0) then
                 TensorNetError.Unsupported("The slack", $"{options.Slack:G6}", "1 or more")
+            if options.ReleaseLayers && options.Folder.IsNone then
+                TensorNetError.Unsupported("Layers that are released", "no work folder", "a folder that they stand in")
             match options.Folder with
             | Some folder ->
                 try
@@ -160,18 +163,24 @@ module LayerCompression =
 
                 let taken =
                     made
-                    |> Result.bind (fun (layer, isResumed) -> take path layer |> Result.map (fun layer -> layer, isResumed))
+                    |> Result.bind (fun made -> take path made.Layer |> Result.map (fun layer -> { made with Layer = layer }))
 
                 match taken with
-                | Ok(layer, isResumed) ->
+                | Ok { Layer = layer; File = file; IsResumed = isResumed } ->
                     let error = layer.Origin.Value.KernelError
                     let sensitivity = layer.Sensitivity().``to``(torch.float64).item<float>()
+                    let bytes = LayerQuantization.bytes layer
                     this.Tell(task, error, sensitivity)
+
+                    if options.ReleaseLayers then
+                        layer.Dispose()
 
                     Ok
                         {
                             Path = path
                             Layer = layer
+                            File = file
+                            Bytes = bytes
                             KernelError = error
                             Sensitivity = sensitivity
                             StartSensitivity = layer.StartSensitivity

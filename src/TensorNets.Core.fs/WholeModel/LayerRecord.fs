@@ -18,13 +18,13 @@ type internal LayerRecord =
 /// <c>"kernelOnly":true</c> where strides and padding are the model's to say.
 [<RequireQualifiedAccess>]
 module internal LayerRecord =
-    /// The layers of a model, each with all its paths and whether it is known by its kernel alone.
-    let write (layers: (string list * FactorizedLayer * bool) list) : string =
+    /// The layers of a model, each with all its paths, its description, its origin and whether it is known by its kernel alone.
+    let write (layers: (string list * string * LayerOrigin option * bool) list) : string =
         Json.written false (fun json ->
             json.WriteStartObject()
             json.WriteStartArray "layers"
 
-            for paths, layer, isKernelOnly in layers do
+            for paths, description, origin, isKernelOnly in layers do
                 json.WriteStartObject()
                 json.WriteStartArray "paths"
 
@@ -33,9 +33,9 @@ module internal LayerRecord =
 
                 json.WriteEndArray()
                 json.WritePropertyName "layer"
-                json.WriteRawValue(LayerDescription.write layer)
+                json.WriteRawValue description
 
-                match layer.Origin with
+                match origin with
                 | Some origin ->
                     json.WriteString("format", origin.Format)
 

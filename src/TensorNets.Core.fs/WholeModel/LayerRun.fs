@@ -207,8 +207,11 @@ module internal LayerRun =
             TensorNetError.Unsupported("The run", "cancelled before the layer was finished", "one that is let run")
         ]
 
-    /// The layer, from the work folder or made and written there; whether it was read.
-    let run (options: CompressOptions) (time: TimeSpan option) (task: Task) : Result<FactorizedLayer * bool, TensorNetError list> =
+    /// A layer that is made: where it stands in the work folder, empty where there is none, and whether it was read from there.
+    type Made = { Layer: FactorizedLayer; File: string; IsResumed: bool }
+
+    /// The layer, from the work folder or made and written there.
+    let run (options: CompressOptions) (time: TimeSpan option) (task: Task) : Result<Made, TensorNetError list> =
         use _ = torch.NewDisposeScope()
 
         let ofNumbers (weight: Tensor) (bias: Tensor option) =
@@ -231,7 +234,12 @@ module internal LayerRun =
                         match place with
                         | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer, false)
                         | None -> Ok(layer, false))
-            |> Result.map (fun (layer, isResumed) -> Compress.note (string task.Planned.Choice) weight layer, isResumed)
+            |> Result.map (fun (layer, isResumed) ->
+                {
+                    Layer = Compress.note (string task.Planned.Choice) weight layer
+                    File = place |> Option.defaultValue ""
+                    IsResumed = isResumed
+                })
 
         SourceLayer.weight task.Source
         |> Result.bind (fun weight -> SourceLayer.bias task.Source |> Result.bind (ofNumbers weight))

@@ -39,7 +39,13 @@ module ModelCompression =
         ArgumentNullException.ThrowIfNull(box plan, nameof plan)
         ArgumentNullException.ThrowIfNull(model, nameof model)
 
-        match Check.alive "The model" model with
+        let released =
+            [
+                if options.ReleaseLayers then
+                    TensorNetError.Unsupported("Layers that are released", "those of a model, which stand in it", "those of a source")
+            ]
+
+        match released @ Check.alive "The model" model with
         | [] ->
             dense plan model
             |> Result.bind (fun layers ->

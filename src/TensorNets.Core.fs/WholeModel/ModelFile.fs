@@ -15,7 +15,7 @@ module ModelFile =
     let internal modelKey = "model"
 
     /// What a file says of its layers.
-    let internal metadata (layers: (string list * FactorizedLayer * bool) list) : (string * string) list =
+    let internal metadata (layers: (string list * string * LayerOrigin option * bool) list) : (string * string) list =
         [ LayerFile.versionKey, LayerFile.version; modelKey, LayerRecord.write layers ]
 
     let private layersOf (model: torch.nn.Module) : (string list * FactorizedLayer) list =
@@ -67,7 +67,7 @@ module ModelFile =
 
             SafeTensors.save
                 path
-                (metadata [ for paths, layer, _ in layers -> paths, layer, false ])
+                (metadata [ for paths, layer, _ in layers -> paths, LayerDescription.write layer, layer.Origin, false ])
                 [
                     for KeyValue(key, tensor) in state do
                         if not (replaced.Contains key) then

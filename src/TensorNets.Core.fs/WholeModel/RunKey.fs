@@ -12,16 +12,17 @@ module internal RunKey =
     /// To be raised whenever the same inputs give other numbers.
     let private version = 2
 
-    let private tensor (hash: IncrementalHash) (tensor: Tensor) =
-        use stream = new MemoryStream()
-        hash.AppendData(Encoding.UTF8.GetBytes $"{tensor.dtype} {TensorNetError.shapeText (Check.shapeOf tensor)};")
-        TensorBytes.write stream tensor
-        hash.AppendData(stream.GetBuffer(), 0, int stream.Length)
+    let private text (hash: Stream) (text: string) = hash.Write(ReadOnlySpan(Encoding.UTF8.GetBytes(text + ";")))
+
+    let private tensor (hash: Stream) (tensor: Tensor) =
+        text hash $"{tensor.dtype} {TensorNetError.shapeText (Check.shapeOf tensor)}"
+        TensorBytes.write hash tensor
 
     /// The key of a layer of a plan: weight and bias, geometry, format, options, norm, version.
     let ofLayer (options: CompressOptions) (planned: PlannedLayer) (g: ConvGeometry) (weight: Tensor) (bias: Tensor option) (norm: Norm) =
-        use hash = IncrementalHash.CreateHash HashAlgorithmName.SHA256
-        let text (text: string) = hash.AppendData(Encoding.UTF8.GetBytes(text + ";"))
+        use algorithm = SHA256.Create()
+        use hash = new CryptoStream(Stream.Null, algorithm, CryptoStreamMode.Write)
+        let text = text hash
 
         let geometry =
             $"{g.InChannels} {g.OutChannels} {g.Groups} {g.Kernel} {g.Stride} {g.Dilation} {g.Padding} {g.PaddingMode} {g.Transposed}"
@@ -50,4 +51,5 @@ module internal RunKey =
             tensor hash covariance
         | Norm.Frobenius -> ()
 
-        Convert.ToHexStringLower(hash.GetHashAndReset())
+        hash.FlushFinalBlock()
+        Convert.ToHexStringLower(nonNull algorithm.Hash)

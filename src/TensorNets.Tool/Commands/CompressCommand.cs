@@ -106,7 +106,12 @@ internal sealed class CompressCommand
         if (parsed.GetValue(_shard) is { } share) plan = Model.Part(plan, share.Index, share.Count);
         cancellation.ThrowIfCancellationRequested();
         var report = LiveProgress.Run(
-            _terminal, progress => Model.Compress(source, plan, settings with { Folder = work?.Path, Progress = progress }));
+            _terminal, progress => Model.Compress(source, plan, settings with
+            {
+                Folder = work?.Path,
+                ReleaseLayers = work is not null && network.TakesFiles,
+                Progress = progress,
+            }));
         try
         {
             if (cancellation.IsCancellationRequested) return Interrupted(report, work);

@@ -44,7 +44,13 @@ internal static class MergeCommand
         using var scope = TorchSharp.torch.NewDisposeScope();
         var plan = Model.PlanFromJson(run.Plan);
         // Cancelled before it begins, a run takes what is in the folder and makes nothing.
-        var settings = run.Settings(network) with { Workers = 1, Folder = folder, Cancellation = new CancellationToken(canceled: true) };
+        var settings = run.Settings(network) with
+        {
+            Workers = 1,
+            Folder = folder,
+            ReleaseLayers = network.TakesFiles,
+            Cancellation = new CancellationToken(canceled: true),
+        };
         var report = Model.Compress(network.Source(run.Inputs), plan, settings);
         try
         {

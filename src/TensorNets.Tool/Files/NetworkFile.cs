@@ -44,6 +44,9 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>S of the factorized layers: of a state dict as its factors are, of an .onnx file as its metadata have it.</summary>
     internal abstract IReadOnlyList<LayerSensitivity> Sensitivities();
 
+    /// <summary>Whether <see cref="Save"/> takes layers from the work folder, so that a run need not hold them.</summary>
+    internal virtual bool TakesFiles => false;
+
     /// <summary>Whether the file says which layer is the first and which the last.</summary>
     internal virtual bool KnowsOrder => false;
 

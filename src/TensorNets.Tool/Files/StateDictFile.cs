@@ -50,6 +50,8 @@ internal class StateDictFile : NetworkFile
             Path, Format, Bytes, entries.Sum(LayerLine.Numbers), [.. stored.Select(LayerLine.Of), .. layers, .. others]);
     }
 
+    internal override bool TakesFiles => true;
+
     private protected override string Ending => ".safetensors";
 
     internal override LayerSource Source(Inputs inputs) =>
@@ -64,9 +66,17 @@ internal class StateDictFile : NetworkFile
     internal override void Save(string output, CompressionPlan plan, CompressReport report)
     {
         var layers = report.Layers;
+        var formats = plan.Layers.Where(layer => layer.IsFactorized).ToDictionary(layer => layer.Path, layer => layer.Choice.ToString());
+        if (layers.All(layer => layer.File != ""))
+        {
+            LayerInFile InFile(CompressedLayer layer) =>
+                new([layer.Path], layer.File, formats[layer.Path], layer.KernelError, isKernelOnly: true);
+            StateFiles.Merge(output, Tensors, [.. layers.Select(InFile)]);
+            return;
+        }
+
         using var scope = TorchSharp.torch.NewDisposeScope();
         var replaced = layers.SelectMany(layer => new[] { $"{layer.Path}.weight", $"{layer.Path}.bias" }).ToHashSet();
-        var formats = plan.Layers.Where(layer => layer.IsFactorized).ToDictionary(layer => layer.Path, layer => layer.Choice.ToString());
         var file = _file.Value;
         StateFiles.SaveCompressed(
             output,

@@ -6,6 +6,8 @@ open System.Buffers.Binary
 open System.IO
 open System.IO.MemoryMappedFiles
 open Expecto
+open FsCheck
+open FsCheck.FSharp
 open TorchSharp
 open TensorNets
 open Generators
@@ -227,4 +229,49 @@ let private opened =
                     Expect.stringContains (reasons (file.Read "a")).Head "no memory" "reason"))
         ]
 
-let all = testList "safetensors files" [ safetensors; opened ]
+let private deferred =
+    testList
+        "deferred"
+        [
+            testPropertyWithConfig config "tensors that are made when their turn comes are written as those at hand, one alive at a time"
+            <| Prop.forAll namedTensors (fun case ->
+                inFolder (fun folder ->
+                    use _ = torch.NewDisposeScope()
+                    let at name = Path.Combine(folder, name)
+                    let tensors = made (List.map snd SafeTensorHeader.dtypes) case
+                    SafeTensors.save (at "whole") [ "a", "b" ] tensors |> ok
+                    let before = Tensor.TotalCount
+                    let mutable most = before
+
+                    let later =
+                        [
+                            for name, tensor in tensors ->
+                                { DeferredTensor.ofTensor (name, tensor) with
+                                    Make =
+                                        fun () ->
+                                            most <- max most Tensor.TotalCount
+                                            Ok(tensor.clone ())
+                                }
+                        ]
+
+                    SafeTensors.saveDeferred (at "deferred") [ "a", "b" ] later |> ok
+                    Expect.sequenceEqual (File.ReadAllBytes(at "deferred")) (File.ReadAllBytes(at "whole")) "bytes"
+                    Expect.equal most before "alive when the next is made"))
+            testCase "one that cannot be made, or is another than was said, leaves the file as it was" (fun () ->
+                inFolder (fun folder ->
+                    use _ = torch.NewDisposeScope()
+                    let path = Path.Combine(folder, "tensors")
+                    let first, second = torch.ones 3L, torch.zeros 2L
+                    SafeTensors.save path [] [ "old", first ] |> ok
+                    let before = File.ReadAllBytes path
+                    let good, bad = DeferredTensor.ofTensor ("a", first), DeferredTensor.ofTensor ("b", second)
+
+                    for make in [ Error [ TensorNetError.MissingKey "b" ]; Ok first; Ok(second.``to`` torch.float64) ] do
+                        Expect.isError (SafeTensors.saveDeferred path [] [ good; { bad with Make = fun () -> make } ]) "refused"
+
+                    Expect.isError (SafeTensors.saveDeferred path [] [ good; good ]) "one name"
+                    Expect.sequenceEqual (File.ReadAllBytes path) before "as it was"
+                    Expect.equal (Directory.GetFiles folder).Length 1 "nothing beside it"))
+        ]
+
+let all = testList "safetensors files" [ safetensors; opened; deferred ]

@@ -65,6 +65,7 @@ let private compressOptions (d: Draw) : CompressOptions =
         Corrections = d.Pick [ 0; 1; 2; -1 ]
         Slack = d.Pick floats
         Workers = d.Pick [ 0; 1; 2; -1 ]
+        ReleaseLayers = d.Chance 0.1
         TimeLimit = d.Pick [ None; None; Some TimeSpan.Zero; Some(TimeSpan.FromSeconds -1.0) ]
         Cancellation = CancellationToken(d.Chance 0.1)
     }

@@ -111,4 +111,51 @@ let private compares =
             let same = StateComparison.files after after |> ok
             Expect.isTrue (same.Tensors |> Seq.forall (fun tensor -> tensor.RelativeError = 0.0)) "itself"))
 
-let tests = testList "compressed states" [ takesSteps; refusesOthers; compares ]
+let private merges =
+    testCase "layers merged from files of their own make the file that saving them makes, to the bit" (fun () ->
+        use _ = torch.NewDisposeScope()
+
+        inFolder (fun folder ->
+            let at name = Path.Combine(folder, name)
+            use dense = model ()
+
+            let tensors =
+                [ for KeyValue(key, tensor) in dense.state_dict () -> key, tensor ] @ [ "steps", torch.arange 3L ]
+
+            SafeTensors.save (at "dense") [ "format", "pt"; "model", "another" ] tensors |> ok
+
+            for bits in [ None; Some 4 ] do
+                let layers = known dense
+
+                for stored in layers do
+                    bits
+                    |> Option.iter (fun bits -> LayerQuantization.fit { Quantization.defaults with Bits = bits } None stored.Layer |> ok)
+
+                    LayerFile.save (at stored.Paths[0]) stored.Layer |> ok
+
+                let isOther (name: string) = layers |> List.forall (fun stored -> not (name.StartsWith stored.Paths[0]))
+
+                StateFile.save (at "saved") [ "format", "pt" ] layers (tensors |> List.filter (fst >> isOther))
+                |> ok
+
+                let files: LayerInFile list =
+                    [
+                        for stored in layers ->
+                            {
+                                Paths = stored.Paths
+                                File = at stored.Paths[0]
+                                Format = stored.Format
+                                KernelError = stored.KernelError
+                                IsKernelOnly = stored.IsKernelOnly
+                            }
+                    ]
+
+                StateFile.merge (at "merged") (at "dense") files |> ok
+                Expect.sequenceEqual (File.ReadAllBytes(at "merged")) (File.ReadAllBytes(at "saved")) $"{bits} bits"
+
+                let wrong: LayerInFile list = [ files[0]; { files[1] with File = at "dense" } ]
+                Expect.isError (StateFile.merge (at "merged") (at "dense") wrong) "no layer"
+                Expect.isError (StateFile.merge (at "merged") (at "dense") [ { files[0] with Paths = [] } ]) "no path"
+                Expect.sequenceEqual (File.ReadAllBytes(at "merged")) (File.ReadAllBytes(at "saved")) "refused, as it was"))
+
+let tests = testList "compressed states" [ takesSteps; refusesOthers; compares; merges ]

@@ -80,7 +80,35 @@ let private shared =
             Expect.equal (states fresh) (states inside) "bits"
             let resumed = LayerCompression.run work plan source |> ok
             Expect.isTrue (resumed.Layers |> Seq.forall _.IsResumed) "resumed"
-            Expect.equal (states resumed) (states inside) "bits of what was resumed"))
+            Expect.equal (states resumed) (states inside) "bits of what was resumed"
+            // Modules leave shells of tensors behind, whoever disposes them.
+            let left run =
+                let before = torch.Tensor.TotalCount
+                let report: CompressReport = run ()
+                report, torch.Tensor.TotalCount - before
+
+            let _, shells =
+                left (fun () ->
+                    let report = LayerCompression.run work plan source |> ok
+
+                    for layer in report.Layers do
+                        layer.Layer.Dispose()
+
+                    report)
+
+            let released, alive =
+                left (fun () -> LayerCompression.run { work with ReleaseLayers = true } plan source |> ok)
+
+            Expect.equal alive shells "no layer is left alive"
+
+            for layer, kept in Seq.zip released.Layers resumed.Layers do
+                Expect.isTrue (File.Exists layer.File) layer.Path
+                let told (made: CompressedLayer) = made.Path, made.File, made.Bytes, made.KernelError, made.Sensitivity
+                Expect.equal (told layer) (told kept) layer.Path
+
+            let nowhere = { ModelCompressionLaws.options with ReleaseLayers = true }
+            Expect.isError (LayerCompression.run nowhere plan source) "released to nowhere"
+            Expect.isError (ModelCompression.run { work with ReleaseLayers = true } plan model) "layers of a model"))
 
 let private fromFile =
     testCase "a safetensors file is a source: names, shapes, numbers, other parameters" (fun () ->
