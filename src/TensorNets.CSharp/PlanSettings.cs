@@ -1,6 +1,7 @@
 using Microsoft.FSharp.Collections;
 using Microsoft.FSharp.Core;
 using static TorchSharp.torch;
+using static TorchSharp.torch.nn;
 
 namespace TensorNets.CSharp;
 
@@ -21,6 +22,9 @@ namespace TensorNets.CSharp;
 /// candidates, NaN for those that cannot be run; null: measured by forward passes of TorchSharp's layers.</param>
 /// <param name="TrainMatrixModes">Of how many factors channels are made in TT-matrix candidates of linear layers and kernels of one
 /// position; null: there are none.</param>
+/// <param name="Evaluate">What the model is worth with one layer changed, such as its loss on a few batches; lower is better. Called with
+/// the dense model, then for each candidate of each layer; damage is by how much the value rises. Null: the squared error of the
+/// layer.</param>
 public sealed record PlanSettings(
     IReadOnlyList<FormatFamily>? Families = null,
     bool KeepFirst = true,
@@ -31,7 +35,8 @@ public sealed record PlanSettings(
     IReadOnlyList<double>? Ratios = null,
     int Sweeps = 0,
     Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>>? Latencies = null,
-    IReadOnlyList<int>? TrainMatrixModes = null)
+    IReadOnlyList<int>? TrainMatrixModes = null,
+    Func<Module<Tensor, Tensor>, double>? Evaluate = null)
 {
     internal PlanOptions Options
     {
@@ -51,7 +56,8 @@ public sealed record PlanSettings(
                     ? null
                     : FuncConvert.FromFunc((PlannedLayer layer, FSharpList<PlanCandidate> candidates) =>
                         ListModule.OfSeq(Latencies(layer, candidates)))),
-                [.. TrainMatrixModes ?? []]);
+                [.. TrainMatrixModes ?? []],
+                Results.Option(Evaluate is null ? null : FuncConvert.FromFunc(Evaluate)));
         }
     }
 }

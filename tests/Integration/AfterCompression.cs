@@ -153,6 +153,30 @@ public static class AfterCompression
             Step(net, optimizer, 2);
             Expect.True(before.Zip(Bits(cores)).All(pair => !pair.First.SequenceEqual(pair.Second)), "every core is trained");
         }),
+        TestCase("a plan by the loss of the model asks it for every candidate and leaves the model as it was", () =>
+        {
+            using var scope = NewDisposeScope();
+            using var net = new Net();
+            net.eval();
+            var x = randn(2, 4, 5, 5);
+            var expected = net.call(x).detach();
+            var before = Bits(net.parameters());
+            var calls = 0;
+
+            double Loss(Module<Tensor, Tensor> model)
+            {
+                calls++;
+                using var inner = NewDisposeScope();
+                return model.call(x).sub(expected).square().mean().ToDouble();
+            }
+
+            var settings = new PlanSettings(KeepFirst: false, KeepLast: false, Workers: 1, Evaluate: Loss);
+            var plan = Model.Plan(net, [2, 4, 5, 5], Budgets.ParameterRatio(1.2), settings);
+            Expect.Equal("function", plan.Measure);
+            Expect.Equal(1 + plan.Layers.Sum(layer => layer.Candidates.Count), calls);
+            Expect.True(plan.Layers.SelectMany(layer => layer.Candidates).All(c => c.Damage > 0), $"{plan}");
+            Expect.True(before.Zip(Bits(net.parameters())).All(pair => pair.First.SequenceEqual(pair.Second)), "bits");
+        }),
         TestCase("an optimizer of fixed parameters is refused by name", () =>
         {
             using var scope = NewDisposeScope();

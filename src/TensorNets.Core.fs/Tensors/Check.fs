@@ -65,6 +65,8 @@ module internal Check =
             [ TensorNetError.DType(what, string tensor.dtype, "Float32 or Float64") ]
         else
             use _ = torch.NewDisposeScope()
+            // A parameter made in inference mode cannot be asked where gradients are on.
+            use _ = torch.no_grad ()
             let bad = tensor.isfinite().logical_not().sum().integer()
 
             if bad > 0L then [ TensorNetError.NotFinite(what, bad) ] else []

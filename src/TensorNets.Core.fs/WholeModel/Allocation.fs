@@ -70,12 +70,13 @@ module internal Allocation =
     /// Exchanges one layer's option, or two layers' at once, while that lowers the damage within the budget.
     let private exchange (layers: Offer[][]) (budget: float) (choice: int[]) : unit =
         let mutable moved = true
+        // Damages of an edited plan may be negative, and cancel: what rounds is the sum of their sizes.
+        let size () = total (fun offer -> abs offer.Damage) layers choice
 
         let attempt (moves: (int * int) list) =
             let change pick = moves |> List.sumBy (fun (l, o) -> pick layers[l].[o] - pick layers[l].[choice[l]])
-            let damage = total _.Damage layers choice
 
-            if change _.Damage < -gain * damage && total _.Cost layers choice + change _.Cost <= budget then
+            if change _.Damage < -gain * size () && total _.Cost layers choice + change _.Cost <= budget then
                 for l, o in moves do
                     choice[l] <- o
 

@@ -193,4 +193,8 @@ type PlanOptions =
         /// <summary>Of how many factors channels are made in TT-matrix candidates of linear layers and kernels of one position, such as
         /// <c>[ 2; 3 ]</c>; empty: there are none. The factors are as equal as can be.</summary>
         TrainMatrixModes: int list
+        /// <summary>What the model is worth with one layer changed, such as its loss on a few batches; lower is better. It is called on
+        /// the caller's thread, once with the dense model, then once for each candidate of each layer. The damage of a candidate is by how
+        /// much the value rises, 0 where it falls. None: the squared error of the layer.</summary>
+        Evaluate: (TorchSharp.torch.nn.Module<TorchSharp.torch.Tensor, TorchSharp.torch.Tensor> -> float) option
     }

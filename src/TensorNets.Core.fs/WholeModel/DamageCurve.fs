@@ -6,8 +6,9 @@ open TorchSharp
 /// What a layer's kernel loses at a few sizes in every family, without factorizing it in full.
 [<RequireQualifiedAccess>]
 module internal DamageCurve =
-    /// A format with the squared relative error that it comes to.
-    type Point = { Axes: KernelAxes; Format: Format; Error: float }
+    /// A format with the relative error that it comes to, and the network that comes to it, one for each group, where the options have a
+    /// function that wants it; none for what is a truncation.
+    type Point = { Axes: KernelAxes; Format: Format; Error: float; Fits: Network list }
 
     /// Σ_{i > r} λ_i of the Gram of an unfolding, r = 0 … its size, in the units of the kernel squared.
     let private tails (unfolding: Tensor) : float[] =
@@ -16,8 +17,6 @@ module internal DamageCurve =
         let values = Decompose.eigvalsh (m.matmul m.mT)
         let falling = ConstrainedQuadratics.toArray values |> Array.sortDescending |> Array.map (max 0.0)
         Array.scanBack (+) falling 0.0
-
-    let private unfolded (mode: int) (kernel: Tensor) : Tensor = kernel.movedim([| int64 mode |], [| 0L |]).reshape(kernel.shape[mode], -1L)
 
     /// Matrices: the tails say it all. Two modes, or three with one position.
     let private matrices (sizes: float list) (kernel: Tensor) : Point list =
@@ -28,7 +27,13 @@ module internal DamageCurve =
         sizes
         |> List.map (fun size -> min (min s t) (max 1 (int (size / float (s + t)))))
         |> List.distinct
-        |> List.map (fun rank -> { Axes = KernelAxes.Fused; Format = Format.TensorTrain [ rank ]; Error = sqrt (tail[rank] / whole) })
+        |> List.map (fun rank ->
+            {
+                Axes = KernelAxes.Fused
+                Format = Format.TensorTrain [ rank ]
+                Error = sqrt (tail[rank] / whole)
+                Fits = []
+            })
 
     /// The ranks of a Tucker-2 network of at most so many parameters whose tails are least.
     let private tuckerRanks (size: float) (s, d, t) (first: float[]) (last: float[]) =
@@ -48,13 +53,13 @@ module internal DamageCurve =
     let private tucker2 (sizes: float list) (kernel: Tensor) : Point list =
         use _ = torch.NewDisposeScope()
         let s, d, t = int kernel.shape[0], int kernel.shape[1], int kernel.shape[2]
-        let m = unfolded 0 kernel
+        let m = KernelProjection.unfolded 0 kernel
         let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
 
         let first =
             Array.scanBack (+) (ConstrainedQuadratics.toArray values |> Array.sortDescending |> Array.map (max 0.0)) 0.0
 
-        let last = tails (unfolded 2 kernel)
+        let last = tails (KernelProjection.unfolded 2 kernel)
 
         sizes
         |> List.choose (fun size -> tuckerRanks size (s, d, t) first last)
@@ -64,12 +69,13 @@ module internal DamageCurve =
             // The largest eigenvalues stand last.
             let basis = vectors.narrow (1L, int64 (s - a), int64 a)
             let projected = basis.mT.matmul(m).reshape(int64 a, int64 d, int64 t)
-            let rest = tails (unfolded 2 projected)
+            let rest = tails (KernelProjection.unfolded 2 projected)
 
             {
                 Axes = KernelAxes.Fused
                 Format = Format.Tucker2(a, b)
                 Error = sqrt ((first[a] + rest[min b (rest.Length - 1)]) / first[0])
+                Fits = []
             })
 
     /// The noise with which cores are widened, as a share of their rms.
@@ -98,9 +104,10 @@ module internal DamageCurve =
         new Network(spec, cores)
 
     /// Least squares for each spec in turn, from small to large, each from the cores of the one before.
-    let private swept (sweeps: int) (kernel: Tensor) (specs: (Format * Spec) list) : (Format * float) list =
+    let private swept (options: PlanOptions) (kernel: Tensor) (specs: (Format * Spec) list) : (Format * float * Network list) list =
         use _ = torch.NewDisposeScope()
-        let options = { SweepOptions.defaults with MaxSweeps = sweeps; Tolerance = 1e-4 }
+        let sweeps = { SweepOptions.defaults with MaxSweeps = options.Sweeps; Tolerance = 1e-4 }
+        let kept (fit: Fit) = if options.Evaluate.IsSome then [ (Fit.toOuterScope fit).Network ] else []
 
         let rec run (before: Network option) found rest =
             match rest with
@@ -111,8 +118,8 @@ module internal DamageCurve =
                     | Some network -> Ok(widened spec network)
                     | None -> SvdStart.start 0UL spec kernel
 
-                match start |> Result.bind (Als.run options kernel) with
-                | Ok fit -> run (Some fit.Network) ((format, fit.RelativeError) :: found) rest
+                match start |> Result.bind (Als.run sweeps kernel) with
+                | Ok fit -> run (Some fit.Network) ((format, fit.RelativeError, kept fit) :: found) rest
                 | Error _ -> run before found rest
 
         run None [] specs
@@ -136,13 +143,20 @@ module internal DamageCurve =
         if (attempt 1).IsNone then None else grow 1 2
 
     /// The points of formats that go by one rank: each of the largest that its size allows, swept from small to large.
-    let private byRank axes (sizes: float list) (sweeps: int) (kernel: Tensor) (shape: int list) (ofRank: int -> Format) : Point list =
+    let private byRank
+        axes
+        (sizes: float list)
+        (options: PlanOptions)
+        (kernel: Tensor)
+        (shape: int list)
+        (ofRank: int -> Format)
+        : Point list =
         sizes
         |> List.sort
         |> List.choose (fun size -> equalRank size shape ofRank)
         |> List.distinctBy fst
-        |> swept sweeps kernel
-        |> List.map (fun (format, error) -> { Axes = axes; Format = format; Error = error })
+        |> swept options kernel
+        |> List.map (fun (format, error, fits) -> { Axes = axes; Format = format; Error = error; Fits = fits })
 
     /// A number as a product of so many factors, as equal as its primes allow, the largest first.
     let balanced (count: int) (n: int) : int list =
@@ -160,11 +174,11 @@ module internal DamageCurve =
         |> List.sortDescending
 
     /// TT-matrices of channels in so many factors each; none where a number of channels has too few primes.
-    let private trainMatrices (modes: int list) (sizes: float list) (sweeps: int) (kernel: Tensor) : Point list =
+    let private trainMatrices (sizes: float list) (options: PlanOptions) (kernel: Tensor) : Point list =
         let s, t = int kernel.shape[0], int kernel.shape[int (kernel.dim ()) - 1]
 
         [
-            for count in List.distinct modes do
+            for count in List.distinct options.TrainMatrixModes do
                 let rows, columns = balanced count s, balanced count t
 
                 if List.min rows > 1 && List.min columns > 1 then
@@ -177,10 +191,16 @@ module internal DamageCurve =
                         Format.TensorTrainMatrix(rows, columns, ranks)
 
                     let split = kernel.reshape [| for n in rows @ columns -> int64 n |]
-                    yield! byRank KernelAxes.Fused sizes sweeps split [ s; t ] ofRank
+                    yield! byRank KernelAxes.Fused sizes options split [ s; t ] ofRank
         ]
 
-    let private ofFamily (family: FormatFamily) (axes: KernelAxes) (sizes: float list) (sweeps: int) (kernel: Tensor) : Point list =
+    let private ofFamily
+        (family: FormatFamily)
+        (axes: KernelAxes)
+        (sizes: float list)
+        (options: PlanOptions)
+        (kernel: Tensor)
+        : Point list =
         let shape = [ for size in kernel.shape -> int size ]
         let n = shape.Length
 
@@ -194,29 +214,20 @@ module internal DamageCurve =
             | FormatFamily.Tucker -> Format.Tucker [ for size in shape -> min rank size ]
             | _ -> Format.CP rank
 
-        byRank axes sizes sweeps kernel shape ofRank
+        byRank axes sizes options kernel shape ofRank
 
-    /// The kernel of a layer without groups in a norm: Σ^½ along the input channels makes the weighted norm Frobenius.
-    let private whitened (covariance: Tensor option) (kernel: Tensor) : Tensor =
-        match covariance with
-        | None -> kernel
-        | Some sigma ->
-            let struct (values, vectors) = Decompose.eigh (Check.double sigma)
-            let root = vectors.mul(values.clamp_min(0.0.ToScalar()).sqrt()).matmul vectors.mT
-            root.matmul(unfolded 0 kernel).reshape kernel.shape
-
-    /// Every point of a layer's curve for parameters of the kernel of one group.
+    /// Every point of a layer's curve for parameters of the kernel of one group; its networks belong to the scope of the caller.
     let points (options: PlanOptions) (g: ConvGeometry) (covariance: Tensor option) (sizes: float list) (weight: Tensor) : Point list =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
-        use _ = torch.NewDisposeScope()
+        use scope = torch.NewDisposeScope()
         let kernel = Check.double (ConvGeometry.kernelOfWeight g (weight.detach ()))
 
         let one (kernel: Tensor) =
-            let kernel = whitened (if g.Groups = 1L then covariance else None) kernel
+            let kernel = KernelProjection.whitened (if g.Groups = 1L then covariance else None) kernel
 
             if GeometryChecks.positions g = 1L then
-                matrices sizes kernel @ trainMatrices options.TrainMatrixModes sizes options.Sweeps kernel
+                matrices sizes kernel @ trainMatrices sizes options kernel
             else
                 options.Families
                 |> List.collect (fun family ->
@@ -225,21 +236,32 @@ module internal DamageCurve =
                     | FormatFamily.TensorTrain when g.Kernel.Length > 1 ->
                         // Over fused positions a train is a Tucker-2 network.
                         let shape = KernelFit.target KernelAxes.Separate g
-                        ofFamily family KernelAxes.Separate sizes options.Sweeps (kernel.reshape (List.toArray shape))
-                    | family -> ofFamily family KernelAxes.Fused sizes options.Sweeps kernel)
+                        ofFamily family KernelAxes.Separate sizes options (kernel.reshape (List.toArray shape))
+                    | family -> ofFamily family KernelAxes.Fused sizes options kernel)
 
-        if g.Groups = 1L then
-            one kernel
-        else
-            // Of several groups, the mean over those that have the candidate.
-            let groups = [ for i in 0L .. g.Groups - 1L -> one (kernel.select (0L, i)) ]
+        let found =
+            if g.Groups = 1L then
+                one kernel
+            else
+                // Of several groups, the mean over those that have the candidate.
+                let groups = [ for i in 0L .. g.Groups - 1L -> one (kernel.select (0L, i)) ]
 
-            groups
-            |> List.concat
-            |> List.groupBy (fun point -> point.Axes, point.Format)
-            |> List.map (fun ((axes, format), points) ->
-                {
-                    Axes = axes
-                    Format = format
-                    Error = sqrt (points |> List.averageBy (fun point -> point.Error * point.Error))
-                })
+                groups
+                |> List.concat
+                |> List.groupBy (fun point -> point.Axes, point.Format)
+                // A network for each group, where there are any.
+                |> List.filter (fun (_, points) -> points.Head.Fits.IsEmpty || points.Length = groups.Length)
+                |> List.map (fun ((axes, format), points) ->
+                    {
+                        Axes = axes
+                        Format = format
+                        Error = sqrt (points |> List.averageBy (fun point -> point.Error * point.Error))
+                        Fits = points |> List.collect _.Fits
+                    })
+
+        for point in found do
+            for fit in point.Fits do
+                for core in fit.Cores do
+                    scope.MoveToOuter core |> ignore
+
+        found

@@ -72,8 +72,8 @@ module internal PlanMaking =
         | Ok candidate when candidate.Parameters < layer.Parameters -> Some candidate
         | _ -> None
 
-    /// The candidates that no other one beats in parameters, FLOPs and damage together.
-    let private unbeaten (candidates: PlanCandidate list) : PlanCandidate list =
+    /// The candidates that no other one beats in parameters, FLOPs and damage together, each with what comes with it.
+    let private unbeaten (candidates: (PlanCandidate * 'T) list) : (PlanCandidate * 'T) list =
         let beats (a: PlanCandidate) (b: PlanCandidate) =
             a.Parameters <= b.Parameters
             && a.Flops <= b.Flops
@@ -81,13 +81,17 @@ module internal PlanMaking =
             && (a.Parameters < b.Parameters || a.Flops < b.Flops || a.Damage < b.Damage)
 
         candidates
-        |> List.filter (fun b -> not (List.exists (fun a -> beats a b) candidates))
-        |> List.distinctBy (fun c -> c.Parameters, c.Flops, c.Damage)
-        |> List.sortBy (fun c -> -c.Parameters)
+        |> List.filter (fun (b, _) -> not (List.exists (fun (a, _) -> beats a b) candidates))
+        |> List.distinctBy (fun (c, _) -> c.Parameters, c.Flops, c.Damage)
+        |> List.sortBy (fun (c, _) -> -c.Parameters)
 
-    /// A layer with its candidates, or with the reason why its weight has none.
-    let withCandidates (options: PlanOptions) (source: SourceLayer) : PlannedLayer =
-        use _ = torch.NewDisposeScope()
+    /// The Σ of a layer, if the options have it.
+    let covariance (options: PlanOptions) (path: string) : Tensor option =
+        options.Covariances |> List.tryFind (fun (layer, _) -> layer = path) |> Option.map snd
+
+    /// A layer with its candidates and the points that they are, or with the reason why its weight has none. What the points hold belongs
+    /// to the scope of the caller.
+    let curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list =
         let layer = planned source
 
         match SourceLayer.weight source with
@@ -95,16 +99,19 @@ module internal PlanMaking =
             let entries = float (SourceLayer.size source) / float layer.Geometry.Groups
             let sizes = options.Ratios |> List.map (fun ratio -> entries / ratio)
 
-            let covariance =
-                options.Covariances |> List.tryFind (fun (path, _) -> path = layer.Path) |> Option.map snd
+            let candidates, points =
+                DamageCurve.points options layer.Geometry (covariance options layer.Path) sizes weight
+                |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error |> Option.map (fun c -> c, point))
+                |> unbeaten
+                |> List.unzip
 
-            { layer with
-                Candidates =
-                    DamageCurve.points options layer.Geometry covariance sizes weight
-                    |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error)
-                    |> unbeaten
-            }
-        | Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }
+            { layer with Candidates = candidates }, points
+        | Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }, []
+
+    /// A layer with its candidates, or with the reason why its weight has none.
+    let withCandidates (options: PlanOptions) (source: SourceLayer) : PlannedLayer =
+        use _ = torch.NewDisposeScope()
+        curve options source |> fst
 
     /// A cost that is bounded: of a dense layer, of a candidate, and in words.
     type private Cost = { OfLayer: PlannedLayer -> float; OfCandidate: PlanCandidate -> float; Text: float -> string }

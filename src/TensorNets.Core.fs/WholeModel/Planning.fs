@@ -21,6 +21,7 @@ module CompressionPlan =
             Workers = 0
             Latencies = None
             TrainMatrixModes = []
+            Evaluate = None
         }
 
     let private check (isKnown: string -> bool) (known: string list) (options: PlanOptions) : TensorNetError list =
@@ -36,13 +37,12 @@ module CompressionPlan =
                     ModulePath.unknown (if isNull (box path) then "" else path) known
         ]
 
-    let private planned (budget: Budget) (options: PlanOptions) (source: LayerSource) : Result<CompressionPlan, TensorNetError list> =
-        use _ = Mode.left ()
-        let layers = List.ofSeq source.Layers
+    type private Net = torch.nn.Module<Tensor, Tensor>
 
+    /// Layers with their candidates, the largest first, so that the workers end together.
+    let private sideBySide (options: PlanOptions) (layers: (SourceLayer * string) list) : PlannedLayer list =
         let finished =
-            List.zip layers (PlanMaking.kept options layers)
-            // The largest first, so that the workers end together.
+            layers
             |> List.sortBy (fun (layer, _) -> -(SourceLayer.size layer))
             |> SideBySide.runWithin
                 WorkMemory.room
@@ -56,19 +56,34 @@ module CompressionPlan =
                         { PlanMaking.planned layer with Kept = kept })
             |> dict
 
-        // Times are taken one by one, with nothing beside them.
-        TensorNetError.collect
-            [
-                for layer in layers do
-                    let layer = finished[layer.Path]
-                    if PlanMaking.isOfLatency budget then LayerLatency.timed options layer else Ok layer
-            ]
+        [ for layer, _ in layers -> finished[layer.Path] ]
+
+    let private measure (options: PlanOptions) =
+        if options.Evaluate.IsSome then "function"
+        elif options.Covariances.IsEmpty then "kernel"
+        else "calibrated"
+
+    let private planned (budget: Budget) (options: PlanOptions) (model: Net option) (source: LayerSource) =
+        use _ = Mode.left ()
+        let layers = List.ofSeq source.Layers
+        let kept = List.zip layers (PlanMaking.kept options layers)
+
+        match options.Evaluate, model with
+        | Some evaluate, Some model -> LayerDamage.layers options evaluate model kept
+        | _ -> Ok(sideBySide options kept)
+        |> Result.bind (fun layers ->
+            // Times are taken one by one, with nothing beside them.
+            TensorNetError.collect
+                [
+                    for layer in layers do
+                        if PlanMaking.isOfLatency budget then LayerLatency.timed options layer else Ok layer
+                ])
         |> Result.bind (fun layers ->
             PlanMaking.chosen
                 budget
                 {
                     Input = source.Input
-                    Measure = if options.Covariances.IsEmpty then "kernel" else "calibrated"
+                    Measure = measure options
                     OtherParameters = source.OtherParameters
                     Layers = layers
                 })
@@ -77,7 +92,7 @@ module CompressionPlan =
     /// (<c>LayerSource.ofModel</c>).</summary>
     /// <remarks>Weights are read layer by layer, those that cannot be read or factorized stay dense, and the plan says why. Errors: layers
     /// that cannot be; <c>PathNotFound</c> for a path in the options; <c>Unsupported</c> for a budget that the smallest candidates
-    /// exceed.</remarks>
+    /// exceed, and for a function, which wants a model.</remarks>
     /// <param name="budget">What all layers and other parameters together may cost.</param>
     /// <param name="options">The candidates.</param>
     /// <param name="source">The layers; they are not changed.</param>
@@ -88,8 +103,16 @@ module CompressionPlan =
         Argument.notNull (nameof source) source
         let paths = [ for layer in source.Layers -> layer.Path ]
 
-        match LayerSource.errors source @ check (fun path -> List.contains path paths) paths options with
-        | [] -> planned budget options source
+        let unmodelled =
+            if options.Evaluate.IsSome then
+                [
+                    TensorNetError.Unsupported("The function of the plan", "given", "none for a source, which is no model to call it with")
+                ]
+            else
+                []
+
+        match LayerSource.errors source @ unmodelled @ check (fun path -> List.contains path paths) paths options with
+        | [] -> planned budget options None source
         | errors -> Error errors
 
     /// <summary>A plan for a model under a budget: the formats and ranks of least predicted damage.</summary>
@@ -99,8 +122,13 @@ module CompressionPlan =
     /// least possible by at most one step of one hull.</para>
     /// <para>Depthwise layers, those that cannot be replaced, the first, the last and those named stay dense, and the plan says why. The
     /// covariances of the options make errors those of the layers' outputs (arXiv 2511.04494). Under a budget of latency the
-    /// candidates of each family on its hull are timed, and a layer that none makes faster stays dense. Errors: those of
-    /// <c>ModelReport.make</c>; <c>Unsupported</c> for a budget that the smallest candidates exceed.</para></remarks>
+    /// candidates of each family on its hull are timed, and a layer that none makes faster stays dense.</para>
+    /// <para>With a function (<c>Evaluate</c>) layers are worked on one after the other: the weight of the layer becomes the kernel of the
+    /// candidate, as short least squares or the singular values give it, the function is called, and the weight gets its own bits back
+    /// whatever happens. What runs the model meanwhile meets that kernel. The function leaves the model as it was: one in training would
+    /// move the statistics of batch norms. What it throws is an error, <c>OperationCanceledException</c> passes.</para>
+    /// <para>Errors: those of <c>ModelReport.make</c>; <c>Unsupported</c> for a budget that the smallest candidates exceed, a function that
+    /// throws or gives no finite number.</para></remarks>
     /// <param name="budget">What the whole model may cost.</param>
     /// <param name="options">The candidates.</param>
     /// <param name="shape">The shape of an input, images first, for which FLOPs are counted.</param>
@@ -121,7 +149,7 @@ module CompressionPlan =
             let paths = ModulePath.all model |> List.map fst
 
             match check (Set.ofList paths).Contains paths options with
-            | [] -> LayerSource.ofModel shape model |> Result.bind (planned budget options)
+            | [] -> LayerSource.ofModel shape model |> Result.bind (planned budget options (Some model))
             | errors -> Error errors
         | errors -> Error errors
 

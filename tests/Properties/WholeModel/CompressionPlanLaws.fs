@@ -10,7 +10,7 @@ open TensorNets
 open Generators
 open SmallModels
 
-/// Options of a few layers, the first of which costs most and does no damage.
+/// Options of a few layers, the first of which costs most and does no damage; others may do good.
 type Offers = { Layers: (int * int) list list; Budget: float }
 
 type private OfferArbitraries =
@@ -23,7 +23,7 @@ type private OfferArbitraries =
                     count
                     (gen {
                         let! n = Gen.choose (0, 4)
-                        let! rest = Gen.listOfLength n (Gen.zip (Gen.choose (1, 99)) (Gen.choose (0, 50)))
+                        let! rest = Gen.listOfLength n (Gen.zip (Gen.choose (1, 99)) (Gen.choose (-20, 50)))
                         return (100, 0) :: rest
                     })
 
@@ -35,29 +35,32 @@ type private OfferArbitraries =
 let private config = { config with arbitrary = [ typeof<OfferArbitraries> ] }
 
 let private allocation =
-    testPropertyWithConfig config "the choice keeps the budget and is as good as brute force within the hulls' gap" (fun (case: Offers) ->
-        let layers =
-            [|
-                for layer in case.Layers -> [| for cost, damage in layer -> { Cost = float cost; Damage = float damage } |]
-            |]
+    testPropertyWithConfig
+        config
+        "the choice ends, keeps the budget and is as good as brute force within the hulls' gap"
+        (fun (case: Offers) ->
+            let layers =
+                [|
+                    for layer in case.Layers -> [| for cost, damage in layer -> { Cost = float cost; Damage = float damage } |]
+                |]
 
-        let rec all l cost damage =
-            if l = layers.Length then
-                if cost <= case.Budget then damage else infinity
-            else
-                layers[l]
-                |> Array.map (fun offer -> all (l + 1) (cost + offer.Cost) (damage + offer.Damage))
-                |> Array.min
+            let rec all l cost damage =
+                if l = layers.Length then
+                    if cost <= case.Budget then damage else infinity
+                else
+                    layers[l]
+                    |> Array.map (fun offer -> all (l + 1) (cost + offer.Cost) (damage + offer.Damage))
+                    |> Array.min
 
-        let best = all 0 0.0 0.0
+            let best = all 0 0.0 0.0
 
-        match Allocation.choose case.Budget layers with
-        | None -> Expect.isTrue (Double.IsInfinity best) "nothing is within the budget"
-        | Some choice ->
-            let sum pick = Seq.mapi (fun l o -> pick layers[l].[o]) choice |> Seq.sum
-            Expect.isLessThanOrEqual (sum _.Cost) case.Budget "budget"
-            Expect.isGreaterThanOrEqual (sum _.Damage) best "brute force"
-            Expect.isLessThanOrEqual (sum _.Damage) (best + Allocation.gap layers) "gap")
+            match Allocation.choose case.Budget layers with
+            | None -> Expect.isTrue (Double.IsInfinity best) "nothing is within the budget"
+            | Some choice ->
+                let sum pick = Seq.mapi (fun l o -> pick layers[l].[o]) choice |> Seq.sum
+                Expect.isLessThanOrEqual (sum _.Cost) case.Budget "budget"
+                Expect.isGreaterThanOrEqual (sum _.Damage) best "brute force"
+                Expect.isLessThanOrEqual (sum _.Damage) (best + Allocation.gap layers) "gap")
 
 let private wide () : torch.nn.Module<Tensor, Tensor> =
     torch.random.manual_seed 1L |> ignore
