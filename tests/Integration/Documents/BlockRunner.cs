@@ -52,6 +52,9 @@ internal static class BlockRunner
         return Run(folder, ["fsi", "--quiet", "--nologo", "block.fsx"]);
     });
 
+    /// <summary>Runs a script as it lies in the repository, with the packages that it asks for.</summary>
+    internal static (int ExitCode, string Text) Script(string path) => Run(Repository.Root, ["fsi", "--quiet", "--nologo", path]);
+
     /// <summary>The C# compiler of the newest SDK beside the runtime that runs this program.</summary>
     private static string Compiler()
     {
