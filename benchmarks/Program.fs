@@ -42,6 +42,7 @@ let main argv =
 
     match argv |> Array.toList with
     | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | [ "all"; folder ] -> AllTables.write folder (List.map fst tables)
     | [ "kernels"; kernel ] -> KernelTable.run kernel ""
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
     | [ "handwritten"; kernel ] -> HandwrittenTable.run kernel

@@ -1,0 +1,54 @@
+/// Every table by one command, each as a file that says where and when it was measured.
+[<RequireQualifiedAccess>]
+module TensorNets.Benchmarks.AllTables
+
+open System
+open System.Diagnostics
+open System.IO
+open System.Runtime.InteropServices
+
+let private processor =
+    if File.Exists "/proc/cpuinfo" then
+        File.ReadLines "/proc/cpuinfo"
+        |> Seq.tryFind _.StartsWith("model name")
+        |> Option.map (fun line -> line.Split ':' |> Array.last |> _.Trim())
+        |> Option.defaultValue (string RuntimeInformation.ProcessArchitecture)
+    else
+        string RuntimeInformation.ProcessArchitecture
+
+let private threads =
+    match Environment.GetEnvironmentVariable "OMP_NUM_THREADS" with
+    | null
+    | "" -> "as many as processors"
+    | count -> count
+
+/// The lines above a table: command, day, machine, versions.
+let private heading (name: string) =
+    [
+        $"# benchmarks -- {name}"
+        $"# {DateOnly.FromDateTime(DateTime.UtcNow):O}, {processor}, {Environment.ProcessorCount} processors, threads: {threads}"
+        $"# {RuntimeInformation.FrameworkDescription}, libtorch {TorchSharp.torch.__version__}, {RuntimeInformation.OSDescription}"
+    ]
+
+/// What this program prints for a table, in a process of its own, whose memory no other table has filled.
+let private printed (name: string) : string =
+    let host = Environment.ProcessPath |> Option.ofObj |> Option.defaultValue "dotnet"
+
+    let start =
+        ProcessStartInfo(host, [ typeof<Baseline>.Assembly.Location; name ], RedirectStandardOutput = true)
+
+    match Process.Start start |> Option.ofObj with
+    | None -> failwith $"{host} does not start."
+    | Some child ->
+        use child = child
+        let text = child.StandardOutput.ReadToEnd()
+        child.WaitForExit()
+        if child.ExitCode = 0 then text else failwith $"{name} ended with {child.ExitCode}."
+
+/// Writes a file for each table to a folder.
+let write (folder: string) (names: string list) =
+    Directory.CreateDirectory folder |> ignore
+
+    for name in names do
+        printfn $"{name}"
+        File.WriteAllText(Path.Combine(folder, $"{name}.txt"), String.Join("\n", heading name) + "\n\n" + printed name)
