@@ -5,5 +5,5 @@ using static Expecto.CSharp.Runner;
 
 Native.Quiet();
 return Runner.Run(args, TestList("Tool", [
-    CommandTests.All, CompressTests.All, GraphTests.All, DataFolderTests.All, SchemaTests.All, SignalTests.All, PageTests.All,
+    CommandTests.All, CompressTests.All, GraphTests.All, DataFolderTests.All, SchemaTests.All, SignalTests.All, PageTests.All, ClusterTests.All,
 ]));
