@@ -26,6 +26,7 @@ let private tables =
         "correction", CorrectionTable.run
         "swamps", SwampTable.run
         "faults", (fun () -> FaultTable.run 300)
+        "embeddings", EmbeddingTable.run
         "torchvision", (fun () -> VisionTable.run "" 2.0)
     ]
 

@@ -1,3 +1,4 @@
+using Microsoft.FSharp.Core;
 using TorchSharp;
 using static TorchSharp.torch.nn;
 
@@ -29,6 +30,13 @@ public static class Geometries
     /// <param name="outFeatures">Numbers that come out.</param>
     public static ConvGeometry Linear(long inFeatures, long outFeatures) => ConvGeometryModule.plain(0, inFeatures, outFeatures);
 
+    /// <summary>An embedding: its kernel is over (tokens, features), as its dense weight.</summary>
+    /// <param name="vocabulary">The number of tokens, which count from 0.</param>
+    /// <param name="width">Features of a row.</param>
+    /// <param name="paddingIdx">The token whose row is zero and has no gradient; null: there is none.</param>
+    public static ConvGeometry Embedding(long vocabulary, long width, long? paddingIdx = null) =>
+        ConvGeometryModule.embedding(vocabulary, width, paddingIdx is { } token ? FSharpOption<long>.Some(token) : null);
+
     /// <summary>A convolution over one, two or three dimensions: its kernel is over (in, kernel positions, out), with groups over (groups,
     /// in of a group, kernel positions, out of a group).</summary>
     /// <param name="inChannels">Channels of the input.</param>
@@ -47,7 +55,7 @@ public static class Geometries
         long inChannels, long outChannels, IReadOnlyList<long> kernel, ConvOptions? options = null) =>
         Of(inChannels, outChannels, kernel, options ?? new ConvOptions(), true);
 
-    /// <summary>That of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear.</summary>
+    /// <summary>That of a dense layer: Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear or Embedding.</summary>
     /// <param name="dense">The layer.</param>
     /// <exception cref="TensorNetException">Another module, or an option that no factorized layer has.</exception>
     public static ConvGeometry Of(Module dense) => ConvGeometryModule.ofLayer(dense).OrThrow();
@@ -65,6 +73,7 @@ public static class Geometries
             options.PaddingMode,
             options.Groups,
             transposed,
-            [.. options.OutputPadding ?? All(0)]);
+            [.. options.OutputPadding ?? All(0)],
+            null);
     }
 }

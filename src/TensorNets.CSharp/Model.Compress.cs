@@ -6,8 +6,8 @@ namespace TensorNets.CSharp;
 
 public static partial class Model
 {
-    /// <summary>Replaces the linear layer or convolution at a path by its factorized layer, on which its forward hooks run from then on. An
-    /// optimizer made before does not know the new parameters, its next step throws a KeyNotFoundException or leaves them out:
+    /// <summary>Replaces the linear layer, convolution or embedding at a path by its factorized layer, on which its forward hooks run from
+    /// then on. An optimizer made before does not know the new parameters, its next step throws a KeyNotFoundException or leaves them out:
     /// <see cref="Follow(optim.Optimizer, Module)"/> gives them to it. Another thread may be in a forward pass meanwhile: the dense layer
     /// is left to the garbage collector.</summary>
     /// <param name="model">The model.</param>
@@ -25,7 +25,7 @@ public static partial class Model
             .layerWith(FitOptions.Or(options).Factorize, axes ?? KernelAxes.Fused, Results.Option(bound), format, path, model)
             .OrThrow();
 
-    /// <summary>Replaces every linear layer and convolution that a predicate names. An optimizer made before needs
+    /// <summary>Replaces every linear layer, convolution and embedding that a predicate names. An optimizer made before needs
     /// <see cref="Follow(optim.Optimizer, Module)"/>.</summary>
     /// <param name="model">The model.</param>
     /// <param name="predicate">Whether to replace the layer of a path.</param>

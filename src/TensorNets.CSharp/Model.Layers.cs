@@ -6,8 +6,8 @@ namespace TensorNets.CSharp;
 
 public static partial class Model
 {
-    /// <summary>The factorized layer for a dense one (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear): its kernel as the
-    /// least sensitive network found, its bias copied.</summary>
+    /// <summary>The factorized layer for a dense one (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear, Embedding): its
+    /// kernel as the least sensitive network found, its bias copied.</summary>
     /// <param name="dense">The dense layer; it is not changed.</param>
     /// <param name="format">The format of the kernel, from <see cref="Formats"/>.</param>
     /// <param name="bound">How far the kernel may be from the dense one; null: the error that least squares reach.</param>
@@ -24,6 +24,10 @@ public static partial class Model
         Conv2d dense, Format format, ErrorBound? bound = null, FitOptions? options = null, KernelAxes? axes = null) =>
         (FactorizedConv2d)Factorize((Module)dense, format, bound, options, axes);
 
+    /// <inheritdoc cref="Factorize(Module, Format, ErrorBound, FitOptions, KernelAxes)"/>
+    public static FactorizedEmbedding Factorize(Embedding dense, Format format, ErrorBound? bound = null, FitOptions? options = null) =>
+        (FactorizedEmbedding)Factorize((Module)dense, format, bound, options);
+
     /// <summary>The same over a network of one's own in place of a format.</summary>
     /// <param name="dense">The dense layer; it is not changed.</param>
     /// <param name="spec">The kernel network, with groups that of one group.</param>
@@ -35,7 +39,7 @@ public static partial class Model
         Layers.factorizeSpec(FitOptions.Or(options).Factorize, Results.Option(bound), spec, dense).OrThrow();
 
     /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly.</summary>
-    /// <param name="dense">A linear layer, or a convolution of one kernel position.</param>
+    /// <param name="dense">A linear layer, an embedding, or a convolution of one kernel position.</param>
     /// <param name="rank">The most columns of the first factor.</param>
     /// <param name="bound">How far the matrix may be from the dense one.</param>
     /// <exception cref="TensorNetException">A kernel of several positions, or a bound that the rank does not reach.</exception>
@@ -52,6 +56,10 @@ public static partial class Model
     /// <inheritdoc cref="Layer(Module, Network, Lowering)"/>
     public static FactorizedConv2d Layer(Conv2d dense, Network kernel, Lowering? lowering = null) =>
         Layers.conv2dOf(Results.Option(lowering), dense, kernel).OrThrow();
+
+    /// <inheritdoc cref="Layer(Module, Network, Lowering)"/>
+    public static FactorizedEmbedding Layer(Embedding dense, Network kernel, Lowering? lowering = null) =>
+        (FactorizedEmbedding)Layer((Module)dense, kernel, lowering);
 
     /// <summary>The layer of a geometry with a given kernel network.</summary>
     /// <param name="geometry">Everything but the numbers, from <see cref="Geometries"/>.</param>

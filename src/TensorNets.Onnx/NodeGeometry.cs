@@ -51,7 +51,8 @@ internal static class NodeGeometry
             TorchSharp.PaddingModes.Zeros,
             groups,
             transposed,
-            ListModule.OfSeq(transposed ? Graphs.Integers(node, "output_padding", n, 0) : new long[n]));
+            ListModule.OfSeq(transposed ? Graphs.Integers(node, "output_padding", n, 0) : new long[n]),
+            null);
         var refusals = GeometryChecks.errors(geometry);
         if (!refusals.IsEmpty) return (null, refusals.Head.Message.TrimEnd('.'));
         return groups > 1 && shape[1] == 1 && groups == shape[0]
@@ -73,6 +74,6 @@ internal static class NodeGeometry
         });
         return new(
             g.InChannels, g.OutChannels, g.Kernel, g.Stride, g.Dilation, ListModule.OfSeq(pads), g.PaddingMode, g.Groups, g.Transposed,
-            g.OutputPadding);
+            g.OutputPadding, g.Embedding);
     }
 }

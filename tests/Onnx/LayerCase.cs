@@ -26,7 +26,7 @@ internal sealed record LayerCase(ConvGeometry Geometry, string Network, Spec Spe
             transposed ? (long)random.Next((int)Math.Max(step, 1 + Math.Min(pads[i].Item2, dilation[i] - 1))) : 0);
         var geometry = new ConvGeometry(
             groups * Product(inputs), groups * Product(outputs), ListModule.OfSeq(kernel), ListModule.OfSeq(stride),
-            ListModule.OfSeq(dilation), ListModule.OfSeq(pads), mode, groups, transposed, ListModule.OfSeq(extra));
+            ListModule.OfSeq(dilation), ListModule.OfSeq(pads), mode, groups, transposed, ListModule.OfSeq(extra), null);
 
         var axes = new List<(string Name, long Size)>();
         if (groups > 1) axes.Add(("g", groups));

@@ -3,13 +3,20 @@ namespace TensorNets
 open System
 open TorchSharp
 
-/// <summary>Everything about a linear layer or a convolution but its numbers. Lists have one entry for each spatial dimension: none for a
-/// linear layer, one to three for convolutions.</summary>
+/// <summary>What makes a layer an embedding, which gives a row of its weight for each token.</summary>
+type EmbeddingOptions =
+    {
+        /// The token whose row is zero and has no gradient, as `padding_idx` of TorchSharp's layer has none; None: there is no such token.
+        PaddingIdx: int64 option
+    }
+
+/// <summary>Everything about a linear layer, a convolution or an embedding but its numbers. Lists have one entry for each spatial
+/// dimension: none for a linear layer or an embedding, one to three for convolutions.</summary>
 type ConvGeometry =
     {
-        /// Channels of the input; features of a linear layer.
+        /// Channels of the input; features of a linear layer; of an embedding the tokens that it knows, its vocabulary.
         InChannels: int64
-        /// Channels of the output; features of a linear layer.
+        /// Channels of the output; features of a linear layer or an embedding.
         OutChannels: int64
         /// The size of the kernel.
         Kernel: int64 list
@@ -27,11 +34,23 @@ type ConvGeometry =
         Transposed: bool
         /// Positions added behind the output of a transposed convolution.
         OutputPadding: int64 list
+        /// Of an embedding what is particular to it; None of any other layer.
+        Embedding: EmbeddingOptions option
     }
+
+    /// Whether the layer is an embedding.
+    member this.IsEmbedding = this.Embedding.IsSome
+
+    /// Whether a dense weight has the input channels in front: (in, out, …) in place of (out, in, …).
+    member internal this.IsInputFirst = this.Transposed || this.IsEmbedding
+
+    /// The token whose row is zero.
+    member internal this.PaddingIdx = this.Embedding |> Option.bind _.PaddingIdx
 
     /// The kind of layer, as TorchSharp names it.
     member internal this.Kind =
         match this.Kernel.Length, this.Transposed with
+        | _ when this.IsEmbedding -> "Embedding"
         | 0, _ -> "Linear"
         | n, true -> $"ConvTranspose{n}d"
         | n, false -> $"Conv{n}d"
@@ -59,6 +78,9 @@ type ConvGeometry =
                     $"groups {this.Groups}"
                 if this.OutputPadding |> List.exists ((<>) 0L) then
                     $"output_padding {TensorNetError.shapeText this.OutputPadding}"
+                match this.PaddingIdx with
+                | Some token -> $"padding_idx {token}"
+                | None -> ()
             ]
 
 /// What a geometry or a tensor for it cannot be.
@@ -72,8 +94,8 @@ module internal GeometryChecks =
         let pairs = g.Padding |> List.map (fun (struct (before, after)) -> $"({before}, {after})")
         "[" + String.Join(", ", pairs) + "]"
 
-    /// What a layer of numbers cannot be, all problems at once.
-    let errors (g: ConvGeometry) : TensorNetError list =
+    /// What a layer of numbers cannot be, whatever its kind.
+    let private ofNumbers (g: ConvGeometry) : TensorNetError list =
         let n = g.Kernel.Length
         let bad option found supported = TensorNetError.Unsupported(option, found, supported)
         let lists = [ "stride", g.Stride; "dilation", g.Dilation; "output_padding", g.OutputPadding ]
@@ -133,6 +155,23 @@ module internal GeometryChecks =
             if not g.Transposed && g.OutputPadding |> List.exists ((<>) 0L) then
                 bad "output_padding" (TensorNetError.shapeText g.OutputPadding) "0 unless the convolution is transposed"
         ]
+
+    /// What an embedding cannot be.
+    let private embeddingErrors (g: ConvGeometry) : TensorNetError list =
+        [
+            if not g.Kernel.IsEmpty || g.Groups <> 1L || g.Transposed then
+                let found =
+                    $"kernel_size {TensorNetError.shapeText g.Kernel}, groups {g.Groups}, transposed {g.Transposed}"
+
+                TensorNetError.Unsupported("An embedding", found, "no kernel, one group, not transposed")
+            match g.PaddingIdx with
+            | Some token when token < 0L || token >= g.InChannels ->
+                TensorNetError.Unsupported("padding_idx", string token, $"a token from 0 to {g.InChannels - 1L}")
+            | _ -> ()
+        ]
+
+    /// What a layer of numbers cannot be, all problems at once.
+    let errors (g: ConvGeometry) : TensorNetError list = ofNumbers g @ (if g.IsEmbedding then embeddingErrors g else [])
 
     /// Throws where a geometry cannot be.
     let sound (g: ConvGeometry) = errors g |> TensorNetError.raiseAny

@@ -6,9 +6,9 @@ open TorchSharp
 /// Geometries of layers, and the shapes that follow from them.
 [<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module ConvGeometry =
-    /// <summary>The shape of a kernel tensor: (s, t) for a linear layer, (s, d, t) for a convolution: input channels, kernel positions (row
-    /// by row), output channels. With groups a group axis stands in front, and s and t are the channels of one group: (g, s, d,
-    /// t).</summary>
+    /// <summary>The shape of a kernel tensor: (s, t) for a linear layer or an embedding, (s, d, t) for a convolution: input
+    /// channels, kernel positions (row by row), output channels. With groups a group axis stands in front, and s and t are the channels of
+    /// one group: (g, s, d, t).</summary>
     /// <example><code>ConvGeometry.kernelShape geometry // [ 4; 9; 5 ]</code></example>
     let kernelShape (g: ConvGeometry) : int list =
         Argument.notNull (nameof g) g
@@ -47,7 +47,7 @@ module ConvGeometry =
 
     /// The shape of the weight that TorchSharp's own layer holds.
     let internal weightShape (g: ConvGeometry) : int64 list =
-        (if g.Transposed then
+        (if g.IsInputFirst then
              [ g.InChannels; g.OutChannels / g.Groups ]
          else
              [ g.OutChannels; g.InChannels / g.Groups ])
@@ -63,7 +63,7 @@ module ConvGeometry =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, GeometryChecks.positions g
 
         let kernel =
-            if g.Transposed then
+            if g.IsInputFirst then
                 weight.reshape(g.Groups, s, t, k).permute(0L, 1L, 3L, 2L)
             else
                 weight.reshape(g.Groups, t, s, k).permute(0L, 2L, 3L, 1L)
@@ -81,9 +81,24 @@ module ConvGeometry =
         let s, t, k = g.InChannels / g.Groups, g.OutChannels / g.Groups, GeometryChecks.positions g
         let kernel = kernel.reshape (g.Groups, s, k, t)
 
-        let ordered = if g.Transposed then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
+        let ordered =
+            if g.IsInputFirst then kernel.permute (0L, 1L, 3L, 2L) else kernel.permute (0L, 3L, 1L, 2L)
 
         ordered.reshape(List.toArray (weightShape g)).contiguous() |> scope.MoveToOuter
+
+    /// The kernel tensor of a dense weight in the shape of a network's output, with groups that of one group or of all. An embedding's
+    /// network may have more rows than there are tokens: those are zero. A view or a copy, in float32 of 16 bits.
+    let internal kernelFor (shape: int64 list) (g: ConvGeometry) (weight: Tensor) : Tensor =
+        let kernel = HalfPrecision.widened (kernelOfWeight g weight)
+        let more = List.fold (*) 1L shape / g.OutChannels - g.InChannels
+
+        let kernel =
+            if g.IsEmbedding && more > 0L then
+                torch.nn.functional.pad (kernel, [| 0L; 0L; 0L; more |], PaddingModes.Constant, 0.0)
+            else
+                kernel
+
+        kernel.reshape (List.toArray shape)
 
     /// <summary>The kind of layer, as TorchSharp names it.</summary>
     /// <example><code>ConvGeometry.name geometry // "Conv2d"</code></example>
@@ -111,7 +126,16 @@ module ConvGeometry =
             Groups = 1L
             Transposed = false
             OutputPadding = all 0L
+            Embedding = None
         }
+
+    /// <summary>An embedding: y[token] = T[token, :]. Its kernel is over (tokens, features), as its dense weight.</summary>
+    /// <param name="vocabulary">The number of tokens, which count from 0.</param>
+    /// <param name="width">Features of a row.</param>
+    /// <param name="paddingIdx">The token whose row is zero and has no gradient, if there is one.</param>
+    /// <example><code>ConvGeometry.embedding 30000L 512L (Some 0L)</code></example>
+    let embedding (vocabulary: int64) (width: int64) (paddingIdx: int64 option) : ConvGeometry =
+        { plain 0 vocabulary width with Embedding = Some { PaddingIdx = paddingIdx } }
 
     /// <summary>The geometry of a convolution at stride 1, without groups and padding, with the channels and kernel of a dense weight
     /// (out, in, kernel); of a matrix (out, in), that of a linear layer.</summary>
@@ -170,14 +194,23 @@ module ConvGeometry =
                 Groups = conv.groups
                 Transposed = conv.transposed
                 OutputPadding = extra
+                Embedding = None
             }
 
         match GeometryChecks.errors geometry with
         | [] -> Ok geometry
         | errors -> Error errors
 
+    let private ofEmbedding (dense: Modules.Embedding) (weight: Tensor) : Result<ConvGeometry, TensorNetError list> =
+        let geometry = embedding weight.shape[0] weight.shape[1]
+
+        match GeometryChecks.errors (geometry None) with
+        | [] when weight.device_type = DeviceType.META -> Ok(geometry None)
+        | [] -> EmbeddingProbe.paddingIdx dense weight |> Result.map geometry
+        | errors -> Error errors
+
     /// The geometry, weight and bias of a dense layer at a path of a model. Errors: `ModuleType`, which names the path, for any module but
-    /// a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; `Unsupported`, naming each option.
+    /// a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear or Embedding; `Unsupported`, naming each option.
     let internal ofDenseAt (path: string) (dense: torch.nn.Module) : Result<ConvGeometry * Tensor * Tensor option, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(dense, nameof dense)
         let optional (bias: Modules.Parameter | null) = if isNull bias then None else Some(nonNull bias :> Tensor)
@@ -194,13 +227,20 @@ module ConvGeometry =
         | gone when not (Check.alive "The layer" gone).IsEmpty -> Error(Check.alive "The layer" gone)
         | :? Modules.Convolution as conv -> withNumbers (ofConvolution conv) conv.weight conv.bias
         | :? Modules.Linear as linear -> withNumbers (Ok(plain 0 linear.in_features linear.out_features)) linear.weight linear.bias
+        | :? Modules.Embedding as table ->
+            // The registered parameter: the property makes a new handle at every call.
+            let weight = nonNull (table.get_parameter "weight")
+
+            match (if isMeta weight then [] else Check.readable "The weight" weight) with
+            | [] -> ofEmbedding table weight |> Result.map (fun g -> g, weight, None)
+            | errors -> Error errors
         | other ->
             Error
                 [
                     TensorNetError.ModuleType(
                         path,
                         other.GetType().Name,
-                        "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d or Linear"
+                        "a Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, Linear or Embedding"
                     )
                 ]
 
@@ -208,7 +248,9 @@ module ConvGeometry =
     let internal ofDense (dense: torch.nn.Module) = ofDenseAt "" dense
 
     /// <summary>The geometry of a dense layer. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d, Conv3d, ConvTranspose1d,
-    /// ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option.</summary>
+    /// ConvTranspose2d, Linear or Embedding; <c>Unsupported</c>, naming each option.</summary>
+    /// <remarks>TorchSharp does not show the options of an embedding: they are read from what a pass through it does to gradients, once for
+    /// each layer; one that is frozen has none that differ.</remarks>
     /// <example><code>ConvGeometry.ofLayer conv |> orStop</code></example>
     let ofLayer (dense: torch.nn.Module) : Result<ConvGeometry, TensorNetError list> =
         ofDense dense |> Result.map (fun (geometry, _, _) -> geometry)

@@ -263,14 +263,8 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
     override this.forward(x: Tensor) : Tensor =
         let first = this.Parameter first'
         let isHere = not (isNull (box x) || x.IsInvalid)
-        let shape = if isHere then x.shape else [||]
 
-        if
-            isHere
-            && InputChecks.fits geometry' plan'.Least shape
-            && x.dtype = first.dtype
-            && x.device_type = first.device_type
-        then
+        if isHere && InputChecks.suits geometry' plan'.Least first x then
             let cache =
                 if this.Records then
                     weight'.Drop()
@@ -278,7 +272,7 @@ type FactorizedLayer internal (name': string, plan': ConvPlan, cores: Tensor lis
                 else
                     kept'
 
-            Convolution.apply plan' { Cache = cache; Lookup = lookup'; Bias = this.Bias } x shape
+            Convolution.apply plan' { Cache = cache; Lookup = lookup'; Bias = this.Bias } x x.shape
         else
             raise (TensorNetException(List.toArray (InputChecks.errors geometry' first x)))
 

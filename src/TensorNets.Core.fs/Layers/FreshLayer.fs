@@ -14,7 +14,7 @@ type FreshOptions =
         Gain: float
         /// Float64, Float32, BFloat16 or Float16.
         DType: torch.ScalarType
-        /// Whether there is a bias.
+        /// Whether there is a bias; an embedding has none in any case.
         Bias: bool
     }
 
@@ -42,7 +42,9 @@ module internal FreshLayer =
         | Ok plan, [] ->
             use generator = new torch.Generator(options.Seed + 1UL)
             let white = Network.random torch.float64 options.Seed spec
-            let s, k = float (geometry.InChannels / geometry.Groups), float (GeometryChecks.positions geometry)
+            // An output of an embedding meets one token.
+            let s = if geometry.IsEmbedding then 1.0 else float (geometry.InChannels / geometry.Groups)
+            let k = float (GeometryChecks.positions geometry)
 
             // An output of a transposed convolution meets one kernel position in the product of the strides.
             let met =
@@ -52,7 +54,7 @@ module internal FreshLayer =
             let scaled = new Network(spec, [| for core in white.Cores -> core.mul (Num.tensor scale) |])
 
             let bias =
-                if options.Bias then
+                if options.Bias && not geometry.IsEmbedding then
                     let unit = Fresh.uniform generator [| geometry.OutChannels |]
                     Some(unit.minus(Num.tensor 0.5).mul(Num.tensor (2.0 * biasBound geometry)))
                 else

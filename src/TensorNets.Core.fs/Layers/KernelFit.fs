@@ -14,16 +14,39 @@ type KernelAxes =
 /// Kernels factorized for layers, group by group.
 [<RequireQualifiedAccess>]
 module internal KernelFit =
-    /// The shape that a format factorizes, one group's.
-    let target (axes: KernelAxes) (g: ConvGeometry) : int64 list =
+    let private product (factors: int list) : bigint = factors |> List.fold (fun n factor -> n * bigint factor) 1I
+
+    let private covers (rows: int list) (tokens: int64) = product rows >= bigint tokens && product rows < 2I * bigint tokens
+
+    /// The shape that a format factorizes, one group's. The rows of an embedding's TT-matrix may be more than its tokens.
+    let target (axes: KernelAxes) (format: Format) (g: ConvGeometry) : int64 list =
         [
-            g.InChannels / g.Groups
+            match format with
+            | Format.TensorTrainMatrix(rows, _, _) when g.IsEmbedding && covers rows g.InChannels -> int64 (product rows)
+            | _ -> g.InChannels / g.Groups
             match axes, g.Kernel.Length with
             | _, 0 -> ()
             | KernelAxes.Fused, _ -> GeometryChecks.positions g
             | KernelAxes.Separate, _ -> yield! g.Kernel
             g.OutChannels / g.Groups
         ]
+
+    /// A TT-matrix of an embedding has a row for each token, and fewer than twice as many; the error proposes factors.
+    let refuseRows (format: Format) (g: ConvGeometry) : Result<unit, TensorNetError list> =
+        match format with
+        | Format.TensorTrainMatrix(rows, _, _) when g.IsEmbedding && not rows.IsEmpty && not (covers rows g.InChannels) ->
+            let shown (factors: int list) = String.Join(" × ", factors)
+            let near = BalancedFactors.covering rows.Length (int g.InChannels)
+
+            Error
+                [
+                    TensorNetError.Unsupported(
+                        "The rows of the TT-matrix",
+                        $"{shown rows} = {product rows}",
+                        $"a product of {g.InChannels} to {2L * g.InChannels - 1L}, such as {shown near}"
+                    )
+                ]
+        | _ -> Ok()
 
     /// Depthwise groups have kernels that no format makes smaller.
     let refuseDepthwise (g: ConvGeometry) =

@@ -46,6 +46,13 @@ module internal LayerDescription =
         numbers "after" (g.Padding |> List.map (fun (struct (_, b)) -> b))
         numbers "outputPadding" g.OutputPadding
 
+        match g.Embedding with
+        | Some options ->
+            json.WriteStartObject "embedding"
+            options.PaddingIdx |> Option.iter (fun token -> json.WriteNumber("paddingIdx", token))
+            json.WriteEndObject()
+        | None -> ()
+
     /// What a layer is, in JSON.
     let write (layer: FactorizedLayer) : string =
         Json.written false (fun json ->
@@ -90,6 +97,15 @@ module internal LayerDescription =
         let values, errors = Json.array Json.number path element
         List.map int64 values, errors
 
+    let private embedding path (element: JsonElement) : EmbeddingOptions option * SpecError list =
+        if element.ValueKind <> JsonValueKind.Object then
+            None, [ SpecError.JsonType(path, string element.ValueKind, "an object") ]
+        elif Json.has "paddingIdx" element then
+            let token, errors = Json.property "paddingIdx" Json.whole "a whole number" 0L path element
+            Some { PaddingIdx = Some token }, errors
+        else
+            Some { PaddingIdx = None }, []
+
     /// The geometry that the properties of an object say, with what of them cannot be read.
     let geometry (path: string) (root: JsonElement) : ConvGeometry * SpecError list =
         let errors = ResizeArray()
@@ -120,6 +136,7 @@ module internal LayerDescription =
             Groups = number "groups"
             Transposed = get "transposed" Json.flag "true or false" false
             OutputPadding = list "outputPadding"
+            Embedding = if Json.has "embedding" root then get "embedding" embedding "an object" None else None
         },
         List.ofSeq errors
 

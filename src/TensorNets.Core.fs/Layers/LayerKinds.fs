@@ -52,3 +52,19 @@ type FactorizedConvTranspose2d internal (plan', cores, bias', trained) =
 
     /// <summary>The dense layer with the same kernel.</summary>
     member this.ToConvTranspose2d() = this.ToDense() :?> Modules.ConvTranspose2d
+
+/// <summary>An embedding whose table is a tensor network: for tokens of any shape their rows, tokens × features.</summary>
+/// <remarks><para>y[i, :] = T[tokens[i], :]. A token is written in digits, one for each axis of the network that stands for tokens; the
+/// slices of the cores at the digits are gathered and contracted: rows are made for the tokens asked for, and the table never is.
+/// Gradients reach what those rows are made of, and none comes from the row of <c>padding_idx</c>, which is zero.</para>
+/// <para>Tokens are Int64 or Int32. The network may have up to twice as many rows as there are tokens; none asks for
+/// those.</para></remarks>
+[<Sealed>]
+type FactorizedEmbedding internal (plan', cores, bias', trained) =
+    inherit FactorizedLayer("FactorizedEmbedding", plan', cores, bias', trained)
+
+    /// <summary>The dense layer with the same table.</summary>
+    member this.ToEmbedding() = this.ToDense() :?> Modules.Embedding
+
+    /// The token whose row is zero and has no gradient, if there is one.
+    member this.PaddingIdx: System.Nullable<int64> = this.Geometry.PaddingIdx |> Option.toNullable

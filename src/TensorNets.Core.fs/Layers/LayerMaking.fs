@@ -7,6 +7,7 @@ open TorchSharp
 module internal LayerMaking =
     let private construct (plan: ConvPlan) cores bias trained : FactorizedLayer =
         match plan.Geometry.Kernel.Length, plan.Geometry.Transposed with
+        | _ when plan.Geometry.IsEmbedding -> new FactorizedEmbedding(plan, cores, bias, trained)
         | 0, _ -> new FactorizedLinear(plan, cores, bias, trained)
         | 1, false -> new FactorizedConv1d(plan, cores, bias, trained)
         | 1, true -> new FactorizedConvTranspose1d(plan, cores, bias, trained)

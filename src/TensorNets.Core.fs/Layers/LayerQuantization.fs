@@ -99,6 +99,6 @@ module LayerQuantization =
         |> Result.bind (fun weight ->
             use own = layer.Network()
             use network = Network.copyAs torch.float64 own
-            let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
-            Quantization.fit options (kernel.reshape (List.toArray (Spec.shape layer.Spec))) network)
+            let kernel = ConvGeometry.kernelFor (Spec.shape layer.Spec) g (weight.detach ())
+            Quantization.fit options kernel network)
         |> Result.bind (set layer)

@@ -28,6 +28,7 @@ module Layers =
         let wrong =
             [
                 match bias with
+                | Some _ when geometry.IsEmbedding -> TensorNetError.Unsupported("bias", "given", "none: an embedding has no bias")
                 | Some bias when not (Check.readable "The bias" bias).IsEmpty -> yield! Check.readable "The bias" bias
                 | Some bias when Check.shapeOf bias <> [ geometry.OutChannels ] ->
                     TensorNetError.Shape("The bias", Check.shapeOf bias, $"[{geometry.OutChannels}]")
@@ -71,7 +72,8 @@ module Layers =
             layer.Dispose()
             errors)
 
-    let private factorizedBy axes bound fit (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
+    /// The layer of the fit of each group's kernel, whose shape is that of the axes given for a geometry.
+    let private factorizedBy (target: ConvGeometry -> int64 list) bound fit (dense: torch.nn.Module) =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
@@ -86,11 +88,10 @@ module Layers =
                     [
                         if g.Groups > 1L then
                             g.Groups
-                        yield! KernelFit.target axes g
+                        yield! target g
                     ]
 
-                let kernel = (ConvGeometry.kernelOfWeight g (weight.detach ())).reshape(List.toArray shape)
-                KernelFit.fitted g bound (fit weight.dtype) (HalfPrecision.widened kernel))
+                KernelFit.fitted g bound (fit weight.dtype) (ConvGeometry.kernelFor shape g (weight.detach ())))
             |> Result.bind (ofDense None dense))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias
@@ -98,10 +99,11 @@ module Layers =
     /// <remarks>The layer's sensitivity is measured in the norm of the options. A layer of 16 bits is factorized in float64 like the
     /// others, and the bound is that of the cores rounded to them: one that they cannot meet is <c>Unreachable</c>. With groups each group
     /// has a network of its own; a bound δ for all is shared equally. Errors: <c>ModuleType</c> for a module that is no Conv1d, Conv2d,
-    /// Conv3d, ConvTranspose1d, ConvTranspose2d or Linear; <c>Unsupported</c>, naming each option; those of <c>Factorize.stable</c>;
-    /// <c>Cancelled</c> before the bound was met.</remarks>
+    /// Conv3d, ConvTranspose1d, ConvTranspose2d, Linear or Embedding; <c>Unsupported</c>, naming each option; those of
+    /// <c>Factorize.stable</c>; <c>Cancelled</c> before the bound was met.</remarks>
     /// <param name="options">The factorization.</param>
-    /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out).</param>
+    /// <param name="axes">How the format sees a kernel. A linear layer is a matrix (in, out), an embedding
+    /// one (tokens, features); its TT-matrix may have up to twice as many rows, which no token asks for.</param>
     /// <param name="bound">How far the kernel may be from the dense one; None: the error that alternating least squares reaches.</param>
     /// <param name="format">The format.</param>
     /// <param name="dense">The dense layer; it is not changed and not disposed.</param>
@@ -120,7 +122,10 @@ module Layers =
         let fit dtype =
             KernelFit.withinRounded dtype options.Sweeps.Norm (fun bound kernel -> Factorize.stable options bound format kernel)
 
-        factorizedBy axes bound fit dense |> Result.bind (normed options.Sweeps.Norm)
+        ConvGeometry.ofDense dense
+        |> Result.bind (fun (g, _, _) -> KernelFit.refuseRows format g)
+        |> Result.bind (fun () -> factorizedBy (KernelFit.target axes format) bound fit dense)
+        |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
     /// <example><code>Layers.factorizeSpec options None spec conv |> orStop</code></example>
@@ -128,9 +133,16 @@ module Layers =
         Argument.notNull (nameof options) options
         Argument.notNull (nameof spec) spec
 
-        let fit dtype bound (kernel: Tensor) =
-            let shape = Spec.shape spec
+        let shape = Spec.shape spec
 
+        // An embedding's network may have rows that no token asks for.
+        let target (g: ConvGeometry) =
+            if g.IsEmbedding && (AxisRoles.tryOf g spec).IsSome then
+                shape
+            else
+                KernelFit.target KernelAxes.Fused (Format.CP 1) g
+
+        let fit dtype bound (kernel: Tensor) =
             if List.fold (*) 1L shape <> kernel.numel () then
                 Error
                     [
@@ -140,10 +152,10 @@ module Layers =
                 let stable bound kernel = Factorize.stableSpec options bound spec kernel
                 KernelFit.withinRounded dtype options.Sweeps.Norm stable bound (kernel.reshape (List.toArray shape))
 
-        factorizedBy KernelAxes.Fused bound fit dense |> Result.bind (normed options.Sweeps.Norm)
+        factorizedBy target bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>The least sensitive matrix layer of at most a rank within a bound, exactly (<c>LeastSensitiveMatrix.fit</c>): a linear
-    /// layer, or a convolution with one kernel position.</summary>
+    /// layer, an embedding, or a convolution with one kernel position.</summary>
     /// <example><code>Layers.matrix 4 bound (torch.nn.Linear(6L, 4L)) |> orStop</code></example>
     let matrix (rank: int) (bound: ErrorBound) (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
         ConvGeometry.ofDense dense
@@ -168,7 +180,7 @@ module Layers =
                         bound
                         (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
 
-                factorizedBy KernelAxes.Fused (Some bound) fit dense)
+                factorizedBy (KernelFit.target KernelAxes.Fused (Format.CP rank)) (Some bound) fit dense)
 
     /// <summary>A fresh layer of a geometry, its kernel a random network that keeps variance: entries of T have mean 0 and variance
     /// 1/(inputs of an output), so that white noise comes out with the variance with which it went in (inside, away from
@@ -196,8 +208,9 @@ module Layers =
         match GeometryChecks.errors geometry with
         | [] ->
             KernelFit.refuseDepthwise geometry
+            |> Result.bind (fun () -> KernelFit.refuseRows format geometry)
             |> Result.bind (fun () ->
-                Format.spec (KernelFit.target axes geometry |> List.map int) format
+                Format.spec (KernelFit.target axes format geometry |> List.map int) format
                 |> Result.mapError (List.map TensorNetError.Format)
                 |> Result.map (fun one -> if geometry.Groups > 1L then GroupNetworks.spec (int geometry.Groups) one else one))
         | errors -> Error errors

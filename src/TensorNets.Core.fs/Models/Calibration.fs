@@ -8,12 +8,19 @@ open type TorchSharp.torch.nn
 /// <summary>What the layers of a model are applied to, from batches run through it.</summary>
 [<RequireQualifiedAccess>]
 module Calibration =
-    /// A layer that can be watched, and the axis of its input that carries the channels, counted from the end.
-    let internal channelAxis (path: string) (layer: Module) : Result<Module<Tensor, Tensor> * int, TensorNetError list> =
+    let private geometryAt (path: string) (layer: Module) : Result<ConvGeometry, TensorNetError list> =
         match layer with
         | :? FactorizedLayer as factorized -> Ok factorized.Geometry
         | dense -> ConvGeometry.ofDenseAt path dense |> Result.map (fun (geometry, _, _) -> geometry)
-        |> Result.map (fun geometry -> (layer :?> Module<Tensor, Tensor>), geometry.Kernel.Length + 1)
+
+    /// The sum of what a layer of a geometry is applied to.
+    let private moment (path: string) (g: ConvGeometry) : RunningMoment =
+        let what = $"The input of '{path}'"
+
+        if g.IsEmbedding then
+            new TokenCounts(what, g.InChannels)
+        else
+            new SecondMoment(what, g.Kernel.Length + 1)
 
     /// Every module with its mode of training, parents before children.
     let private modes (model: Module) = ("", model) :: ModulePath.all model |> List.map (fun (_, m) -> m, m.training)
@@ -87,26 +94,29 @@ module Calibration =
     /// <para>For a linear layer, or a 1×1 convolution of stride 1, the mean squared change of the output per position is the squared
     /// weighted error of the kernel. For larger kernels it is what that would be if neighbouring positions were uncorrelated and all
     /// counted alike.</para>
-    /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution, dense or factorized; no batch, or none
-    /// that reached the layer; one that the model does not take; inputs that are NaN or infinite; <c>WrongConvolutions</c> where libtorch's
-    /// convolutions are wrong (<c>Native.check</c>) and the model has such of one dimension: others are given their channels side by side,
-    /// which it convolves rightly. Source: arXiv 2511.04494.</para></remarks>
+    /// <para>Of an embedding x is one 1 among zeros, and Σ diagonal: what is returned is its diagonal alone, the share of each token, for
+    /// <c>PlanOptions.Covariances</c> and <c>CompressOptions.Covariances</c>.</para>
+    /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution nor an embedding, dense or factorized; no
+    /// batch, or none that reached the layer; one that the model does not take; inputs that are NaN or infinite; <c>WrongConvolutions</c>
+    /// where libtorch's convolutions are wrong (<c>Native.check</c>) and the model has such of one dimension: others are given
+    /// their channels side by side, which it convolves rightly. Source: arXiv 2511.04494.</para></remarks>
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>
     /// <example><code>Calibration.covariance "conv" [ images ] model |> orStop</code></example>
     let covariance (path: string) (batches: Tensor seq) (model: Module<Tensor, Tensor>) : Result<Tensor, TensorNetError list> =
         Surgery.find path model
-        |> Result.bind (channelAxis path)
+        |> Result.bind (fun layer -> geometryAt path layer |> Result.map (fun g -> (layer :?> Module<Tensor, Tensor>), g))
         |> Result.bind (fun found -> SoundConvolutions.within (ConvolutionCheck.check ()) model |> Result.map (fun sound -> found, sound))
-        |> Result.bind (fun ((layer, fromEnd), sound) ->
+        |> Result.bind (fun ((layer, g), sound) ->
             use _ = sound
-            use sum = new SecondMoment($"The input of '{path}'", fromEnd)
+            use sum = moment path g
             pass (fun _ -> false) [ layer, sum.Add ] batches model |> Result.bind sum.Mean)
 
-    /// <summary>Σ of every linear layer and convolution without groups of a model, dense or factorized, by its first path, from one pass:
-    /// as <c>covariance</c> gives it for each.</summary>
-    /// <remarks>A layer that is not reached, and one of more channels than are allowed, is left out: Σ takes the square of the channels.
+    /// <summary>Σ of every linear layer, convolution without groups and embedding of a model, dense or factorized, by its first path, from
+    /// one pass: as <c>covariance</c> gives it for each.</summary>
+    /// <remarks>A layer that is not reached, and one of more channels than are allowed, is left out: Σ takes the square of the channels, of
+    /// an embedding a number for each token.
     /// Errors: a batch that the model does not take; inputs that are NaN or infinite.</remarks>
     /// <param name="mostChannels">The most channels of a layer, for which Σ takes 8 bytes times their square.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
@@ -120,18 +130,14 @@ module Calibration =
         ArgumentNullException.ThrowIfNull(batches, nameof batches)
         ArgumentNullException.ThrowIfNull(model, nameof model)
 
-        let geometry (m: Module) =
-            match m with
-            | :? FactorizedLayer as layer -> Some layer.Geometry
-            | _ -> ConvGeometry.ofDense m |> Result.toOption |> Option.map (fun (g, _, _) -> g)
-
         let sums =
             [
                 for paths, m in ModulePath.placed model do
-                    match geometry m with
-                    | Some g when g.Groups = 1L && g.InChannels <= mostChannels ->
-                        let path = List.head paths
-                        path, (m :?> Module<Tensor, Tensor>), new SecondMoment($"The input of '{path}'", g.Kernel.Length + 1)
+                    let path = List.head paths
+
+                    match geometryAt path m with
+                    | Ok g when g.Groups = 1L && (g.IsEmbedding || g.InChannels <= mostChannels) ->
+                        path, (m :?> Module<Tensor, Tensor>), moment path g
                     | _ -> ()
             ]
 
@@ -157,7 +163,7 @@ module Calibration =
                 | errors -> Error errors)
         finally
             for _, _, sum in sums do
-                (sum :> IDisposable).Dispose()
+                sum.Dispose()
 
     let private runningMean, private runningVariance = "running_mean", "running_var"
 

@@ -30,7 +30,7 @@ type SkippedLayer =
 
     override this.ToString() = $"{this.Path}: {this.Kind} skipped: {String.Join(' ', this.Reasons)}"
 
-/// <summary>What became of every linear layer and convolution of a model.</summary>
+/// <summary>What became of every linear layer, convolution and embedding of a model.</summary>
 type ReplaceReport =
     {
         /// The layers that are factorized now, in the order of the model.
@@ -47,10 +47,12 @@ module ReplaceAll =
     let private isDense (m: torch.nn.Module) =
         match m with
         | :? Modules.Convolution
-        | :? Modules.Linear -> true
+        | :? Modules.Linear
+        | :? Modules.Embedding -> true
         | _ -> false
 
-    /// <summary>Replaces every linear layer and convolution for which a format is chosen by its factorized layer, in place.</summary>
+    /// <summary>Replaces every linear layer, convolution and embedding for which a format is chosen by its factorized layer, in
+    /// place.</summary>
     /// <remarks>A layer that cannot be factorized or replaced stays as it is and stands in the report with every reason; so does one for
     /// which no format is chosen, and what comes after a cancellation. A layer at several paths is one layer, reported at the first.
     /// Equivalent to <c>Compress.layer</c>, layer by layer: an optimizer made before needs <c>Optimizers.follow</c>, and passes on other

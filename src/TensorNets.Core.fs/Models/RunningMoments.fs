@@ -3,6 +3,14 @@ namespace TensorNets
 open System
 open TorchSharp
 
+/// What a layer is applied to, summed over batches.
+type internal RunningMoment =
+    inherit IDisposable
+    abstract Add: Tensor -> unit
+    /// Whether there is a result, be it an error.
+    abstract IsReached: bool
+    abstract Mean: unit -> Result<Tensor, TensorNetError list>
+
 /// The running sum of x xᵀ over all positions, in float64.
 [<Sealed>]
 type internal SecondMoment(what: string, fromEnd: int) =
@@ -42,8 +50,47 @@ type internal SecondMoment(what: string, fromEnd: int) =
         | [], _ -> Error [ TensorNetError.Shape(what, [ count ], "at least one position: the layer was never called") ]
         | errors, _ -> Error errors
 
-    interface IDisposable with
+    interface RunningMoment with
+        member this.Add x = this.Add x
+        member this.IsReached = this.IsReached
+        member this.Mean() = this.Mean()
         member _.Dispose() = sum |> Option.iter _.Dispose()
+
+/// How often each token of a vocabulary has come, in float64.
+[<Sealed>]
+type internal TokenCounts(what: string, vocabulary: int64) =
+    let counts =
+        lazy (torch.zeros([| vocabulary |], dtype = torch.float64, device = torch.CPU).DetachFromDisposeScope())
+
+    interface RunningMoment with
+        member _.Add tokens =
+            use _ = torch.no_grad ()
+            use _ = torch.NewDisposeScope()
+
+            // Others are refused by the layer.
+            if tokens.dtype = torch.int64 || tokens.dtype = torch.int32 then
+                let flat = tokens.cpu().reshape(-1L).``to`` torch.int64
+
+                let isKnown =
+                    flat.ge(torch.zeros_like flat).logical_and(flat.lt (torch.full_like (flat, vocabulary.ToScalar())))
+
+                let flat = flat.masked_select isKnown
+                counts.Value.index_add_ (0L, flat, torch.ones_like (flat, dtype = torch.float64), Num.one) |> ignore
+
+        member _.IsReached = counts.IsValueCreated
+
+        member _.Mean() =
+            use scope = torch.NewDisposeScope()
+            let all = counts.Value.sum().number()
+
+            if all > 0.0 then
+                Ok(counts.Value.div (Num.tensor all) |> scope.MoveToOuter)
+            else
+                Error [ TensorNetError.Shape(what, [ 0L ], "at least one token: the layer was never called") ]
+
+        member _.Dispose() =
+            if counts.IsValueCreated then
+                counts.Value.Dispose()
 
 /// Count, sum and sum of squares of each channel over all positions, in float64.
 [<Sealed>]

@@ -156,12 +156,8 @@ module Surgery =
 
     /// What forbids to release the old layer: others that use it, its submodules or its tensors.
     let private stillUsed path (old: nn.Module) (replacement: nn.Module) (rest: nn.Module list) =
-        let tensors (recurse: bool) (m: nn.Module) =
-            Seq.append (m.parameters recurse |> Seq.map _.Handle) (m.buffers recurse |> Seq.map _.Handle)
-
         let below = reached None old |> List.tail
         let doomed = HashSet<nn.Module>(old :: below, HashIdentity.Reference)
-        let doomedTensors = HashSet<nativeint>(tensors true old)
 
         let kept why =
             TensorNetError.UnreachableField(path, typeOf old, $"it cannot be released, as {why}; take it out with exchange")
@@ -170,7 +166,7 @@ module Surgery =
             for user in rest @ reached None replacement do
                 if doomed.Contains user then
                     kept $"its {typeOf user} stays in use"
-                elif Seq.exists doomedTensors.Contains (tensors false user) then
+                elif SharedTensors.holds old user then
                     kept $"a {typeOf user} uses its tensors too"
 
                 for part in below do
@@ -263,11 +259,11 @@ module Surgery =
         | Ok steps ->
             let old = snd (List.last steps)
 
-            match stale path root steps with
-            | [] ->
-                reached (Some old) root
-                |> List.collect (fun owner -> obstacles path old old owner (SubmoduleFields.find old owner))
-            | errors -> errors
+            match stale path root steps, reached (Some old) root with
+            | [], rest ->
+                SharedTensors.errors path old rest root
+                @ List.collect (fun owner -> obstacles path old old owner (SubmoduleFields.find old owner)) rest
+            | errors, _ -> errors
 
     /// As `replace`, but the old layer is returned and not disposed: another thread may be using it.
     let internal retire path replacement root = take true path replacement root

@@ -158,28 +158,15 @@ module internal DamageCurve =
         |> swept options kernel
         |> List.map (fun (format, error, fits) -> { Axes = axes; Format = format; Error = error; Fits = fits })
 
-    /// A number as a product of so many factors, as equal as its primes allow, the largest first.
-    let balanced (count: int) (n: int) : int list =
-        let rec primes n p =
-            if n = 1 then []
-            elif p * p > n then [ n ]
-            elif n % p = 0 then p :: primes (n / p) p
-            else primes n (p + 1)
-
-        (List.replicate count 1, primes n 2 |> List.sortDescending)
-        ||> List.fold (fun factors prime ->
-            match List.sort factors with
-            | least :: rest -> least * prime :: rest
-            | [] -> [])
-        |> List.sortDescending
-
-    /// TT-matrices of channels in so many factors each; none where a number of channels has too few primes.
-    let private trainMatrices (sizes: float list) (options: PlanOptions) (kernel: Tensor) : Point list =
+    /// TT-matrices of channels in so many factors each; none where a number of channels has too few primes. Those of an embedding may have
+    /// more rows than there are tokens.
+    let private trainMatrices (options: PlanOptions) (g: ConvGeometry) (sizes: float list) (kernel: Tensor) : Point list =
         let s, t = int kernel.shape[0], int kernel.shape[int (kernel.dim ()) - 1]
+        let split = if g.IsEmbedding then BalancedFactors.covering else BalancedFactors.exact
 
         [
             for count in List.distinct options.TrainMatrixModes do
-                let rows, columns = balanced count s, balanced count t
+                let rows, columns = split count s, BalancedFactors.exact count t
 
                 if List.min rows > 1 && List.min columns > 1 then
                     let pairs = List.map2 (*) rows columns
@@ -190,8 +177,10 @@ module internal DamageCurve =
                         let ranks = [ for i in 1 .. count - 1 -> min rank (min before[i] behind[i]) ]
                         Format.TensorTrainMatrix(rows, columns, ranks)
 
-                    let split = kernel.reshape [| for n in rows @ columns -> int64 n |]
-                    yield! byRank KernelAxes.Fused sizes options split [ s; t ] ofRank
+                    let more = List.fold (*) 1 rows - s
+                    let padded = torch.nn.functional.pad (kernel.reshape (int64 s, int64 t), [| 0L; 0L; 0L; int64 more |])
+                    let split = padded.reshape [| for n in rows @ columns -> int64 n |]
+                    yield! byRank KernelAxes.Fused sizes options split [ s + more; t ] ofRank
         ]
 
     let private ofFamily
@@ -224,10 +213,14 @@ module internal DamageCurve =
         let kernel = Check.double (ConvGeometry.kernelOfWeight g (weight.detach ()))
 
         let one (kernel: Tensor) =
+            let plain = kernel
             let kernel = KernelProjection.whitened (if g.Groups = 1L then covariance else None) kernel
 
-            if GeometryChecks.positions g = 1L then
-                matrices sizes kernel @ trainMatrices sizes options kernel
+            if g.IsEmbedding then
+                // Shares of tokens weigh rows, which no core of a TT-matrix carries alone.
+                matrices sizes kernel @ trainMatrices options g sizes plain
+            elif GeometryChecks.positions g = 1L then
+                matrices sizes kernel @ trainMatrices options g sizes kernel
             else
                 options.Families
                 |> List.collect (fun family ->
@@ -235,7 +228,7 @@ module internal DamageCurve =
                     | FormatFamily.Tucker2 -> tucker2 sizes kernel
                     | FormatFamily.TensorTrain when g.Kernel.Length > 1 ->
                         // Over fused positions a train is a Tucker-2 network.
-                        let shape = KernelFit.target KernelAxes.Separate g
+                        let shape = KernelFit.target KernelAxes.Separate (Format.CP 1) g
                         ofFamily family KernelAxes.Separate sizes options (kernel.reshape (List.toArray shape))
                     | family -> ofFamily family KernelAxes.Fused sizes options kernel)
 

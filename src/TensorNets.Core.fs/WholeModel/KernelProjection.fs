@@ -36,16 +36,21 @@ module internal KernelProjection =
             let matrix = vectors.mul(ofValues values).matmul vectors.mT
             matrix.matmul(unfolded 0 kernel).reshape kernel.shape
 
-    /// The kernel of a layer without groups in a norm: Σ^½ along the input channels makes the weighted norm Frobenius.
-    let whitened: Tensor option -> Tensor -> Tensor =
-        times (fun values -> values.clamp_min(0.0.ToScalar()).sqrt())
+    /// The kernel of a layer without groups in a norm: Σ^½ along the input channels makes the weighted norm Frobenius. Of an embedding Σ
+    /// may be the shares of its tokens.
+    let whitened (covariance: Tensor option) (kernel: Tensor) : Tensor =
+        match covariance with
+        | Some shares when shares.dim () = 1L -> TokenShares.weighted shares kernel
+        | _ -> times (fun values -> values.clamp_min(0.0.ToScalar()).sqrt()) covariance kernel
 
     /// What `whitened` has made of a kernel, back: directions that no input has are zero.
-    let unwhitened (covariance: Tensor option) : Tensor -> Tensor =
+    let unwhitened (covariance: Tensor option) (kernel: Tensor) : Tensor =
         let inverse (values: Tensor) =
             let least =
                 values.max().mul(Num.tensor (covariance |> Option.map Norm.nullShare |> Option.defaultValue 0.0))
 
             torch.where (values.gt least, values.maximum(least).rsqrt(), Num.tensor 0.0)
 
-        times inverse covariance
+        match covariance with
+        | Some shares when shares.dim () = 1L -> TokenShares.unweighted shares kernel
+        | _ -> times inverse covariance kernel

@@ -81,8 +81,13 @@ module LayerCompression =
                         LayerRun.Source = layer
                         LayerRun.Norm =
                             match covariances.TryGetValue planned.Path with
+                            | true, sigma when TokenShares.are layer.Geometry sigma -> Norm.Frobenius
                             | true, sigma -> Norm.Weighted(PlanMaking.inputModes planned.Choice.Format, sigma)
                             | _ -> Norm.Frobenius
+                        LayerRun.Shares =
+                            match covariances.TryGetValue planned.Path with
+                            | true, sigma when TokenShares.are layer.Geometry sigma -> Some sigma
+                            | _ -> None
                         LayerRun.Cost = LayerRun.cost planned
                     }
 

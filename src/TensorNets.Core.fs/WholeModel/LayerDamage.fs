@@ -33,13 +33,16 @@ module internal LayerDamage =
         let kernel = Check.double (ConvGeometry.kernelOfWeight g weight)
         let covariance = if g.Groups = 1L then PlanMaking.covariance options layer.Path else None
 
-        let fitted (fit: Network option) (kernel: Tensor) =
-            let inNorm =
-                match fit with
-                | Some network -> (Contraction.reconstruct network).reshape kernel.shape
-                | None -> KernelProjection.truncation point.Format (KernelProjection.whitened covariance kernel)
+        let inNorm (fit: Network option) (kernel: Tensor) =
+            match fit with
+            | Some network -> (Contraction.reconstruct network).reshape kernel.shape
+            | None -> KernelProjection.truncation point.Format (KernelProjection.whitened covariance kernel)
 
-            KernelProjection.unwhitened covariance inNorm
+        let fitted (fit: Network option) (kernel: Tensor) =
+            match fit with
+            // TT-matrices are fitted to the table as it is, and may have more rows.
+            | Some network when g.IsEmbedding -> (Contraction.reconstruct network).reshape(-1L, g.OutChannels).narrow(0L, 0L, g.InChannels)
+            | _ -> KernelProjection.unwhitened covariance (inNorm fit kernel)
 
         let fits = if point.Fits.IsEmpty then List.replicate (int g.Groups) None else List.map Some point.Fits
 

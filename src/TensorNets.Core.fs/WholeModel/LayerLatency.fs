@@ -23,6 +23,14 @@ module internal LayerLatency =
                 dense * (times |> List.map (fun round -> round[i] / max 1e-12 round[0]) |> median)
         ]
 
+    let private embeddingRun (g: ConvGeometry) : Tensor -> unit =
+        let table = torch.ones ([| g.InChannels; g.OutChannels |], dtype = torch.float32, device = torch.CPU)
+
+        fun tokens ->
+            use flat = tokens.reshape -1L
+            use y = table.index_select (0L, flat)
+            ()
+
     let private denseRun (g: ConvGeometry) (shape: int64 list) : Tensor -> unit =
         let n = g.Kernel.Length
         let images, size = (if n = 0 then 1L, [] else List.head shape, List.skip (shape.Length - n) shape)
@@ -36,7 +44,13 @@ module internal LayerLatency =
             use y = run x
             ()
 
-    /// White noise for each shape of a layer's inputs, with the number of its calls.
+    let private inputOf (g: ConvGeometry) (generator: torch.Generator) (shape: int64[]) : Tensor =
+        if g.IsEmbedding then
+            torch.randint (0L, g.InChannels, shape, dtype = torch.int64, device = torch.CPU, generator = generator)
+        else
+            Fresh.noise generator torch.float32 torch.CPU shape
+
+    /// White noise, or tokens of an embedding, for each shape of a layer's inputs, with the number of its calls.
     let private inputsOf (layer: PlannedLayer) : (int64 list * Tensor * float) list =
         use generator = new torch.Generator(1UL)
 
@@ -46,7 +60,7 @@ module internal LayerLatency =
                 let shape =
                     if shape.Length = layer.Geometry.Kernel.Length + 1 && shape.Length > 1 then 1L :: shape else shape
 
-                shape, Fresh.noise generator torch.float32 torch.CPU (List.toArray shape), float calls
+                shape, inputOf layer.Geometry generator (List.toArray shape), float calls
         ]
 
     let private layerRun (layer: FactorizedLayer) : Tensor -> unit =
@@ -61,11 +75,13 @@ module internal LayerLatency =
         run x
         Stopwatch.GetElapsedTime(from).TotalMilliseconds
 
+    let private dense (g: ConvGeometry) (shape: int64 list) : Tensor -> unit = if g.IsEmbedding then embeddingRun g else denseRun g shape
+
     /// Times of a dense layer and of some factorized ones for all inputs.
     let private timesOf (layer: PlannedLayer) (made: FactorizedLayer list) : float list =
         let runs =
             [
-                for shape, x, calls in inputsOf layer -> x, calls, denseRun layer.Geometry shape :: List.map layerRun made
+                for shape, x, calls in inputsOf layer -> x, calls, dense layer.Geometry shape :: List.map layerRun made
             ]
 
         let round () =

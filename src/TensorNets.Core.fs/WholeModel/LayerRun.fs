@@ -9,7 +9,15 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal LayerRun =
     /// What a layer is made with.
-    type Task = { Planned: PlannedLayer; Source: SourceLayer; Norm: Norm; Cost: float }
+    type Task =
+        {
+            Planned: PlannedLayer
+            Source: SourceLayer
+            Norm: Norm
+            /// Of an embedding the shares of its tokens, where they are known.
+            Shares: Tensor option
+            Cost: float
+        }
 
     /// The cost of a layer's sweeps, up to a factor.
     let cost (layer: PlannedLayer) : float =
@@ -124,13 +132,20 @@ module internal LayerRun =
     /// The kernel as a network, with groups one for each, stacked; and S before.
     let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network * float, TensorNetError list> =
         let choice, g = task.Planned.Choice, task.Source.Geometry
-        let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
 
         PlanMaking.ofGroup choice.Axes choice.Format g
         |> Result.bind (fun spec ->
+            let fit = networkFor options time task.Norm spec
+
             if g.Groups = 1L then
-                networkFor options time task.Norm spec (kernel.reshape (List.toArray (Spec.shape spec)))
+                let kernel = ConvGeometry.kernelFor (Spec.shape spec) g (weight.detach ())
+
+                match task.Shares with
+                | Some shares when spec.Output.Length = 2 -> TokenShares.fit shares fit kernel
+                | _ -> fit kernel
             else
+                let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
+
                 let fits =
                     [
                         for i in 0L .. g.Groups - 1L ->
@@ -218,7 +233,12 @@ module internal LayerRun =
             let place =
                 options.Folder
                 |> Option.map (fun folder ->
-                    let key = RunKey.ofLayer options task.Planned task.Source.Geometry weight bias task.Norm
+                    let norm =
+                        task.Shares
+                        |> Option.map (fun shares -> Norm.Weighted([ 0 ], shares))
+                        |> Option.defaultValue task.Norm
+
+                    let key = RunKey.ofLayer options task.Planned task.Source.Geometry weight bias norm
                     Path.Combine(folder, key + ".safetensors"))
 
             match place |> Option.bind (fun path -> resumed path task weight bias) with

@@ -75,16 +75,30 @@ module LayerSource =
         name.EndsWith("running_mean", StringComparison.Ordinal)
         || name.EndsWith("running_var", StringComparison.Ordinal)
 
-    /// The geometry of a weight by its shape alone: nothing is known of steps and groups.
-    let private geometryOf (shape: int64 list) : ConvGeometry =
-        { ConvGeometry.plain (shape.Length - 2) shape[1] shape[0] with
-            Kernel = shape[2..]
-            // One position of an input of one position, so that FLOPs are in proportion to entries.
-            Padding = [ for size in shape[2..] -> struct ((size - 1L) / 2L, size / 2L) ]
-        }
+    /// Whether the name of a matrix says that it is an embedding's: its own name, not one above it, holds `embed`, but is not that of an
+    /// output, or is one of GPT's.
+    let private isEmbedding (layer: string) (shape: int64 list) : bool =
+        let own = (layer.Split '.' |> Array.last).ToLowerInvariant()
+
+        shape.Length = 2
+        && (own = "wte"
+            || own = "wpe"
+            || own.Contains "embed" && not (own.Contains "out" || own.Contains "proj"))
+
+    /// The geometry of a weight by its name and shape alone: nothing is known of steps, groups and padding rows.
+    let private geometryOf (layer: string) (shape: int64 list) : ConvGeometry =
+        if isEmbedding layer shape then
+            ConvGeometry.embedding shape[0] shape[1] None
+        else
+            { ConvGeometry.plain (shape.Length - 2) shape[1] shape[0] with
+                Kernel = shape[2..]
+                // One position of an input of one position, so that FLOPs are in proportion to entries.
+                Padding = [ for size in shape[2..] -> struct ((size - 1L) / 2L, size / 2L) ]
+            }
 
     let private ofEntry (path: string) (bias: SafeTensorEntry option) (layer: string) (weight: SafeTensorEntry) : SourceLayer =
-        let g = geometryOf weight.Shape
+        // A matrix with a bias is a linear layer's, whatever it is called.
+        let g = geometryOf (if bias.IsSome then "" else layer) weight.Shape
         let read (entry: SafeTensorEntry) () = SafeTensors.read path (fun file -> file.Read entry.Name)
 
         {
@@ -104,8 +118,9 @@ module LayerSource =
     /// <summary>The layers of a safetensors file by names and shapes alone: floating-point tensors of two to five axes called
     /// <c>weight</c>, matrices (out, in) as linear layers, the others (out, in, kernel) as convolutions.</summary>
     /// <remarks><para>A file does not say how a layer is applied. Groups and steps are not known; every layer counts as applied at one
-    /// position, so that a budget of FLOPs weighs each weight alike. An embedding, (tokens, features), passes for a linear layer: name it
-    /// among those that are kept, if it is to stay.</para>
+    /// position, so that a budget of FLOPs weighs each weight alike. A matrix without bias whose own name holds <c>embed</c> (not
+    /// with <c>out</c> or <c>proj</c>) or is <c>wte</c> or <c>wpe</c> passes for an embedding, (tokens, features); one of another
+    /// name for a linear layer.</para>
     /// <para>Tensors are read one by one when they are needed: the file may be larger than memory. It must stay as it is meanwhile. Errors:
     /// <c>BadFile</c>.</para></remarks>
     /// <example><code>LayerSource.ofFile path // Error, if there is no such file</code></example>
@@ -126,7 +141,7 @@ module LayerSource =
                 (entry.Name = "weight" || entry.Name.EndsWith(".weight", StringComparison.Ordinal))
                 && entry.Shape.Length >= 2
                 && entry.Shape.Length <= 5
-                && (GeometryChecks.errors (geometryOf entry.Shape)).IsEmpty
+                && (GeometryChecks.errors (geometryOf "" entry.Shape)).IsEmpty
 
             let layers =
                 [

@@ -117,7 +117,18 @@ module ModelFile =
             Kernel = g.Kernel
             Groups = g.Groups
             Transposed = g.Transposed
+            Embedding = g.Embedding
         }
+
+    /// Whether a layer of a file has the geometry of a model's. The padding row of an embedding that is frozen cannot be seen.
+    let private agrees (record: LayerRecord) (model: ConvGeometry) : bool =
+        let own = (if record.IsKernelOnly then withSteps model else id) record.Layer.Geometry
+
+        { own with Embedding = if own.IsEmbedding then model.Embedding else None } = model
+
+    /// The geometry of a model's layer, with the padding row that it or the file knows of.
+    let private merged (file: ConvGeometry) (model: ConvGeometry) : ConvGeometry =
+        if model.PaddingIdx.IsNone then { model with Embedding = file.Embedding } else model
 
     let private quoted (paths: string list) = String.Join(", ", paths |> List.sort |> List.map (fun path -> $"'{path}'"))
 
@@ -135,7 +146,7 @@ module ModelFile =
             | Error errors, _ -> Error errors
             | Ok _, _ when Set.ofList paths <> Set.ofList record.Paths ->
                 SafeTensors.badFile name [ $"it has one layer at {quoted record.Paths}; the model has one at {quoted paths}" ]
-            | Ok geometry, _ when geometry <> (if record.IsKernelOnly then withSteps geometry else id) record.Layer.Geometry ->
+            | Ok geometry, _ when not (agrees record geometry) ->
                 SafeTensors.badFile
                     name
                     [
@@ -144,7 +155,7 @@ module ModelFile =
             | Ok geometry, (:? torch.nn.Module<Tensor, Tensor> as old) ->
                 Ok
                     {
-                        Record = { record with Layer = { record.Layer with Geometry = geometry } }
+                        Record = { record with Layer = { record.Layer with Geometry = merged record.Layer.Geometry geometry } }
                         Path = path
                         Old = old
                     }

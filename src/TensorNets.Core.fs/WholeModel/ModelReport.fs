@@ -45,7 +45,7 @@ type ModelReport =
         Layers: IReadOnlyList<LayerReport>
         /// The parameters of the whole model.
         Parameters: int64
-        /// Multiplications and additions of its linear layers and convolutions for the input.
+        /// Multiplications and additions of its linear layers, convolutions and embeddings for the input.
         Flops: int64
     }
 
@@ -78,30 +78,34 @@ type ModelReport =
 /// <summary>What a model costs, layer by layer, by a forward pass.</summary>
 [<RequireQualifiedAccess>]
 module ModelReport =
-    /// The geometry of a linear layer or convolution, dense or factorized.
+    /// The geometry of a linear layer, convolution or embedding, dense or factorized.
     let internal geometryOf (m: torch.nn.Module) : Result<ConvGeometry, TensorNetError list> =
         match m with
         | :? FactorizedLayer as layer -> Ok layer.Geometry
         | _ -> ConvGeometry.ofDense m |> Result.map (fun (geometry, _, _) -> geometry)
 
-    /// Multiplications and additions of a dense layer for an input of a shape.
+    /// Multiplications and additions of a dense layer for an input of a shape; an embedding has none.
     let internal denseFlops (g: ConvGeometry) (shape: int64 list) : int64 =
         let n = g.Kernel.Length
         let product = List.fold (*) 1L
         let each = 2L * (g.InChannels / g.Groups) * GeometryChecks.positions g * g.OutChannels
 
-        if n = 0 then
+        if g.IsEmbedding then
+            0L
+        elif n = 0 then
             each * product shape / g.InChannels
         else
             let size = shape |> List.skip (shape.Length - n)
             let images = product (List.truncate (shape.Length - n - 1) shape)
             each * images * product (if g.Transposed then size else List.mapi (ConvGeometry.along g) size)
 
-    /// The same of a factorized layer, from those for one image or row.
+    /// The same of a factorized layer, from those for one image, row or token.
     let internal factorizedFlops (flops: int64 list -> int64) (g: ConvGeometry) (shape: int64 list) : int64 =
         let n = g.Kernel.Length
 
-        if n = 0 then
+        if g.IsEmbedding then
+            flops [] * List.fold (*) 1L shape
+        elif n = 0 then
             flops [] * (List.fold (*) 1L shape / g.InChannels)
         else
             flops (List.skip (shape.Length - n) shape)
@@ -176,8 +180,21 @@ module ModelReport =
         else
             Error [ TensorNetError.Shape("The input", shape, "sizes from 0 up, at most 2³¹ numbers") ]
 
-    /// The calls of some modules, in their order, each the place of a module with the shape of its input, while a tensor of white noise
-    /// runs through a model.
+    /// The fewest tokens that an embedding of a model knows; None of a model without embeddings.
+    let private leastVocabulary (model: torch.nn.Module) : int64 option =
+        [
+            for _, m in ModulePath.placed model do
+                match m with
+                | :? FactorizedLayer as layer when layer.Geometry.IsEmbedding -> layer.Geometry.InChannels
+                | :? Modules.Embedding -> (nonNull (m.get_parameter "weight")).shape[0]
+                | _ -> ()
+        ]
+        |> function
+            | [] -> None
+            | sizes -> Some(List.min sizes)
+
+    /// The calls of some modules, in their order, each the place of a module with the shape of its input, while an input runs through a
+    /// model: tokens that all its embeddings know, if it has some and takes them, else white noise.
     let internal calls (shape: int64 list) (modules: torch.nn.Module list) (model: torch.nn.Module<Tensor, Tensor>) =
         use _ = Mode.left ()
         use _ = torch.NewDisposeScope()
@@ -199,10 +216,23 @@ module ModelReport =
             use generator = new torch.Generator(1UL)
             (Fresh.noise generator torch.float32 device (List.toArray shape)).``to`` dtype
 
+        let tokens (vocabulary: int64) =
+            use generator = new torch.Generator(1UL)
+            torch.randint(0L, vocabulary, List.toArray shape, dtype = torch.int64, device = torch.CPU, generator = generator).``to`` device
+
+        let run (input: Tensor) =
+            seen.Clear()
+
+            Calibration.pass (fun _ -> false) watched [ input ] model |> Result.map (fun () -> List.ofSeq seen)
+
         checkedShape shape
         |> Result.bind (fun () ->
-            Calibration.pass (fun _ -> false) watched [ noise () ] model
-            |> Result.map (fun () -> List.ofSeq seen))
+            match leastVocabulary model with
+            | None -> run (noise ())
+            | Some vocabulary ->
+                match run (tokens vocabulary) with
+                | Ok calls -> Ok calls
+                | Error errors -> run (noise ()) |> Result.mapError (fun others -> errors @ others))
 
     /// The shapes of the inputs of each of some modules, for each of its calls.
     let internal inputs (modules: 'T list) (calls: (int * int64 list) list) : int64 list list list =
@@ -217,8 +247,9 @@ module ModelReport =
 
     /// <summary>What every layer of a model costs for an input of a shape, taken from a forward pass in evaluation mode, and whether it can
     /// be factorized; of factorized layers format, ranks, kernel error and S.</summary>
-    /// <remarks>The input is white noise in the dtype and on the device of the model, which is as it was afterwards. FLOPs are those of
-    /// linear layers and convolutions; a layer that is not called by <c>call</c>, but by <c>forward</c>, is not seen. Errors: <c>Shape</c>
+    /// <remarks>The input is white noise in the dtype and on the device of the model, or tokens where it has an embedding that takes them;
+    /// the model is as it was afterwards. FLOPs are those of linear layers, convolutions and factorized embeddings, of which a dense one
+    /// has none; a layer that is not called by <c>call</c>, but by <c>forward</c>, is not seen. Errors: <c>Shape</c>
     /// for an input that the model does not take; <c>Disposed</c>.</remarks>
     /// <param name="shape">The shape of the input, images first.</param>
     /// <param name="model">The model.</param>

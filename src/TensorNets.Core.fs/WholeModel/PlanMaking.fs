@@ -11,8 +11,9 @@ module internal PlanMaking =
     let target (axes: KernelAxes) (format: Format) (g: ConvGeometry) : int64 list =
         match format with
         | Format.TensorTrainMatrix _
-        | Format.TensorTrain [ _ ] when GeometryChecks.positions g = 1L -> [ g.InChannels / g.Groups; g.OutChannels / g.Groups ]
-        | _ -> KernelFit.target axes g
+        | Format.TensorTrain [ _ ] when GeometryChecks.positions g = 1L && not g.IsEmbedding ->
+            [ g.InChannels / g.Groups; g.OutChannels / g.Groups ]
+        | _ -> KernelFit.target axes format g
 
     /// The modes of a candidate's network that are the input channels.
     let inputModes (format: Format) : int list =
@@ -22,8 +23,10 @@ module internal PlanMaking =
 
     /// The network of a candidate's format for one group.
     let ofGroup (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =
-        Format.spec (target axes format g |> List.map int) format
-        |> Result.mapError (List.map TensorNetError.Format)
+        KernelFit.refuseRows format g
+        |> Result.bind (fun () ->
+            Format.spec (target axes format g |> List.map int) format
+            |> Result.mapError (List.map TensorNetError.Format))
 
     /// The network of a candidate's format; with groups, one for each, as one over (g, s, d, t).
     let spec (axes: KernelAxes) (format: Format) (g: ConvGeometry) : Result<Spec, TensorNetError list> =
@@ -94,13 +97,21 @@ module internal PlanMaking =
     let curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list =
         let layer = planned source
 
+        let covariance = covariance options layer.Path
+
+        let sharesErrors =
+            match covariance with
+            | Some shares when TokenShares.are layer.Geometry shares -> TokenShares.errors layer.Geometry.InChannels shares
+            | _ -> []
+
         match SourceLayer.weight source with
+        | Ok _ when not sharesErrors.IsEmpty -> { layer with Kept = String.Join(" ", sharesErrors |> List.map _.Message) }, []
         | Ok weight ->
             let entries = float (SourceLayer.size source) / float layer.Geometry.Groups
             let sizes = options.Ratios |> List.map (fun ratio -> entries / ratio)
 
             let candidates, points =
-                DamageCurve.points options layer.Geometry (covariance options layer.Path) sizes weight
+                DamageCurve.points options layer.Geometry covariance sizes weight
                 |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error |> Option.map (fun c -> c, point))
                 |> unbeaten
                 |> List.unzip
@@ -241,9 +252,15 @@ module internal PlanMaking =
     let kept (options: PlanOptions) (layers: SourceLayer list) : string list =
         [
             for i, layer in List.indexed layers ->
-                if options.KeepFirst && i = 0 then "the first layer"
-                elif options.KeepLast && i = layers.Length - 1 then "the last layer"
-                elif List.contains layer.Path options.Keep then "asked for"
-                elif layer.Kept = "" && (KernelFit.refuseDepthwise layer.Geometry).IsError then "depthwise"
-                else layer.Kept
+                // An embedding makes no features of what comes in, and has most of the parameters.
+                if options.KeepFirst && i = 0 && not layer.Geometry.IsEmbedding then
+                    "the first layer"
+                elif options.KeepLast && i = layers.Length - 1 && not layer.Geometry.IsEmbedding then
+                    "the last layer"
+                elif List.contains layer.Path options.Keep then
+                    "asked for"
+                elif layer.Kept = "" && (KernelFit.refuseDepthwise layer.Geometry).IsError then
+                    "depthwise"
+                else
+                    layer.Kept
         ]

@@ -28,6 +28,10 @@ module internal RunKey =
             $"{g.InChannels} {g.OutChannels} {g.Groups} {g.Kernel} {g.Stride} {g.Dilation} {g.Padding} {g.PaddingMode} {g.Transposed}"
 
         text $"{version} {geometry} {planned.Choice}"
+
+        if g.IsEmbedding then
+            text (string g)
+
         text $"{options.Sweeps} {options.Tolerance:R} {options.Corrections} {options.Slack:R} {options.TimeLimit}"
 
         match options.Quantize with

@@ -4,7 +4,7 @@ open System
 open System.Collections.Generic
 open TorchSharp
 
-/// <summary>A linear layer or convolution wherever its numbers are: in a module, a file, a graph.</summary>
+/// <summary>A linear layer, convolution or embedding wherever its numbers are: in a module, a file, a graph.</summary>
 [<NoComparison; NoEquality>]
 type SourceLayer =
     {
@@ -19,7 +19,7 @@ type SourceLayer =
         /// Why the source cannot take a factorized layer here; empty where it can.
         Kept: string
         /// <summary>Gives the weight in the shape that TorchSharp's layers have: (out, in of a group, kernel), transposed (in, out of a
-        /// group, kernel).</summary>
+        /// group, kernel), of embeddings (tokens, features).</summary>
         /// <remarks>It is called when the numbers are needed, and again when they are needed again, on threads side by side. What it makes
         /// is disposed afterwards, by the dispose scope in which it is called; a tensor that exists already stays.</remarks>
         Weight: unit -> Result<Tensor, TensorNetError list>
@@ -38,7 +38,7 @@ type SourceLayer =
 [<NoComparison; NoEquality>]
 type LayerSource =
     {
-        /// Linear layers and convolutions, from the input to the output.
+        /// Linear layers, convolutions and embeddings, from the input to the output.
         Layers: IReadOnlyList<SourceLayer>
         /// Parameters that are in none of these layers.
         OtherParameters: int64
@@ -72,14 +72,17 @@ module SourceLayer =
         }
 
     /// <summary>The shape of the smallest input of a geometry, for sources that do not know the shapes of theirs: an unpadded convolution
-    /// is then applied at one position, and FLOPs are twice the entries of the weight.</summary>
+    /// is then applied at one position, and FLOPs are twice the entries of the weight; of an embedding one token.</summary>
     /// <exception cref="T:TensorNets.TensorNetException">A geometry that cannot be.</exception>
     /// <example><code>SourceLayer.smallestInput geometry // [ 1; 4; 1; 1 ]</code></example>
     let smallestInput (geometry: ConvGeometry) : int64 list =
         Argument.notNull (nameof geometry) geometry
         GeometryChecks.sound geometry
 
-        [ 1L; geometry.InChannels; yield! InputChecks.least geometry ]
+        if geometry.IsEmbedding then
+            [ 1L ]
+        else
+            [ 1L; geometry.InChannels; yield! InputChecks.least geometry ]
 
     /// The layer of a dense module at a path. Errors: those of `ConvGeometry.ofDenseAt`.
     let internal ofModule (path: string) (dense: torch.nn.Module) : Result<SourceLayer, TensorNetError list> =

@@ -80,6 +80,7 @@ let private geometry =
                 Groups = int64 groups
                 Transposed = transposed
                 OutputPadding = List.replicate n extra
+                Embedding = None
             }
     }
 

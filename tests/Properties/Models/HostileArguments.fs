@@ -161,6 +161,7 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             typeof<FactorizedLayer>, (fun () -> layer d)
             typeof<Module>, (fun () -> moduleFor d name')
             typeof<TensorModule>, (fun () -> if name' = "model" || name' = "root" then box (model d) else dense d)
+            typeof<Modules.Embedding>, (fun () -> d.Own(torch.nn.Embedding(12L, 4L, dtype = d.Pick [ torch.float32; torch.float64 ])))
             typeof<Modules.Conv2d>, (fun () -> d.Own(torch.nn.Conv2d(3L, 4L, 3L, dtype = d.Pick [ torch.float32; torch.float64 ])))
             typeof<torch.optim.Optimizer>, (fun () -> optimizer d)
             typeof<CancellationToken>, (fun () -> CancellationToken(d.Chance 0.1))
@@ -279,6 +280,7 @@ and private ofKind (d: Draw) (t: Type) : obj =
                 | "FactorizedConv3d" -> torch.nn.Conv3d(2L, 3L, 2L)
                 | "FactorizedConvTranspose1d" -> torch.nn.ConvTranspose1d(3L, 4L, 3L)
                 | "FactorizedConvTranspose2d" -> torch.nn.ConvTranspose2d(3L, 4L, 3L)
+                | "FactorizedEmbedding" -> torch.nn.Embedding(5L, 4L)
                 | _ -> torch.nn.Conv2d(3L, 4L, 3L)
 
             match Layers.fresh None KernelAxes.Fused d.Seed 1.0 (Format.CP 2) like with

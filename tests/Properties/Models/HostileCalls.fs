@@ -132,7 +132,7 @@ let rec private show (value: obj | null) : string =
     | :? Spec as spec -> Spec.print spec
     | :? string as text -> $"\"{text[..200]}\""
     | :? FactorizedLayer as layer -> $"{layer.GetName()} {Spec.print layer.Spec}, {layer.Lowering}"
-    | :? torch.nn.Module as m -> m.GetName()
+    | :? torch.nn.Module as m -> m.GetType().Name
     | :? IEnumerable as items -> $"""[%s{String.Join("; ", [ for item in items -> show item ])}]"""
     | value ->
         try

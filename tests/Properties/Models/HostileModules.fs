@@ -33,6 +33,7 @@ let private kinds: ((unit -> TensorModule) * int64 list) list =
         (fun () -> torch.nn.Conv3d(2L, 3L, 2L, stride = 2L)), [ 1L; 2L; 3L; 4L; 2L ]
         (fun () -> torch.nn.ConvTranspose1d(3L, 4L, 3L, stride = 2L, output_padding = 1L)), [ 2L; 3L; 3L ]
         (fun () -> torch.nn.ConvTranspose2d(4L, 2L, 3L, groups = 2L, bias = false)), [ 1L; 4L; 3L; 3L ]
+        (fun () -> torch.nn.Embedding(7L, 4L, padding_idx = Nullable 6L)), [ 2L; 3L ]
     ]
 
 let private others: (unit -> Module) list =
@@ -40,7 +41,7 @@ let private others: (unit -> Module) list =
         (fun () -> torch.nn.ReLU())
         (fun () -> torch.nn.BatchNorm2d(3L))
         (fun () -> torch.nn.LSTM(3L, 2L))
-        (fun () -> torch.nn.Embedding(3L, 2L))
+        (fun () -> torch.nn.Embedding(3L, 2L, max_norm = Nullable 1.0))
         (fun () -> torch.nn.ConvTranspose3d(2L, 2L, 2L))
         (fun () -> torch.nn.Sequential())
         (fun () -> new Opaque())
@@ -108,6 +109,10 @@ let geometry (d: Draw) : ConvGeometry =
     | 11 ->
         { plain with
             Kernel = d.Pick [ [ 2147483647L ]; [ 65536L; 65536L ]; [ 2147483647L; 2147483647L; 2147483647L ] ]
+        }
+    | 12 ->
+        { plain with
+            Embedding = Some { PaddingIdx = d.Pick [ None; Some 0L; Some -1L; Some Int64.MaxValue ] }
         }
     | _ -> plain
 

@@ -14,7 +14,7 @@ let private split =
         "a number is split into factors, the largest first, whose product it is and none of which could be evened out"
         (fun (n: PositiveInt) (count: PositiveInt) ->
             let count = 1 + count.Get % 5
-            let factors = DamageCurve.balanced count n.Get
+            let factors = BalancedFactors.exact count n.Get
             Expect.equal (factors.Length, List.fold (*) 1 factors) (count, n.Get) "product"
             Expect.equal factors (List.sortDescending factors) "order"
             // A single prime moved from the largest to the least would not make them more equal.

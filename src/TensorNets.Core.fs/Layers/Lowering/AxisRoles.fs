@@ -25,9 +25,27 @@ module internal AxisRoles =
         | _ when dims = (large |> List.map (fun i -> g.Kernel[i])) -> Some(List.map2 (fun axis i -> axis, [ i ]) axes large)
         | _ -> None
 
-    /// <summary>The roles of a network's open axes, which in order multiply to (groups,) input channels, kernel positions, output channels;
-    /// a kernel axis runs over all positions or over those of one dimension. None: the network does not fit.</summary>
-    let tryOf (g: ConvGeometry) (spec: Spec) : AxisRoles option =
+    /// Those of an embedding, whose rows may be more than its tokens, but not twice as many.
+    let private ofEmbedding (g: ConvGeometry) (spec: Spec) : AxisRoles option =
+        let size axes = axes |> List.fold (fun n axis -> n * bigint (Spec.dim axis spec)) 1I
+
+        [
+            for i in spec.Output.Length .. -1 .. 0 do
+                let rows, columns = List.splitAt i spec.Output
+                let count = size rows
+
+                if
+                    size columns = bigint g.OutChannels
+                    && count >= bigint g.InChannels
+                    && count < 2I * bigint g.InChannels
+                then
+                    { Group = []; Inputs = rows; Kernel = []; Outputs = columns }
+        ]
+        // Where axes of dimension 1 leave a choice, no side is empty.
+        |> List.sortBy (fun roles -> roles.Inputs.IsEmpty || roles.Outputs.IsEmpty)
+        |> List.tryHead
+
+    let private ofConvolution (g: ConvGeometry) (spec: Spec) : AxisRoles option =
         let group, rest =
             match spec.Output with
             | first :: rest when g.Groups > 1L && int64 (Spec.dim first spec) = g.Groups -> [ first ], rest
@@ -66,11 +84,15 @@ module internal AxisRoles =
                 | _ -> 2)
             |> List.tryHead
 
+    /// <summary>The roles of a network's open axes, which in order multiply to (groups,) input channels, kernel positions, output channels;
+    /// a kernel axis runs over all positions or over those of one dimension. None: the network does not fit.</summary>
+    let tryOf (g: ConvGeometry) (spec: Spec) : AxisRoles option = if g.IsEmbedding then ofEmbedding g spec else ofConvolution g spec
+
     /// The open axes in the order of a dense weight.
     let weight (g: ConvGeometry) (roles: AxisRoles) : Axis list =
         let kernel = roles.Kernel |> List.map fst
 
-        if g.Transposed then
+        if g.IsInputFirst then
             roles.Group @ roles.Inputs @ roles.Outputs @ kernel
         else
             roles.Group @ roles.Outputs @ roles.Inputs @ kernel
@@ -82,6 +104,7 @@ module internal AxisRoles =
         | None ->
             let what =
                 match g.Groups > 1L, g.Kernel.IsEmpty with
+                | _ when g.IsEmbedding -> $"tokens, up to {2L * g.InChannels - 1L} with rows that none asks for; features"
                 | _, true -> "in, out"
                 | true, _ -> "groups, in of a group, kernel positions, out of a group"
                 | _ -> "in, kernel positions, out"

@@ -24,19 +24,20 @@ module Convolution =
                     Least = InputChecks.least geometry
                 }
 
+            let unsupported found expected = Error [ TensorNetError.Unsupported("lowering", found, expected) ]
             let small = geometry.Kernel |> List.mapi (fun i k -> max 1L (1L + geometry.Dilation[i] * (k - 1L)))
 
-            match made.Lowering, LoweringChoice.staged (LoweringChoice.sized made (uncached ()) 1L small) with
-            | Lowering.Staged, None ->
-                Error
-                    [
-                        TensorNetError.Unsupported(
-                            "lowering",
-                            $"Staged for {spec}",
-                            "Dense, Windowed, Cheapest or Measured; Staged for convolutions by networks of two to eight cores, "
-                            + "each kernel axis in one of them or in cores applied together"
-                        )
-                    ]
+            match made.Lowering with
+            | Lowering.Windowed
+            | Lowering.Measured when geometry.IsEmbedding -> unsupported $"{made.Lowering} for an embedding" "Staged, Dense or Cheapest"
+            | Lowering.Staged when
+                not geometry.IsEmbedding
+                && (LoweringChoice.staged (LoweringChoice.sized made (uncached ()) 1L small)).IsNone
+                ->
+                unsupported
+                    $"Staged for {spec}"
+                    ("Dense, Windowed, Cheapest or Measured; Staged for convolutions by networks of two to eight cores, "
+                     + "each kernel axis in one of them or in cores applied together")
             | _ -> Ok made)
 
     /// Multiplications and additions for one image of the given spatial size, without bias.
@@ -73,11 +74,33 @@ module Convolution =
              (run (x.unsqueeze 0L) (Array.append [| 1L |] shape)).squeeze 0L)
         |> scope.MoveToOuter
 
+    /// An embedding's rows for tokens that have been checked.
+    let private rows (plan: ConvPlan) (tensors: LayerWeights) (tokens: Tensor) (shape: int64[]) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let g = plan.Geometry
+        let flat = tokens.reshape(-1L).``to`` torch.int64
+        let count = flat.shape[0]
+        // No token: those of one that are left out.
+        let asked =
+            if count = 0L then torch.zeros ([| 1L |], dtype = torch.int64, device = tokens.device) else flat
+
+        let run = (LoweringChoice.find plan (uncached ()) [| asked.shape[0]; g.InChannels |] None).Run.Value
+        let found = (run tensors asked).narrow(0L, 0L, count)
+
+        let found =
+            match g.PaddingIdx with
+            | Some token -> found.masked_fill (flat.eq(token.ToScalar()).unsqueeze -1L, 0.0.ToScalar())
+            | None -> found
+
+        found.reshape (Array.append shape [| g.OutChannels |]) |> scope.MoveToOuter
+
     /// The layer, of an input of the shape given. Numbers of 16 bits on the CPU are computed with in float32 and the result rounded once:
     /// libtorch's convolutions of bfloat16 read what nobody wrote where channels do not fill their blocks, those of float16 take a hundred
     /// times as long, and each stage would round.
     let internal apply (plan: ConvPlan) (tensors: LayerWeights) (x: Tensor) (shape: int64[]) : Tensor =
-        if HalfPrecision.is x.dtype && x.device_type = DeviceType.CPU then
+        if plan.Geometry.IsEmbedding then
+            rows plan tensors x shape
+        elif HalfPrecision.is x.dtype && x.device_type = DeviceType.CPU then
             use scope = torch.NewDisposeScope()
 
             let cores =

@@ -1,5 +1,6 @@
 namespace TensorNets
 
+open System
 open TorchSharp
 
 /// What is wrong with an input of a layer.
@@ -28,11 +29,14 @@ module internal InputChecks =
     /// The least size of an input.
     let least (g: ConvGeometry) : int64[] = [| for i in 0 .. g.Kernel.Length - 1 -> fst (leastAlong g i) |]
 
-    /// Whether there are no errors.
+    /// Whether a shape is one of an input; of tokens any is.
     let fits (g: ConvGeometry) (least: int64[]) (shape: int64[]) : bool =
         let n = least.Length
         let channels = shape.Length - n - 1
-        let mutable fit = channels >= 0 && (n = 0 || channels <= 1) && shape[channels] = g.InChannels
+
+        let mutable fit =
+            g.IsEmbedding || channels >= 0 && (n = 0 || channels <= 1) && shape[channels] = g.InChannels
+
         let mutable i = 0
 
         while fit && i < n do
@@ -40,6 +44,36 @@ module internal InputChecks =
             i <- i + 1
 
         fit
+
+    /// What tokens of an embedding cannot be.
+    let private tokenErrors (g: ConvGeometry) (weight: Tensor) (tokens: Tensor) : TensorNetError list =
+        if tokens.dtype <> torch.int64 && tokens.dtype <> torch.int32 then
+            [ TensorNetError.DType("The tokens", string tokens.dtype, "Int64 or Int32") ]
+        elif tokens.device_type <> weight.device_type then
+            [
+                TensorNetError.Unsupported("The device of the tokens", string tokens.device, $"that of the layer, {weight.device}")
+            ]
+        elif tokens.numel () > int64 Int32.MaxValue then
+            [ TensorNetError.TooLarge("The tokens", float (tokens.numel ()), float Int32.MaxValue) ]
+        elif tokens.numel () = 0L then
+            []
+        else
+            use _ = torch.NewDisposeScope()
+            let least, most = tokens.min().integer(), tokens.max().integer()
+
+            if least < 0L || most >= g.InChannels then
+                [
+                    TensorNetError.Unsupported("The tokens", $"{least} to {most}", $"numbers from 0 to {g.InChannels - 1L}")
+                ]
+            else
+                []
+
+    /// Whether an input that can be read has no errors.
+    let suits (g: ConvGeometry) (least: int64[]) (weight: Tensor) (x: Tensor) : bool =
+        if g.IsEmbedding then
+            (tokenErrors g weight x).IsEmpty
+        else
+            fits g least x.shape && x.dtype = weight.dtype && x.device_type = weight.device_type
 
     let private misfits (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
         let n = int64 g.Kernel.Length
@@ -72,4 +106,7 @@ module internal InputChecks =
 
     /// Everything: rank, channels, sizes, and the dtype and device of the weight.
     let errors (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
-        if isNull (box x) || x.IsInvalid then Check.readable "The input" x else misfits g weight x
+        match (if isNull (box x) || x.IsInvalid then Check.readable "The input" x else []) with
+        | [] when g.IsEmbedding -> Check.readable "The tokens" x @ tokenErrors g weight x
+        | [] -> misfits g weight x
+        | errors -> errors

@@ -44,6 +44,7 @@ module internal LayerStages =
 
     let private found (g: ConvGeometry) (size: int64 list) (spec: Spec) : Result<SizedLayer * Stage list, TensorNetError list> =
         match GeometryChecks.errors g with
+        | [] when g.IsEmbedding -> Error [ TensorNetError.Unsupported("A chain of layers", g.Kind, "a linear layer or a convolution") ]
         | [] ->
             AxisRoles.ofSpec g spec
             |> Result.bind (fun roles ->
@@ -117,6 +118,7 @@ module internal LayerStages =
                 Groups = groups
                 Transposed = transposed
                 OutputPadding = along g.OutputPadding 0L
+                Embedding = None
             }
 
     /// The integers of a stage that is one core of them, and the scale of every entry, in the shape of its weight.

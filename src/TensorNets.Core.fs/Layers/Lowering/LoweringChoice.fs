@@ -9,15 +9,16 @@ open TorchSharp
 type Lowering =
     /// Core after core, or group of cores after group, each as one convolution of the channels: for CP with a kernel axis for each
     /// dimension 1×1, kh×1 and 1×kw depthwise, 1×1. The order and grouping are those of least estimated time for the size of the input. For
-    /// convolutions by networks of two to eight cores.
+    /// convolutions by networks of two to eight cores. For embeddings: the slices of the cores for each token, contracted; no table.
     | Staged
-    /// The input in windows as one more core of the network, contracted by a plan. For any network and any layer.
+    /// The input in windows as one more core of the network, contracted by a plan. For any network and any layer but embeddings.
     | Windowed
     /// The kernel is rebuilt, then applied as the dense layer. For any network.
     | Dense
-    /// Whichever of the others takes the least estimated time for the size of the input.
+    /// Whichever of the others takes the least estimated time for the size of the input; for embeddings Staged.
     | Cheapest
-    /// Whichever of the others is measured fastest, once for each size of the input, when an input of that size first comes.
+    /// Whichever of the others is measured fastest, once for each size of the input, when an input of that size first comes. Not for
+    /// embeddings.
     | Measured
 
 /// A way to apply a network to inputs of one size.
@@ -25,6 +26,8 @@ type Lowering =
 type internal Method =
     | Stages of Stage list
     | Windows of Plan
+    /// Rows of an embedding.
+    | Rows of Plan
     | Dense
 
 [<NoEquality; NoComparison>]
@@ -56,11 +59,26 @@ type internal ConvPlan =
 /// The ways to apply a network to inputs of one size, their times, and the choice between them.
 [<RequireQualifiedAccess>]
 module internal LoweringChoice =
+    /// The rows of an embedding's tokens, that of padding zero.
+    let private table (g: ConvGeometry) (kernel: Tensor) : Tensor =
+        let rows = kernel.reshape(-1L, g.OutChannels).narrow(0L, 0L, g.InChannels)
+
+        match g.PaddingIdx with
+        | Some token ->
+            let mask =
+                torch.arange(g.InChannels, dtype = torch.int64, device = rows.device).eq(token.ToScalar()).unsqueeze -1L
+
+            rows.masked_fill (mask, 0.0.ToScalar())
+        | None -> rows
+
     /// The dense weight, contiguous. Differentiable.
     let weight (plan: ConvPlan) (dtype: torch.ScalarType) (device: torch.Device) (lookup: string -> Tensor) : Tensor =
         let kernel = DenseLowering.run plan.Reconstruct dtype device lookup
 
-        kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
+        if plan.Geometry.IsEmbedding then
+            (table plan.Geometry kernel).contiguous()
+        else
+            kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
 
     /// The layer at images of a size.
     let sized (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : SizedLayer =
@@ -149,6 +167,33 @@ module internal LoweringChoice =
             Run = lazy (run ())
         }
 
+    /// An embedding of so many tokens: their rows alone, or the table and a choice of its rows.
+    let private ofTokens (plan: ConvPlan) (tokens: int64) : Choice =
+        let rows = EmbeddingLowering.plan plan.Roles plan.Spec tokens
+        let table = plan.Reconstruct.Plan
+
+        let byTable (weights: LayerWeights) (tokens: Tensor) =
+            let first = weights.Lookup plan.Spec.Cores.Head.Name
+            (weight plan first.dtype first.device weights.Lookup).index_select(0L, tokens)
+
+        match plan.Lowering with
+        | Lowering.Dense ->
+            {
+                Lowering = Lowering.Dense
+                Method = Method.Dense
+                Seconds = TimeModel.contraction table
+                Flops = table.Flops
+                Run = lazy byTable
+            }
+        | _ ->
+            {
+                Lowering = Lowering.Staged
+                Method = Method.Rows rows
+                Seconds = TimeModel.contraction rows
+                Flops = rows.Flops
+                Run = lazy (EmbeddingLowering.run plan.Roles plan.Spec rows)
+            }
+
     let private candidates (plan: ConvPlan) (layer: SizedLayer) : Choice list =
         Option.toList (staged layer) @ [ rebuilt plan layer; windowed layer ]
 
@@ -156,13 +201,17 @@ module internal LoweringChoice =
         let layer = sized plan setting shape[0] (List.ofArray shape[2..])
 
         match plan.Lowering, measured with
+        | _ when plan.Geometry.IsEmbedding -> ofTokens plan shape[0]
         | Lowering.Staged, _ -> (staged layer).Value
         | Lowering.Windowed, _ -> windowed layer
         | Lowering.Dense, _ -> rebuilt plan layer
         | Lowering.Measured, Some seconds -> candidates plan layer |> List.minBy seconds
         | _ -> candidates plan layer |> List.minBy _.Seconds
 
-    /// How a network is applied to an input of a shape: images, channels, spatial dimensions.
+    /// Choices kept for a layer: more sizes than these do not come again.
+    let private mostKept = 1024
+
+    /// How a network is applied to an input of a shape: images, channels, spatial dimensions; tokens and their vocabulary.
     let find (plan: ConvPlan) (setting: Setting) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
         let along i = if i < shape.Length then shape[i] else 0L
 
@@ -171,7 +220,11 @@ module internal LoweringChoice =
 
         match plan.Choices.TryGetValue key with
         | true, choice -> choice
-        | _ -> plan.Choices.GetOrAdd(key, choose plan setting shape measured)
+        | _ ->
+            if plan.Choices.Count >= mostKept then
+                plan.Choices.Clear()
+
+            plan.Choices.GetOrAdd(key, choose plan setting shape measured)
 
     /// The least time of a few runs, after one to warm up.
     let measure (tensors: LayerWeights) (x: Tensor) (choice: Choice) : float =
