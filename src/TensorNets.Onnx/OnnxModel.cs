@@ -5,6 +5,8 @@ namespace TensorNets.Onnx;
 
 /// <summary>An ONNX model: its layers, and what they were replaced by. Immutable; what is not replaced is written as it was read.</summary>
 /// <example><code>var model = OnnxModel.Load("net.onnx");</code></example>
+/// <namespacedoc><summary>ONNX files in and out: their layers as a source for plans, what comes out as standard nodes, held against ONNX
+/// Runtime.</summary></namespacedoc>
 public sealed partial class OnnxModel
 {
     private OnnxModel(ModelProto proto, string path)

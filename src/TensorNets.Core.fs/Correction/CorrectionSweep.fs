@@ -10,7 +10,8 @@ type internal CorrectionSweep =
         Problem: CorrectionProblem
         Cores: Tensor[]
         Lookup: string -> Tensor
-        Blocks: Block list
+        /// The blocks that are solved, each with the place of its core: all free ones but those that the gauge alone moves.
+        Blocks: (int * Block) list
         /// The plan of T.
         Full: Plan
         Gauge: FreeBonds.Bonds
@@ -36,7 +37,14 @@ type internal CorrectionSweep =
 module internal CorrectionSweep =
     let make (problem: CorrectionProblem) (cores: Tensor[]) : CorrectionSweep =
         let spec = problem.Spec
-        let blocks = LocalProblem.blocks spec
+        let byGauge = AbsorbedCores.onOneBond spec
+
+        let blocks =
+            [
+                for i, core in List.indexed (Spec.freeCores spec) do
+                    if not (byGauge.Contains i) then
+                        i, LocalProblem.block spec core
+            ]
 
         {
             Problem = problem
@@ -48,7 +56,7 @@ module internal CorrectionSweep =
             Sensitivity = Sensitivity.plan spec
             Lambdas = Array.create cores.Length None
             Reaches = Array.zeroCreate cores.Length
-            Cache = LocalProblem.keeping blocks
+            Cache = LocalProblem.keeping (List.map snd blocks)
             Deficient = false
         }
 
@@ -63,7 +71,7 @@ module internal CorrectionSweep =
         let mutable after = None
 
         work.Blocks
-        |> List.iteri (fun i block ->
+        |> List.iter (fun (i, block) ->
             if finite then
                 let outcome =
                     LocalCorrection.solve

@@ -110,7 +110,7 @@ module internal CorrectionSweeps =
     let private runOn (heeds: bool) (n0: int) (s0: float) (work: CorrectionSweep) : int * Stop * float list =
         let problem = work.Problem
         let options, spec = problem.Options, problem.Spec
-        use point = new Extrapolated(accelerationDepth, work.Blocks.Length, work.Cores, ignore)
+        use point = new Extrapolated(accelerationDepth, (Spec.freeCores spec).Length, work.Cores, ignore)
         let objective = lazy Objective.make spec problem.Target problem.Bound
         let iteration = { Work = work; Point = point; Objective = objective }
 

@@ -48,25 +48,20 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
                     LocalProblem.block spec core, Plan.make Order.Auto network
             ]
 
-    /// A network at several points at once: their number is an axis of every core and of the output. One without cores, the term of S of a
-    /// core that is alone, is the same at every point.
-    let together (count: int) (network: Spec) : Spec =
-        if network.Cores.IsEmpty then
-            network
-        else
-            let cores = network.Cores |> List.map (fun core -> { core with Axes = points :: core.Axes })
-            Spec.extended [ points, count ] cores (points :: network.Output) network
+    /// The network at several points at once: their number is an axis of every core and of the output.
+    let together (count: int) : Spec =
+        let cores = spec.Cores |> List.map (fun core -> { core with Axes = points :: core.Axes })
+        Spec.extended [ points, count ] cores (points :: spec.Output) spec
 
-    let plans = Dictionary<int, Plan * (float * Plan) list>()
+    let plans = Dictionary<int, Plan * SensitivityPlan>()
 
-    /// The plans of T and of the terms of S at several points.
+    /// The plans of T and of the sum of S at several points.
     let plansFor (count: int) =
         match plans.TryGetValue count with
         | true, found -> found
         | _ ->
-            let made =
-                Plan.make Order.Auto (together count spec),
-                Spec.freeTerms spec |> List.map (fun (m, term) -> m, Plan.make Order.Auto (together count term))
+            let network = together count
+            let made = Plan.make Order.Auto network, Sensitivity.plan network
 
             plans[count] <- made
             made
@@ -74,8 +69,8 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
     /// How many points are taken together.
     let most =
         lazy
-            (let whole, terms = plansFor 2
-             let largest = whole :: List.map snd terms |> List.map _.LargestIntermediate |> List.max
+            (let whole, s = plansFor 2
+             let largest = whole :: Sensitivity.plans s |> List.map _.LargestIntermediate |> List.max
              max 1 (int (2.0 * mostEntries / largest)))
 
     let coresOf (point: Tensor) : Tensor[] = CoreVector.cores shapes point
@@ -87,7 +82,7 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
         use scope = torch.NewDisposeScope()
         use _ = torch.enable_grad ()
         let count = points.shape[0]
-        let whole, terms = plansFor (int count)
+        let whole, sensitivity = plansFor (int count)
 
         let leaves =
             [|
@@ -96,17 +91,14 @@ type internal DenseDerivatives(spec: Spec, target: Tensor) =
                         true
             |]
 
-        let results =
-            Contraction.runMany (List.map snd terms @ (if multipliers.IsSome then [ whole ] else [])) dtype device (lookup leaves)
-
-        let s =
-            List.map2 (fun (m, _) (value: Tensor) -> value.sum().mul(Num.tensor m)) terms (List.take terms.Length results)
-            |> List.reduce (fun a b -> a.plus b)
+        let s = Sensitivity.totalKeeping None sensitivity dtype device (lookup leaves)
 
         let lagrangian =
             match multipliers with
             | None -> s
-            | Some y -> s.minus ((List.last results).reshape(count, -1L).matmul(y).sum())
+            | Some y ->
+                let tensors = Contraction.runMany [ whole ] dtype device (lookup leaves) |> List.head
+                s.minus (tensors.reshape(count, -1L).matmul(y).sum())
 
         // S of a core that is alone is constant.
         if lagrangian.requires_grad then

@@ -40,6 +40,17 @@ module internal AbsorbedCores =
             Spec = Spec.make spec.Dims cores (spec.Output |> List.filter carried.Contains)
         }
 
+    /// The places of cores of modes of size 1 that hang on one bond: another core can take over what they hold, and the gauge of that bond
+    /// finds what S is least by, so that the correction need not move them otherwise.
+    let onOneBond (spec: Spec) : Set<int> =
+        (find spec).Pairs
+        |> List.map fst
+        |> List.filter (fun i ->
+            match wide spec spec.Cores[i] with
+            | [ axis ] -> not (Spec.isOpen axis spec)
+            | _ -> false)
+        |> Set.ofList
+
     /// A core's tensor in a shape that broadcasts against the axes of another core.
     let private broadcast (spec: Spec) (core: Core) (axes: Axis list) (tensor: Tensor) : Tensor =
         let own = wide spec core

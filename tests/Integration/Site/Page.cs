@@ -20,6 +20,10 @@ internal sealed class Page
                 brokenImages: all('img').filter(image => !image.complete || !image.naturalWidth).map(image => image.getAttribute('src')),
                 isInMenu: Boolean(document.querySelector('#menu [aria-current]')),
                 onward: all('#onward a').map(link => link.className),
+                emptyEntries: /[/]reference[/]/.test(location.href)
+                    ? all('main tbody tr').filter(row => row.children.length > 1 && !row.lastElementChild.textContent.trim())
+                        .map(row => row.firstElementChild.textContent.trim())
+                    : [],
                 formulas: math.length,
                 undrawnFormulas: math.filter(span => !span.querySelector('.katex:not(.katex-error)')).map(span => span.textContent),
                 placeholders: document.documentElement.outerHTML.match(/\{\{fsdocs[^}]*|%root%|No value returned by any evaluator/g) ?? [],
@@ -49,6 +53,9 @@ internal sealed class Page
 
     /// <summary>Which of the links "previous" and "next" there are.</summary>
     public string[] Onward { get; set; } = [];
+
+    /// <summary>Rows of the reference with a name and no words.</summary>
+    public string[] EmptyEntries { get; set; } = [];
     public int Formulas { get; set; }
     public string[] UndrawnFormulas { get; set; } = [];
     public string[] Placeholders { get; set; } = [];

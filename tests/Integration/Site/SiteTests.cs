@@ -17,6 +17,7 @@ internal static class SiteTests
         TestCase("no page is wider than a narrow screen, and code that does not fit scrolls", () => NoneHas(page => [
             .. page.CutCode.Select(code => $"cut off: {code}"), .. When(page.Excess > 0, $"{page.Excess} px too wide")])),
         TestCase("each page of the menu leads to the next one and back", PagesFollowEachOther),
+        TestCase("no entry of the reference is empty, namespaces included", NoEntryIsEmpty),
         TestCase("every formula is drawn", EveryFormulaIsDrawn),
         TestCase("the search finds a page, the menu of a narrow screen and the details open, and the theme turns", ButtonsWork),
     ]));
@@ -61,6 +62,8 @@ internal static class SiteTests
         Expect.Equal(1, inMenu.Count(page => !page.Onward.Contains("next")));
         Expect.Equal(1, inMenu.Count(page => !page.Onward.Contains("previous")));
     }
+
+    private static void NoEntryIsEmpty() => NoneHas(page => page.EmptyEntries.Select(entry => $"nothing is said of {entry}"));
 
     private static void EveryFormulaIsDrawn()
     {
