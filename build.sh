@@ -113,12 +113,13 @@ pack() {
 
 # A system's package takes about 130 MB.
 pack_tool() {
-    local folder=${1:-packages} systems=${TENSORNETS_SYSTEMS:-linux-x64;win-x64;osx-arm64}
-    local project=src/TensorNets.Tool choice="-p:ToolPackageRuntimeIdentifiers=${systems//;/%3B}"
+    local folder=${1:-packages} project=src/TensorNets.Tool
+    # Not as -p:…, in which a list is one word.
+    export ToolPackageRuntimeIdentifiers=${TENSORNETS_SYSTEMS:-linux-x64;win-x64;osx-arm64}
     mkdir -p "$folder"
     rm -f "$folder"/TensorNets.Tool.*nupkg
-    dotnet restore "$project" "$choice" --verbosity quiet
-    dotnet pack "$project" --configuration "$configuration" "$choice" --output "$folder" --verbosity quiet --nologo
+    dotnet restore "$project" --verbosity quiet
+    dotnet pack "$project" --configuration "$configuration" --output "$folder" --verbosity quiet --nologo
     ls -l "$folder"/TensorNets.Tool.*nupkg
 }
 
