@@ -17,8 +17,7 @@ public static class OnnxInputs
         return [.. Given(model).Select(input => KeyValuePair.Create<string, IReadOnlyList<long>>(input.Name, Shape(input)))];
     }
 
-    /// <summary>The type of the numbers of each input; null: it holds something else.</summary>
-    /// <param name="model">The model.</param>
+    // The type of the numbers of each input; null: it holds something else.
     internal static IReadOnlyDictionary<string, ScalarType?> Types(OnnxModel model) =>
         Given(model).ToDictionary(input => input.Name, input => TensorData.TypeOf(input.Type?.TensorType?.ElemType ?? 0));
 

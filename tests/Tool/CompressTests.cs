@@ -2,6 +2,7 @@ using System.Text.Json;
 using Expecto;
 using TensorNets.CSharp;
 using TensorNets.Tool;
+using TensorNets.Tool.Report;
 using TorchSharp;
 using static Expecto.CSharp.Runner;
 
@@ -17,6 +18,7 @@ internal static class CompressTests
         TestCase("a run that was interrupted goes on from its work folder and ends with the same bytes", Resumes),
         TestCase(
             "factors of 8 bits make a smaller file of next to the same errors, which every command and the library read", RoundsToBits),
+        TestCase("the front of a layer falls, from no more S than the layer has", TracesFronts),
         TestCase("a report names every layer, is well-formed, and asks for nothing from outside", Reports),
         TestCase("shares of several workers are merged into the bytes of one run, in any order, and merge names what is missing", Merges),
         TestCase("a work folder is of one run", KeepsRunsApart),
@@ -119,7 +121,8 @@ internal static class CompressTests
     {
         using var files = new Files();
         var page = files.At("report.html");
-        var result = Compress(files.Dense(), files.At("small.safetensors"), "--ratio", "2", "--report", page, "--json").Json();
+        string[] more = ["--ratio", "2", "--report", page, "--front", "hidden", "--json"];
+        var result = Compress(files.Dense(), files.At("small.safetensors"), more).Json();
         var html = File.ReadAllText(page);
         foreach (var layer in result.Items("layers"))
         {
@@ -130,8 +133,30 @@ internal static class CompressTests
         var end = html.IndexOf("</main>", StringComparison.Ordinal) + "</main>".Length;
         var body = html[html.IndexOf("<main>", StringComparison.Ordinal)..end];
         var read = System.Xml.Linq.XElement.Parse(body);
-        Expect.Equal(result.Items("layers").Count, read.Descendants("figure").Count());
+        Expect.Equal(result.Items("layers").Count + 1, read.Descendants("figure").Count());
         Expect.Equal(1, read.Descendants("tr").Select(row => row.Elements().Count()).Distinct().Count());
+    }
+
+    private static void TracesFronts()
+    {
+        using var files = new Files();
+        using var scope = torch.NewDisposeScope();
+        var source = LayerSources.OfFile(files.Dense());
+        var plan = Model.Plan(source, Budgets.ParameterRatio(2), new(KeepFirst: false, KeepLast: false));
+        var report = Model.Compress(source, plan, new(Sweeps: 3, Corrections: 0, Workers: 1));
+        foreach (var made in report.Layers)
+        {
+            var front = LayerFront.Trace(source, plan.Layers.Single(layer => layer.Path == made.Path), made, sweeps: 5);
+            Expect.True(front.Points.Count > 0 && front.Now.Sensitivity > 0, $"{front}");
+            Expect.SequenceEqual(front.Points.OrderBy(point => point.Error), front.Points);
+            Expect.SequenceEqual(front.Points.OrderByDescending(point => point.Sensitivity), front.Points);
+            Expect.True(front.Points[0].Sensitivity <= front.Now.Sensitivity * (1 + 1e-6), $"{front.Now} is below {front.Points[0]}");
+        }
+
+        var dense = files.Dense();
+        Compress(dense, files.At("a.safetensors"), "--ratio", "2", "--front", "hidden").Refuses(ExitCode.Usage, "--report");
+        Compress(dense, files.At("a.safetensors"), "--ratio", "2", "--front", "none", "--report", files.At("a.html"))
+            .Refuses(ExitCode.Failed, "'none'");
     }
 
     private static void Merges()

@@ -38,6 +38,12 @@ internal sealed class CompressCommand
     };
 
     private readonly Option<string?> _report = new("--report") { Description = "An HTML file that shows what became of each layer." };
+    private readonly Option<string[]> _front = new("--front")
+    {
+        Description = "Layers, by name, whose S the report shows over bounds on the error; each bound takes about as long as the layer.",
+        AllowMultipleArgumentsPerToken = true,
+    };
+
     private readonly Option<int> _sweeps = new("--sweeps")
     {
         Description = "The most sweeps of least squares a layer (30).",
@@ -64,7 +70,8 @@ internal sealed class CompressCommand
         var command = new Command(
             "compress", "Factorizes the layers of a network by a plan or under a budget and writes the compressed file.")
         {
-            own._file, own._output, own._plan, own._work, own._shard, own._report, own._bits, own._sweeps, own._corrections, own._json,
+            own._file, own._output, own._plan, own._work, own._shard, own._report, own._front, own._bits, own._sweeps, own._corrections,
+            own._json,
         };
         own._budgets.AddTo(command);
         own._inputs.AddTo(command);
@@ -79,6 +86,7 @@ internal sealed class CompressCommand
 
     private string? Problem(CommandResult result)
     {
+        if (result.IsGiven(_front) && !result.IsGiven(_report)) return "--front needs a report to stand in: add --report FILE.";
         return (result.IsGiven(_shard), result.IsGiven(_output), result.IsGiven(_work)) switch
         {
             (false, false, _) => "No output is given: add -o FILE.",
@@ -103,6 +111,7 @@ internal sealed class CompressCommand
         CompressionPlan Made() => given ?? _budgets.Plan(parsed, _terminal, network, run.Inputs, settings.Covariances);
         var plan = work?.Plan(run, Made) ?? Made();
         network.Check(plan);
+        CheckFronts(parsed, plan);
         if (parsed.GetValue(_shard) is { } share) plan = Model.Part(plan, share.Index, share.Count);
         cancellation.ThrowIfCancellationRequested();
         var report = LiveProgress.Run(
@@ -118,12 +127,37 @@ internal sealed class CompressCommand
             if (output is not null) network.Save(output, plan, report);
             var verified = output is not null ? network.Verify(output, run.Inputs) : null;
             var result = CompressResult.Of(network, output ?? "", plan, report) with { Verified = verified };
-            if (parsed.GetValue(_report) is { } page) Texts.Write(page, HtmlReport.Of(result, plan, Typed(parsed)));
+            if (parsed.GetValue(_report) is { } page)
+            {
+                Texts.Write(page, HtmlReport.Of(result, plan, Fronts(parsed, source, plan, report), Typed(parsed)));
+            }
+
             return result.Tell(_terminal, parsed.GetValue(_json));
         }
         finally
         {
             foreach (var layer in report.Layers) layer.Layer.Dispose();
+        }
+    }
+
+    /// <summary>The fronts of the layers that are named.</summary>
+    private List<LayerFront> Fronts(ParseResult parsed, LayerSource source, CompressionPlan plan, CompressReport report) =>
+        [.. report.Layers.Where(made => parsed.GetValue(_front)?.Contains(made.Path) == true).Select(made => _terminal.While(
+            $"Tracing the front of {made.Path}",
+            () => LayerFront.Trace(
+                source,
+                plan.Layers.First(layer => layer.Path == made.Path),
+                made,
+                Math.Max(1, parsed.GetValue(_corrections)))))];
+
+    /// <summary>Refuses names of layers that the plan leaves dense, before time is spent on it.</summary>
+    private void CheckFronts(ParseResult parsed, CompressionPlan plan)
+    {
+        var names = plan.Layers.Where(layer => layer.IsFactorized).Select(layer => layer.Path).ToList();
+        if ((parsed.GetValue(_front) ?? []).FirstOrDefault(name => !names.Contains(name)) is { } stranger)
+        {
+            throw new ToolException(
+                $"the plan has no factorized layer '{stranger}' for --front", $"name some of {string.Join(", ", names)}");
         }
     }
 
@@ -143,7 +177,10 @@ internal sealed class CompressCommand
         var plan = parsed.GetValue(_plan) is { } path ? $"--plan {path}" : _budgets.Typed(parsed);
         var sweeps = $"--sweeps {parsed.GetValue(_sweeps)} --corrections {parsed.GetValue(_corrections)}";
         var bits = parsed.GetValue(_bits) is { } found ? $" --bits {found}" : "";
-        return $"tensornets compress {parsed.GetValue(_file)} {plan}{_inputs.Typed(parsed)} {sweeps}{bits} -o {parsed.GetValue(_output)}";
+        var fronts = string.Concat((parsed.GetValue(_front) ?? []).Select(name => $" --front {name}"));
+        var report = $" --report {parsed.GetValue(_report)}{fronts}";
+        return $"tensornets compress {parsed.GetValue(_file)} {plan}{_inputs.Typed(parsed)} {sweeps}{bits} "
+            + $"-o {parsed.GetValue(_output)}{report}";
     }
 
     private int Interrupted(CompressReport report, WorkFolder? work)

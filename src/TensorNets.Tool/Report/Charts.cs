@@ -32,35 +32,68 @@ internal static class Charts
     /// <summary>The candidates of a layer: error against parameters, both from 0.</summary>
     internal static string Curve(PlannedLayer layer)
     {
-        const double left = 40, right = 10, top = 10, bottom = 30, width = 320, height = 200;
         var ordered = layer.Candidates.Select((candidate, i) => (candidate, i)).Where(pair => double.IsFinite(pair.candidate.Error))
             .OrderBy(pair => pair.candidate.Parameters).ToList();
         var error = Math.Max(1e-9, ordered.Select(pair => pair.candidate.Error).DefaultIfEmpty(1).Max());
-        double X(PlanCandidate candidate) => left + (width - left - right) * candidate.Parameters / Math.Max(1, layer.Parameters);
-        double Y(PlanCandidate candidate) => height - bottom - (height - top - bottom) * candidate.Error / error;
+        return Figure(
+            $"{layer.Path}: {layer.Choice}",
+            (0, Math.Max(1, layer.Parameters), Text.Count(layer.Parameters)),
+            (error, Text.Real(Math.Round(error, 3))),
+            Unbeaten(ordered.Select(pair => pair.candidate)).Select(candidate => ((double)candidate.Parameters, candidate.Error)),
+            ordered.Select(pair => new Dot(
+                pair.candidate.Parameters,
+                pair.candidate.Error,
+                $"{pair.candidate}: {Text.Count(pair.candidate.Parameters)} parameters, error {Text.Real(pair.candidate.Error)}",
+                pair.i == layer.Chosen)));
+    }
+
+    /// <summary>S of a layer against its error, from the least error that was found.</summary>
+    internal static string Front(LayerFront front)
+    {
+        var all = front.Points.Append(front.Now).ToList();
+        var (least, most) = (all.Min(point => point.Error), all.Max(point => point.Error));
+        var highest = all.Max(point => point.Sensitivity);
+        Dot Of((double Error, double Sensitivity) point, bool isChoice) =>
+            new(point.Error, point.Sensitivity, $"error {Text.Real(point.Error)}, S {Text.Real(point.Sensitivity)}", isChoice);
+        return Figure(
+            $"{front.Name}: {front.Network}",
+            (least, Math.Max(most, least * 1.001), Text.Real(most)),
+            (highest, Text.Real(highest)),
+            front.Points,
+            front.Points.Select(point => Of(point, false)).Append(Of(front.Now, true)));
+    }
+
+    private sealed record Dot(double X, double Y, string Title, bool IsChoice);
+
+    /// <summary>Points, large where they are the choice, and a line through some, over axes of which the left one begins at 0.</summary>
+    private static string Figure(
+        string caption,
+        (double From, double To, string Text) across,
+        (double To, string Text) up,
+        IEnumerable<(double X, double Y)> line,
+        IEnumerable<Dot> dots)
+    {
+        const double left = 64, right = 10, top = 10, bottom = 30, width = 320, height = 200;
+        double X(double x) => left + (width - left - right) * (x - across.From) / (across.To - across.From);
+        double Y(double y) => height - bottom - (height - top - bottom) * y / up.To;
         var drawn = new StringBuilder();
         drawn.Append($"<path class=\"axis\" fill=\"none\" d=\"M{left} {top}V{height - bottom}H{width - right}\" />");
-        drawn.Append(Label(left - 4, top + 8, Text.Real(Math.Round(error, 3)), "end")).Append(Label(left - 4, height - bottom, "0", "end"));
-        drawn.Append(Label(width - right, height - 10, Text.Count(layer.Parameters), "end")).Append(Label(left, height - 10, "0", "start"));
-        var best = Unbeaten(ordered.Select(pair => pair.candidate));
-        if (best.Count > 1)
+        drawn.Append(Label(left - 4, top + 8, up.Text, "end")).Append(Label(left - 4, height - bottom, "0", "end"));
+        drawn.Append(Label(width - right, height - 10, across.Text, "end"));
+        drawn.Append(Label(left, height - 10, Text.Real(across.From), "start"));
+        var points = line.Select(point => $"{Of(X(point.X))},{Of(Y(point.Y))}").ToList();
+        if (points.Count > 1) drawn.Append($"<polyline class=\"path\" points=\"{string.Join(" ", points)}\" />");
+        foreach (var dot in dots)
         {
-            var points = string.Join(" ", best.Select(candidate => $"{Of(X(candidate))},{Of(Y(candidate))}"));
-            drawn.Append($"<polyline class=\"path\" points=\"{points}\" />");
-        }
-
-        foreach (var (candidate, i) in ordered)
-        {
-            var title = $"{candidate}: {Text.Count(candidate.Parameters)} parameters, error {Text.Real(candidate.Error)}";
-            var (kind, radius) = i == layer.Chosen ? ("choice", 6) : ("now", 3);
+            var (kind, radius) = dot.IsChoice ? ("choice", 6) : ("now", 3);
             drawn.Append(
-                $"<circle class=\"{kind}\" cx=\"{Of(X(candidate))}\" cy=\"{Of(Y(candidate))}\" r=\"{radius}\">"
-                + $"<title>{HtmlReport.Escaped(title)}</title></circle>");
+                $"<circle class=\"{kind}\" cx=\"{Of(X(dot.X))}\" cy=\"{Of(Y(dot.Y))}\" r=\"{radius}\">"
+                + $"<title>{HtmlReport.Escaped(dot.Title)}</title></circle>");
         }
 
-        var caption = HtmlReport.Escaped($"{layer.Path}: {layer.Choice}");
-        return $"<figure><figcaption>{caption}</figcaption>"
-            + $"<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{caption}\">{drawn}</svg></figure>";
+        var name = HtmlReport.Escaped(caption);
+        return $"<figure><figcaption>{name}</figcaption>"
+            + $"<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\">{drawn}</svg></figure>";
     }
 
     /// <summary>Those of which no cheaper one has a smaller error.</summary>

@@ -11,8 +11,9 @@ internal static class HtmlReport
     /// <summary>The page.</summary>
     /// <param name="result">What was made.</param>
     /// <param name="plan">The plan by which it was made.</param>
+    /// <param name="fronts">Fronts of layers that were asked for.</param>
     /// <param name="command">The command line that makes it again.</param>
-    internal static string Of(CompressResult result, CompressionPlan plan, string command) => $"""
+    internal static string Of(CompressResult result, CompressionPlan plan, IReadOnlyList<LayerFront> fronts, string command) => $"""
         <!DOCTYPE html>
         <html lang="en">
         <head>
@@ -49,6 +50,7 @@ internal static class HtmlReport
         <section class="curves">
         {string.Join("\n", plan.Layers.Where(layer => layer.IsFactorized).Select(Charts.Curve))}
         </section>
+        {Fronts(fronts)}
         <h2>To make it again</h2>
         <pre>{Escaped(command)}</pre>
         <p class="small">tensornets {Escaped(Version())}. S: the expected squared change of a kernel for each unit of white noise in its
@@ -104,6 +106,15 @@ internal static class HtmlReport
     private static string Failures(CompressResult result) => result.Failed.Count == 0 ? "" : $"""
         <h2>Stayed dense though planned</h2>
         <ul>{string.Concat(result.Failed.Select(failed => $"<li>{Escaped(failed.Name)}: {Escaped(failed.Reason)}</li>"))}</ul>
+        """;
+
+    private static string Fronts(IReadOnlyList<LayerFront> fronts) => fronts.Count == 0 ? "" : $"""
+        <h2>Sensitivity against error</h2>
+        <p>The least S that was found for bounds on the error of a layer's kernel, both in the Frobenius norm. The large point is the layer
+        as it was written: where it lies above the line, S can be lowered at its error.</p>
+        <section class="curves">
+        {string.Join("\n", fronts.Select(Charts.Front))}
+        </section>
         """;
 
     private static string Measure(CompressionPlan plan) => plan.Measure switch
