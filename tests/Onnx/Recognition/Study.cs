@@ -12,7 +12,7 @@ namespace TensorNets.Integration.OnnxFiles.Recognition;
 /// <param name="lines">Where lines come from.</param>
 internal sealed class Study(OnnxModel model, IReadOnlyList<string> characters, Lines lines)
 {
-    private const int CalibrationSeed = 1, TestSeed = 2, Runs = 60;
+    private const int CalibrationSeed = 1, TestSeed = 2;
 
     /// <summary>The study with the files of a package that was fetched; null: something is not to be had, which is said.</summary>
     internal static Study? Here(Action<string> missing)
@@ -62,25 +62,13 @@ internal sealed class Study(OnnxModel model, IReadOnlyList<string> characters, L
                 var smaller = model.With(report, plan);
                 foreach (var layer in report.Layers) layer.Layer.Dispose();
                 var accuracy = Reader.Accuracy(Reader.Read(smaller, characters, tested), texts);
-                var latency = Latency(smaller, Input(tested[0]));
-                rows.Add(new(ratio, sigmas is null ? "kernels" : "data", smaller.Parameters, Size(smaller), accuracy, latency));
+                var times = OnnxVerify.Compare(model, smaller, [Input(tested[0])], pairs: 41).Times!;
+                rows.Add(new(ratio, sigmas is null ? "kernels" : "data", smaller.Parameters, Size(smaller), accuracy, times.Ratio));
                 progress(rows[^1]);
             }
         }
 
         return new(test, calibration, texts.Sum(text => text.Length), lines.Fonts.Count, rows);
-    }
-
-    /// <summary>The least time of many on one thread, which is that of a machine that does nothing else meanwhile, as a part of the dense
-    /// network's.</summary>
-    private double Latency(OnnxModel smaller, IReadOnlyDictionary<string, Tensor> input)
-    {
-        using var first = new OnnxSession(model.Proto, model.Path, threads: 1);
-        using var second = new OnnxSession(smaller.Proto, model.Path, threads: 1);
-        using var dense = first.Prepare(input);
-        using var other = second.Prepare(input);
-        var times = Enumerable.Range(0, Runs).Select(_ => dense.Against(other, pairs: 1)).ToList();
-        return times.Min(pair => pair.After) / times.Min(pair => pair.Before);
     }
 
     private Dictionary<string, Tensor> Input(TextLine line) => new() { [model.Proto.Graph.Input[0].Name] = line.Image };
@@ -107,8 +95,9 @@ internal sealed record StudyResult(int Lines, int CalibrationLines, int Characte
     [
         "| ratio | fitted to | parameters | of dense | accuracy | points lost | latency of dense |",
         "|---|---|---|---|---|---|---|",
-        .. Rows.Select(row => FormattableString.Invariant(
-            $"| {row.Ratio:0.0} | {row.FittedTo} | {row.Parameters:N0} | {row.Parameters * 100.0 / Rows[0].Parameters:F1} % | {row.Accuracy * 100:F2} % | {(Rows[0].Accuracy - row.Accuracy) * 100:F2} | {row.Latency:F2} |")),
+        .. Rows.Select(row => FormattableString.Invariant($"| {row.Ratio:0.0} | {row.FittedTo} | {row.Parameters:N0} ")
+            + FormattableString.Invariant($"| {row.Parameters * 100.0 / Rows[0].Parameters:F1} % | {row.Accuracy * 100:F2} % ")
+            + FormattableString.Invariant($"| {(Rows[0].Accuracy - row.Accuracy) * 100:F2} | {row.Latency:F2} |")),
     ];
 }
 

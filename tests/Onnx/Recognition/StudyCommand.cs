@@ -6,7 +6,7 @@ namespace TensorNets.Integration.OnnxFiles.Recognition;
 /// <summary>The whole study: its results in data/ocr/recognition.json, its picture beside the page docs/recognition.md.</summary>
 internal static class StudyCommand
 {
-    private static readonly double[] Ratios = [1.1, 1.2, 1.3, 1.4, 1.5, 2, 3];
+    private static readonly double[] Ratios = [1.1, 1.2, 1.3, 1.5, 2, 3];
 
     internal static int Run(string[] args)
     {
