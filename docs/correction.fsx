@@ -111,6 +111,8 @@ Chart.plot
 (*** include-it-raw ***)
 
 (**
+For trees, such as Tucker and the train, least squares leave nothing to correct at their own error: there the balanced network is the least sensitive one, and only a looser bound lowers S further.
+
 Factorizing and correcting in one call is `Factorize.stable`. Kernels of trained networks: [the tables](trained-kernels.html). The whole trade between error and S: [the front](front.html).
 What the error buys in training and under rounding: [what a low S is good for](stability.html).
 *)

@@ -80,6 +80,12 @@ match Factorize.stable Factorize.defaults (Some(ErrorBound.Relative 0.05)) (Form
 (*** include-output ***)
 
 (**
+## When it gets stuck
+
+Least squares for CP and for chains can stop in a valley that is not the lowest, so that a higher rank may end with no less an error, and a rank that is reported is the smallest that was *found*. What
+helps, in this order: one rank more or less; `Starts = 3`; more sweeps (`MaxSweeps`, with a smaller `Tolerance`); `Extrapolation`, which combines the last sweeps where columns are nearly collinear.
+Trains and Tucker networks start from singular values near the best and do not have the trouble.
+
 Raise the rank, the bound, `Sweeps.MaxSweeps` or `Starts` then. A start from singular values (`Start.Svd`, the default) is the same at every run; `Starts` above one tries random ones
 beside it and keeps the best.
 *)

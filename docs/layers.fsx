@@ -90,6 +90,9 @@ printfn $"{ownLayer.ParameterCount} parameters, {ownLayer.call(images).shape.Len
 (*** include-output ***)
 
 (**
+Networks with cycles take longer to factorize than trees: every core sees all others at each sweep. Begin with `Factorize.runSpec` (least squares alone) and few sweeps, give `Progress` a listener, and correct
+what is worth it.
+
 ## Before there is a kernel, and back again
 
 `Layers.fresh` makes an untrained layer, initialised so that its output has the variance that the dense one's would have; `layer.ToDense()` gives the dense layer back; `layer.Network()` is the network, for

@@ -136,16 +136,21 @@ openTarget();
 const dialog = byId('search');
 const [box, results] = [dialog.querySelector('input'), dialog.querySelector('ul')];
 
+// Pages of words stand above the reference, of which what every type has is left out.
+const isReference = page => page.uri.startsWith('reference/');
+const ofEveryType = /(^|\.)(Equals|GetHashCode|ToString|CompareTo|\.?ctor|Is[A-Z]\w*)$/;
+
 const score = (page, words) => words.reduce((sum, word) => {
     const title = page.title.toLowerCase();
     const rest = `${page.headings.join(' ')} ${page.content}`.toLowerCase();
     const points = title === word ? 100 : title.includes(word) ? 20 : rest.includes(word) ? 1 + Math.min(rest.split(word).length, 5) : -1000;
     return sum + points;
-}, 0);
+}, isReference(page) ? 0 : 100);
 
 const search = () => {
     const words = box.value.toLowerCase().split(/\s+/).filter(word => word.length > 1);
     const found = (window.searchIndex ?? [])
+        .filter(page => !(isReference(page) && ofEveryType.test(page.title)))
         .map(page => ({ page, points: words.length ? score(page, words) : 0 }))
         .filter(one => one.points > 0)
         .sort((a, b) => b.points - a.points)
