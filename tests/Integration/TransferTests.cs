@@ -35,7 +35,7 @@ internal static class TransferTests
             var error = ((single - exact).norm() / exact.norm()).item<double>();
             Expect.True(error < 1e-4, $"relative error {error}");
         }),
-        TestCase("a study goes on where it was ended, with the same numbers, and makes a table", () => TempFolder.With(folder =>
+        TestCase("a study goes on where it was ended, in shares too, with the same numbers, and makes a table", () => TempFolder.With(folder =>
         {
             string[] study =
             [
@@ -45,8 +45,12 @@ internal static class TransferTests
             Expect.Equal(0, Run(study).Code);
             var cells = Cells.Load(folder);
             Expect.Equal(3, cells.Count);
-            File.Delete(Cells.FileOf(folder, 1, cells[^1].Method));
-            Expect.Equal(1, Run(study).Text.Trim().Split('\n').Length);
+            foreach (var made in cells.Where(cell => cell.Method is not null)) File.Delete(Cells.FileOf(folder, 1, made.Method));
+            foreach (var share in new[] { "2/2", "1/2" })
+            {
+                Expect.Equal(1, Run([.. study, "--shard", share]).Text.Trim().Split('\n').Length);
+            }
+
             foreach (var (before, after) in cells.Zip(Cells.Load(folder)))
             {
                 Expect.Equal((before.Accuracy, before.Renormed, before.Tuned), (after.Accuracy, after.Renormed, after.Tuned));
@@ -74,6 +78,18 @@ internal static class TransferTests
             Expect.Equal(1, Run(["study", "--quick", "--data", "/no/such/folder", "--output", folder]).Code);
             Expect.Equal(1, Run(["table", Path.Combine(folder, "none")]).Code);
         })),
+        TestCase("shares of a study are its cells, each once", () =>
+        {
+            var cells = Enumerable.Range(0, 7).ToList();
+            for (var count = 1; count <= 9; count++)
+            {
+                var shares = Enumerable.Range(1, count).Select(index => new StudyShare(index, count).Of(cells)).ToList();
+                Expect.SequenceEqual(cells, shares.SelectMany(share => share).Order());
+                Expect.True(shares.Max(share => share.Count) - shares.Min(share => share.Count) <= 1, $"{count} shares");
+            }
+
+            Expect.True(CommandLine.Create(Console(TextWriter.Null)).Parse("study --shard 3/2").Errors.Count > 0, "it was accepted");
+        }),
         TestCase("a number of threads below 1 is refused", () =>
             Expect.True(CommandLine.Create(Console(TextWriter.Null)).Parse("study --threads 0").Errors.Count > 0, "it was accepted")),
     ]));

@@ -46,9 +46,14 @@ public static class CommandLine
         var formats = Several("--formats", "Formats.", Formats.Tucker2, Formats.CP, Formats.Any);
         var costs = Several("--costs", "What plans keep within.", Cost.Parameters, Cost.Flops);
         var errors = Several("--errors", "What errors are errors of.", Errors.Kernel, Errors.Calibrated);
+        var shard = new Option<StudyShare?>("--shard")
+        {
+            Description = "i/n: only the i-th of n shares of the cells, for workers with one folder; table --collect puts them together.",
+            CustomParser = StudyShare.Parse,
+        };
         var command = new Command("study", "Every method for every seed, a cell at a time; a run that was ended goes on.")
         {
-            seeds, ranks, formats, costs, errors, Ratios, Output, Data, Threads, Quick,
+            seeds, ranks, formats, costs, errors, shard, Ratios, Output, Data, Threads, Quick,
         };
         command.SetAction(parsed => Guarded(() =>
         {
@@ -62,7 +67,8 @@ public static class CommandLine
                 select new Method(rank, format, cost, error, ratio);
             var settings = SettingsOf(parsed);
             using var images = new Images(settings);
-            new Study(settings, images, console.WriteLine).Run(parsed.GetValue(seeds)!, [.. methods]);
+            var cells = Study.CellsOf(parsed.GetValue(seeds)!, [.. methods]);
+            new Study(settings, images, console.WriteLine).Run(parsed.GetValue(shard)?.Of(cells) ?? cells);
         }));
         return command;
     }

@@ -23,16 +23,22 @@ public sealed class Study(
     public static string FileOf(string folder, int seed, Method method) =>
         Path.ChangeExtension(Cells.FileOf(folder, seed, method), ".safetensors");
 
+    /// <summary>The cells of a study: dense networks, then every method for every seed.</summary>
+    public static IReadOnlyList<(int Seed, Method? Method)> CellsOf(IReadOnlyList<int> seeds, IReadOnlyList<Method> methods) =>
+    [
+        .. from method in methods.Prepend<Method?>(null)
+           from seed in seeds
+           select (seed, method),
+    ];
+
     /// <summary>Makes the cells that are missing, and gives all of them.</summary>
-    public IReadOnlyList<Cell> Run(IReadOnlyList<int> seeds, IReadOnlyList<Method> methods)
+    public IReadOnlyList<Cell> Run(IReadOnlyList<int> seeds, IReadOnlyList<Method> methods) => Run(CellsOf(seeds, methods));
+
+    /// <summary>Makes the cells that are missing of those that are named, and gives these.</summary>
+    public IReadOnlyList<Cell> Run(IReadOnlyList<(int Seed, Method? Method)> cells)
     {
         Directory.CreateDirectory(settings.Output);
-        var dense = seeds.Select(seed => Missing(seed, null)).ToList();
-        var compressed =
-            from method in methods
-            from seed in seeds
-            select Missing(seed, method);
-        return [.. dense, .. compressed];
+        return [.. cells.Select(cell => Missing(cell.Seed, cell.Method))];
     }
 
     private Cell Missing(int seed, Method? method)
