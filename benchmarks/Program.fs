@@ -1,5 +1,6 @@
 module TensorNets.Benchmarks.Program
 
+open System
 open BenchmarkDotNet.Configs
 open BenchmarkDotNet.Jobs
 open BenchmarkDotNet.Running
@@ -49,7 +50,8 @@ let main argv =
     | [ "handwritten"; kernel ] -> HandwrittenTable.run kernel
     | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
     | [ "faults"; count ] -> FaultTable.run (int count)
-    | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which
+    | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which None
+    | [ "whole"; ratio; which; seconds ] -> WholeModelTable.run (float ratio) which (Some(TimeSpan.FromSeconds(float seconds)))
     | [ "whole" ] -> WholeModelTable.growth ()
     | [ "whole"; "memory" ] -> WholeModelTable.memory ()
     | [ "bits"; layer; rank ] -> BitsTable.run (int layer) (int rank)

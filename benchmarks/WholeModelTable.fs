@@ -40,27 +40,41 @@ let private timed (what: string) (act: unit -> 'T) : 'T =
     printfn $"{what}: {seconds:F1} s, {processor:F1} s of processors"
     result
 
-let private compressed name plan =
+/// The fall of log S over the layers, weighed by their parameters, from what least squares leave.
+let private fall (plan: CompressionPlan) (report: CompressReport) : float =
+    let parameters = dict [ for layer in plan.Layers -> layer.Path, float layer.Parameters ]
+
+    let weighed =
+        [
+            for layer in report.Layers -> parameters[layer.Path], log (layer.StartSensitivity / layer.Sensitivity)
+        ]
+
+    (weighed |> List.sumBy (fun (weight, fall) -> weight * fall)) / List.sumBy fst weighed
+
+let private compressed (limit: TimeSpan option) name plan =
     use model = chain ()
     let plan = timed $"{name}: plan" (fun () -> plan model |> TensorNetError.raiseErrors)
     let before = Process.GetCurrentProcess().WorkingSet64
 
     let report =
-        timed $"{name}: compress" (fun () -> ModelCompression.run ModelCompression.defaults plan model |> TensorNetError.raiseErrors)
+        timed $"{name}: compress" (fun () ->
+            ModelCompression.run { ModelCompression.defaults with TimeLimit = limit } plan model
+            |> TensorNetError.raiseErrors)
 
     printfn $"{plan.DenseParameters} -> {plan.Parameters} parameters, {float plan.DenseFlops / float plan.Flops:F2} times fewer FLOPs"
     printfn $"{report}"
+    printfn $"log S falls by {fall plan report:F3} on the mean of all parameters"
     printfn $"peak {float (Process.GetCurrentProcess().PeakWorkingSet64 - before) / 1e6:F0} MB beyond the model"
     printfn ""
 
 let private make budget options (model: torch.nn.Module<torch.Tensor, torch.Tensor>) =
     CompressionPlan.make budget options [ 1L; 3L; 64L; 64L ] model
 
-/// `whole RATIO [tucker2|cp|plan]`: all 3×3 convolutions at one ratio in a format, or the plan alone.
-let run (ratio: float) (which: string) : unit =
+/// `whole RATIO [tucker2|cp|plan] [SECONDS]`: all 3×3 convolutions at one ratio in a format, within a time or not, or the plan alone.
+let run (ratio: float) (which: string) (limit: TimeSpan option) : unit =
     match which with
-    | "tucker2" -> compressed "Tucker-2" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.Tucker2 ] ratio 1))
-    | "cp" -> compressed "CP" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.CP ] ratio 1))
+    | "tucker2" -> compressed limit "Tucker-2" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.Tucker2 ] ratio 1))
+    | "cp" -> compressed limit "CP" (make (Budget.LayerError 1.0) (uniform [ FormatFamily.CP ] ratio 1))
     | _ ->
         use model = chain ()
 

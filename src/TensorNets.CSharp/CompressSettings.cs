@@ -11,7 +11,8 @@ namespace TensorNets.CSharp;
 /// <param name="Covariances">Σ by path, from <see cref="Model.Covariances"/>: the error is then that of the layers' outputs.</param>
 /// <param name="Workers">Layers worked on side by side; 0: as many as there are processors.</param>
 /// <param name="Folder">A folder for finished layers, from which a run that was ended goes on.</param>
-/// <param name="TimeLimit">The time for the whole run; with it the result depends on the clock.</param>
+/// <param name="TimeLimit">The time for the whole run: correction then goes on layer by layer where it lowers S most a second, and the
+/// result depends on the clock.</param>
 /// <param name="Progress">Told after each layer.</param>
 /// <param name="Quantize">Bits and scales of the cores; null: numbers of the dtype of the weight. Errors are measured in the layer's
 /// norm.</param>

@@ -48,7 +48,10 @@ type CompressOptions =
         /// Whether a layer is disposed as soon as it stands in the work folder, so that a run holds no more than one for each worker; by
         /// default it is not. Of sources alone: the layers of a model stand in it.
         ReleaseLayers: bool
-        /// The time for the whole run, shared out by what layers cost; none by default. With it the result depends on the clock.
+        /// The time for the whole run; none by default. Half of it is shared out to the least squares of layers by what they cost; the rest
+        /// goes to correction in rounds of three sweeps, the next always at the layer where it lowers log S most a second, weighed by
+        /// parameters. Layers that get none are balanced. Networks that wait for a round are held. With a limit the result depends on the
+        /// clock.
         TimeLimit: TimeSpan option
         /// Who hears of each finished layer, on the thread that finished it, one at a time.
         Progress: IProgress<CompressProgress> option

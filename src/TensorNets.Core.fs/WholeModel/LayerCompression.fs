@@ -98,6 +98,9 @@ module LayerCompression =
                         task planned
             ]
 
+    /// A layer on its way, and the time that its steps have taken.
+    type private Item = { Task: LayerRun.Task; Stage: LayerRun.Stage; Spent: TimeSpan }
+
     /// What is shared by the workers of a run: the clock, what is done.
     type private Run
         (
@@ -113,14 +116,27 @@ module LayerCompression =
         let mutable begun = 0.0
         let mutable cost = 0.0
 
-        /// The time that a layer may take: its share of what is left, of all workers.
-        member private _.Share(task: LayerRun.Task) : TimeSpan option =
-            lock gate (fun () ->
-                let share = task.Cost / max 1e-300 (whole - begun)
-                begun <- begun + task.Cost
+        let rest (whole: TimeSpan) (share: float) = (whole - clock.Elapsed) * (min 1.0 (share * float workers))
 
-                options.TimeLimit
-                |> Option.map (fun limit -> (limit - clock.Elapsed) * (min 1.0 (share * float workers))))
+        /// Least squares of all layers get the first half, by what they cost; rounds of correction what they leave of it and the rest, but
+        /// for a quarter where rounding to few bits comes after them.
+        let times: LayerRun.Times =
+            {
+                First =
+                    fun task ->
+                        lock gate (fun () ->
+                            let share = task.Cost / max 1e-300 (whole - begun)
+                            begun <- begun + task.Cost
+                            options.TimeLimit |> Option.map (fun limit -> rest (limit / 2.0) share))
+                Rounds =
+                    fun () ->
+                        options.TimeLimit
+                        |> Option.map (fun limit -> limit * (if options.Quantize.IsSome then 0.75 else 1.0) - clock.Elapsed)
+                Last =
+                    fun task ->
+                        lock gate (fun () ->
+                            options.TimeLimit |> Option.map (fun limit -> rest limit (task.Cost / max 1e-300 (whole - cost))))
+            }
 
         member private _.Tell(task: LayerRun.Task, error, sensitivity) =
             finished <- finished + 1
@@ -143,23 +159,11 @@ module LayerCompression =
 
         member _.Elapsed = clock.Elapsed
 
-        member this.Layer(task: LayerRun.Task) : Result<CompressedLayer, SkippedLayer> =
-            let started = clock.Elapsed
-            let path = task.Planned.Path
-            let skipped reasons = Error { SkippedLayer.Path = path; Kind = task.Planned.Kind; Reasons = reasons }
-
-            let made =
-                try
-                    LayerRun.run options (this.Share task) task
-                with :? ExternalException as problem ->
-                    Error
-                        [
-                            TensorNetError.Unsupported(
-                                $"The layer '{path}'",
-                                problem.Message.Split('\n')[0],
-                                "numbers that libtorch can work with"
-                            )
-                        ]
+        /// A layer that is made, given to what takes it, and told.
+        member private this.Taken
+            (item: Item, made: Result<LayerRun.Made, TensorNetError list>, time: TimeSpan)
+            : Result<CompressedLayer, SkippedLayer> =
+            let task, path = item.Task, item.Task.Planned.Path
 
             lock gate (fun () ->
                 use _ = Mode.left ()
@@ -189,12 +193,36 @@ module LayerCompression =
                             KernelError = error
                             Sensitivity = sensitivity
                             StartSensitivity = layer.StartSensitivity
-                            Time = clock.Elapsed - started
+                            Time = time
                             IsResumed = isResumed
                         }
                 | Error errors ->
                     this.Tell(task, nan, nan)
-                    skipped (errors |> List.map _.Message))
+                    Error { SkippedLayer.Path = path; Kind = task.Planned.Kind; Reasons = errors |> List.map _.Message })
+
+        /// The next step of a layer; what was ended is told.
+        member this.Step(item: Item) : SideBySide.Step<Item, Result<CompressedLayer, SkippedLayer>> =
+            let started, task = clock.Elapsed, item.Task
+            let spent () = item.Spent + (clock.Elapsed - started)
+            let path = task.Planned.Path
+
+            let next =
+                try
+                    LayerRun.step options times task item.Stage
+                with :? ExternalException as problem ->
+                    [
+                        TensorNetError.Unsupported(
+                            $"The layer '{path}'",
+                            problem.Message.Split('\n')[0],
+                            "numbers that libtorch can work with"
+                        )
+                    ]
+                    |> Error
+                    |> SideBySide.Done
+
+            match next with
+            | SideBySide.Again stage -> SideBySide.Again { item with Stage = stage; Spent = spent () }
+            | SideBySide.Done made -> SideBySide.Done(this.Taken(item, made, spent ()))
 
     /// Compresses the layers of a source; what takes a finished layer, one at a time, says what became of it.
     let internal into
@@ -209,22 +237,26 @@ module LayerCompression =
             |> Result.map (fun tasks ->
                 let run = Run(options, tasks, take)
 
+                let ordered = tasks |> List.sortBy (fun task -> -task.Cost)
+
                 let results =
-                    tasks
-                    |> List.sortBy (fun task -> -task.Cost)
-                    |> SideBySide.runWithin
+                    ordered
+                    |> List.map (fun task -> { Task = task; Stage = LayerRun.Fresh; Spent = TimeSpan.Zero })
+                    |> SideBySide.stepsWithin
                         WorkMemory.room
-                        (fun task -> WorkMemory.ofChoice task.Planned)
+                        (fun item -> WorkMemory.ofChoice item.Task.Planned)
+                        (fun item -> LayerRun.priority item.Stage)
                         (SideBySide.workers options.Workers)
-                        (fun task -> task.Planned.Path, run.Layer task)
+                        run.Step
+                    |> List.zip [ for task in ordered -> task.Planned.Path ]
                     |> dict
 
-                let ordered = [ for task in tasks -> results[task.Planned.Path] ]
+                let results = [ for task in tasks -> results[task.Planned.Path] ]
 
                 {
-                    Layers = ordered |> List.choose Result.toOption
+                    Layers = results |> List.choose Result.toOption
                     Failed =
-                        ordered
+                        results
                         |> List.choose (function
                             | Error skipped -> Some skipped
                             | Ok _ -> None)

@@ -1,8 +1,8 @@
 namespace TensorNets
 
 open System
+open System.Diagnostics
 open System.IO
-open System.Threading
 open TorchSharp
 
 /// One layer of a plan made into a factorized one.
@@ -19,6 +19,16 @@ module internal LayerRun =
             Cost: float
         }
 
+    /// Where a layer stands between two steps.
+    type Stage =
+        | Fresh
+        /// A draft for each group, the sweeps of correction that are left, and the fall of log S that a second of the next round is
+        /// expected to bring.
+        | Drafted of drafts: LayerDraft.Draft list * sweeps: int * rate: float
+
+    /// The time there is for the least squares of a layer, for rounds of correction, and for what ends a layer; none without a limit.
+    type Times = { First: Task -> TimeSpan option; Rounds: unit -> TimeSpan option; Last: Task -> TimeSpan option }
+
     /// The cost of a layer's sweeps, up to a factor.
     let cost (layer: PlannedLayer) : float =
         let choice = layer.Choice
@@ -28,145 +38,32 @@ module internal LayerRun =
         | Format.TensorChain ranks -> float layer.Parameters * float (List.max ranks) * float (List.max ranks)
         | _ -> float layer.Parameters * sqrt (float choice.Parameters)
 
-    let private isTree (spec: Spec) = TreeSvd.isTree spec
-
-    /// A token that ends after a time, or with the caller's.
-    let private limited (time: TimeSpan option) (token: CancellationToken) =
-        let source = CancellationTokenSource.CreateLinkedTokenSource token
-
-        time
-        |> Option.iter (fun time -> source.CancelAfter(if time < TimeSpan.Zero then TimeSpan.Zero else time))
-
-        source
-
-    /// A matrix of two cores in the Frobenius norm, the least sensitive one of which is known.
-    let private isMatrix (norm: Norm) (spec: Spec) (kernel: Tensor) = spec.Cores.Length = 2 && kernel.dim () = 2L && norm = Norm.Frobenius
-
-    /// The least bound that is asked of a matrix whose rank leaves nothing out, as a share of its norm; and the least slack, for cores that
-    /// are rounded to float32.
-    let private leastBound, private leastSlack = 1e-12, 1.000001
-
-    /// The least sensitive matrix near the best error of its rank.
-    let private matrix (options: CompressOptions) (spec: Spec) (kernel: Tensor) : Result<Network * float, TensorNetError list> =
-        let bound best =
-            let allowed = max leastSlack options.Slack * best
-            ErrorBound.Relative(max leastBound (if allowed < 1.0 then allowed else leastSlack * best))
-
-        LeastSensitiveMatrix.near bound (Spec.dim (Spec.bonds spec).Head spec) kernel
-        |> Result.map (fun (fit, before) -> fit.Network, before)
-
-    /// Least squares, then the least sensitive network near their error: a copy of it, and S before.
-    let private swept
-        (options: CompressOptions)
-        (time: TimeSpan option)
-        norm
-        (spec: Spec)
-        (kernel: Tensor)
-        : Result<Network * float, TensorNetError list> =
-        use first = limited (time |> Option.map (fun time -> time / 2.0)) options.Cancellation
-        use second = limited time options.Cancellation
-
-        let sweeps =
-            { SweepOptions.defaults with
-                MaxSweeps = options.Sweeps
-                Tolerance = options.Tolerance
-                Norm = norm
-                Cancellation = first.Token
-            }
-
-        Factorize.runSpec { Factorize.defaults with Sweeps = sweeps } spec kernel
-        |> Result.bind (fun fit ->
-            // A time that leaves no sweep leaves a start, which may be worse than a kernel of zeros: one sweep is better than that.
-            if fit.RelativeError < 1.0 then
-                Ok fit
-            else
-                use fit = fit
-                Als.run { sweeps with MaxSweeps = 1; Cancellation = options.Cancellation } kernel fit.Network)
-        |> Result.bind (fun fit ->
-            let bound = options.Slack * fit.RelativeError
-
-            if isTree spec || options.Corrections < 1 || not (bound < 1.0) then
-                match Gauge.balanceIn norm fit.Network with
-                | Ok balanced -> Ok balanced
-                // A bond of lower rank than its dimension has no gauge.
-                | Error _ -> Ok(Network.copyAs fit.Network.DType fit.Network)
-            else
-                let sweeps = { sweeps with MaxSweeps = options.Corrections; Cancellation = second.Token }
-                Correction.nearest sweeps (ErrorBound.Relative bound) kernel fit.Network |> Result.map _.Network
-            |> Result.map (fun network -> network, fit.Sensitivity))
-
-    let private network (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Network * float, TensorNetError list> =
-        if isMatrix norm spec kernel then
-            matrix options spec kernel
-        else
-            swept options time norm spec kernel
-
-    /// As `network`; with bits, the one of least expected error once it is rounded.
-    let private networkFor
-        (options: CompressOptions)
-        time
-        norm
-        (spec: Spec)
-        (kernel: Tensor)
-        : Result<Network * float, TensorNetError list> =
-        let corrected = network options time norm spec kernel
-
-        match options.Quantize with
-        | Some quantize when options.Corrections > 0 ->
-            corrected
-            |> Result.bind (fun (start, before) ->
-                use start = start
-                use limit = limited time options.Cancellation
-
-                let sweeps =
-                    { SweepOptions.defaults with
-                        MaxSweeps = options.Corrections
-                        Tolerance = options.Tolerance
-                        Cancellation = limit.Token
-                    }
-
-                Quantization.correct { quantize with Norm = norm } sweeps kernel start
-                |> Result.map (fun fit -> fit.Network, before))
-        | _ -> corrected
-
-    /// The kernel as a network, with groups one for each, stacked; and S before.
-    let private kernelNetwork options time (task: Task) (weight: Tensor) : Result<Network * float, TensorNetError list> =
+    /// What becomes of the kernel of each group, by its number, in its norm, for its spec.
+    let private perGroup
+        (task: Task)
+        (weight: Tensor)
+        (act: int -> Norm -> Spec -> Tensor -> Result<'T, TensorNetError list>)
+        : Result<'T list, TensorNetError list> =
         let choice, g = task.Planned.Choice, task.Source.Geometry
 
         PlanMaking.ofGroup choice.Axes choice.Format g
         |> Result.bind (fun spec ->
-            let fit = networkFor options time task.Norm spec
-
             if g.Groups = 1L then
-                let kernel = ConvGeometry.kernelFor (Spec.shape spec) g (weight.detach ())
-
-                match task.Shares with
-                | Some shares when spec.Output.Length = 2 -> TokenShares.fit shares fit kernel
-                | _ -> fit kernel
+                ConvGeometry.kernelFor (Spec.shape spec) g (weight.detach ())
+                |> act 0 task.Norm spec
+                |> Result.map List.singleton
             else
                 let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
 
-                let fits =
-                    [
-                        for i in 0L .. g.Groups - 1L ->
-                            networkFor
-                                options
-                                (time |> Option.map (fun time -> time / float g.Groups))
-                                Norm.Frobenius
-                                spec
-                                ((kernel.select (0L, i)).reshape(List.toArray (Spec.shape spec)))
-                    ]
+                (Ok [], [ 0 .. int g.Groups - 1 ])
+                ||> List.fold (fun found i ->
+                    found
+                    |> Result.bind (fun found ->
+                        act i Norm.Frobenius spec ((kernel.select (0L, int64 i)).reshape(List.toArray (Spec.shape spec)))
+                        |> Result.map (fun next -> next :: found)))
+                |> Result.map List.rev)
 
-                match
-                    fits
-                    |> List.tryPick (function
-                        | Error errors -> Some errors
-                        | Ok _ -> None)
-                with
-                | Some errors -> Error errors
-                | None ->
-                    let networks, before = fits |> List.choose Result.toOption |> List.unzip
-                    Ok(GroupNetworks.stack networks, List.sum before))
+    let private share (task: Task) (time: TimeSpan option) = time |> Option.map (fun time -> time / float task.Source.Geometry.Groups)
 
     /// The layer of a network with the bias, in the dtype and on the device of the weight.
     let private layerOf (g: ConvGeometry) (weight: Tensor) (bias: Tensor option) (norm: Norm) (network: Network) =
@@ -175,19 +72,17 @@ module internal LayerRun =
             let layer = LayerMaking.made plan weight.dtype weight.device network bias LayerMaking.trained
             layer.TrySetNorm norm |> Result.map (fun () -> layer))
 
-    let private made options time (task: Task) (weight: Tensor) (bias: Tensor option) : Result<FactorizedLayer, TensorNetError list> =
-        use _ = Mode.left ()
-        use _ = torch.no_grad ()
-        use _ = torch.NewDisposeScope()
+    /// The layer of drafts.
+    let private made options time (task: Task) (weight: Tensor) (bias: Tensor option) (drafts: LayerDraft.Draft list) =
         let g = task.Source.Geometry
 
-        kernelNetwork options time task weight
-        |> Result.bind (fun (network, before) ->
-            layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius) network
-            |> Result.map (fun layer ->
-                layer.StartSensitivity <- before
-                layer))
+        perGroup task weight (fun i norm _ kernel -> LayerDraft.last options (share task time) norm kernel drafts[i])
+        |> Result.bind (fun networks ->
+            let network = if g.Groups = 1L then networks.Head else GroupNetworks.stack networks
+            layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius) network)
         |> Result.bind (fun layer ->
+            layer.StartSensitivity <- drafts |> List.sumBy _.Before
+
             match options.Quantize with
             | None -> Ok layer
             | Some quantize ->
@@ -222,44 +117,171 @@ module internal LayerRun =
             TensorNetError.Unsupported("The run", "cancelled before the layer was finished", "one that is let run")
         ]
 
+    /// The file of a layer in the work folder, if there is one.
+    let private place (options: CompressOptions) (task: Task) weight bias : string option =
+        options.Folder
+        |> Option.map (fun folder ->
+            let norm =
+                task.Shares
+                |> Option.map (fun shares -> Norm.Weighted([ 0 ], shares))
+                |> Option.defaultValue task.Norm
+
+            let key = RunKey.ofLayer options task.Planned task.Source.Geometry weight bias norm
+            Path.Combine(folder, key + ".safetensors"))
+
+    /// The layer, written into its file, unless the run was cancelled.
+    let private written (options: CompressOptions) (file: string option) (layer: FactorizedLayer) =
+        if options.Cancellation.IsCancellationRequested then
+            layer.Dispose()
+            Error stopped
+        else
+            match file with
+            | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer)
+            | None -> Ok layer
+
+    /// Sweeps of a round of correction, and the factor by which the first is expected to lower S, in the time that least squares took: CP
+    /// was seen to gain it in fifteen sweeps.
+    let private roundSweeps, private firstFactor = 3, 3.0
+
+    /// Drafts that are kept between steps belong to no scope.
+    let private kept (drafts: LayerDraft.Draft list) : LayerDraft.Draft list =
+        for draft in drafts do
+            for core in draft.Network.Cores do
+                core.DetachFromDisposeScope() |> ignore
+
+        drafts
+
+    /// Disposes what drafts hold, but for what later ones hold too.
+    let private dispose (later: LayerDraft.Draft list) (drafts: LayerDraft.Draft list) : unit =
+        for draft in drafts do
+            if later |> List.forall (fun other -> not (obj.ReferenceEquals(other.Network, draft.Network))) then
+                (draft.Network :> IDisposable).Dispose()
+
+    /// How soon the next step of a layer is due: least squares come first, then what lowers S most a second.
+    let priority (stage: Stage) : float =
+        match stage with
+        | Fresh -> infinity
+        | Drafted(_, _, rate) -> rate
+
     /// A layer that is made: where it stands in the work folder, empty where there is none, and whether it was read from there.
     type Made = { Layer: FactorizedLayer; File: string; IsResumed: bool }
 
-    /// The layer, from the work folder or made and written there.
-    let run (options: CompressOptions) (time: TimeSpan option) (task: Task) : Result<Made, TensorNetError list> =
+    /// What a step works on and with.
+    type private Work =
+        {
+            Options: CompressOptions
+            Times: Times
+            Task: Task
+            Weight: Tensor
+            Bias: Tensor option
+            /// The layer's file in the work folder, once it is asked for.
+            File: Lazy<string option>
+            Clock: Stopwatch
+        }
+
+    let private made' (work: Work) isResumed (layer: FactorizedLayer) : Made =
+        {
+            Layer = Compress.note (string work.Task.Planned.Choice) work.Weight layer
+            File = work.File.Value |> Option.defaultValue ""
+            IsResumed = isResumed
+        }
+
+    let private ended (work: Work) (drafts: LayerDraft.Draft list) =
+        made work.Options (work.Times.Last work.Task) work.Task work.Weight work.Bias drafts
+        |> Result.bind (written work.Options work.File.Value)
+        |> Result.map (made' work false)
+        |> SideBySide.Done
+
+    let private again (work: Work) drafts sweeps gain =
+        let rate = float work.Task.Planned.Parameters * gain / max 1e-9 work.Clock.Elapsed.TotalSeconds
+        SideBySide.Again(Drafted(kept drafts, sweeps, rate))
+
+    /// Drafts after so many sweeps of correction more, within a time.
+    let private corrected (work: Work) sweeps time (drafts: LayerDraft.Draft list) =
+        let time = share work.Task time
+        perGroup work.Task work.Weight (fun i norm _ kernel -> LayerDraft.corrected work.Options sweeps time norm kernel drafts[i])
+
+    /// From the work folder, or by least squares; without a limit of time to the end.
+    let private first (work: Work) =
+        match work.File.Value |> Option.bind (fun path -> resumed path work.Task work.Weight work.Bias) with
+        | Some layer -> SideBySide.Done(Ok(made' work true layer))
+        | None when work.Options.Cancellation.IsCancellationRequested -> SideBySide.Done(Error stopped)
+        | None ->
+            let time = share work.Task (work.Times.First work.Task)
+
+            let draft _ norm (spec: Spec) kernel =
+                match work.Task.Shares with
+                | Some shares when spec.Output.Length = 2 ->
+                    // A table is fitted whole in the norm of its shares.
+                    TokenShares.fit shares (LayerDraft.whole work.Options time norm spec) kernel
+                    |> Result.map LayerDraft.final
+                | _ -> LayerDraft.first work.Options time norm spec kernel
+
+            match perGroup work.Task work.Weight draft with
+            | Error errors -> SideBySide.Done(Error errors)
+            | Ok drafts when work.Options.TimeLimit.IsNone ->
+                match corrected work work.Options.Corrections None drafts with
+                | Ok drafts -> ended work drafts
+                | Error errors -> SideBySide.Done(Error errors)
+            | Ok drafts when drafts |> List.forall _.Bound.IsNone -> ended work drafts
+            | Ok drafts -> again work drafts work.Options.Corrections (log firstFactor)
+
+    /// A round of correction where there are sweeps and time left, the end where there are none.
+    let private next (work: Work) (drafts: LayerDraft.Draft list) (left: int) =
+        match work.Times.Rounds() with
+        | _ when work.Options.Cancellation.IsCancellationRequested -> SideBySide.Done(Error stopped)
+        | Some time when left > 0 && time > TimeSpan.Zero ->
+            let count = min roundSweeps left
+
+            match corrected work count (Some time) drafts with
+            | Ok next ->
+                let fall = next |> List.averageBy _.Fall
+                again work next (if fall > work.Options.Tolerance then left - count else 0) fall
+            // What there is can be used.
+            | Error _ -> again work drafts 0 0.0
+        | _ -> ended work drafts
+
+    /// The next step of a layer: from the work folder or by least squares; then, under a limit of time, a round of correction at a time;
+    /// then made and written into the folder. What it gives says where the layer stands now, or ends it.
+    let step
+        (options: CompressOptions)
+        (times: Times)
+        (task: Task)
+        (stage: Stage)
+        : SideBySide.Step<Stage, Result<Made, TensorNetError list>> =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
+        let clock = Stopwatch.StartNew()
 
-        let ofNumbers (weight: Tensor) (bias: Tensor option) =
-            let place =
-                options.Folder
-                |> Option.map (fun folder ->
-                    let norm =
-                        task.Shares
-                        |> Option.map (fun shares -> Norm.Weighted([ 0 ], shares))
-                        |> Option.defaultValue task.Norm
+        let stepped act =
+            match SourceLayer.weight task.Source, SourceLayer.bias task.Source with
+            | Ok weight, Ok bias ->
+                act
+                    {
+                        Options = options
+                        Times = times
+                        Task = task
+                        Weight = weight
+                        Bias = bias
+                        File = lazy place options task weight bias
+                        Clock = clock
+                    }
+            | Error errors, _
+            | _, Error errors -> SideBySide.Done(Error errors)
 
-                    let key = RunKey.ofLayer options task.Planned task.Source.Geometry weight bias norm
-                    Path.Combine(folder, key + ".safetensors"))
+        match stage with
+        | Fresh -> stepped first
+        | Drafted(before, left, _) ->
+            let mutable after = []
 
-            match place |> Option.bind (fun path -> resumed path task weight bias) with
-            | Some layer -> Ok(layer, true)
-            | None when options.Cancellation.IsCancellationRequested -> Error stopped
-            | None ->
-                made options time task weight bias
-                |> Result.bind (fun layer ->
-                    if options.Cancellation.IsCancellationRequested then
-                        layer.Dispose()
-                        Error stopped
-                    else
-                        match place with
-                        | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer, false)
-                        | None -> Ok(layer, false))
-            |> Result.map (fun (layer, isResumed) ->
-                {
-                    Layer = Compress.note (string task.Planned.Choice) weight layer
-                    File = place |> Option.defaultValue ""
-                    IsResumed = isResumed
-                })
+            try
+                let step = stepped (fun work -> next work before left)
 
-        SourceLayer.weight task.Source
-        |> Result.bind (fun weight -> SourceLayer.bias task.Source |> Result.bind (ofNumbers weight))
+                match step with
+                | SideBySide.Again(Drafted(drafts, _, _)) -> after <- drafts
+                | _ -> ()
+
+                step
+            finally
+                dispose after before

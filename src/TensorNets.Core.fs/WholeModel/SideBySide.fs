@@ -1,6 +1,5 @@
 namespace TensorNets
 
-open System.Collections.Generic
 open System.Runtime.ExceptionServices
 open System.Threading
 open TorchSharp
@@ -11,63 +10,87 @@ module internal SideBySide =
     /// The workers that are asked for, or as many as there are processors.
     let workers (asked: int) = if asked > 0 then asked else System.Environment.ProcessorCount
 
-    /// Items that are begun in their order but for those that what runs leaves no room for: these wait, and later ones that fit are begun.
-    /// An item that is larger than all room is begun alone.
-    type private Queue<'T>(room: float, size: 'T -> float, items: 'T list) =
+    /// What a step makes of an item: its result, or the item that is put back.
+    type Step<'T, 'U> =
+        | Done of 'U
+        | Again of 'T
+
+    /// Items, of which the next is the one of greatest priority, the first of equals, of those that what runs leaves room for: the others
+    /// wait. An item that is larger than all room is begun alone.
+    type private Queue<'T>(room: float, size: 'T -> float, priority: 'T -> float, items: 'T list) =
         let gate = obj ()
-        let waiting = LinkedList(List.indexed items)
+        let mutable waiting = List.indexed items
         let mutable used = 0.0
         let mutable running = 0
+        let mutable isClosed = false
+        let fits (_, item) = running = 0 || used + size item <= room
 
-        let rec fitting (node: LinkedListNode<int * 'T> | null) =
-            match node with
-            | null -> None
-            | node when running = 0 || used + size (snd node.Value) <= room -> Some node
-            | node -> fitting node.Next
-
-        /// The next item, waited for; None where there are no more.
+        /// The next item, waited for, since what runs may come back; None where there are no more.
         member _.Take() : (int * 'T) option =
             lock gate (fun () ->
-                let mutable found = fitting waiting.First
+                let mutable fitting = List.filter fits waiting
 
-                while found.IsNone && waiting.Count > 0 do
+                while fitting.IsEmpty && running > 0 do
                     Monitor.Wait gate |> ignore
-                    found <- fitting waiting.First
+                    fitting <- List.filter fits waiting
 
-                found
-                |> Option.map (fun node ->
-                    waiting.Remove node
+                match fitting with
+                | [] -> None
+                | _ ->
+                    let next = fitting |> List.maxBy (snd >> priority)
+                    waiting <- waiting |> List.filter (fun (at, _) -> at <> fst next)
                     running <- running + 1
-                    used <- used + size (snd node.Value)
-                    node.Value))
+                    used <- used + size (snd next)
+                    Some next)
 
-        member _.End(item: 'T) : unit =
+        /// The item is no longer worked on; what it has become is put back.
+        member _.End(at: int, item: 'T, next: 'T option) : unit =
             lock gate (fun () ->
                 running <- running - 1
                 used <- if running = 0 then 0.0 else used - size item
+
+                match next with
+                | Some next when not isClosed -> waiting <- waiting @ [ at, next ]
+                | _ -> ()
+
                 Monitor.PulseAll gate)
 
         /// Nothing more is begun.
-        member _.Clear() : unit = lock gate (fun () -> waiting.Clear())
+        member _.Close() : unit =
+            lock gate (fun () ->
+                isClosed <- true
+                waiting <- [])
 
-    /// What a function makes of each item, in their order, with items of at most a sum of sizes at a time, or a single one. Items are begun
-    /// in the order given where there is room. What one throws is thrown once all workers have ended.
-    let runWithin (room: float) (size: 'T -> float) (workers: int) (act: 'T -> 'U) (items: 'T list) : 'U list =
-        let queue = Queue(room, size, items)
+    /// What becomes of each item, in their order, in steps, with items of at most a sum of sizes at a time, or a single one. Of the items
+    /// there is room for the one of greatest priority takes the next step, the first of equals. What a step throws is thrown once all
+    /// workers have ended.
+    let stepsWithin
+        (room: float)
+        (size: 'T -> float)
+        (priority: 'T -> float)
+        (workers: int)
+        (step: 'T -> Step<'T, 'U>)
+        (items: 'T list)
+        : 'U list =
+        let queue = Queue(room, size, priority, items)
         let results = Array.zeroCreate<'U> items.Length
         let mutable problem: ExceptionDispatchInfo | null = null
 
         let rec work () =
             match queue.Take() with
             | Some(at, item) ->
+                let mutable next = None
+
                 try
                     try
-                        results[at] <- act item
+                        match step item with
+                        | Done result -> results[at] <- result
+                        | Again item -> next <- Some item
                     with error ->
                         problem <- ExceptionDispatchInfo.Capture error
-                        queue.Clear()
+                        queue.Close()
                 finally
-                    queue.End item
+                    queue.End(at, item, next)
 
                 work ()
             | None -> ()
@@ -95,6 +118,11 @@ module internal SideBySide =
         | found ->
             found.Throw()
             []
+
+    /// What a function makes of each item, in their order, with items of at most a sum of sizes at a time, or a single one. Items are begun
+    /// in the order given where there is room. What one throws is thrown once all workers have ended.
+    let runWithin (room: float) (size: 'T -> float) (workers: int) (act: 'T -> 'U) (items: 'T list) : 'U list =
+        stepsWithin room size (fun _ -> 0.0) workers (act >> Done) items
 
     /// What a function makes of each item, in their order. Items are begun in the order given. What one throws is thrown once all workers
     /// have ended.
