@@ -33,6 +33,17 @@ public static class Budgets
     /// <returns>The budget.</returns>
     public static Budget Latency(double milliseconds) => Budget.NewLatency(milliseconds);
 
+    /// <summary>Bytes of all parameters: this many times fewer. Formats, ranks and bits are chosen together; a number that is not rounded
+    /// counts 4 bytes.</summary>
+    /// <param name="ratio">Above 1.</param>
+    /// <returns>The budget.</returns>
+    public static Budget ByteRatio(double ratio) => Budget.NewByteRatio(ratio);
+
+    /// <summary>Bytes of all parameters at most, as for <see cref="ByteRatio"/>.</summary>
+    /// <param name="count">Bytes.</param>
+    /// <returns>The budget.</returns>
+    public static Budget Bytes(long count) => Budget.NewBytes(count);
+
     /// <summary>The error of each layer for itself, in the measure of the plan, at most.</summary>
     /// <param name="error">‖K − T‖ / ‖K‖, 0 or more.</param>
     /// <returns>The budget.</returns>

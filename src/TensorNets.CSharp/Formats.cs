@@ -45,6 +45,9 @@ public static class Formats
     public static Format TensorTrainMatrix(IReadOnlyList<int> rows, IReadOnlyList<int> columns, params IReadOnlyList<int> ranks) =>
         Format.NewTensorTrainMatrix([.. rows], [.. columns], [.. ranks]);
 
+    /// <summary>The tensor itself, one core, which few bits make smaller.</summary>
+    public static Format Dense { get; } = Format.Dense;
+
     /// <summary>Tensor chain (tensor ring): rank i is the bond in front of core i; the first closes the ring.</summary>
     /// <param name="ranks">One for each mode.</param>
     public static Format TensorChain(params IReadOnlyList<int> ranks) => Format.NewTensorChain([.. ranks]);

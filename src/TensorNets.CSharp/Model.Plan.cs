@@ -61,6 +61,15 @@ public static partial class Model
     public static CompressionPlan Choose(CompressionPlan plan, string path, Format format, KernelAxes? axes = null) =>
         CompressionPlanModule.choose(path, axes ?? KernelAxes.Fused, format, plan).OrThrow();
 
+    /// <summary>The plan with the choice for a layer, or its dense kernel, at so many bits with a scale for each slice.</summary>
+    /// <param name="plan">The plan, which is not changed.</param>
+    /// <param name="path">The path of the layer.</param>
+    /// <param name="bits">2 to 8; 0: not rounded.</param>
+    /// <returns>Another plan.</returns>
+    /// <exception cref="TensorNetException">The plan has no layer at that path, or other bits.</exception>
+    public static CompressionPlan ChooseBits(CompressionPlan plan, string path, int bits) =>
+        CompressionPlanModule.chooseBits(path, bits, plan).OrThrow();
+
     /// <summary>The plan of one of several workers, counted from 1: the layers of all others stay dense. The layers of longest predicted
     /// time are dealt first, each to the worker who has least to do.</summary>
     /// <param name="plan">The plan, which is not changed.</param>

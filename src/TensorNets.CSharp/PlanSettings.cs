@@ -25,6 +25,7 @@ namespace TensorNets.CSharp;
 /// <param name="Evaluate">What the model is worth with one layer changed, such as its loss on a few batches; lower is better. Called with
 /// the dense model, then for each candidate of each layer; damage is by how much the value rises. Null: the squared error of the
 /// layer.</param>
+/// <param name="Bits">Bits that cores are rounded to under a budget of bytes, 2 to 8; null: 8, 6, 5, 4 and 3.</param>
 public sealed record PlanSettings(
     IReadOnlyList<FormatFamily>? Families = null,
     bool KeepFirst = true,
@@ -36,7 +37,8 @@ public sealed record PlanSettings(
     int Sweeps = 0,
     Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>>? Latencies = null,
     IReadOnlyList<int>? TrainMatrixModes = null,
-    Func<Module<Tensor, Tensor>, double>? Evaluate = null)
+    Func<Module<Tensor, Tensor>, double>? Evaluate = null,
+    IReadOnlyList<int>? Bits = null)
 {
     internal PlanOptions Options
     {
@@ -46,6 +48,7 @@ public sealed record PlanSettings(
             return new(
                 Families is null ? d.Families : [.. Families],
                 Ratios is null ? d.Ratios : [.. Ratios],
+                Bits is null ? d.Bits : [.. Bits],
                 Sweeps == 0 ? d.Sweeps : Sweeps,
                 KeepFirst,
                 KeepLast,

@@ -15,7 +15,7 @@ public sealed partial class OnnxModel
 
     private static readonly System.Text.Json.JsonDocumentOptions Once = new() { AllowDuplicateProperties = false };
 
-    /// <summary>Refuses a plan some of whose formats cannot be written as standard nodes.</summary>
+    /// <summary>Refuses a plan some of whose formats or bits cannot be written as standard nodes.</summary>
     /// <param name="plan">A plan for the source of this model.</param>
     /// <exception cref="TensorNetException"><c>PathNotFound</c> for a layer that the model has not; <c>Unsupported</c>, naming the
     /// network.</exception>
@@ -27,6 +27,7 @@ public sealed partial class OnnxModel
         {
             var geometry = Layer(planned.Path).Geometry!;
             LayerStages.check(geometry, PlanMaking.spec(planned.Choice.Axes, planned.Choice.Format, geometry).OrThrow()).OrThrow();
+            if (planned.Choice.Bits > 0) CheckBits(planned.Choice.Bits);
         }
     }
 

@@ -18,6 +18,7 @@ internal static class IntegerTests
     internal static Test All => TestList("integers", [
         TestCase("what ONNX Runtime restores of any layer's integers are its cores to the bit", ToTheBit),
         TestCase("a model of an old opset is raised, keeps its integers, and means what it meant", Raised),
+        TestCase("a plan for bytes is written with the bits of each layer, dense kernels of few bits too", PlannedBits),
         TestCase("an opset that changes what a node means is not raised, and the node is named", NotRaised),
     ]);
 
@@ -74,12 +75,18 @@ internal static class IntegerTests
         .Weight("p", [16], isInput: true)
         .Node("Relu", ["b"], "c").Node("Conv", ["c", "v"], "d", ("pads", new long[] { 1, 1, 1, 1 })).Node(last, ["d"], "y");
 
-    private static (Onnx.OnnxModel Model, CompressReport Report) Compressed(GraphBuilder graph, int bits)
+    /// <summary>The model of a graph whose batch norm has variances.</summary>
+    private static Onnx.OnnxModel Read(GraphBuilder graph)
     {
         var positive = graph.Graph.Initializer.First(initializer => initializer.Name == "p");
         using var numbers = Onnx.TensorData.Read(positive).abs();
         positive.RawData = Onnx.TensorData.Write("p", numbers, positive.DataType).RawData;
-        var model = graph.Read();
+        return graph.Read();
+    }
+
+    private static (Onnx.OnnxModel Model, CompressReport Report) Compressed(GraphBuilder graph, int bits)
+    {
+        var model = Read(graph);
         var source = model.Source(Onnx.OnnxInputs.Noise(model));
         var plan = CSharp.Model.Plan(source, Budget.NewParameterRatio(2), new(KeepFirst: false, KeepLast: false));
         return (model, CSharp.Model.Compress(source, plan, new(Workers: 1, Quantize: new(bits))));
@@ -106,6 +113,29 @@ internal static class IntegerTests
             Expect.Equal(made["Conv"], made["DequantizeLinear"]);
             Expect.True(!Loaded(smaller).Contains("DequantizeLinear"), "ONNX Runtime keeps the integers");
         }
+    }
+
+    private static void PlannedBits()
+    {
+        using var scope = NewDisposeScope();
+        var model = Read(Old("Sigmoid"));
+        var source = model.Source(Onnx.OnnxInputs.Noise(model));
+        var plan = CSharp.Model.Plan(source, Budgets.ByteRatio(4), new(KeepFirst: false, KeepLast: false));
+        var (first, second) = (plan.Layers[0].Path, plan.Layers[1].Path);
+        plan = CSharp.Model.ChooseBits(CSharp.Model.KeepDense(plan, first), first, 8);
+        plan = CSharp.Model.ChooseBits(CSharp.Model.Choose(plan, second, Formats.Cp(20)), second, 4);
+        model.Check(plan);
+        var report = CSharp.Model.Compress(source, plan, new(Workers: 1, Sweeps: 3, Corrections: 3));
+        Expect.SequenceEqual([8, 4], report.Layers.Select(layer => CSharp.Model.Integers(layer.Layer)!.Bits));
+        Expect.Equal(plan.Layers[0].Choice.Bytes, CSharp.Model.Bytes(report.Layers[0].Layer));
+        var (floats, integers) = (model.With(report, plan), model.With(report, plan, integers: true));
+        var types = integers.Proto.Graph.Node.Where(node => node.OpType == "DequantizeLinear")
+            .Select(node => integers.Index.Constants[node.Input[0]].DataType).Distinct().Order();
+        Expect.SequenceEqual([3, 22], types);
+        var same = Onnx.OnnxVerify.Compare(floats, integers, [Onnx.OnnxInputs.Noise(model)], pairs: 0).Relative;
+        Expect.True(same < 1e-6, $"the integers are {same} from their floats");
+        var refused = Read(Old("Softmax"));
+        Expect.Throws<TensorNetException>(() => refused.Check(plan));
     }
 
     /// <summary>The operators that ONNX Runtime keeps when it loads a model without looking for arithmetic of integers.</summary>

@@ -15,6 +15,7 @@ internal static class CompressTests
         TestCase(
             "a file is compressed under a budget, and the library turns the dense model into the compressed one", CompressesUnderABudget),
         TestCase("a plan that was written gives the same file as its budget, from safetensors and from PyTorch's form", CompressesByAPlan),
+        TestCase("a budget of bytes is kept by ranks and bits together", CompressesByBytes),
         TestCase("a run that was interrupted goes on from its work folder and ends with the same bytes", Resumes),
         TestCase(
             "factors of 8 bits make a smaller file of next to the same errors, which every command and the library read", RoundsToBits),
@@ -68,6 +69,19 @@ internal static class CompressTests
         Compress(files.Pickled(), outputs[2], "--plan", plan, "--json").Json();
         Expect.SequenceEqual(File.ReadAllBytes(outputs[0]), File.ReadAllBytes(outputs[1]));
         Expect.Equal(0, Said.Of("compare", outputs[0], outputs[2], "--json").Json().Items("tensors").Count);
+    }
+
+    private static void CompressesByBytes()
+    {
+        using var files = new Files();
+        var (plan, output) = (files.At("bytes.json"), files.At("bytes.safetensors"));
+        var said = Said.Of("plan", files.Dense(), "--bytes", "5", "-o", plan, "--json").Json();
+        Expect.True(said.Real("bytes") <= said.Real("denseBytes") / 5, "the budget is not kept");
+        Expect.True(said.Items("layers").Any(layer => layer.Real("bits") > 0), "no bits are planned");
+        Compress(files.Dense(), output, "--plan", plan, "--json").Json();
+        var header = 8 + BitConverter.ToInt64(File.ReadAllBytes(output), 0);
+        Expect.True(new FileInfo(output).Length - header < said.Real("denseBytes") / 4, "the file is larger than planned");
+        Said.Of("plan", files.Dense(), "--bytes", "1").Refuses(ExitCode.Usage, "above 1");
     }
 
     private static void Resumes()

@@ -73,7 +73,11 @@ module internal QuantizedDescription =
             else
                 for core, (_, layout) in List.zip spec.Cores layouts do
                     match layout with
-                    | ScaleLayout.Along place when place < 0 || place >= core.Axes.Length || Spec.isOpen core.Axes[place] spec ->
+                    | ScaleLayout.Along place when
+                        place < 0
+                        || place >= core.Axes.Length
+                        || (spec.Cores.Length > 1 && Spec.isOpen core.Axes[place] spec)
+                        ->
                         wrong $"scales along axis {place} of core '{core.Name}'" "the place of a bond"
                     | ScaleLayout.Groups entries when entries < 1 -> wrong $"groups of {entries} entries" "1 or more"
                     | _ -> ()
@@ -114,6 +118,13 @@ module internal QuantizedDescription =
                 name, [ count ], torch.float32
         ]
         |> List.distinct
+
+    /// The bytes of the integers and scales of a network in a file.
+    let bytes (bits: int) (scales: Scales) (spec: Spec) : int64 =
+        let layouts = [ for core in spec.Cores -> core.Name, NearestRounding.layout scales spec core ]
+
+        tensors spec { Bits = bits; DType = torch.float32; Layouts = layouts }
+        |> List.sumBy (fun (_, shape, dtype) -> List.fold (*) 1L shape * (if dtype = torch.uint8 then 1L else 4L))
 
     /// The tensors of a network of integers, by those names: new ones, which the scope of the caller owns.
     let contents (network: QuantizedNetwork) : (string * Tensor) list =

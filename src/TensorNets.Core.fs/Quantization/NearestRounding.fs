@@ -34,14 +34,17 @@ module internal NearestRounding =
                 core.Axes
                 |> List.filter (fun axis -> not (Spec.isOpen axis spec) && (Spec.carriers axis spec).Length > 1)
             with
+            | [] when spec.Cores.Length = 1 && not core.Axes.IsEmpty -> ScaleLayout.Along(core.Axes.Length - 1)
             | [] -> ScaleLayout.Whole
             | bonds -> ScaleLayout.Along(Axis.place core.Axes (bonds |> List.maxBy (fun axis -> Spec.dim axis spec)) |> int)
 
-    /// For every row of entries the scale of least squared rounding error.
-    let scales (bits: int) (layout: ScaleLayout) (core: Tensor) : Tensor =
+    /// For every row of entries the scale at which its largest one is the largest integer.
+    let private fullScales (bits: int) (rows: Tensor) : Tensor = rows.abs().amax([| 1L |], keepdim = true).div(Num.tensor (largest bits))
+
+    /// The scales of least squared rounding error of rows, and those at which nothing is cut.
+    let private leastOf (bits: int) (rows: Tensor) : struct (Tensor * Tensor) =
         use scope = torch.NewDisposeScope()
-        let rows = ScaleLayout.rows layout core
-        let full = rows.abs().amax([| 1L |], keepdim = true).div(Num.tensor (largest bits))
+        let full = fullScales bits rows
         let mutable best = full
         let mutable least = torch.full_like (full, infinity)
 
@@ -53,8 +56,26 @@ module internal NearestRounding =
             best <- torch.where (isBetter, scale, best) |> inner.MoveToOuter
             least <- torch.where (isBetter, error, least) |> inner.MoveToOuter
 
+        struct (scope.MoveToOuter best, scope.MoveToOuter full)
+
+    /// For every row of entries the scale of least squared rounding error.
+    let scales (bits: int) (layout: ScaleLayout) (core: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let struct (best, _) = leastOf bits (ScaleLayout.rows layout core)
         // Scales are kept in float32: integers are those of what is kept.
         best.reshape(-1L).``to``(torch.float32).``to``(torch.float64) |> scope.MoveToOuter
+
+    /// Rows by which the share that is cut is told for all.
+    let private sampled = 16L
+
+    /// An estimate of <c>scales</c>: how far below the full scales they are is told by a few rows.
+    let estimatedScales (bits: int) (layout: ScaleLayout) (core: Tensor) : Tensor =
+        use scope = torch.NewDisposeScope()
+        let rows = ScaleLayout.rows layout core
+        let step = max 1L (rows.shape[0] / sampled)
+        let struct (best, full) = leastOf bits (rows.slice (0L, 0L, rows.shape[0], step))
+        let share = best.norm().div(full.norm().clamp_min(Num.tensor 1e-300 |> _.ToScalar()))
+        (fullScales bits rows).mul(share).reshape -1L |> scope.MoveToOuter
 
     /// A core, in float64, to the nearest.
     let core (bits: int) (layout: ScaleLayout) (core: Tensor) : RoundedCore =

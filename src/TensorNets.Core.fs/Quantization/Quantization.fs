@@ -89,16 +89,19 @@ module Quantization =
             Ok(made options.Bits network.Spec (nearest options network.Spec work.Cores) |> toOuter scope)
         | errors -> Error errors
 
+    /// The variances of the errors of a core's entries that are rounded at some scales.
+    let private entryVariances (layout: ScaleLayout) (core: Tensor) (scales: Tensor) : Tensor =
+        // The largest entry of those that share a scale stands on the grid.
+        let share = 1.0 - 1.0 / float (ScaleLayout.rows layout core).shape[1]
+        (ScaleLayout.spread layout core.shape scales).squared().mul(Num.tensor (share / 12.0))
+
     /// E‖ΔT‖² for the scales of rounded cores.
     let private noise (problem: RoundingProblem) (rounded: RoundedCore list) : float =
         use _ = torch.NewDisposeScope()
 
-        let variance (core: RoundedCore) =
-            // The largest entry of those that share a scale stands on the grid.
-            let share = 1.0 - 1.0 / float (ScaleLayout.rows core.Layout core.Integers).shape[1]
-            (ScaleLayout.spread core.Layout core.Integers.shape core.Scales).squared().mul(Num.tensor (share / 12.0))
-
-        RoundingNoise.predicted problem.Spec problem.Cores (List.map variance rounded)
+        rounded
+        |> List.map (fun core -> entryVariances core.Layout core.Integers core.Scales)
+        |> RoundingNoise.predicted (RoundingNoise.weights problem.Spec problem.Cores)
 
     /// σ² for which σ²S is what rounding is expected to do to T.
     let private variance (problem: RoundingProblem) (rounded: RoundedCore list) : float =
@@ -106,6 +109,35 @@ module Quantization =
 
         noise problem rounded
         / Sensitivity.numberOf (Sensitivity.plan problem.Spec) torch.float64 problem.Cores[0].device lookup
+
+    /// As `predicted` at each of some numbers of bits, whatever those of the options, by scales that are told from a few slices.
+    let internal predictions
+        (options: QuantizeOptions)
+        (bits: int list)
+        (network: Network)
+        : Result<(int * float) list, TensorNetError list> =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+
+        match (bits |> List.collect (fun bits -> check { options with Bits = bits })) @ checkCores network with
+        | [] ->
+            use _ = torch.NewDisposeScope()
+            use plain = CoreArray.Of network
+
+            let variances bits =
+                List.map2
+                    (fun core (tensor: Tensor) ->
+                        let layout = NearestRounding.layout options.Scales network.Spec core
+                        NearestRounding.estimatedScales bits layout tensor |> entryVariances layout tensor)
+                    network.Spec.Cores
+                    (List.ofArray plain.Cores)
+
+            RoundingProblem.create options.Norm network
+            |> Result.map (fun problem ->
+                let weights = RoundingNoise.weights problem.Spec problem.Cores
+                let unit = TargetUnits.ofNorm problem.Unit
+                [ for bits in bits -> bits, unit.SensitivityOut(RoundingNoise.predicted weights (variances bits)) ])
+        | errors -> Error errors
 
     /// <summary>What rounding is expected to do to the network's tensor: E‖T̂ − T‖² in the norm of the options, to first order.</summary>
     /// <remarks>Σ_k Σ_i s²/12 ‖∂T/∂θ_ki‖², s the scale of entry i of core k: the terms of S, each with the variance of a rounding error

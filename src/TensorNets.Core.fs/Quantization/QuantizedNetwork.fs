@@ -10,7 +10,8 @@ type Scales =
     /// All entries of a core.
     | PerCore
     /// A slice of the core's widest bond: for CP a column of each core. Scales of one term of that bond become one number, whatever the
-    /// number of its cores. A core without bonds has one scale.
+    /// number of its cores. A core without bonds has one scale; the only core of a network one for each slice of its last axis, the output
+    /// channel of a kernel.
     | PerSlice
     /// So many entries, in storage order; the last group may have fewer.
     | PerGroup of entries: int

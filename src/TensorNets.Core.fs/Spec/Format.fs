@@ -23,6 +23,8 @@ type Format =
     /// TT-matrix of a matrix (m, n) with m = Π rows and n = Π columns: core k carries row factor k and column factor k. Output: all row
     /// factors, then all column factors.
     | TensorTrainMatrix of rows: int list * columns: int list * ranks: int list
+    /// The tensor itself, one core: `sdt -> sdt`. Rounded to few bits it is what other formats are held against.
+    | Dense
 
 /// <summary>Names of formats, and their networks over a shape.</summary>
 [<RequireQualifiedAccess>]
@@ -41,6 +43,7 @@ module Format =
         | Format.HierarchicalTucker _ -> "Hierarchical Tucker"
         | Format.BlockTerm _ -> "Block-term"
         | Format.TensorTrainMatrix _ -> "TT-matrix"
+        | Format.Dense -> "Dense"
 
     let private modes, private bond, private bonds =
         FormatLayout.modes, FormatLayout.bond, FormatLayout.bonds
@@ -163,6 +166,10 @@ module Format =
             Cores = List.map3 (fun (m, _) (n, _) (before, after) -> before @ [ m; n ] @ after) rowModes columnModes ends
         }
 
+    let private dense (shape: int list) =
+        let modes = modes shape
+        { Modes = modes; Bonds = []; Cores = [ List.map fst modes ] }
+
     /// What must hold before there is a network: numbers of modes and ranks.
     let private wellFormed (shape: int list) format =
         let name = name format
@@ -203,6 +210,7 @@ module Format =
                 yield! rankCount name (max 0 (rows.Length - 1)) ranks
                 yield! positive name "rank" ranks
             ]
+        | Format.Dense -> atLeast 1
 
     let private layout (shape: int list) format =
         match format with
@@ -214,6 +222,7 @@ module Format =
         | Format.HierarchicalTucker tree -> hierarchical tree shape
         | Format.BlockTerm(blocks, ranks) -> blockTerm blocks ranks shape
         | Format.TensorTrainMatrix(rows, columns, ranks) -> trainMatrix rows columns ranks
+        | Format.Dense -> dense shape
 
     /// <summary>The network of a format over a tensor of the given shape, each dimension at least 1.</summary>
     /// <remarks>Errors: every case of <c>FormatError</c>; ranks outside what is admissible are named with their bound.</remarks>

@@ -5,6 +5,8 @@ open System
 /// Formats with their ranks as text: <c>CP(48)</c>, <c>Tucker-2(16,24)</c>, <c>TT-matrix(4,4;8,8;3)</c>, <c>HT(2:0 3:(1:1 1:2))</c>.
 [<RequireQualifiedAccess>]
 module internal FormatText =
+    let private dense = "dense"
+
     let private numbers (values: int list) = String.Join(",", values)
 
     let rec private tree node =
@@ -26,6 +28,7 @@ module internal FormatText =
         | Format.TensorTrainMatrix(rows, columns, ranks) -> $"TT-matrix({numbers rows};{numbers columns};{numbers ranks})"
         | Format.HierarchicalTucker(DimTree.Split children) -> $"HT({branches children})"
         | Format.HierarchicalTucker(DimTree.Mode mode) -> $"HT({mode})"
+        | Format.Dense -> dense
 
     let private number (text: string) : int option =
         match Int32.TryParse(text, Globalization.NumberStyles.None, Globalization.CultureInfo.InvariantCulture) with
@@ -83,7 +86,9 @@ module internal FormatText =
     let parse (text: string) : Format option =
         let at = text.IndexOf '('
 
-        if at > 0 && text.EndsWith ')' then
+        if text = dense then
+            Some Format.Dense
+        elif at > 0 && text.EndsWith ')' then
             named (text.Substring(0, at)) (text.Substring(at + 1, text.Length - at - 2))
         else
             None

@@ -18,6 +18,11 @@ type Budget =
     | LatencyRatio of ratio: float
     /// Measured time of linear layers and convolutions, in milliseconds.
     | Latency of milliseconds: float
+    /// <summary>Bytes of all parameters at most those of the dense model divided by this, which is above 1: formats, ranks and bits are
+    /// chosen together. A number that is not rounded counts 4 bytes, as in float32.</summary>
+    | ByteRatio of ratio: float
+    /// <summary>Bytes of all parameters, as for <c>ByteRatio</c>.</summary>
+    | Bytes of count: int64
     /// The error of each layer for itself, in the measure of the plan: each takes the fewest parameters within it.
     | LayerError of error: float
 
@@ -28,11 +33,16 @@ type PlanCandidate =
         Axes: KernelAxes
         /// <summary>The format; a tensor train of one rank over a kernel of one position is a matrix of that rank.</summary>
         Format: Format
+        /// Bits of an entry of the cores, 2 to 8, with a scale for each slice (<c>Scales.PerSlice</c>); 0: they are not rounded.
+        Bits: int
         /// Weight and bias.
         Parameters: int64
+        /// Bytes of integers, scales and bias; 4 for each parameter where nothing is rounded.
+        Bytes: int64
         /// For the input of the plan, over all calls.
         Flops: int64
-        /// ‖K − T‖ / ‖K‖ in the measure of the plan, as short least squares or the singular values give it; NaN where it is not known.
+        /// <summary>‖K − T‖ / ‖K‖ in the measure of the plan, as short least squares or the singular values give it, with what rounding is
+        /// expected to add (<c>Quantization.predicted</c>); NaN where it is not known.</summary>
         Error: float
         /// What the plan adds up over the layers: Error squared, or what the caller's function says.
         Damage: float
@@ -40,7 +50,10 @@ type PlanCandidate =
         Latency: float
     }
 
-    override this.ToString() = FormatText.print this.Format + (if this.Axes = KernelAxes.Separate then " separate" else "")
+    override this.ToString() =
+        FormatText.print this.Format
+        + (if this.Axes = KernelAxes.Separate then " separate" else "")
+        + (if this.Bits > 0 then $" at {this.Bits} bits" else "")
 
 /// <summary>A layer in a plan: what it is, what it could become, and what is chosen.</summary>
 type PlannedLayer =
@@ -73,6 +86,8 @@ type PlannedLayer =
     member this.IsFactorized = this.Chosen >= 0 && this.Chosen < this.Candidates.Count
     /// The candidate that is chosen; not to be asked for a layer that stays dense.
     member this.Choice = this.Candidates[this.Chosen]
+    /// Bytes of the dense layer in float32.
+    member this.Bytes = 4L * this.Parameters
 
 /// <summary>What is to become of every linear layer and convolution of a model: data that can be printed, edited, written and
 /// compared.</summary>
@@ -96,6 +111,15 @@ type CompressionPlan =
         this.OtherParameters
         + (this.Layers
            |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Parameters else layer.Parameters))
+
+    /// Bytes of the dense model in float32.
+    member this.DenseBytes = 4L * this.DenseParameters
+
+    /// Bytes of the parameters once the model is compressed; what is not rounded in float32.
+    member this.Bytes =
+        4L * this.OtherParameters
+        + (this.Layers
+           |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Bytes else layer.Bytes))
 
     /// FLOPs of linear layers and convolutions of the dense model.
     member this.DenseFlops = this.Layers |> Seq.sumBy _.Flops
@@ -123,12 +147,17 @@ type CompressionPlan =
         // The columns of times stand where there are any.
         let timed text = if isTimed then [ text ] else []
         let time (value: float) = timed (if Double.IsNaN value then "" else $"{value:F3}")
+        // So do bytes, where something is rounded.
+        let isRounded = this.Layers |> Seq.exists (fun layer -> layer.IsFactorized && layer.Choice.Bits > 0)
+        let bytes text = if isRounded then [ text ] else []
 
         TextTable.write
             [
                 yield! [ "layer"; "shape"; "parameters"; "MFLOP" ]
                 yield! timed "ms"
-                yield! [ "choice"; "parameters"; "MFLOP" ]
+                yield! [ "choice"; "parameters" ]
+                yield! bytes "bytes"
+                yield! [ "MFLOP" ]
                 yield! timed "ms"
                 yield! [ "error"; "kept dense" ]
             ]
@@ -140,25 +169,33 @@ type CompressionPlan =
 
                         if layer.IsFactorized then
                             let choice = layer.Choice
-                            yield! [ string choice; string choice.Parameters; mega choice.Flops ]
+                            yield! [ string choice; string choice.Parameters ]
+                            yield! bytes (string choice.Bytes)
+                            yield! [ mega choice.Flops ]
                             yield! time choice.Latency
                             yield! [ $"{choice.Error:F3}"; "" ]
                         else
-                            yield! [ "dense"; ""; "" ]
+                            yield! [ "dense"; "" ]
+                            yield! bytes (string layer.Bytes)
+                            yield! [ "" ]
                             yield! timed ""
                             yield! [ ""; layer.Kept ]
                     ]
                 [
                     yield! [ "other"; ""; string this.OtherParameters; "" ]
                     yield! timed ""
-                    yield! [ ""; ""; "" ]
+                    yield! [ ""; "" ]
+                    yield! bytes (string (4L * this.OtherParameters))
+                    yield! [ "" ]
                     yield! timed ""
                     yield! [ ""; "" ]
                 ]
                 [
                     yield! [ "in all"; ""; string this.DenseParameters; mega this.DenseFlops ]
                     yield! time this.DenseLatency
-                    yield! [ ""; string this.Parameters; mega this.Flops ]
+                    yield! [ ""; string this.Parameters ]
+                    yield! bytes (string this.Bytes)
+                    yield! [ mega this.Flops ]
                     yield! time this.Latency
                     yield! [ ""; "" ]
                 ]
@@ -173,6 +210,9 @@ type PlanOptions =
         Families: FormatFamily list
         /// How many times fewer parameters than the dense layer the candidates have; by default 1.5, 2, 3, 4, 6, 9 and 13.
         Ratios: float list
+        /// Bits that cores of candidates are rounded to under a budget of bytes, 2 to 8; the dense kernel at so many bits is a candidate
+        /// too. By default 8, 6, 5, 4 and 3. Under other budgets, and with a function (`Evaluate`), nothing is rounded.
+        Bits: int list
         /// Sweeps of least squares for each candidate of a family whose error singular values do not give; by default 3.
         Sweeps: int
         /// Whether the first layer stays dense; by default it does.

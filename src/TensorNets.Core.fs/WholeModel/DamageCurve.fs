@@ -6,9 +6,28 @@ open TorchSharp
 /// What a layer's kernel loses at a few sizes in every family, without factorizing it in full.
 [<RequireQualifiedAccess>]
 module internal DamageCurve =
-    /// A format with the relative error that it comes to, and the network that comes to it, one for each group, where the options have a
-    /// function that wants it; none for what is a truncation.
-    type Point = { Axes: KernelAxes; Format: Format; Error: float; Fits: Network list }
+    /// A format with the relative error that it comes to.
+    type Point =
+        {
+            Axes: KernelAxes
+            Format: Format
+            Error: float
+            /// What rounding to some bits adds to the squared error.
+            Noise: (int * float) list
+            /// The network that comes to the error, one for each group, where the options have a function that wants it; none for what is
+            /// a truncation.
+            Fits: Network list
+        }
+
+    /// What curves are made with: parameters of the points, options, and what tells the noise of rounding.
+    [<NoComparison; NoEquality>]
+    type private Making = { Sizes: float list; Options: PlanOptions; Rounding: CandidateRounding }
+
+    /// The eigenvectors of the largest eigenvalues of a Gram, m mᵀ.
+    let private leading (count: int) (m: Tensor) : Tensor =
+        let struct (_, vectors) = Decompose.eigh (m.matmul m.mT)
+        // The largest eigenvalues stand last.
+        vectors.narrow (1L, vectors.shape[1] - int64 count, int64 count)
 
     /// Σ_{i > r} λ_i of the Gram of an unfolding, r = 0 … its size, in the units of the kernel squared.
     let private tails (unfolding: Tensor) : float[] =
@@ -19,12 +38,22 @@ module internal DamageCurve =
         Array.scanBack (+) falling 0.0
 
     /// Matrices: the tails say it all. Two modes, or three with one position.
-    let private matrices (sizes: float list) (kernel: Tensor) : Point list =
+    let private matrices (making: Making) (kernel: Tensor) : Point list =
         let s, t = int kernel.shape[0], int kernel.shape[int (kernel.dim ()) - 1]
-        let tail = tails (kernel.reshape (int64 s, int64 t))
+        let matrix = kernel.reshape (int64 s, int64 t)
+        let tail = tails matrix
         let whole = tail[0]
 
-        sizes
+        let network rank () =
+            let cores =
+                if s <= t then
+                    let u = leading rank matrix in [ u; u.mT.matmul matrix ]
+                else
+                    let v = leading rank matrix.mT in [ matrix.matmul v; v.mT ]
+
+            CandidateRounding.networkOf [ s; t ] (Format.TensorTrain [ rank ]) cores
+
+        making.Sizes
         |> List.map (fun size -> min (min s t) (max 1 (int (size / float (s + t)))))
         |> List.distinct
         |> List.map (fun rank ->
@@ -32,6 +61,7 @@ module internal DamageCurve =
                 Axes = KernelAxes.Fused
                 Format = Format.TensorTrain [ rank ]
                 Error = sqrt (tail[rank] / whole)
+                Noise = CandidateRounding.noise making.Rounding (network rank)
                 Fits = []
             })
 
@@ -50,7 +80,7 @@ module internal DamageCurve =
             | pairs -> Some(pairs |> List.minBy (fun (a, b) -> first[a] + last[b]))
 
     /// Tucker-2: the spectrum of the first unfolding, then that of the last one once the first mode is projected.
-    let private tucker2 (sizes: float list) (kernel: Tensor) : Point list =
+    let private tucker2 (making: Making) (kernel: Tensor) : Point list =
         use _ = torch.NewDisposeScope()
         let s, d, t = int kernel.shape[0], int kernel.shape[1], int kernel.shape[2]
         let m = KernelProjection.unfolded 0 kernel
@@ -61,7 +91,7 @@ module internal DamageCurve =
 
         let last = tails (KernelProjection.unfolded 2 kernel)
 
-        sizes
+        making.Sizes
         |> List.choose (fun size -> tuckerRanks size (s, d, t) first last)
         |> List.distinct
         |> List.map (fun (a, b) ->
@@ -71,43 +101,23 @@ module internal DamageCurve =
             let projected = basis.mT.matmul(m).reshape(int64 a, int64 d, int64 t)
             let rest = tails (KernelProjection.unfolded 2 projected)
 
+            let network () =
+                let last = leading b (KernelProjection.unfolded 2 projected)
+                CandidateRounding.networkOf [ s; d; t ] (Format.Tucker2(a, b)) [ basis; projected.matmul(last).permute(0L, 2L, 1L); last ]
+
             {
                 Axes = KernelAxes.Fused
                 Format = Format.Tucker2(a, b)
                 Error = sqrt ((first[a] + rest[min b (rest.Length - 1)]) / first[0])
+                Noise = CandidateRounding.noise making.Rounding network
                 Fits = []
             })
 
-    /// The noise with which cores are widened, as a share of their rms.
-    let private fresh = 0.05
-
-    /// A start for a spec from the cores of a smaller one of the same structure: they fill a corner, the rest is weak noise.
-    let private widened (spec: Spec) (smaller: Network) : Network =
-        use scope = torch.NewDisposeScope()
-        use noise = Network.random torch.float64 1UL spec
-
-        let cores =
-            [|
-                for core, old in Seq.zip noise.Cores smaller.Cores ->
-                    let scale = fresh * old.norm().number() / sqrt (float (old.numel ()))
-                    let spread = core.std().number()
-                    let start = core.mul (Num.tensor (scale / max spread 1e-300))
-                    let mutable corner = start.alias ()
-
-                    for axis in 0 .. int (old.dim ()) - 1 do
-                        corner <- corner.narrow (int64 axis, 0L, old.shape[axis])
-
-                    corner.copy_ old |> ignore
-                    scope.MoveToOuter start
-            |]
-
-        new Network(spec, cores)
-
     /// Least squares for each spec in turn, from small to large, each from the cores of the one before.
-    let private swept (options: PlanOptions) (kernel: Tensor) (specs: (Format * Spec) list) : (Format * float * Network list) list =
+    let private swept (making: Making) (kernel: Tensor) (specs: (Format * Spec) list) =
         use _ = torch.NewDisposeScope()
-        let sweeps = { SweepOptions.defaults with MaxSweeps = options.Sweeps; Tolerance = 1e-4 }
-        let kept (fit: Fit) = if options.Evaluate.IsSome then [ (Fit.toOuterScope fit).Network ] else []
+        let sweeps = { SweepOptions.defaults with MaxSweeps = making.Options.Sweeps; Tolerance = 1e-4 }
+        let kept (fit: Fit) = if making.Options.Evaluate.IsSome then [ (Fit.toOuterScope fit).Network ] else []
 
         let rec run (before: Network option) found rest =
             match rest with
@@ -115,11 +125,13 @@ module internal DamageCurve =
             | (format, spec: Spec) :: rest ->
                 let start =
                     match before with
-                    | Some network -> Ok(widened spec network)
+                    | Some network -> Ok(WidenedStart.ofSmaller spec network)
                     | None -> SvdStart.start 0UL spec kernel
 
                 match start |> Result.bind (Als.run sweeps kernel) with
-                | Ok fit -> run (Some fit.Network) ((format, fit.RelativeError, kept fit) :: found) rest
+                | Ok fit ->
+                    let noise = CandidateRounding.noise making.Rounding (fun () -> fit.Network)
+                    run (Some fit.Network) ((format, fit.RelativeError, noise, kept fit) :: found) rest
                 | Error _ -> run before found rest
 
         run None [] specs
@@ -143,29 +155,22 @@ module internal DamageCurve =
         if (attempt 1).IsNone then None else grow 1 2
 
     /// The points of formats that go by one rank: each of the largest that its size allows, swept from small to large.
-    let private byRank
-        axes
-        (sizes: float list)
-        (options: PlanOptions)
-        (kernel: Tensor)
-        (shape: int list)
-        (ofRank: int -> Format)
-        : Point list =
-        sizes
+    let private byRank axes (making: Making) (kernel: Tensor) (shape: int list) (ofRank: int -> Format) : Point list =
+        making.Sizes
         |> List.sort
         |> List.choose (fun size -> equalRank size shape ofRank)
         |> List.distinctBy fst
-        |> swept options kernel
-        |> List.map (fun (format, error, fits) -> { Axes = axes; Format = format; Error = error; Fits = fits })
+        |> swept making kernel
+        |> List.map (fun (format, error, noise, fits) -> { Axes = axes; Format = format; Error = error; Noise = noise; Fits = fits })
 
     /// TT-matrices of channels in so many factors each; none where a number of channels has too few primes. Those of an embedding may have
     /// more rows than there are tokens.
-    let private trainMatrices (options: PlanOptions) (g: ConvGeometry) (sizes: float list) (kernel: Tensor) : Point list =
+    let private trainMatrices (g: ConvGeometry) (making: Making) (kernel: Tensor) : Point list =
         let s, t = int kernel.shape[0], int kernel.shape[int (kernel.dim ()) - 1]
         let split = if g.IsEmbedding then BalancedFactors.covering else BalancedFactors.exact
 
         [
-            for count in List.distinct options.TrainMatrixModes do
+            for count in List.distinct making.Options.TrainMatrixModes do
                 let rows, columns = split count s, BalancedFactors.exact count t
 
                 if List.min rows > 1 && List.min columns > 1 then
@@ -180,16 +185,10 @@ module internal DamageCurve =
                     let more = List.fold (*) 1 rows - s
                     let padded = torch.nn.functional.pad (kernel.reshape (int64 s, int64 t), [| 0L; 0L; 0L; int64 more |])
                     let split = padded.reshape [| for n in rows @ columns -> int64 n |]
-                    yield! byRank KernelAxes.Fused sizes options split [ s + more; t ] ofRank
+                    yield! byRank KernelAxes.Fused making split [ s + more; t ] ofRank
         ]
 
-    let private ofFamily
-        (family: FormatFamily)
-        (axes: KernelAxes)
-        (sizes: float list)
-        (options: PlanOptions)
-        (kernel: Tensor)
-        : Point list =
+    let private ofFamily (family: FormatFamily) (axes: KernelAxes) (making: Making) (kernel: Tensor) : Point list =
         let shape = [ for size in kernel.shape -> int size ]
         let n = shape.Length
 
@@ -203,7 +202,29 @@ module internal DamageCurve =
             | FormatFamily.Tucker -> Format.Tucker [ for size in shape -> min rank size ]
             | _ -> Format.CP rank
 
-        byRank axes sizes options kernel shape ofRank
+        byRank axes making kernel shape ofRank
+
+    /// The dense kernel, of which nothing is lost but by rounding.
+    let private dense (making: Making) (kernel: Tensor) : Point =
+        let network () = CandidateRounding.networkOf [ for size in kernel.shape -> int size ] Format.Dense [ kernel ]
+
+        {
+            Axes = KernelAxes.Fused
+            Format = Format.Dense
+            Error = 0.0
+            Noise = CandidateRounding.noise making.Rounding network
+            Fits = []
+        }
+
+    /// The points of a family for a kernel of several positions.
+    let private ofKernel (g: ConvGeometry) (making: Making) (kernel: Tensor) (family: FormatFamily) : Point list =
+        match family with
+        | FormatFamily.Tucker2 -> tucker2 making kernel
+        | FormatFamily.TensorTrain when g.Kernel.Length > 1 ->
+            // Over fused positions a train is a Tucker-2 network.
+            let shape = KernelFit.target KernelAxes.Separate (Format.CP 1) g
+            ofFamily family KernelAxes.Separate making (kernel.reshape (List.toArray shape))
+        | family -> ofFamily family KernelAxes.Fused making kernel
 
     /// Every point of a layer's curve for parameters of the kernel of one group; its networks belong to the scope of the caller.
     let points (options: PlanOptions) (g: ConvGeometry) (covariance: Tensor option) (sizes: float list) (weight: Tensor) : Point list =
@@ -214,23 +235,22 @@ module internal DamageCurve =
 
         let one (kernel: Tensor) =
             let plain = kernel
-            let kernel = KernelProjection.whitened (if g.Groups = 1L then covariance else None) kernel
+            let covariance = if g.Groups = 1L then covariance else None
+            let kernel = KernelProjection.whitened covariance kernel
+            let bits = if g.IsEmbedding then [] else options.Bits
+            let rounding = { Bits = bits; Covariance = covariance; Norm2 = kernel.squared().sum().number() }
+            let making = { Sizes = sizes; Options = options; Rounding = rounding }
 
-            if g.IsEmbedding then
-                // Shares of tokens weigh rows, which no core of a TT-matrix carries alone.
-                matrices sizes kernel @ trainMatrices options g sizes plain
-            elif GeometryChecks.positions g = 1L then
-                matrices sizes kernel @ trainMatrices options g sizes kernel
-            else
-                options.Families
-                |> List.collect (fun family ->
-                    match family with
-                    | FormatFamily.Tucker2 -> tucker2 sizes kernel
-                    | FormatFamily.TensorTrain when g.Kernel.Length > 1 ->
-                        // Over fused positions a train is a Tucker-2 network.
-                        let shape = KernelFit.target KernelAxes.Separate (Format.CP 1) g
-                        ofFamily family KernelAxes.Separate sizes options (kernel.reshape (List.toArray shape))
-                    | family -> ofFamily family KernelAxes.Fused sizes options kernel)
+            let factorized =
+                if g.IsEmbedding then
+                    // Shares of tokens weigh rows, which no core of a TT-matrix carries alone.
+                    matrices making kernel @ trainMatrices g making plain
+                elif GeometryChecks.positions g = 1L then
+                    matrices making kernel @ trainMatrices g making kernel
+                else
+                    options.Families |> List.collect (ofKernel g making kernel)
+
+            if bits.IsEmpty then factorized else dense making kernel :: factorized
 
         let found =
             if g.Groups = 1L then
@@ -249,6 +269,11 @@ module internal DamageCurve =
                         Axes = axes
                         Format = format
                         Error = sqrt (points |> List.averageBy (fun point -> point.Error * point.Error))
+                        Noise =
+                            points
+                            |> List.collect _.Noise
+                            |> List.groupBy fst
+                            |> List.map (fun (bits, of') -> bits, List.averageBy snd of')
                         Fits = points |> List.collect _.Fits
                     })
 

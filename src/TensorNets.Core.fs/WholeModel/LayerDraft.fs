@@ -90,12 +90,18 @@ module internal LayerDraft =
                 Fall = 0.0
             })
 
+    /// The kernel as its own network, of one core.
+    let private dense norm (spec: Spec) (kernel: Tensor) : Result<Draft, TensorNetError list> =
+        let network = new Network(spec, [| (Check.double kernel).clone() |])
+
+        Sensitivity.valueIn norm network
+        |> Result.map (fun s -> { Network = network; Bound = None; IsBalanced = true; IsFinal = true; Before = s; Fall = 0.0 })
+
     /// A kernel's network near the error of least squares.
     let first (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Draft, TensorNetError list> =
-        if isMatrix norm spec kernel then
-            matrix options spec kernel
-        else
-            swept options time norm spec kernel
+        if spec.Cores.Length = 1 then dense norm spec kernel
+        elif isMatrix norm spec kernel then matrix options spec kernel
+        else swept options time norm spec kernel
 
     /// The fall of log S in a correction, from the balanced network on.
     let private fallOf (fit: Fit) : float =

@@ -38,6 +38,12 @@ module internal LayerRun =
         | Format.TensorChain ranks -> float layer.Parameters * float (List.max ranks) * float (List.max ranks)
         | _ -> float layer.Parameters * sqrt (float choice.Parameters)
 
+    /// How the cores of a layer are rounded: as its entry of the plan says, or else the options.
+    let private rounding (options: CompressOptions) (task: Task) : QuantizeOptions option =
+        match task.Planned.Choice.Bits with
+        | 0 -> options.Quantize
+        | bits -> Some { Quantization.defaults with Bits = bits }
+
     /// What becomes of the kernel of each group, by its number, in its norm, for its spec.
     let private perGroup
         (task: Task)
@@ -253,6 +259,7 @@ module internal LayerRun =
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
         let clock = Stopwatch.StartNew()
+        let options = { options with Quantize = rounding options task }
 
         let stepped act =
             match SourceLayer.weight task.Source, SourceLayer.bias task.Source with

@@ -26,6 +26,11 @@ module internal PlanJson =
         json.WriteString("format", FormatText.print c.Format)
         json.WriteBoolean("separate", (c.Axes = KernelAxes.Separate))
         json.WriteNumber("parameters", c.Parameters)
+
+        if c.Bits > 0 then
+            json.WriteNumber("bits", c.Bits)
+            json.WriteNumber("bytes", c.Bytes)
+
         json.WriteNumber("flops", c.Flops)
         real json "error" c.Error
         real json "damage" c.Damage
@@ -92,17 +97,35 @@ module internal PlanJson =
         let error, e5 = optional "error" path element
         let damage, e6 = optional "damage" path element
         let latency, e7 = optional "latency" path element
+        let isRounded = Json.has "bits" element
+
+        let bits, e8 =
+            if isRounded then Json.property "bits" Json.number "a whole number" 0 path element else 0, []
+
+        let bytes, e9 =
+            if isRounded then
+                Json.property "bytes" Json.whole "a whole number" 0L path element
+            else
+                4L * parameters, []
+
+        let range =
+            if isRounded && e8.IsEmpty && (bits < 2 || bits > 8) then
+                [ SpecError.JsonType($"{path}.bits", string bits, "2 to 8") ]
+            else
+                []
 
         {
             Axes = if separate then KernelAxes.Separate else KernelAxes.Fused
             Format = format
+            Bits = bits
             Parameters = parameters
+            Bytes = bytes
             Flops = flops
             Error = error
             Damage = damage
             Latency = latency
         },
-        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7
+        e1 @ e2 @ e3 @ e4 @ e5 @ e6 @ e7 @ e8 @ e9 @ range
 
     /// The geometry of a layer with a weight of a shape.
     let private geometry (shape: int64 list) path element : ConvGeometry * SpecError list =

@@ -62,31 +62,52 @@ module internal PlanMaking =
             {
                 Axes = axes
                 Format = format
+                Bits = 0
                 Parameters = Spec.parameters plan.Spec + bias
+                Bytes = 4L * (Spec.parameters plan.Spec + bias)
                 Flops = layer.Inputs |> Seq.sumBy (List.ofSeq >> ModelReport.factorizedFlops flops g)
                 Error = error
                 Damage = error * error
                 Latency = nan
             })
 
-    /// What a format costs at a layer; None where it does not fit or saves nothing.
-    let candidate (layer: PlannedLayer) (axes: KernelAxes) (format: Format) (error: float) : PlanCandidate option =
-        match costed layer axes format error with
-        | Ok candidate when candidate.Parameters < layer.Parameters -> Some candidate
-        | _ -> None
+    /// A candidate with its cores at so many bits, to whose squared error rounding adds so much.
+    let atBits (layer: PlannedLayer) (bits: int) (noise: float) (c: PlanCandidate) : PlanCandidate =
+        let g = layer.Geometry
+        let bias = layer.Parameters - List.fold (*) 1L (ConvGeometry.weightShape g)
+        let damage = c.Error * c.Error + noise
 
-    /// The candidates that no other one beats in parameters, FLOPs and damage together, each with what comes with it.
+        match spec c.Axes c.Format g with
+        | Ok spec ->
+            { c with
+                Bits = bits
+                Bytes = QuantizedDescription.bytes bits Scales.PerSlice spec + 4L * bias
+                Error = sqrt damage
+                Damage = damage
+            }
+        | Error _ -> c
+
+    /// The candidates of a point of the layer's curve: in floating point, then at few bits; those that save something.
+    let candidates (layer: PlannedLayer) (point: DamageCurve.Point) : PlanCandidate list =
+        match costed layer point.Axes point.Format point.Error with
+        | Ok plain ->
+            plain :: [ for bits, noise in point.Noise -> atBits layer bits noise plain ]
+            |> List.filter (fun c -> c.Parameters < layer.Parameters || (c.Bits > 0 && c.Bytes < layer.Bytes))
+        | Error _ -> []
+
+    /// The candidates that no other one beats in parameters, bytes, FLOPs and damage together, each with what comes with it.
     let private unbeaten (candidates: (PlanCandidate * 'T) list) : (PlanCandidate * 'T) list =
         let beats (a: PlanCandidate) (b: PlanCandidate) =
             a.Parameters <= b.Parameters
+            && a.Bytes <= b.Bytes
             && a.Flops <= b.Flops
             && a.Damage <= b.Damage
-            && (a.Parameters < b.Parameters || a.Flops < b.Flops || a.Damage < b.Damage)
+            && (a.Parameters < b.Parameters || a.Bytes < b.Bytes || a.Flops < b.Flops || a.Damage < b.Damage)
 
         candidates
         |> List.filter (fun (b, _) -> not (List.exists (fun (a, _) -> beats a b) candidates))
-        |> List.distinctBy (fun (c, _) -> c.Parameters, c.Flops, c.Damage)
-        |> List.sortBy (fun (c, _) -> -c.Parameters)
+        |> List.distinctBy (fun (c, _) -> c.Parameters, c.Bytes, c.Flops, c.Damage)
+        |> List.sortBy (fun (c, _) -> struct (-c.Parameters, -c.Bytes))
 
     /// The Σ of a layer, if the options have it.
     let covariance (options: PlanOptions) (path: string) : Tensor option =
@@ -112,7 +133,7 @@ module internal PlanMaking =
 
             let candidates, points =
                 DamageCurve.points options layer.Geometry covariance sizes weight
-                |> List.choose (fun point -> candidate layer point.Axes point.Format point.Error |> Option.map (fun c -> c, point))
+                |> List.collect (fun point -> [ for c in candidates layer point -> c, point ])
                 |> unbeaten
                 |> List.unzip
 
@@ -124,31 +145,19 @@ module internal PlanMaking =
         use _ = torch.NewDisposeScope()
         curve options source |> fst
 
-    /// A cost that is bounded: of a dense layer, of a candidate, and in words.
-    type private Cost = { OfLayer: PlannedLayer -> float; OfCandidate: PlanCandidate -> float; Text: float -> string }
-
-    let private parameters =
-        {
-            OfLayer = fun layer -> float layer.Parameters
-            OfCandidate = fun c -> float c.Parameters
-            Text = fun count -> $"{count:F0} parameters"
+    /// A layer with a candidate that is none of the plan's, and chosen.
+    let withOwn (own: PlanCandidate) (layer: PlannedLayer) : PlannedLayer =
+        { layer with
+            Candidates = List.ofSeq layer.Candidates @ [ own ]
+            Chosen = layer.Candidates.Count
+            Kept = ""
         }
-
-    let private flops =
-        {
-            OfLayer = fun layer -> float layer.Flops
-            OfCandidate = fun c -> float c.Flops
-            Text = fun count -> $"{count:F0} FLOPs"
-        }
-
-    let private latency =
-        { OfLayer = _.Latency; OfCandidate = _.Latency; Text = fun time -> $"{time:G4} ms" }
 
     /// How many layers an error names.
     let private named = 3
 
     /// The choice of least damage that costs at most so much beside a rest.
-    let private bounded (cost: Cost) (rest: float) (layers: PlannedLayer list) (most: float) : Result<int list, TensorNetError list> =
+    let private bounded (cost: PlanCost) (rest: float) (layers: PlannedLayer list) (most: float) : Result<int list, TensorNetError list> =
         let offer cost damage =
             if Double.IsNaN(cost + damage) then
                 { Cost = infinity; Damage = infinity }
@@ -186,28 +195,30 @@ module internal PlanMaking =
     /// The place of the candidate that is chosen for every layer; −1: dense.
     let allocate (budget: Budget) (other: int64) (layers: PlannedLayer list) : Result<int list, TensorNetError list> =
         let other = float other
-        let dense (cost: Cost) = layers |> List.sumBy cost.OfLayer
+        let dense (cost: PlanCost) = layers |> List.sumBy cost.OfLayer
 
-        let within (cost: Cost) rest most =
+        let within (cost: PlanCost) rest most =
             if Double.IsNaN(dense cost) then
                 let expected = "a plan made under a budget of latency: this one has no times"
                 Error [ TensorNetError.Unsupported("The budget", cost.Text most, expected) ]
             else
                 bounded cost rest layers most
 
-        let ratio value (cost: Cost) rest =
+        let ratio value (cost: PlanCost) rest =
             if value > 1.0 && Double.IsFinite value then
                 within cost rest ((dense cost + rest) / value)
             else
                 Error [ TensorNetError.Unsupported("The ratio of the budget", $"{value:G6}", "a number above 1") ]
 
         match budget with
-        | Budget.ParameterRatio value -> ratio value parameters other
-        | Budget.Parameters count -> within parameters other (float count)
-        | Budget.FlopRatio value -> ratio value flops 0.0
-        | Budget.Flops count -> within flops 0.0 (float count)
-        | Budget.LatencyRatio value -> ratio value latency 0.0
-        | Budget.Latency time -> within latency 0.0 time
+        | Budget.ParameterRatio value -> ratio value PlanCost.parameters other
+        | Budget.Parameters count -> within PlanCost.parameters other (float count)
+        | Budget.FlopRatio value -> ratio value PlanCost.flops 0.0
+        | Budget.Flops count -> within PlanCost.flops 0.0 (float count)
+        | Budget.ByteRatio value -> ratio value PlanCost.bytes (4.0 * other)
+        | Budget.Bytes count -> within PlanCost.bytes (4.0 * other) (float count)
+        | Budget.LatencyRatio value -> ratio value PlanCost.latency 0.0
+        | Budget.Latency time -> within PlanCost.latency 0.0 time
         | Budget.LayerError error when error >= 0.0 ->
             Ok
                 [
@@ -223,6 +234,13 @@ module internal PlanMaking =
         match budget with
         | Budget.LatencyRatio _
         | Budget.Latency _ -> true
+        | _ -> false
+
+    /// Whether a budget bounds bytes, which fewer bits save.
+    let isOfBytes (budget: Budget) =
+        match budget with
+        | Budget.ByteRatio _
+        | Budget.Bytes _ -> true
         | _ -> false
 
     /// Plans with the choices made anew.

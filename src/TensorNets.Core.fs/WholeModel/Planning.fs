@@ -13,6 +13,7 @@ module CompressionPlan =
         {
             Families = [ FormatFamily.CP; FormatFamily.Tucker2; FormatFamily.TensorChain; FormatFamily.TensorTrain ]
             Ratios = [ 1.5; 2.0; 3.0; 4.0; 6.0; 9.0; 13.0 ]
+            Bits = [ 8; 6; 5; 4; 3 ]
             Sweeps = 3
             KeepFirst = true
             KeepLast = true
@@ -30,6 +31,8 @@ module CompressionPlan =
                 TensorNetError.Unsupported("The ratios", String.Join(", ", options.Ratios), "numbers above 1")
             if options.TrainMatrixModes |> List.exists (fun modes -> modes < 2) then
                 TensorNetError.Unsupported("The modes of TT-matrices", String.Join(", ", options.TrainMatrixModes), "2 or more")
+            if options.Bits |> List.exists (fun bits -> bits < 2 || bits > 8) then
+                TensorNetError.Unsupported("The bits", String.Join(", ", options.Bits), "numbers from 2 to 8")
             if options.Sweeps < 1 then
                 TensorNetError.Unsupported("The sweeps of a plan", string options.Sweeps, "1 or more")
             for path in options.Keep @ List.map fst options.Covariances do
@@ -66,6 +69,9 @@ module CompressionPlan =
     let private planned (budget: Budget) (options: PlanOptions) (model: Net option) (source: LayerSource) =
         use _ = Mode.left ()
         let layers = List.ofSeq source.Layers
+        // A function is told of whole kernels, not of rounded ones.
+        let isRounded = PlanMaking.isOfBytes budget && options.Evaluate.IsNone
+        let options = if isRounded then options else { options with Bits = [] }
         let kept = List.zip layers (PlanMaking.kept options layers)
 
         match options.Evaluate, model with
@@ -193,14 +199,30 @@ module CompressionPlan =
         match plan.Layers |> Seq.tryFind (fun layer -> layer.Path = path) with
         | Some layer ->
             PlanMaking.costed layer axes format nan
-            |> Result.bind (fun own ->
-                plan
-                |> edited path (fun layer ->
-                    { layer with
-                        Candidates = List.ofSeq layer.Candidates @ [ { own with Damage = 0.0 } ]
-                        Chosen = layer.Candidates.Count
-                        Kept = ""
-                    }))
+            |> Result.bind (fun own -> plan |> edited path (PlanMaking.withOwn { own with Damage = 0.0 }))
+        | None -> edited path id plan
+
+    /// <summary>The plan with the choice for a layer, or its dense kernel, at so many bits with a scale for each slice; 0: not rounded.
+    /// What rounding adds to the damage is not known and counts as none. Errors: <c>PathNotFound</c>; <c>Unsupported</c> for other bits
+    /// than 0 and 2 to 8.</summary>
+    /// <example><code>CompressionPlan.chooseBits "conv" 4 plan |> orStop</code></example>
+    let chooseBits (path: string) (bits: int) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
+        ArgumentNullException.ThrowIfNull(path, nameof path)
+        ArgumentNullException.ThrowIfNull(box plan, nameof plan)
+
+        match plan.Layers |> Seq.tryFind (fun layer -> layer.Path = path) with
+        | _ when bits <> 0 && (bits < 2 || bits > 8) -> Error [ TensorNetError.Unsupported("The bits", string bits, "0 or 2 to 8") ]
+        | Some layer ->
+            let axes, format, error, damage =
+                if layer.IsFactorized then
+                    layer.Choice.Axes, layer.Choice.Format, layer.Choice.Error, layer.Choice.Damage
+                else
+                    KernelAxes.Fused, Format.Dense, 0.0, 0.0
+
+            PlanMaking.costed layer axes format error
+            |> Result.bind (fun plain ->
+                let own = if bits = 0 then plain else PlanMaking.atBits layer bits 0.0 plain
+                plan |> edited path (PlanMaking.withOwn { own with Damage = damage }))
         | None -> edited path id plan
 
     /// <summary>What is chosen otherwise in another plan, a line for each layer.</summary>

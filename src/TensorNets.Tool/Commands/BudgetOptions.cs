@@ -21,6 +21,9 @@ internal sealed class BudgetOptions
 
     private readonly Option<double?> _ratio = Above("--ratio", "So many times fewer parameters in all.", 1);
     private readonly Option<double?> _flops = Above("--flops", "So many times fewer FLOPs in linear layers and convolutions.", 1);
+    private readonly Option<double?> _bytes = Above(
+        "--bytes", "So many times fewer bytes in all: ranks and bits are chosen together.", 1);
+
     private readonly Option<double?> _latency = Above(
         "--latency",
         "So many times faster in ONNX Runtime on one thread: planned by the measured times of each layer's candidates, in rounds until the "
@@ -57,17 +60,18 @@ internal sealed class BudgetOptions
     /// <summary>Adds the options to a command.</summary>
     internal void AddTo(Command command)
     {
-        foreach (var option in new Option[] { _ratio, _flops, _latency, _error, _formats, _keep, _ends, _workers }) command.Add(option);
+        Option[] options = [_ratio, _flops, _bytes, _latency, _error, _formats, _keep, _ends, _workers];
+        foreach (var option in options) command.Add(option);
     }
 
     /// <summary>What is wrong with the budgets that were given, if something is; one is wanted, unless a plan is there.</summary>
     internal string? Problem(CommandResult result, bool hasPlan)
     {
-        var given = new[] { _ratio, _flops, _latency, _error }.Where(result.IsGiven).Select(option => option.Name).ToList();
+        var given = new[] { _ratio, _flops, _bytes, _latency, _error }.Where(result.IsGiven).Select(option => option.Name).ToList();
         return (given.Count, hasPlan) switch
         {
             (0, true) or (1, false) => null,
-            (0, false) => "No budget is given: add one of --ratio, --flops, --latency, --error, as in --ratio 3.",
+            (0, false) => "No budget is given: add one of --ratio, --flops, --bytes, --latency, --error, as in --ratio 3.",
             (_, true) => $"Both --plan and {given[0]} are given: leave one out.",
             _ => $"{string.Join(" and ", given)} are given: leave all but one out.",
         };
@@ -89,6 +93,7 @@ internal sealed class BudgetOptions
     private Budget Budget(ParseResult parsed) =>
         parsed.GetValue(_ratio) is { } ratio ? Budgets.ParameterRatio(ratio)
         : parsed.GetValue(_flops) is { } flops ? Budgets.FlopRatio(flops)
+        : parsed.GetValue(_bytes) is { } bytes ? Budgets.ByteRatio(bytes)
         : parsed.GetValue(_latency) is { } latency ? Budgets.LatencyRatio(latency)
         : Budgets.LayerError(parsed.GetValue(_error)!.Value);
 
@@ -106,7 +111,7 @@ internal sealed class BudgetOptions
         string Real(Option<double?> option) =>
             parsed.GetValue(option) is { } value ? string.Create(CultureInfo.InvariantCulture, $"{option.Name} {value} ") : "";
         string Texts(Option<string[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
-        var budgets = $"{Real(_ratio)}{Real(_flops)}{Real(_latency)}{Real(_error)}";
+        var budgets = $"{Real(_ratio)}{Real(_flops)}{Real(_bytes)}{Real(_latency)}{Real(_error)}";
         return $"{budgets}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
     }
 

@@ -88,7 +88,7 @@ let private layerCase =
     gen {
         let! g = geometry
         let! axes = Gen.elements [ KernelAxes.Fused; KernelAxes.Separate ]
-        let! kind = Gen.choose (0, 6)
+        let! kind = Gen.choose (0, 7)
         let! bias = Gen.elements [ true; false ]
         let! batched = Gen.elements [ true; true; false ]
         let! seed = Gen.choose (0, 1_000_000)
@@ -129,6 +129,7 @@ let private formatOf (c: LayerCase) =
         | 3 -> [ Format.TensorTrain(List.replicate (n - 1) 2); Format.TensorTrain(List.replicate (n - 1) 1) ]
         | 4 -> [ Format.Tucker(List.replicate n two) ]
         | 5 -> [ Format.BlockTerm(2, List.replicate n 1) ]
+        | 6 -> [ Format.Dense ]
         | _ ->
             let leaves ranks = ranks |> List.mapi (fun i _ -> 1, DimTree.Mode i)
 

@@ -53,7 +53,13 @@ let private compressionPlan (d: Draw) : CompressionPlan =
     let options =
         { CompressionPlan.defaults with KeepFirst = false; KeepLast = false; Sweeps = 1; Workers = 1 }
 
-    match CompressionPlan.make (Budget.LayerError(d.Pick [ 0.0; 0.9; 1.0 ])) options [ 1L; 3L; 5L; 5L ] model with
+    match
+        CompressionPlan.make
+            (d.Pick [ Budget.LayerError 0.0; Budget.LayerError 0.9; Budget.LayerError 1.0; Budget.ByteRatio 2.0 ])
+            options
+            [ 1L; 3L; 5L; 5L ]
+            model
+    with
     | Ok plan when d.Chance 0.1 -> { plan with Layers = [ for layer in plan.Layers -> { layer with Chosen = 99 } ] }
     | Ok plan -> plan
     | Error errors -> invalidOp $"%A{errors}"

@@ -98,7 +98,7 @@ let private formatWith (d: Draw) (rank: Draw -> int) (shape: int list) : Format 
     let n = shape.Length
     let ranks count = List.init (max 0 count) (fun _ -> rank d)
 
-    match d.Below 9 with
+    match d.Below 10 with
     | 0
     | 1 -> Format.CP(rank d)
     | 2 -> Format.Tucker(ranks n)
@@ -107,7 +107,8 @@ let private formatWith (d: Draw) (rank: Draw -> int) (shape: int list) : Format 
     | 5 -> Format.TensorChain(ranks n)
     | 6 -> Format.HierarchicalTucker(dimTree d rank [ 0 .. n - 1 ])
     | 7 -> Format.BlockTerm(1 + d.Below 2, ranks n)
-    | _ -> Format.TensorTrainMatrix([ shape[0] ], [ shape[n - 1] ], [])
+    | 8 -> Format.TensorTrainMatrix([ shape[0] ], [ shape[n - 1] ], [])
+    | _ -> Format.Dense
 
 /// Mostly of ranks that fit the shape, now and then of any.
 let format (d: Draw) (shape: int list) : Format =

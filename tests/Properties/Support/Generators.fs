@@ -148,6 +148,7 @@ let rec private lowest format =
     | Format.HierarchicalTucker t -> Format.HierarchicalTucker(tree t)
     | Format.BlockTerm(_, r) -> Format.BlockTerm(1, ones r)
     | Format.TensorTrainMatrix(m, n, r) -> Format.TensorTrainMatrix(m, n, ones r)
+    | Format.Dense -> Format.Dense
 
 let private formatOver (shape: int list) =
     gen {

@@ -11,7 +11,9 @@ let private planOf (ranks: int list) : CompressionPlan =
         {
             Axes = KernelAxes.Fused
             Format = Format.CP rank
+            Bits = 0
             Parameters = 10L * int64 rank
+            Bytes = 40L * int64 rank
             Flops = 1L
             Error = 0.1
             Damage = 0.01
