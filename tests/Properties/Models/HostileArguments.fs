@@ -184,6 +184,13 @@ let rec make (d: Draw) (owner: string) (name': string) (t: Type) : obj | null =
             (fun () ->
                 let time, lost = d.Pick [ 1.0; 0.0; -1.0; nan ], d.Below 2
                 box (fun (_: PlannedLayer) (some: PlanCandidate list) -> List.replicate (some.Length + 1 - lost) time))
+            typeof<TensorModule -> float>, (fun () -> box (fun (_: TensorModule) -> d.Pick [ 0.0; 1.0; -1.0; nan; infinity ]))
+            typeof<Func<TensorModule, float>>,
+            (fun () ->
+                if d.Chance 0.1 then
+                    null
+                else
+                    box (Func<TensorModule, float>(fun _ -> d.Pick [ 0.0; 1.0; -1.0; nan; infinity ])))
             typeof<Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<float>>>,
             (fun () ->
                 if d.Chance 0.5 then
