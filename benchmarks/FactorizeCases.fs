@@ -37,7 +37,7 @@ let internal error (work: CorrectionSweep) = Fit.explicitError work.Full work.Ta
 
 /// One sweep of least squares; with the explicit error where the Grams cannot tell it.
 let internal als (work: CorrectionSweep) =
-    match Als.pass work.Cache work.Blocks work.Lookup work.Target work.Norm2 work.Cores with
+    match Als.pass work.Cache (List.map snd work.Blocks) work.Lookup work.Target work.Norm2 work.Cores with
     | Some residual -> sqrt residual
     | None -> error work
 

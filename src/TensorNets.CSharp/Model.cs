@@ -4,7 +4,8 @@ using static TorchSharp.torch.nn;
 namespace TensorNets.CSharp;
 
 /// <summary>Layers of a model by path: find, factorize, replace, exchange. On any error the model is as it was.</summary>
-/// <namespacedoc><summary>The same for C#: static classes with optional arguments, options as records, one exception type.</summary></namespacedoc>
+/// <namespacedoc><summary>The same for C#: static classes with optional arguments, options as records, one type of
+/// exception.</summary></namespacedoc>
 public static partial class Model
 {
     /// <summary>The submodule at a path.</summary>

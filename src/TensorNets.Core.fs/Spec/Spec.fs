@@ -8,8 +8,8 @@ open System.Collections.Generic
 /// <remarks>T[output] = Σ over every other axis of Π_k θ_k. An axis may occur in any number of cores: in two it is an ordinary bond, in
 /// three or more a hyperedge (as the rank of a CP decomposition), in one, if not open, a plain sum. Made by <c>Spec.create</c>, which
 /// checks it.</remarks>
-/// <namespacedoc><summary>Tensor networks as data (<c>Spec</c>, <c>Network</c>), their contraction, sensitivity, gauge, factorization and correction;
-/// layers, plans and files of whole models. For F#.</summary></namespacedoc>
+/// <namespacedoc><summary>Tensor networks as data (<c>Spec</c>, <c>Network</c>), their contraction, sensitivity, gauge, factorization and
+/// correction; layers, plans and files of whole models. For F#.</summary></namespacedoc>
 [<NoComparison>]
 type Spec =
     private
