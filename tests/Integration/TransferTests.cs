@@ -60,6 +60,20 @@ internal static class TransferTests
             Expect.Equal(0, code);
             Expect.True(table.Contains("| dense |") && table.Contains("| 8× | Tucker2 | Uniform | Calibrated |"), table);
         })),
+        TestCase("the study of bytes rounds dense kernels, makes a table and a picture", () => TempFolder.With(folder =>
+        {
+            var picture = Path.Combine(folder, "sizes.png");
+            Expect.Equal(0, Run(["sizes", "--quick", "--threads", "1", "--seeds", "1", "--formats", "dense", "--output", folder]).Code);
+            var (code, table) = Run(["table", folder, "--sizes", "--picture", picture]);
+            Expect.Equal(0, code);
+            Expect.True(table.Contains("| dense | 8 | 11.00 | 4.0 |") && table.Contains("| dense, bits planned |"), table);
+            Expect.True(new FileInfo(picture).Length > 10_000, "no picture");
+            foreach (var cell in Cells.Load(folder).Where(cell => cell.Method is { Ranks: Ranks.Planned }))
+            {
+                var dense = Cells.Load(folder).Single(other => other.Method is null);
+                Expect.True(cell.KernelBytes <= dense.KernelBytes / cell.Method!.Ratio, $"{cell.KernelBytes} bytes");
+            }
+        })),
         TestCase("the tables of README and of the page on whole networks are those of the results that lie beside the sample", () =>
         {
             var study = StudyTable.Of(Cells.Load(Results("study.jsonl")));

@@ -6,7 +6,8 @@ namespace TensorNets.Samples.Transfer;
 /// <param name="Parameters">Its parameters.</param>
 /// <param name="Error">‖K − T‖ / ‖K‖.</param>
 /// <param name="Sensitivity">S in the plain norm; NaN: not measured.</param>
-public sealed record CellLayer(string Path, string Format, long Parameters, double Error, double Sensitivity);
+/// <param name="Bits">Bits of an entry; 0: not rounded.</param>
+public sealed record CellLayer(string Path, string Format, long Parameters, double Error, double Sensitivity, int Bits = 0);
 
 /// <summary>Everything measured of one network.</summary>
 /// <param name="Seed">The seed of the dense network.</param>
@@ -23,6 +24,7 @@ public sealed record CellLayer(string Path, string Format, long Parameters, doub
 /// <param name="PlanSeconds">The time of the plan.</param>
 /// <param name="CompressSeconds">The time of compressing.</param>
 /// <param name="Layers">The factorized layers.</param>
+/// <param name="KernelBytes">Bytes of the 3×3 convolutions, of integers and scales where there are such; 0: not measured.</param>
 /// <param name="Machine">Processors, system, and day.</param>
 public sealed record Cell(
     int Seed,
@@ -38,4 +40,5 @@ public sealed record Cell(
     double PlanSeconds,
     double CompressSeconds,
     IReadOnlyList<CellLayer> Layers,
-    string Machine);
+    string Machine,
+    long KernelBytes = 0);

@@ -28,7 +28,7 @@ public static class CommandLine
         var formats = With("--formats", "The formats that plans choose from.", Formats.Tucker2);
         var root = new RootCommand("Compresses a ResNet-18 that was trained on ImageNet and brought to Fashion-MNIST.")
         {
-            seed, formats, Ratios, Output, Data, Threads, Quick, StudyCommand(console), TableCommand(console),
+            seed, formats, Ratios, Output, Data, Threads, Quick, StudyCommand(console), SizesCommand(console), TableCommand(console),
         };
         root.SetAction(parsed => Guarded(() =>
             Demonstration.Run(
@@ -63,7 +63,9 @@ public static class CommandLine
                 from rank in parsed.GetValue(ranks)!
                 from cost in parsed.GetValue(costs)!
                 from error in parsed.GetValue(errors)!
-                where rank == Ranks.Planned || (format != Formats.Any && cost == Cost.Parameters)
+                where format != Formats.Dense || cost == Cost.Bytes
+                where rank == Ranks.Planned || cost == (format == Formats.Dense ? Cost.Bytes : Cost.Parameters)
+                where rank == Ranks.Planned || format != Formats.Any
                 select new Method(rank, format, cost, error, ratio);
             var settings = SettingsOf(parsed);
             using var images = new Images(settings);
@@ -73,11 +75,37 @@ public static class CommandLine
         return command;
     }
 
+    private static Command SizesCommand(IAnsiConsole console)
+    {
+        var seeds = Several("--seeds", "Seeds.", 1, 2, 3, 4, 5);
+        var formats = Several("--formats", "Formats.", Formats.CP, Formats.Dense, Formats.Tucker2);
+        var command = new Command("sizes", "The study of bytes, a cell at a time; a run that was ended goes on. Prints its table.")
+        {
+            seeds, formats, Output, Data, Threads, Quick,
+        };
+        command.SetAction(parsed => Guarded(() =>
+        {
+            var settings = SettingsOf(parsed);
+            using var images = new Images(settings);
+            var methods = SizeStudy.Methods.Where(method => parsed.GetValue(formats)!.Contains(method.Formats)).ToList();
+            WriteWide(console, SizeTable.Of(new Study(settings, images, console.WriteLine).Run(parsed.GetValue(seeds)!, methods)));
+        }));
+        return command;
+    }
+
+    private static void WriteWide(IAnsiConsole console, string text)
+    {
+        console.Profile.Width = int.MaxValue;
+        console.WriteLine(text);
+    }
+
     private static Command TableCommand(IAnsiConsole console)
     {
         var place = new Argument<string>("place") { Description = "A folder of a study, or a file that was collected." };
         var collect = With<string?>("--collect", "A file to write all cells to, a line for each.", null);
-        var command = new Command("table", "The cells of a study as a Markdown table.") { place, collect };
+        var sizes = With("--sizes", "The table of the study of bytes.", false);
+        var picture = With<string?>("--picture", "A file to draw the study of bytes to, as PNG.", null);
+        var command = new Command("table", "The cells of a study as a Markdown table.") { place, collect, sizes, picture };
         command.SetAction(parsed => Guarded(() =>
         {
             var cells = Cells.Load(parsed.GetValue(place)!);
@@ -86,8 +114,12 @@ public static class CommandLine
                 Cells.Collect(file, cells);
             }
 
-            console.Profile.Width = int.MaxValue;
-            console.WriteLine(StudyTable.Of(cells));
+            if (parsed.GetValue(picture) is { } drawn)
+            {
+                SizePicture.Save(cells, drawn);
+            }
+
+            WriteWide(console, parsed.GetValue(sizes) ? SizeTable.Of(cells) : StudyTable.Of(cells));
         }));
         return command;
     }

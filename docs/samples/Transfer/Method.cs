@@ -19,6 +19,9 @@ public enum Formats
     /// <summary>CP, corrected.</summary>
     CP,
 
+    /// <summary>Dense kernels, which few bits alone make smaller.</summary>
+    Dense,
+
     /// <summary>Whichever the plan finds best for a layer; what it may cost is what uniform Tucker-2 costs.</summary>
     Any,
 }
@@ -31,6 +34,9 @@ public enum Cost
 
     /// <summary>Multiplications and additions.</summary>
     Flops,
+
+    /// <summary>Bytes of the 3×3 layers: bits are chosen with the ranks.</summary>
+    Bytes,
 }
 
 /// <summary>What the errors of layers are errors of.</summary>
@@ -44,11 +50,16 @@ public enum Errors
 }
 
 /// <summary>One way to compress the network.</summary>
-/// <param name="Ratio">How many times fewer parameters the 3×3 layers have in the uniform network.</param>
+/// <param name="Ratio">How many times fewer parameters the 3×3 layers have in the uniform network, or how many times fewer bytes.</param>
 public sealed record Method(Ranks Ranks, Formats Formats, Cost Cost, Errors Errors, double Ratio)
 {
+    private const int BitsOfFloat = 32;
+
     /// <summary>How many times fewer parameters, for tables and pictures; of no method, the dense network.</summary>
     public static string RatioOf(Method? method) => method is null ? "dense" : FormattableString.Invariant($"{method.Ratio:G3}×");
+
+    /// <summary>The bits of dense kernels without scales, all alike.</summary>
+    public int DenseBits => (int)(BitsOfFloat / Ratio);
 
     /// <summary>A name for files.</summary>
     public override string ToString() => FormattableString.Invariant($"{Ranks}-{Formats}-{Cost}-{Errors}-{Ratio}").ToLowerInvariant();

@@ -33,12 +33,21 @@ public sealed class Network(Settings settings, Images images)
     public void Renorm(Module<Tensor, Tensor> network) =>
         Model.ReestimateBatchNorms(network, images.Calibration(settings.NormImages));
 
-    /// <summary>A few steps of training, and batch norms re-estimated after them.</summary>
-    public void Tune(Module<Tensor, Tensor> network, int seed)
+    /// <summary>A few steps of training, what is to be done after them, and batch norms re-estimated.</summary>
+    public void Tune(Module<Tensor, Tensor> network, int seed, Action? then = null)
     {
         Training.Run(network, images.Train, new TrainingOptions(settings.TuneSteps, settings.TuneRate, seed) { Anneal = true });
+        then?.Invoke();
         Renorm(network);
     }
+
+    /// <summary>The bytes of the 3×3 convolutions.</summary>
+    public static long KernelBytes(Module<Tensor, Tensor> network) =>
+        TrainedResNet.Blocks.Sum(at => Model.Find(network, at.Convolution) switch
+        {
+            FactorizedLayer layer => Model.Bytes(layer),
+            var dense => dense.parameters().Sum(parameter => parameter.numel() * parameter.element_size()),
+        });
 
     /// <summary>Σ of every layer by its path, or null for errors of kernels.</summary>
     public IReadOnlyDictionary<string, Tensor>? Covariances(Module<Tensor, Tensor> network, Errors errors) =>
@@ -58,17 +67,35 @@ public sealed class Network(Settings settings, Images images)
         return Model.Plan(network, TrainedResNet.InputShape, Budgets.LayerError(double.MaxValue), options);
     }
 
+    /// <summary>The plan in which every 3×3 layer is the dense kernel at so many bits.</summary>
+    public CompressionPlan Rounded(Module<Tensor, Tensor> network, int bits, IReadOnlyDictionary<string, Tensor>? covariances) =>
+        TrainedResNet.Blocks.Aggregate(
+            Planned(network, Formats.Dense, covariances, ofBytes: true),
+            (plan, at) => Model.ChooseBits(plan, at.Convolution, bits));
+
     /// <summary>A plan with the candidates of the formats, which <c>Model.Plan(plan, budget)</c> chooses from.</summary>
-    public CompressionPlan Planned(Module<Tensor, Tensor> network, Formats formats, IReadOnlyDictionary<string, Tensor>? covariances)
+    /// <param name="network">The network.</param>
+    /// <param name="formats">The formats.</param>
+    /// <param name="covariances">Σ by path, or null for errors of kernels.</param>
+    /// <param name="ofBytes">Whether budgets are of bytes of the 3×3 layers: then there are candidates of few bits, and the shortcuts stay
+    /// dense.</param>
+    public CompressionPlan Planned(
+        Module<Tensor, Tensor> network, Formats formats, IReadOnlyDictionary<string, Tensor>? covariances, bool ofBytes = false)
     {
         IReadOnlyList<FormatFamily>? families = formats switch
         {
             Formats.CP => [Families.Cp],
             Formats.Tucker2 => [Families.Tucker2],
+            Formats.Dense => [],
             _ => null,
         };
-        var options = new PlanSettings(Families: families, Covariances: covariances, Workers: settings.Threads);
-        return Model.Plan(network, TrainedResNet.InputShape, Budgets.LayerError(0), options);
+        var options = new PlanSettings(
+            Families: families,
+            Keep: ofBytes ? [.. TrainedResNet.Shortcuts.Select(at => at.Convolution)] : null,
+            Covariances: covariances,
+            Workers: settings.Threads,
+            Bits: [8, 6, 5, 4, 3, 2]);
+        return Model.Plan(network, TrainedResNet.InputShape, ofBytes ? Budgets.Bytes(long.MaxValue) : Budgets.LayerError(0), options);
     }
 
     /// <summary>The network compressed in place.</summary>

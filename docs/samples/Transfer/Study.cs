@@ -71,13 +71,7 @@ public sealed class Study(
     {
         var clock = Stopwatch.StartNew();
         var covariances = _work.Covariances(network, method.Errors);
-        var plan = _work.Uniform(network, method.Formats, method.Ratio, covariances);
-        if (method.Ranks == Ranks.Planned)
-        {
-            plan = Model.Plan(
-                Candidates(network, seed, method, covariances),
-                method.Cost == Cost.Flops ? Budgets.Flops(plan.Flops) : Budgets.Parameters(plan.Parameters));
-        }
+        var plan = Plan(network, seed, method, covariances);
 
         var planned = clock.Elapsed.TotalSeconds;
         if (keepFiles)
@@ -99,14 +93,53 @@ public sealed class Study(
         }
 
         var layers = report.Layers.Zip(plan.Layers.Where(layer => layer.IsFactorized), (layer, choice) => new CellLayer(
-            layer.Path, $"{choice.Choice}", layer.Layer.ParameterCount, layer.KernelError, layer.Layer.Sensitivity().item<float>()));
+            layer.Path,
+            $"{choice.Choice}",
+            layer.Layer.ParameterCount,
+            layer.KernelError,
+            layer.Layer.Sensitivity().item<float>(),
+            choice.Choice.Bits));
         return Measured(network, Empty(seed, method) with
         {
             Sensitivity = Model.RelativeSensitivity(network).item<float>(),
             PlanSeconds = planned,
             CompressSeconds = report.Time.TotalSeconds,
             Layers = [.. layers],
-        });
+        }, () => Round(report, plan, covariances));
+    }
+
+    private CompressionPlan Plan(
+        Module<Tensor, Tensor> network, int seed, Method method, IReadOnlyDictionary<string, Tensor>? covariances)
+    {
+        if (method is { Cost: Cost.Bytes, Ranks: Ranks.Uniform })
+        {
+            return _work.Rounded(network, method.DenseBits, covariances);
+        }
+
+        if (method.Cost == Cost.Bytes)
+        {
+            var candidates = Candidates(network, seed, method, covariances);
+            var kernels = Network.KernelBytes(network);
+            return Model.Plan(candidates, Budgets.Bytes(candidates.DenseBytes - kernels + (long)(kernels / method.Ratio)));
+        }
+
+        var uniform = _work.Uniform(network, method.Formats, method.Ratio, covariances);
+        return method.Ranks == Ranks.Uniform
+            ? uniform
+            : Model.Plan(
+                Candidates(network, seed, method, covariances),
+                method.Cost == Cost.Flops ? Budgets.Flops(uniform.Flops) : Budgets.Parameters(uniform.Parameters));
+    }
+
+    /// <summary>Layers that training took off their grids, rounded again as the plan says.</summary>
+    private static void Round(CompressReport report, CompressionPlan plan, IReadOnlyDictionary<string, Tensor>? covariances)
+    {
+        foreach (var planned in plan.Layers.Where(planned => planned.IsFactorized && planned.Choice.Bits > 0))
+        {
+            var layer = report.Layers.Single(layer => layer.Path == planned.Path).Layer;
+            var norm = covariances is null ? Norms.Frobenius : Norms.Weighted(covariances[planned.Path]);
+            Model.Quantize(layer, new QuantizeSettings(planned.Choice.Bits, Norm: norm));
+        }
     }
 
     private Layers? Stage(string name) => progress is null ? null : new Layers(name, progress);
@@ -120,18 +153,19 @@ public sealed class Study(
     private CompressionPlan Candidates(
         Module<Tensor, Tensor> network, int seed, Method method, IReadOnlyDictionary<string, Tensor>? covariances)
     {
-        var file = Path.Combine(settings.Output, $"plan-seed{seed}-{method.Formats}-{method.Errors}.json".ToLowerInvariant());
+        var kind = method.Cost == Cost.Bytes ? "-bytes" : "";
+        var file = Path.Combine(settings.Output, $"plan-seed{seed}-{method.Formats}-{method.Errors}{kind}.json".ToLowerInvariant());
         if (!File.Exists(file) || Cells.Find(settings, seed, null) is null)
         {
             var clock = Stopwatch.StartNew();
-            Cells.WriteWhole(file, Model.PlanToJson(_work.Planned(network, method.Formats, covariances)));
+            Cells.WriteWhole(file, Model.PlanToJson(_work.Planned(network, method.Formats, covariances, method.Cost == Cost.Bytes)));
             say(FormattableString.Invariant($"{Path.GetFileName(file)}: {clock.Elapsed.TotalSeconds:F0} s"));
         }
 
         return Model.PlanFromJson(File.ReadAllText(file));
     }
 
-    private Cell Measured(Module<Tensor, Tensor> network, Cell cell)
+    private Cell Measured(Module<Tensor, Tensor> network, Cell cell, Action? afterTraining = null)
     {
         var cost = Model.Report(network, TrainedResNet.InputShape);
         if (keepFiles)
@@ -143,7 +177,8 @@ public sealed class Study(
         _work.Renorm(network);
         var renormed = _work.Accuracy(network);
         var bytes = cell.Method is { } method && keepFiles ? Saved(network, cell.Seed, method) : 0;
-        var tuned = settings.TuneSteps > 0 ? Tuned(network, cell.Seed) : double.NaN;
+        var kernels = Network.KernelBytes(network);
+        var tuned = settings.TuneSteps > 0 ? Tuned(network, cell.Seed, afterTraining) : double.NaN;
         return cell with
         {
             Parameters = cost.Parameters,
@@ -152,12 +187,13 @@ public sealed class Study(
             Accuracy = accuracy,
             Renormed = renormed,
             Tuned = tuned,
+            KernelBytes = kernels,
         };
     }
 
-    private double Tuned(Module<Tensor, Tensor> network, int seed)
+    private double Tuned(Module<Tensor, Tensor> network, int seed, Action? afterTraining)
     {
-        _work.Tune(network, seed);
+        _work.Tune(network, seed, afterTraining);
         return _work.Accuracy(network);
     }
 

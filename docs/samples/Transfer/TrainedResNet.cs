@@ -70,10 +70,12 @@ public static class TrainedResNet
     private static Tensor Values(TensorProto proto) => tensor(proto.FloatData.ToArray()).reshape([.. proto.Dims]);
 
     /// <summary>The stem and the 3×3 convolutions with their batch norms.</summary>
-    private static IEnumerable<(string Convolution, string Norm)> Main =>
+    private static IEnumerable<(string Convolution, string Norm)> Main => Blocks.Prepend((Stem, "bn1"));
+
+    /// <summary>The 3×3 convolutions of the blocks with their batch norms.</summary>
+    public static IEnumerable<(string Convolution, string Norm)> Blocks =>
         Enumerable.Range(0, 16).Select(i => ($"layer{(i / 4) + 1}.{i / 2 % 2}", (i % 2) + 1))
-            .Select(at => ($"{at.Item1}.conv{at.Item2}", $"{at.Item1}.bn{at.Item2}"))
-            .Prepend((Stem, "bn1"));
+            .Select(at => ($"{at.Item1}.conv{at.Item2}", $"{at.Item1}.bn{at.Item2}"));
 
     /// <summary>The 1×1 convolutions of the shortcuts with their batch norms.</summary>
     public static IEnumerable<(string Convolution, string Norm)> Shortcuts =>
