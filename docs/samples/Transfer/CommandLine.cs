@@ -87,8 +87,9 @@ public static class CommandLine
         {
             var settings = SettingsOf(parsed);
             using var images = new Images(settings);
-            var methods = SizeStudy.Methods.Where(method => parsed.GetValue(formats)!.Contains(method.Formats)).ToList();
-            WriteWide(console, SizeTable.Of(new Study(settings, images, console.WriteLine).Run(parsed.GetValue(seeds)!, methods)));
+            var methods = SizeStudy.Methods.Where(method => parsed.GetValue(formats)!.Contains(method.Formats));
+            if (parsed.GetValue(Quick)) methods = methods.Where(method => method.Ratio is 4 or 12);
+            WriteWide(console, SizeTable.Of(new Study(settings, images, console.WriteLine).Run(parsed.GetValue(seeds)!, [.. methods])));
         }));
         return command;
     }

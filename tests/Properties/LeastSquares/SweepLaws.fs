@@ -160,23 +160,28 @@ let all =
 
                 Expect.equal left.Cores.Length 3 "cores"
                 Expect.equal (flops left) (flops few) "FLOPs of a sweep")
-            testCase "modes of size 1 are moved by the gauge alone: the correction solves for the others, and S is stationary for all" (fun () ->
-                use _ = torch.NewDisposeScope()
+            testCase
+                "modes of size 1 are moved by the gauge alone: the correction solves for the others, and S is stationary for all"
+                (fun () ->
+                    use _ = torch.NewDisposeScope()
 
-                for ones in [ 1; 3; 6 ] do
-                    let shape = [ 4; 5; 3 ] @ List.replicate ones 1
-                    let spec = Format.spec shape (Format.CP 3) |> Result.defaultWith (failwithf "%A")
-                    let target = noise ones [| for n in shape -> int64 n |]
-                    let fit = Factorize.stable Factorize.defaults None (Format.CP 3) target |> Result.defaultWith (failwithf "%A")
-                    Expect.equal (AbsorbedCores.onOneBond spec).Count ones "cores that the gauge moves"
+                    for ones in [ 1; 3; 6 ] do
+                        let shape = [ 4; 5; 3 ] @ List.replicate ones 1
+                        let spec = Format.spec shape (Format.CP 3) |> Result.defaultWith (failwithf "%A")
+                        let target = noise ones [| for n in shape -> int64 n |]
 
-                    // Another correction that begins there finds next to nothing more.
-                    let again =
-                        Correction.epc SweepOptions.defaults (ErrorBound.Absolute fit.Error) target fit.Network
-                        |> Result.defaultWith (failwithf "%A")
+                        let fit =
+                            Factorize.stable Factorize.defaults None (Format.CP 3) target |> Result.defaultWith (failwithf "%A")
 
-                    Expect.isLessThanOrEqual again.Error (fit.Error * (1.0 + 1e-8)) "error"
-                    Expect.isGreaterThan again.Sensitivity (0.99 * fit.Sensitivity) "S of another correction")
+                        Expect.equal (AbsorbedCores.onOneBond spec).Count ones "cores that the gauge moves"
+
+                        // Another correction that begins there finds next to nothing more.
+                        let again =
+                            Correction.epc SweepOptions.defaults (ErrorBound.Absolute fit.Error) target fit.Network
+                            |> Result.defaultWith (failwithf "%A")
+
+                        Expect.isLessThanOrEqual again.Error (fit.Error * (1.0 + 1e-8)) "error"
+                        Expect.isGreaterThan again.Sensitivity (0.99 * fit.Sensitivity) "S of another correction")
             testCase "what is kept goes with the core it was made from, and all of it in the end" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 4 ]
