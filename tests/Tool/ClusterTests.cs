@@ -1,9 +1,9 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Expecto;
+using TensorNets.CSharp;
 using TensorNets.Tool;
 using TorchSharp;
-using TensorNets.CSharp;
 using static Expecto.CSharp.Runner;
 
 namespace TensorNets.Integration.Tool;
