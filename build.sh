@@ -164,7 +164,9 @@ docs() {
 # Makes the addresses of the pages relative, so that they work in a folder and under any path; leaves out what is no page, and what was not to be had.
 finish_site() {
     local page absent=(-e '/{{fsdocs-repository-link}}/d' -e '/class="repository" href=""/d') # where no repository is set
-    rm -rf output/host output/samples output/content/{img,katex} output/*.config output/*.props
+    rm -rf output/host output/content/{img,katex} output/*.config output/*.props
+    find output/samples -type f ! -name '*.html' -delete
+    find output/samples -type d -empty -delete
     fetch_katex || absent+=(-e '/content\/katex\//d')
 
     # fsdocs links types of other assemblies to pages that it does not write.
@@ -174,6 +176,7 @@ finish_site() {
 
     while IFS= read -r page; do
         case $page in
+            output/*/*/*) sed -e 's#%root%/#../../#g' "${absent[@]}" "$page" ;;
             output/*/*) sed -e 's#%root%/#../#g' "${absent[@]}" "$page" ;;
             *) sed -e 's#%root%/##g' "${absent[@]}" "$page" ;;
         esac >output/.page

@@ -74,11 +74,13 @@ internal static class TransferTests
                 Expect.True(cell.KernelBytes <= dense.KernelBytes / cell.Method!.Ratio, $"{cell.KernelBytes} bytes");
             }
         })),
-        TestCase("the tables of README and of the page on whole networks are those of the results that lie beside the sample", () =>
+        TestCase("the tables of README and of the pages on whole networks and few bits are those of the results that lie beside the sample", () =>
         {
             var study = StudyTable.Of(Cells.Load(Results("study.jsonl")));
             var page = File.ReadAllText(Repository.At("docs", "whole-network.md"));
             Expect.True(page.Contains(study), "docs/whole-network.md lacks\n" + study);
+            var sizes = SizeTable.Of(Cells.Load(Results("sizes.jsonl")));
+            Expect.True(File.ReadAllText(Repository.At("docs", "few-bits.md")).Contains(sizes), "docs/few-bits.md lacks\n" + sizes);
             using var text = new StringWriter();
             Console(text).Write(DemonstrationTable.Of(Cells.Load(Results("readme.jsonl"))));
             var readme = File.ReadAllText(Repository.At("README.md"));
