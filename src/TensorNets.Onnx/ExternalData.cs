@@ -1,3 +1,4 @@
+using System.Globalization;
 using Google.Protobuf;
 using Microsoft.FSharp.Core;
 using Onnx;
@@ -55,7 +56,7 @@ internal static class ExternalData
     private static long Number(string path, TensorProto tensor, string key, long otherwise)
     {
         if (Entry(tensor, key) is not { } text) return otherwise;
-        return long.TryParse(text, out var number) && number >= 0
+        return long.TryParse(text, CultureInfo.InvariantCulture, out var number) && number >= 0
             ? number
             : throw Errors.BadFile(path, $"the {key} of '{tensor.Name}' is '{text}'; expected a whole number");
     }

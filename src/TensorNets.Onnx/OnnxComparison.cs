@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.FSharp.Collections;
 
 namespace TensorNets.Onnx;
@@ -24,11 +25,13 @@ public sealed record OnnxComparison(double Relative, IReadOnlyList<OnnxError> Ou
     /// <summary>Outputs, layers and times as a table.</summary>
     public override string ToString()
     {
+        static string Number(double value) => double.IsNaN(value) ? "" : value.ToString("G3", CultureInfo.InvariantCulture);
         static FSharpList<string> Row(string kind, OnnxError error) =>
-            ListModule.OfSeq([kind, error.Name, $"{error.Relative:G3}", double.IsNaN(error.Predicted) ? "" : $"{error.Predicted:G3}"]);
+            ListModule.OfSeq([kind, error.Name, Number(error.Relative), Number(error.Predicted)]);
         var table = TextTable.write(
             ListModule.OfSeq(["", "name", "relative error", "kernel error"]),
             ListModule.OfSeq(Outputs.Select(output => Row("output", output)).Concat(Layers.Select(layer => Row("layer", layer)))));
-        return Times is null ? table : $"{table}\n{Times.Before:F2} ms before, {Times.After:F2} ms after: {Times.Ratio:F2} of it";
+        return Times is null ? table : string.Create(
+            CultureInfo.InvariantCulture, $"{table}\n{Times.Before:F2} ms before, {Times.After:F2} ms after: {Times.Ratio:F2} of it");
     }
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Microsoft.FSharp.Collections;
 using TensorNets.Onnx;
 using static TorchSharp.torch;
@@ -27,7 +28,7 @@ internal static class FormatTable
     /// <summary>Prints the table at so many times fewer parameters.</summary>
     internal static int Run(string[] args)
     {
-        var ratio = args is [var text, ..] ? double.Parse(text) : 3;
+        var ratio = args is [var text, ..] ? double.Parse(text, CultureInfo.InvariantCulture) : 3;
         (int Channels, int Size)[] layers = [(64, 56), (128, 28), (256, 14), (512, 7)];
         Console.WriteLine($"| format | nodes | {string.Join(" | ", layers.Select(layer => $"{layer.Channels}, {layer.Size}×{layer.Size}"))} |");
         Console.WriteLine($"|---|---|{string.Concat(layers.Select(_ => "---|"))}");

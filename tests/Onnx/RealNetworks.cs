@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using TensorNets.CSharp;
 using static TorchSharp.torch;
 
@@ -11,7 +12,7 @@ internal static class RealNetworks
     /// latency at one thread and one image; with a second number, cores of so many bits, kept as integers.</summary>
     internal static int ResNet18(string[] args)
     {
-        var ratio = args is [var text, ..] ? double.Parse(text) : 3;
+        var ratio = args is [var text, ..] ? double.Parse(text, CultureInfo.InvariantCulture) : 3;
         var quantize = args is [_, var bits, ..] ? new QuantizeSettings(int.Parse(bits)) : null;
         if (RealFiles.ResNet18() is not { } file) return Missing("ResNet18.onnx");
         using var scope = NewDisposeScope();
@@ -54,7 +55,7 @@ internal static class RealNetworks
     /// <summary>PP-OCRv4: detection, recognition and the classifier of directions, at a ratio of parameters.</summary>
     internal static int Ocr(string[] args)
     {
-        var ratio = args is [var text, ..] ? double.Parse(text) : 2;
+        var ratio = args is [var text, ..] ? double.Parse(text, CultureInfo.InvariantCulture) : 2;
         var files = RealFiles.Ocr();
         if (files.Count == 0) return Missing("PP-OCRv4");
         foreach (var file in files)
@@ -68,7 +69,7 @@ internal static class RealNetworks
             var source = model.Source(inputs);
             try
             {
-                Print($"ratio {ratio}", file, model, source, Model.Plan(source, Budget.NewParameterRatio(ratio)), inputs);
+                Print(FormattableString.Invariant($"ratio {ratio}"), file, model, source, Model.Plan(source, Budget.NewParameterRatio(ratio)), inputs);
             }
             catch (TensorNetException refused)
             {
@@ -97,11 +98,11 @@ internal static class RealNetworks
         var copy = Path.GetTempFileName();
         smaller.Save(copy);
         var comparison = Onnx.OnnxVerify.Compare(model, Onnx.OnnxModel.Load(copy), [inputs]);
-        Console.WriteLine(
-            $"{Path.GetFileName(file)}, {name}: {report.Layers.Count} layers in {seconds:F0} s, {report.Failed.Count} failed");
-        Console.WriteLine(
-            $"size {(double)new FileInfo(copy).Length / new FileInfo(file).Length:F3}, "
-            + $"bytes {new FileInfo(copy).Length}, parameters in floating point {(double)smaller.Parameters / model.Parameters:F3}");
+        var (bytes, dense) = (new FileInfo(copy).Length, new FileInfo(file).Length);
+        Console.WriteLine(FormattableString.Invariant(
+            $"{Path.GetFileName(file)}, {name}: {report.Layers.Count} layers in {seconds:F0} s, {report.Failed.Count} failed"));
+        Console.WriteLine(FormattableString.Invariant(
+            $"size {(double)bytes / dense:F3}, bytes {bytes}, in floating point {(double)smaller.Parameters / model.Parameters:F3}"));
         Console.WriteLine(comparison);
         File.Delete(copy);
     }
