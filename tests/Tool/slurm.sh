@@ -8,7 +8,7 @@ dll=$(realpath "$1") model=$(realpath "$2") plan=$(realpath "$3") batch=$(realpa
 folder=$(mktemp -d) host=$(hostname -s) shares=6
 
 skip() { echo "skipped: $1"; exit 77; }
-fail() { echo "failed: $1"; tail -n 20 "$folder"/*.log >&2; exit 1; }
+fail() { echo "failed: $1" >&2; tail -n 20 "$folder"/*.log >&2; exit 1; }
 stop() { [[ ! -f $1 ]] || kill -9 "$(<"$1")" 2>/dev/null || true; }
 
 # The processes of a node's tasks, and the daemon of each step, which is the parent of its batch script.
@@ -113,7 +113,12 @@ busy() { # a node whose task is under way, a layer having been finished
 cancelled=$(busy node1 1)
 scancel "${job}_$cancelled"
 echo "task $cancelled cancelled on node1 with $(layers) layers finished, after $SECONDS s"
-until scontrol requeue "${job}_$cancelled" 2>/dev/null; do sleep 0.2; done
+# A task is requeued when it has ended.
+for ((i = 0; ; i++)); do
+    scontrol requeue "${job}_$cancelled" 2>"$folder/requeue.log" && break
+    [[ $i -lt 150 ]] || fail "task $cancelled is not requeued 30 s after it was cancelled"
+    sleep 0.2
+done
 lost=$(busy node2 2)
 lose_node node2
 echo "node2 lost with task $lost under way and $(layers) layers finished, after $SECONDS s"
