@@ -30,12 +30,22 @@ let private heading (name: string) =
         $"# {RuntimeInformation.FrameworkDescription}, libtorch {TorchSharp.torch.__version__}, {RuntimeInformation.OSDescription}"
     ]
 
+/// Prints a table under its heading.
+let print (name: string) (table: unit -> unit) =
+    heading name |> List.iter Console.WriteLine
+    Console.WriteLine()
+    table ()
+
+/// This program, begun as it was: by its own file, or by dotnet, which is told the library.
+let private program: string * string list =
+    match Environment.ProcessPath |> Option.ofObj with
+    | Some host when Path.GetFileNameWithoutExtension host <> "dotnet" -> host, []
+    | host -> Option.defaultValue "dotnet" host, [ typeof<Baseline>.Assembly.Location ]
+
 /// What this program prints for a table, in a process of its own, whose memory no other table has filled.
 let private printed (name: string) : string =
-    let host = Environment.ProcessPath |> Option.ofObj |> Option.defaultValue "dotnet"
-
-    let start =
-        ProcessStartInfo(host, [ typeof<Baseline>.Assembly.Location; name ], RedirectStandardOutput = true)
+    let host, library = program
+    let start = ProcessStartInfo(host, library @ [ name ], RedirectStandardOutput = true)
 
     match Process.Start start |> Option.ofObj with
     | None -> failwith $"{host} does not start."
@@ -51,4 +61,4 @@ let write (folder: string) (names: string list) =
 
     for name in names do
         printfn $"{name}"
-        File.WriteAllText(Path.Combine(folder, $"{name}.txt"), String.Join("\n", heading name) + "\n\n" + printed name)
+        File.WriteAllText(Path.Combine(folder, $"{name}.txt"), printed name)

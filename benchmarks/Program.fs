@@ -43,7 +43,7 @@ let main argv =
     Measure.keepMemory ()
 
     match argv |> Array.toList with
-    | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) |> snd |> (fun run -> run ())
+    | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) ||> AllTables.print
     | [ "all"; folder ] -> AllTables.write folder (List.map fst tables)
     | [ "kernels"; kernel ] -> KernelTable.run kernel ""
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
