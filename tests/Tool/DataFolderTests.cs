@@ -2,6 +2,7 @@ using Expecto;
 using Google.Protobuf;
 using NumSharp;
 using SkiaSharp;
+using TensorNets.CSharp;
 using TensorNets.Integration.OnnxFiles;
 using TensorNets.Tool;
 using TensorNets.Tool.Files;
@@ -17,7 +18,9 @@ internal static class DataFolderTests
 {
     internal static Test All => TestList("data", [
         TestCase("images are resized to the graph's input, scaled, and in its order of axes", ReadsImages),
+        TestCase("for whole numbers colours are bytes, or what a scale makes of them", ReadsWholeNumbers),
         TestCase("where sides are open, an image keeps its size or its proportions", KeepsSizes),
+        TestCase("an image of the size that is wanted is not resampled", KeepsPixels),
         TestCase("arrays are samples or batches, of every type of numbers, cut to what the network takes", ReadsArrays),
         TestCase("several inputs have a folder each, or the beginning of a name", ReadsSeveral),
         TestSequenced(TestCase("one batch is in memory at a time", HoldsOneBatch)),
@@ -77,6 +80,48 @@ internal static class DataFolderTests
         Expect.SequenceEqual([2L, 3, 4, 8], Of(files.Folder, X(2, 3, 4, 8)).Single().shape);
     }
 
+    private static void ReadsWholeNumbers()
+    {
+        using var files = new Files();
+        using var scope = NewDisposeScope();
+        Paint(files.At("a.png"), 8, 4, new SKColor(255, 51, 0));
+        var bytes = X(1, 3, 4, 8) with { Type = ScalarType.Byte };
+        byte[] Left(string mean = "", string scale = "") =>
+            [.. Of(files.Folder, bytes, new Colours(mean, scale)).Single()[0, .., 1, 1].data<byte>()];
+        Expect.SequenceEqual<byte>([255, 51, 0], Left());
+        Expect.SequenceEqual<byte>([254, 50, 0], Left(mean: "1"));
+        Expect.SequenceEqual<byte>([10, 2, 0], Left(scale: ".1"));
+        Expect.SequenceEqual<byte>([255, 51, 0], Left(scale: ".00392156862745098"));
+        var wide = Of(files.Folder, X(1, 3, 4, 8) with { Type = ScalarType.Int32 }, new Colours("128")).Single();
+        Expect.SequenceEqual([127, -77, -128], wide[0, .., 1, 1].data<int>());
+        var grey = Of(files.Folder, X(1, 1, 4, 8) with { Type = ScalarType.Byte }).Single();
+        Expect.Equal((byte)Math.Round(.299 * 255 + .587 * 51), grey[0, 0, 1, 1].item<byte>());
+    }
+
+    private static void KeepsPixels()
+    {
+        using var files = new Files();
+        using var scope = NewDisposeScope();
+        using var image = new SKBitmap(7, 5);
+        var random = new Random(1);
+        foreach (var (x, y) in from x in Enumerable.Range(0, 7) from y in Enumerable.Range(0, 5) select (x, y))
+        {
+            image.SetPixel(x, y, new SKColor((byte)random.Next(256), (byte)random.Next(256), (byte)random.Next(256)));
+        }
+
+        image.SetPixel(0, 0, SKColors.Transparent);
+        using (var file = File.Create(files.At("a.png"))) image.Encode(file, SKEncodedImageFormat.Png, 100);
+        foreach (var input in new[] { X(1, 5, 7, 3), X(1, -1, -1, 3), X(1, -1, 7, 3) })
+        {
+            var read = Of(files.Folder, input with { Type = ScalarType.Byte }).Single();
+            foreach (var (x, y) in from x in Enumerable.Range(0, 7) from y in Enumerable.Range(0, 5) select (x, y))
+            {
+                var colour = (x, y) == (0, 0) ? SKColors.Black : image.GetPixel(x, y);
+                Expect.SequenceEqual([colour.Red, colour.Green, colour.Blue], read[0, y, x].data<byte>());
+            }
+        }
+    }
+
     private static bool Near(float[] expected, float[] found) =>
         expected.Length == found.Length && expected.Zip(found).All(pair => Math.Abs(pair.First - pair.Second) < 1e-5);
 
@@ -109,8 +154,15 @@ internal static class DataFolderTests
         var cut = Of(files.Folder, X(-1, 2));
         Expect.SequenceEqual([16L, 16, 3], cut.Select(batch => batch.shape[0]));
         Expect.True(cat(cut).Equals(arange(70).reshape(35, 2).to(ScalarType.Float32)), "rows are lost or mixed");
-        // A network that takes four rows at once: the three that remain are left out.
+        // Of a network that takes four rows at once the three that remain are left out; of one that takes fewer, they are a batch.
         Expect.Equal(8, Of(files.Folder, X(4, 2)).Count);
+        var fewer = X(4, 2) with { TakesFewer = true };
+        Expect.SequenceEqual(cut.SelectMany(Rows), Of(files.Folder, fewer).SelectMany(Rows));
+        File.Delete(files.At("a.npy"));
+        for (var i = 0; i < 6; i++) Count(files.At($"{i}.npy"), [1, 2], from: i);
+        Expect.SequenceEqual([4L, 2], Of(files.Folder, fewer).Select(batch => batch.shape[0]));
+        Expect.SequenceEqual([4L], Of(files.Folder, X(4, 2)).Select(batch => batch.shape[0]));
+        static IEnumerable<float> Rows(Tensor batch) => batch.data<float>();
     }
 
     private static void ReadsSeveral()
@@ -195,7 +247,7 @@ internal static class DataFolderTests
         Said Plan(params string[] more) => Said.Of(["plan", dense, "--ratio", "1.5", "--data", data, .. more]);
         var file = Path.Combine(data, "a.npy");
         Count(file, [2, 3]);
-        Plan().Refuses(ExitCode.Failed, "[2, 3]");
+        Plan().Refuses(ExitCode.Failed, "a.npy' has the size [2, 3]");
         File.WriteAllText(file, "This is no array.");
         Plan().Refuses(ExitCode.Failed, "numpy.save");
         File.Move(file, Path.ChangeExtension(file, ".png"));
@@ -204,9 +256,19 @@ internal static class DataFolderTests
         Plan("--mean", "1,2").Refuses(ExitCode.Usage, "--mean");
         Plan("--scale", "0").Refuses(ExitCode.Usage, "--scale");
         Plan("--input", "1,5,8,8").Refuses(ExitCode.Failed, "--input");
-        Plan("--input", "3,3,8,8").Refuses(ExitCode.Failed, "fewer samples");
+        Plan("--input", "3,3,8,8").Went();
+        var three = new GraphBuilder().Input("x", [3, 3, 8, 8]).Output("y", [3, 4, 8, 8])
+            .Weight("w", [4, 3, 1, 1]).Node("Conv", ["x", "w"], "y").Model;
+        File.WriteAllBytes(files.At("three.onnx"), three.ToByteArray());
+        Said.Of("plan", files.At("three.onnx"), "--ratio", "1.5", "--ends", "--data", data).Refuses(ExitCode.Failed, "fewer samples");
         Paint(Path.Combine(data, "b.png"), 6, 8, SKColors.White);
-        Plan("--input", "2,3,0,0").Refuses(ExitCode.Failed, "--input");
+        Plan("--input", "2,3,0,0").Refuses(ExitCode.Failed, "b.png' has the size [1, 3, 8, 6], ");
+        File.Delete(Path.Combine(data, "b.png"));
+        Count(Path.Combine(data, "b.npy"), [2, 3, 8, 7]);
+        Plan().Refuses(ExitCode.Failed, "b.npy' has the size [2, 3, 8, 7]");
+        SafeTensorFile.Save(Path.Combine(data, "c.safetensors"), new Dictionary<string, Tensor> { ["x"] = ones(2, 3, 8, 6) });
+        Plan().Refuses(ExitCode.Failed, "c.safetensors' has the size [2, 3, 8, 6]");
+        File.Delete(Path.Combine(data, "c.safetensors"));
         var two = new GraphBuilder().Input("x", [-1, 3]).Input("z", [-1, 3]).Output("y", [-1, 3])
             .Weight("w", [3, 3]).Node("MatMul", ["x", "w"], "p").Node("Add", ["p", "z"], "y").Model;
         File.WriteAllBytes(files.At("two.onnx"), two.ToByteArray());

@@ -18,7 +18,9 @@ internal sealed class InputOptions
     };
 
     private readonly Option<string?> _mean = Numbers(
-        "--mean", "What is subtracted from images, whose colours are from 0 to 1: .5 or .5,.4,.3.");
+        "--mean",
+        "What is subtracted from images, whose colours are from 0 to 1: .5 or .5,.4,.3. For an input of whole numbers they are from 0 to "
+        + "255, unless --scale is given.");
 
     private readonly Option<string?> _scale = Numbers("--scale", "What images are divided by then: .25 or .2,.2,.3.");
 

@@ -2,7 +2,8 @@ using System.Globalization;
 
 namespace TensorNets.Tool.Files;
 
-/// <summary>How the colours of an image, from 0 to 1, become numbers: (colour − mean) / scale.</summary>
+/// <summary>How the colours of an image become numbers: (colour − mean) / scale. Colours are from 0 to 1; for an input of whole numbers
+/// they are from 0 to 255, unless a scale is given.</summary>
 /// <param name="Mean">As it is typed: one number, or one for each channel between commas; empty: 0.</param>
 /// <param name="Scale">As it is typed, likewise; empty: 1.</param>
 /// <param name="IsBgr">Whether blue comes first, rather than red.</param>

@@ -73,26 +73,37 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
                 && name.Length > input.Name.Length && "_-.".Contains(name[input.Name.Length]))];
     }
 
-    /// <summary>Batches of as many rows as the network takes: of one file, or of several that hold a row each. What is left at the end and
-    /// makes no whole batch is left out.</summary>
+    /// <summary>Whether the last batch may have fewer rows than the others.</summary>
+    private bool TakesFewer => inputs.All(input => input.TakesFewer);
+
+    /// <summary>Batches of as many rows as the network takes: of one file, or of several that hold a row each. What is left at the end is a
+    /// smaller batch, or left out where the network takes none.</summary>
     private IEnumerable<Dictionary<string, Tensor>> Rows(List<List<string>> columns)
     {
-        var size = inputs[0].Shape is [> 0 and var fixedSize, ..] ? (int)fixedSize : (int?)null;
+        var size = inputs[0].Shape is [> 0 and var asked, ..] ? (int)asked : (int?)null;
         var made = 0;
         var waiting = new List<Dictionary<string, Tensor>>();
-        for (var i = 0; i < columns[0].Count; i++)
+        try
         {
-            waiting.Add(inputs.Zip(columns).ToDictionary(pair => pair.First.Name, pair => OfFile(pair.Second[i], pair.First)));
-            var rows = waiting[0][inputs[0].Name].shape is [var first, ..] ? first : 1;
-            if (rows == 1 && waiting.Count < size) continue;
-            foreach (var batch in Cut(Joined(waiting, columns[0][i]), size))
+            for (var i = 0; i < columns[0].Count; i++)
             {
-                made++;
-                yield return batch;
+                waiting.Add(inputs.Zip(columns).ToDictionary(pair => pair.First.Name, pair => OfFile(pair.Second[i], pair.First)));
+                CheckLast(waiting, columns, i);
+                var rows = waiting[0][inputs[0].Name].shape is [var first, ..] ? first : 1;
+                var isLast = TakesFewer && i == columns[0].Count - 1;
+                if (rows == 1 && waiting.Count < size && !isLast) continue;
+                foreach (var batch in Cut(Joined(waiting), size))
+                {
+                    made++;
+                    yield return batch;
+                }
             }
         }
+        finally
+        {
+            Dispose(waiting);
+        }
 
-        foreach (var tensor in waiting.SelectMany(sample => sample.Values)) tensor.Dispose();
         if (made == 0)
         {
             throw new ToolException(
@@ -100,37 +111,47 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
         }
     }
 
-    /// <summary>Samples as one batch; they are disposed.</summary>
-    private Dictionary<string, Tensor> Joined(List<Dictionary<string, Tensor>> samples, string last)
+    /// <summary>Refuses a sample of another size than the one that begins its batch.</summary>
+    private void CheckLast(List<Dictionary<string, Tensor>> waiting, List<List<string>> columns, int last)
     {
-        try
+        foreach (var (input, paths) in inputs.Zip(columns))
         {
-            return inputs.ToDictionary(input => input.Name, input =>
-            {
-                var parts = samples.ConvertAll(sample => sample[input.Name]);
-                if (parts.Find(part => !part.shape.SequenceEqual(parts[0].shape)) is { } other)
-                {
-                    throw new ToolException(
-                        $"'{last}' or one before it has the shape {Shape(other.shape)}, others {Shape(parts[0].shape)}",
-                        $"give '{input.Name}' samples of one size, or that size with --input");
-                }
-
-                return parts.Count == 1 ? parts[0].alias() : cat(parts);
-            });
-        }
-        finally
-        {
-            foreach (var tensor in samples.SelectMany(sample => sample.Values)) tensor.Dispose();
-            samples.Clear();
+            var (begun, own) = (waiting[0][input.Name].shape, waiting[^1][input.Name].shape);
+            if (own.SequenceEqual(begun)) continue;
+            throw new ToolException(
+                $"'{paths[last]}' has the size {Shape(own)}, '{paths[last + 1 - waiting.Count]}' of the same batch {Shape(begun)}",
+                $"give '{input.Name}' samples of one size, or that size with --input");
         }
     }
 
+    /// <summary>Samples as one batch; they are disposed.</summary>
+    private Dictionary<string, Tensor> Joined(List<Dictionary<string, Tensor>> samples)
+    {
+        try
+        {
+            return inputs.ToDictionary(
+                input => input.Name,
+                input => samples.Count == 1 ? samples[0][input.Name].alias() : cat(samples.ConvertAll(sample => sample[input.Name])));
+        }
+        finally
+        {
+            Dispose(samples);
+        }
+    }
+
+    private static void Dispose(List<Dictionary<string, Tensor>> samples)
+    {
+        foreach (var tensor in samples.SelectMany(sample => sample.Values)) tensor.Dispose();
+        samples.Clear();
+    }
+
     /// <summary>A batch in parts of so many rows, where all of its tensors have as many; it is disposed.</summary>
-    private static IEnumerable<Dictionary<string, Tensor>> Cut(Dictionary<string, Tensor> batch, int? size)
+    private IEnumerable<Dictionary<string, Tensor>> Cut(Dictionary<string, Tensor> batch, int? size)
     {
         var most = size ?? MostRows;
         var rows = batch.Values.Select(tensor => tensor.dim() > 0 ? tensor.shape[0] : 0).Distinct().ToList();
-        if (rows is not [var count] || count <= most)
+        var isWhole = size is null || TakesFewer;
+        if (rows is not [var count] || count == most || (count < most && isWhole))
         {
             yield return batch;
             yield break;
@@ -138,9 +159,8 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
 
         try
         {
-            for (var start = 0L; start < count; start += most)
+            for (var start = 0L; start + (isWhole ? 1 : most) <= count; start += most)
             {
-                if (size is not null && start + most > count) yield break;
                 var (from, length) = (start, Math.Min(most, count - start));
                 yield return batch.ToDictionary(pair => pair.Key, pair => pair.Value.narrow(0, from, length));
             }
@@ -156,16 +176,20 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
     {
         using var scope = NewDisposeScope();
         var read = path.EndsWith(Arrays, StringComparison.OrdinalIgnoreCase) ? ArrayFile.Read(path) : ImageFile.Read(path, input, pixels);
-        var axes = input.Shape.Count;
-        if (read.dim() == axes - 1) read = read.unsqueeze(0);
-        if (axes > 0 && read.dim() != axes)
-        {
-            throw new ToolException(
-                $"'{path}' has the shape {Shape(read.shape)}",
-                $"give '{input.Name}' batches of {Shape(input.Shape)}, or samples without the first axis");
-        }
-
+        if (read.dim() == input.Shape.Count - 1) read = read.unsqueeze(0);
+        CheckSizes(path, input, read.shape, from: 1);
         return read.to(input.Type ?? read.dtype).MoveToOuterDisposeScope();
+    }
+
+    /// <summary>Refuses a tensor whose sizes, from an axis on, are not those of the input.</summary>
+    private static void CheckSizes(string path, GraphInput input, long[] sizes, int from)
+    {
+        bool IsOther((long Found, long Wanted) pair) => pair.Wanted > 0 && pair.Found != pair.Wanted;
+        var isSame = sizes.Length == input.Shape.Count && !sizes.Zip(input.Shape).Skip(from).Any(IsOther);
+        if (isSame || input.Shape.Count == 0) return;
+        throw new ToolException(
+            $"'{path}' has the size {Shape(sizes)}",
+            $"give '{input.Name}' batches of {Shape(input.Shape)}, or samples without the first axis");
     }
 
     /// <summary>Sizes as errors show them.</summary>
@@ -182,6 +206,12 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
                 $"'{path}' has no tensor '{missing}', an input of the network", $"give each batch {string.Join(", ", names)}");
         }
 
+        foreach (var input in inputs)
+        {
+            var sizes = file.Entries.First(entry => entry.Name == input.Name).Shape;
+            CheckSizes(path, input, [.. sizes], from: input.TakesFewer ? 1 : 0);
+        }
+
         return names.ToDictionary(name => name, file.Read);
     }
 }
@@ -190,4 +220,11 @@ internal sealed class DataFolder(string folder, IReadOnlyList<GraphInput> inputs
 /// <param name="Name">The name of the input.</param>
 /// <param name="Shape">Its shape; −1: any size.</param>
 /// <param name="Type">The type of its numbers; null: it holds something else.</param>
-internal sealed record GraphInput(string Name, IReadOnlyList<long> Shape, ScalarType? Type);
+internal sealed record GraphInput(string Name, IReadOnlyList<long> Shape, ScalarType? Type)
+{
+    /// <summary>Whether the network takes fewer rows than the shape has, which are then no more than asked for.</summary>
+    internal bool TakesFewer { get; init; }
+
+    /// <summary>Whether the numbers are whole.</summary>
+    internal bool IsWhole => Type is ScalarType.Byte or ScalarType.Int8 or ScalarType.Int16 or ScalarType.Int32 or ScalarType.Int64;
+}

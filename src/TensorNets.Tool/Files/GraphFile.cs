@@ -95,7 +95,10 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
         var (shapes, types) = (OnnxInputs.Shapes(_model.Value), OnnxInputs.Types(_model.Value));
         var typed = inputs.Shapes(shapes.Select(input => input.Key).FirstOrDefault(""));
         if (inputs.Data == "") return DataFolder.Disposing(Enumerable.Range(0, 1).Select(_ => OnnxInputs.Noise(_model.Value, typed)));
-        var given = shapes.Select(input => new GraphInput(input.Key, typed.GetValueOrDefault(input.Key) ?? input.Value, types[input.Key]));
+        var given = shapes.Select(input => new GraphInput(input.Key, typed.GetValueOrDefault(input.Key) ?? input.Value, types[input.Key])
+        {
+            TakesFewer = input.Value is [< 0, ..],
+        });
         return new DataFolder(inputs.Data, [.. given], inputs.Colours).Read();
     }
 }
