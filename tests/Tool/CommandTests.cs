@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Expecto;
 using TensorNets.Tool;
@@ -13,6 +14,7 @@ internal static class CommandTests
         TestCase("inspect shows factorized layers with their formats", InspectsCompressed),
         TestCase("sensitivity lists S, and a change of gauge does not raise it", ListsSensitivities),
         TestCase("compare finds a file equal to itself, and the error of each factorized kernel", Compares),
+        TestCase("numbers are written alike whatever the culture", IgnoresCulture),
         TestCase("what is wrong is said in one line with an exit code", Refuses),
         TestCase("every command has help with examples that it understands", HelpsWithExamples),
     ]);
@@ -68,6 +70,31 @@ internal static class CommandTests
         {
             var (error, noted) = (tensor.Real("error"), errors[tensor.Text("name")]);
             Expect.True(Math.Abs(error - noted) < 1e-4, $"{error}, the file says {noted}");
+        }
+    }
+
+    private static void IgnoresCulture()
+    {
+        using var files = new Files();
+        var (dense, compressed) = (files.Dense(), files.Compressed());
+        string[][] lines =
+        [
+            ["inspect", compressed], ["sensitivity", compressed], ["compare", dense, compressed], ["plan", dense, "--ratio", "2.5"],
+            ["plan", dense, "--bytes", "5.5"], ["plan", dense, "--ratio", "2.5", "--json"],
+        ];
+        var expected = lines.Select(line => Said.Of(line)).ToList();
+        var culture = CultureInfo.CurrentCulture;
+        CultureInfo.CurrentCulture = new CultureInfo("")
+        {
+            NumberFormat = { NumberDecimalSeparator = ",", NumberGroupSeparator = ".", NegativeSign = "~" },
+        };
+        try
+        {
+            foreach (var (line, said) in lines.Zip(expected)) Expect.Equal(said, Said.Of(line));
+        }
+        finally
+        {
+            CultureInfo.CurrentCulture = culture;
         }
     }
 

@@ -18,6 +18,8 @@ internal static class GraphTests
         TestCase(
             "an .onnx file is inspected, planned, compressed and compared, and the written file runs as it was verified", CompressesGraphs),
         TestCase("a budget of latency is planned in rounds until the whole network is fast enough", PlansInRounds),
+        TestCase("rounds of latency aim at what was asked for, no less and no more", AimsAtTheRatio),
+        TestCase("six rounds that do not suffice are said so, and give the fastest plan", SaysWhatIsMissing),
         TestCase("what stops a budget of latency is named", NamesTheSlow),
         TestCase("with inputs given, errors are those of what layers give; noise is what --input says", TakesInputs),
         TestCase("shares of an .onnx file are merged into the bytes of one run", MergesGraphs),
@@ -38,6 +40,18 @@ internal static class GraphTests
             .Weight("w5", [16, 5], seed: 5).Node("Gemm", ["f", "w5"], "y");
         File.WriteAllBytes(files.At("model.onnx"), graph.Model.ToByteArray());
         return files.At("model.onnx");
+    }
+
+    /// <summary>Convolutions of which the second has two groups.</summary>
+    private static string Grouped(Files files)
+    {
+        var pads = ("pads", (object)new long[] { 1, 1, 1, 1 });
+        var graph = new GraphBuilder().Input("x", [-1, 3, 8, 8]).Output("y", [-1, 4, 8, 8])
+            .Weight("w1", [16, 3, 3, 3]).Node("Conv", ["x", "w1"], "c", pads)
+            .Weight("w2", [16, 8, 3, 3], seed: 2).Node("Conv", ["c", "w2"], "g", pads, ("group", 2L))
+            .Weight("w3", [4, 16, 3, 3], seed: 3).Node("Conv", ["g", "w3"], "y", pads);
+        File.WriteAllBytes(files.At("grouped.onnx"), graph.Model.ToByteArray());
+        return files.At("grouped.onnx");
     }
 
     private static void CompressesGraphs()
@@ -134,6 +148,43 @@ internal static class GraphTests
         else Expect.True(File.ReadAllText(files.At("timed.json")).Contains("\"latency\""), "no times in the plan");
     }
 
+    private static void AimsAtTheRatio()
+    {
+        using var files = new Files();
+        var plan = Timed(files);
+        foreach (var saved in new[] { 1.0, .6, 1.4 })
+        {
+            var rest = .5 * plan.DenseLatency;
+            using var errors = new StringWriter();
+            var made = LatencyRounds.Run(new Terminal(TextWriter.Null, errors), plan, 1.25, found => Whole(found, saved, rest));
+            // What all layers may take so that the network takes 1 / 1.25 of what it took.
+            var most = plan.DenseLatency - ((1 - (1 / 1.25)) * (plan.DenseLatency + rest) / saved);
+            Expect.True(made.Latency <= most * (1 + 1e-9), $"{made.Latency} of {most} ms: {errors}");
+            var asked = plan.Latency <= most ? plan : Model.Plan(plan, Budgets.Latency(most * (1 + 1e-9)));
+            Expect.Equal(asked.Latency, made.Latency);
+        }
+    }
+
+    private static void SaysWhatIsMissing()
+    {
+        using var files = new Files();
+        using var errors = new StringWriter();
+        var (plan, round) = (Timed(files), 0);
+        var times = new List<(CompressionPlan Plan, double Ratio)>();
+        OnnxTimes Hardly(CompressionPlan found)
+        {
+            // All but fast enough, and the third time a little more so.
+            var ratio = (1 / 1.25) + (++round == 3 ? 1e-5 : 1e-4);
+            times.Add((found, ratio));
+            return new(found.DenseLatency, ratio * found.DenseLatency, ratio);
+        }
+
+        var made = LatencyRounds.Run(new Terminal(TextWriter.Null, errors), plan, 1.25, Hardly);
+        Expect.Equal(6, times.Count);
+        Expect.True(ReferenceEquals(times[2].Plan, made), "another plan than the fastest");
+        Expect.True(errors.ToString().Contains("6 rounds did not suffice") && errors.ToString().Contains("1.25 times"), $"{errors}");
+    }
+
     private static void NamesTheSlow()
     {
         using var files = new Files();
@@ -192,6 +243,9 @@ internal static class GraphTests
         var dense = Graph(files);
         Said.Of("sensitivity", dense).Refuses(ExitCode.Failed, "no factorized layer");
         Said.Of("compare", dense, files.Dense()).Refuses(ExitCode.Failed, "one format");
+        Compress(Grouped(files), files.At("a.onnx"), "--error", ".9", "--report", files.At("a.html"), "--front", "Conv_g")
+            .Refuses(ExitCode.Failed, "2 groups");
+        Expect.True(!File.Exists(files.At("a.onnx")), "the front was refused too late");
         Said.Of("plan", dense, "--ratio", "1.5", "--data", files.At("none")).Refuses(ExitCode.Failed, "no folder");
         var empty = Directory.CreateDirectory(files.At("empty")).FullName;
         Said.Of("plan", dense, "--ratio", "1.5", "--data", empty).Refuses(ExitCode.Failed, ".npy");

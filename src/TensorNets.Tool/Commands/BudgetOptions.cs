@@ -77,16 +77,24 @@ internal sealed class BudgetOptions
         };
     }
 
-    /// <summary>The plan of the layers under the budget that is given.</summary>
+    /// <summary>The plan of the layers of a network under the budget that is given.</summary>
     internal CompressionPlan Plan(
-        ParseResult parsed, Terminal terminal, NetworkFile network, Inputs inputs, IReadOnlyDictionary<string, Tensor>? covariances)
+        ParseResult parsed,
+        Terminal terminal,
+        NetworkFile network,
+        LayerSource source,
+        Inputs inputs,
+        IReadOnlyDictionary<string, Tensor>? covariances)
     {
         var settings = Settings(parsed, network) with { Covariances = covariances };
-        var plan = terminal.While("Planning", () => Model.Plan(network.Source(inputs), Budget(parsed), settings));
+        var plan = terminal.While("Planning", () => Model.Plan(source, Budget(parsed), settings));
         return parsed.GetValue(_latency) is { } ratio
             ? terminal.While("Timing", () => LatencyRounds.Run(terminal, plan, ratio, made => network.Times(made, inputs)))
             : plan;
     }
+
+    /// <summary>Whether the budget is one of bytes.</summary>
+    internal bool IsOfBytes(ParseResult parsed) => parsed.GetValue(_bytes) is not null;
 
     internal int Workers(ParseResult parsed) => parsed.GetValue(_workers);
 

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Globalization;
 using TensorNets.CSharp;
 using TensorNets.Tool.Files;
 using TensorNets.Tool.Output;
@@ -108,7 +109,7 @@ internal sealed class CompressCommand
         var source = network.Source(run.Inputs);
         var settings = run.Settings(network) with { Workers = _budgets.Workers(parsed), Cancellation = cancellation };
         var work = parsed.GetValue(_work) is { } folder ? new WorkFolder(folder) : null;
-        CompressionPlan Made() => given ?? _budgets.Plan(parsed, _terminal, network, run.Inputs, settings.Covariances);
+        CompressionPlan Made() => given ?? _budgets.Plan(parsed, _terminal, network, source, run.Inputs, settings.Covariances);
         var plan = work?.Plan(run, Made) ?? Made();
         network.Check(plan);
         CheckFronts(parsed, plan);
@@ -150,15 +151,18 @@ internal sealed class CompressCommand
                 made,
                 Math.Max(1, parsed.GetValue(_corrections)))))];
 
-    /// <summary>Refuses names of layers that the plan leaves dense, before time is spent on it.</summary>
+    /// <summary>Refuses names of layers that the plan leaves dense, or that have a kernel for each of several groups, before time is spent
+    /// on it.</summary>
     private void CheckFronts(ParseResult parsed, CompressionPlan plan)
     {
-        var names = plan.Layers.Where(layer => layer.IsFactorized).Select(layer => layer.Path).ToList();
-        if ((parsed.GetValue(_front) ?? []).FirstOrDefault(name => !names.Contains(name)) is { } stranger)
-        {
-            throw new ToolException(
-                $"the plan has no factorized layer '{stranger}' for --front", $"name some of {string.Join(", ", names)}");
-        }
+        var factorized = plan.Layers.Where(layer => layer.IsFactorized).ToList();
+        var names = factorized.Where(layer => layer.Geometry.Groups == 1).Select(layer => layer.Path).ToList();
+        if ((parsed.GetValue(_front) ?? []).FirstOrDefault(name => !names.Contains(name)) is not { } stranger) return;
+        var groups = factorized.Find(layer => layer.Path == stranger)?.Geometry.Groups;
+        var reason = groups is null ? $"the plan has no factorized layer '{stranger}' for --front"
+            : $"the front of '{stranger}' cannot be traced: it has {groups} groups, each with a kernel of its own";
+        throw new ToolException(
+            reason, names.Count > 0 ? $"name some of {string.Join(", ", names)}" : "leave --front out, no layer has one");
     }
 
     /// <summary>The run as its work folder notes it.</summary>
@@ -195,7 +199,7 @@ internal sealed class CompressCommand
     /// <summary>Lets an option refuse whole numbers that are too small or too large; what is no number it refuses by itself.</summary>
     private static void Bound(Option option, int least, int? most = null) => option.Validators.Add(result =>
     {
-        if (result.Tokens is not [var token] || !int.TryParse(token.Value, out var found)) return;
+        if (result.Tokens is not [var token] || !int.TryParse(token.Value, CultureInfo.InvariantCulture, out var found)) return;
         if (found < least || found > most)
         {
             result.AddError($"{option.Name} is {found}; expected {least} {(most is null ? "or more" : $"to {most}")}.");

@@ -11,13 +11,18 @@ internal static class LatencyRounds
 {
     private const int Most = 6;
 
-    /// <summary>The next plan saves so many times what the last one lacks: layers save less in a network than by themselves.</summary>
-    private const double Overshoot = 1.15;
+    /// <summary>What layers save in a network, as a part of what they save by themselves, is taken to be within these: beyond them it is
+    /// the clock that errs.</summary>
+    private const double LeastYield = .25, MostYield = 2;
+
+    /// <summary>A plan may take so many times what its fastest choices take, which sums in another order round otherwise.</summary>
+    private const double Rounding = 1 + 1e-9;
 
     /// <summary>Layers that a refusal names.</summary>
     private const int Named = 3;
 
-    /// <summary>A plan with which the network is so many times faster; after the most rounds the fastest plan that was found.</summary>
+    /// <summary>The first plan with which the network is so many times faster; after the most rounds the fastest plan that was found, which
+    /// is then said.</summary>
     /// <param name="terminal">Where each round is told.</param>
     /// <param name="plan">A plan whose candidates have times.</param>
     /// <param name="ratio">So many times faster the network is to be.</param>
@@ -26,23 +31,39 @@ internal static class LatencyRounds
     internal static CompressionPlan Run(Terminal terminal, CompressionPlan plan, double ratio, Func<CompressionPlan, OnnxTimes> time)
     {
         var (best, least) = (plan, double.PositiveInfinity);
-        for (var round = 1; ; round++)
+        for (var round = 1; round <= Most; round++)
         {
             var times = time(plan);
-            if (times.Ratio < least) (best, least) = (plan, times.Ratio);
             terminal.ErrorWriter.WriteLine(
                 $"round {round}: layers planned at {Text.Real(plan.Latency)} of {Text.Real(plan.DenseLatency)} ms; the network takes "
                 + $"{Text.Real(times.After)} of {Text.Real(times.Before)} ms, {Times(times.Ratio)} times faster");
-            if (times.Ratio * ratio <= 1 || round == Most) return best;
-            var next = plan.Latency - (Overshoot * (times.Ratio - (1 / ratio)) * times.Before);
-            if (next < plan.Layers.Sum(Least)) throw OutOfReach(plan, ratio, times);
-            plan = Model.Plan(plan, Budgets.Latency(next));
+            if (times.Ratio * ratio <= 1) return plan;
+            if (times.Ratio < least) (best, least) = (plan, times.Ratio);
+            if (round < Most) plan = Model.Plan(plan, Budgets.Latency(Next(plan, ratio, times)));
         }
+
+        terminal.ErrorWriter.WriteLine(
+            $"{Most} rounds did not suffice: the network is to be {Text.Real(ratio)} times faster; by the fastest plan that was found, "
+            + $"which is taken, it is {Times(least)} times faster.");
+        return best;
+    }
+
+    /// <summary>The time of the layers with which the network takes what is asked for, if they go on to save what they have saved so
+    /// far.</summary>
+    private static double Next(CompressionPlan plan, double ratio, OnnxTimes times)
+    {
+        var lack = (times.Ratio - (1 / ratio)) * times.Before;
+        var fastest = plan.Layers.Sum(Least);
+        if (plan.Latency - (lack / MostYield) < fastest) throw OutOfReach(plan, ratio, times);
+        var saved = (1 - times.Ratio) * times.Before / (plan.DenseLatency - plan.Latency);
+        var yield = double.IsFinite(saved) ? Math.Clamp(saved, LeastYield, MostYield) : 1;
+        return Math.Max(plan.Latency - (lack / yield), fastest * Rounding);
     }
 
     /// <summary>The time of a layer's fastest choice.</summary>
     private static double Least(PlannedLayer layer) =>
-        layer.Candidates.Select(candidate => candidate.Latency).Where(double.IsFinite).Append(layer.Latency).Min();
+        layer.Candidates.Where(candidate => double.IsFinite(candidate.Latency) && !double.IsNaN(candidate.Damage))
+            .Select(candidate => candidate.Latency).Append(layer.Latency).Min();
 
     private static ToolException OutOfReach(CompressionPlan plan, double ratio, OnnxTimes times)
     {

@@ -33,10 +33,11 @@ internal static class PlanCommand
             using var network = NetworkFile.Open(parsed.GetRequiredValue(file));
             using var scope = TorchSharp.torch.NewDisposeScope();
             var given = inputs.Of(parsed);
-            var plan = budgets.Plan(parsed, terminal, network, given, network.Covariances(given));
+            var plan = budgets.Plan(parsed, terminal, network, network.Source(given), given, network.Covariances(given));
             network.Check(plan);
             if (parsed.GetValue(output) is { } path) Texts.Write(path, Model.PlanToJson(plan));
-            terminal.Tell(PlanReport.Of(network.Path, budgets.Typed(parsed) + inputs.Typed(parsed), plan), parsed.GetValue(json), Show);
+            var report = PlanReport.Of(network.Path, budgets.Typed(parsed) + inputs.Typed(parsed), plan);
+            terminal.Tell(report, parsed.GetValue(json), budgets.IsOfBytes(parsed) ? ShowBytes : Show);
             return ExitCode.Done;
         }));
         return command;
@@ -44,18 +45,32 @@ internal static class PlanCommand
 
     private static void Show(Terminal terminal, PlanReport report)
     {
-        terminal.Table(
-            [
-                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Number("parameters"), Column.Text("choice"),
-                Column.Number("parameters"), Column.Number("error"), Column.Long("kept dense"),
-            ],
-            report.Layers.Select(layer => (IReadOnlyList<string>)
-            [
-                layer.Name, layer.Kind, Text.Shape(layer.Shape), Text.Count(layer.DenseParameters), layer.Choice,
-                layer.Choice == "" ? "" : Text.Count(layer.Parameters), Text.Real(layer.Error), layer.Kept,
-            ]));
+        Table(terminal, report, "parameters", layer => Text.Count(layer.DenseParameters), layer => Text.Count(layer.Parameters));
         terminal.Line(
             $"{report.File}: {Text.Count(report.DenseParameters)} parameters, planned {Text.Count(report.Parameters)} "
             + $"({Text.Percent(report.Parameters, report.DenseParameters)} %)");
     }
+
+    /// <summary>The same for a budget of bytes.</summary>
+    private static void ShowBytes(Terminal terminal, PlanReport report)
+    {
+        Table(terminal, report, "bytes", layer => Text.Count(4 * layer.DenseParameters), layer => Text.Count(layer.Bytes));
+        terminal.Line(
+            $"{report.File}: {Text.Count(report.DenseBytes)} bytes in float32, planned {Text.Count(report.Bytes)} "
+            + $"({Text.Percent(report.Bytes, report.DenseBytes)} %)");
+    }
+
+    /// <summary>The layers with what they cost, dense and by their choice.</summary>
+    private static void Table(
+        Terminal terminal, PlanReport report, string unit, Func<PlanLine, string> dense, Func<PlanLine, string> planned) =>
+        terminal.Table(
+            [
+                Column.Text("layer"), Column.Text("kind"), Column.Text("shape"), Column.Number(unit), Column.Text("choice"),
+                Column.Number(unit), Column.Number("error"), Column.Long("kept dense"),
+            ],
+            report.Layers.Select(layer => (IReadOnlyList<string>)
+            [
+                layer.Name, layer.Kind, Text.Shape(layer.Shape), dense(layer), layer.Choice, layer.Choice == "" ? "" : planned(layer),
+                Text.Real(layer.Error), layer.Kept,
+            ]));
 }

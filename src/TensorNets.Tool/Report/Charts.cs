@@ -47,20 +47,21 @@ internal static class Charts
                 pair.i == layer.Chosen)));
     }
 
-    /// <summary>S of a layer against its error, from the least error that was found.</summary>
+    /// <summary>S of a layer against its error, from the least error that was found; where there is no bound, the layer alone.</summary>
     internal static string Front(LayerFront front)
     {
-        var all = front.Points.Append(front.Now).ToList();
+        var points = front.Points ?? [];
+        var all = points.Append(front.Now).ToList();
         var (least, most) = (all.Min(point => point.Error), all.Max(point => point.Error));
         var highest = all.Max(point => point.Sensitivity);
         Dot Of((double Error, double Sensitivity) point, bool isChoice) =>
             new(point.Error, point.Sensitivity, $"error {Text.Real(point.Error)}, S {Text.Real(point.Sensitivity)}", isChoice);
         return Figure(
             $"{front.Name}: {front.Network}",
-            (least, Math.Max(most, least * 1.001), Text.Real(most)),
+            (least, Math.Max(most, Math.Max(least * 1.001, 1e-9)), Text.Real(most)),
             (highest, Text.Real(highest)),
-            front.Points,
-            front.Points.Select(point => Of(point, false)).Append(Of(front.Now, true)));
+            points,
+            points.Select(point => Of(point, false)).Append(Of(front.Now, true)));
     }
 
     private sealed record Dot(double X, double Y, string Title, bool IsChoice);
