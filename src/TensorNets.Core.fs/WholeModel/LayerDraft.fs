@@ -66,9 +66,10 @@ module internal LayerDraft =
             Cancellation = token
         }
 
-    let private swept (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Draft, TensorNetError list> =
+    /// Least squares of at most so many sweeps, within a time.
+    let fit (options: CompressOptions) count time norm (spec: Spec) (kernel: Tensor) : Result<Fit, TensorNetError list> =
         use limit = limited time options.Cancellation
-        let sweeps = sweeps options norm limit.Token
+        let sweeps = { sweeps options norm limit.Token with MaxSweeps = min count options.Sweeps }
 
         Factorize.runSpec { Factorize.defaults with Sweeps = sweeps } spec kernel
         |> Result.bind (fun fit ->
@@ -78,17 +79,23 @@ module internal LayerDraft =
             else
                 use fit = fit
                 Als.run { sweeps with MaxSweeps = 1; Cancellation = options.Cancellation } kernel fit.Network)
-        |> Result.map (fun fit ->
-            let bound = options.Slack * fit.RelativeError
 
-            {
-                Network = fit.Network
-                Bound = if isTree spec || options.Corrections < 1 || not (bound < 1.0) then None else Some bound
-                IsBalanced = false
-                IsFinal = false
-                Before = fit.Sensitivity
-                Fall = 0.0
-            })
+    /// So many sweeps of least squares more.
+    let refitted (options: CompressOptions) count norm (kernel: Tensor) (draft: Draft) : Result<Fit, TensorNetError list> =
+        Als.run { sweeps options norm options.Cancellation with MaxSweeps = count } kernel draft.Network
+
+    /// What least squares have left.
+    let ofFit (options: CompressOptions) (spec: Spec) (fit: Fit) : Draft =
+        let bound = options.Slack * fit.RelativeError
+
+        {
+            Network = fit.Network
+            Bound = if isTree spec || options.Corrections < 1 || not (bound < 1.0) then None else Some bound
+            IsBalanced = false
+            IsFinal = false
+            Before = fit.Sensitivity
+            Fall = 0.0
+        }
 
     /// The kernel as its own network, of one core.
     let private dense norm (spec: Spec) (kernel: Tensor) : Result<Draft, TensorNetError list> =
@@ -97,11 +104,14 @@ module internal LayerDraft =
         Sensitivity.valueIn norm network
         |> Result.map (fun s -> { Network = network; Bound = None; IsBalanced = true; IsFinal = true; Before = s; Fall = 0.0 })
 
+    /// Whether a network is made by sweeps, not at one go.
+    let isSwept norm (spec: Spec) (kernel: Tensor) = spec.Cores.Length > 1 && not (isMatrix norm spec kernel)
+
     /// A kernel's network near the error of least squares.
     let first (options: CompressOptions) time norm (spec: Spec) (kernel: Tensor) : Result<Draft, TensorNetError list> =
         if spec.Cores.Length = 1 then dense norm spec kernel
         elif isMatrix norm spec kernel then matrix options spec kernel
-        else swept options time norm spec kernel
+        else fit options options.Sweeps time norm spec kernel |> Result.map (ofFit options spec)
 
     /// The fall of log S in a correction, from the balanced network on.
     let private fallOf (fit: Fit) : float =

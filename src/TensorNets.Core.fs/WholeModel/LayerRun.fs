@@ -215,21 +215,23 @@ module internal LayerRun =
         | None ->
             let time = share work.Task (work.Times.First work.Task)
 
-            let draft _ norm (spec: Spec) kernel =
+            let isUnlimited = work.Options.TimeLimit.IsNone
+
+            let draft i norm (spec: Spec) kernel =
                 match work.Task.Shares with
                 | Some shares when spec.Output.Length = 2 ->
                     // A table is fitted whole in the norm of its shares.
                     TokenShares.fit shares (LayerDraft.whole work.Options time norm spec) kernel
                     |> Result.map LayerDraft.final
+                | _ when isUnlimited -> LayerRounds.run work.Options (work.File.Value |> Option.map (LayerRounds.fileOf i)) norm spec kernel
                 | _ -> LayerDraft.first work.Options time norm spec kernel
 
             match perGroup work.Task work.Weight draft with
             | Error errors -> SideBySide.Done(Error errors)
-            | Ok drafts when work.Options.TimeLimit.IsNone ->
-                match corrected work work.Options.Corrections None drafts with
-                | Ok drafts -> ended work drafts
-                | Error errors -> SideBySide.Done(Error errors)
-            | Ok drafts when drafts |> List.forall _.Bound.IsNone -> ended work drafts
+            | Ok drafts when isUnlimited || drafts |> List.forall _.Bound.IsNone ->
+                let step = ended work drafts
+                work.File.Value |> Option.iter (LayerRounds.forget drafts.Length)
+                step
             | Ok drafts -> again work drafts work.Options.Corrections (log firstFactor)
 
     /// A round of correction where there are sweeps and time left, the end where there are none.

@@ -10,7 +10,7 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal RunKey =
     /// To be raised whenever the same inputs give other numbers.
-    let private version = 2
+    let private version = 3
 
     let private text (hash: Stream) (text: string) = hash.Write(ReadOnlySpan(Encoding.UTF8.GetBytes(text + ";")))
 
