@@ -51,6 +51,33 @@ let private fall (plan: CompressionPlan) (report: CompressReport) : float =
 
     (weighed |> List.sumBy (fun (weight, fall) -> weight * fall)) / List.sumBy fst weighed
 
+/// What the deal to several workers goes by, beside what layers took: shares of the whole, and by how much the busiest of two and of four
+/// workers has more than its part.
+let private dealt (plan: CompressionPlan) (report: CompressReport) : unit =
+    let predicted = Map.ofList [ for layer in plan.Layers -> layer.Path, LayerRun.cost layer ]
+    let real = Map.ofList [ for layer in report.Layers -> layer.Path, layer.Time.TotalSeconds ]
+    let whole (of': Map<string, float>) = report.Layers |> Seq.sumBy (fun layer -> of'[layer.Path])
+
+    Measure.table
+        [ "layer"; "predicted share, %"; "real share, %"; "seconds" ]
+        [
+            for layer in report.Layers ->
+                [
+                    layer.Path
+                    $"{100.0 * predicted[layer.Path] / whole predicted:F1}"
+                    $"{100.0 * real[layer.Path] / whole real:F1}"
+                    $"{real[layer.Path]:F2}"
+                ]
+        ]
+
+    for workers in [ 2; 4 ] do
+        let most =
+            Shard.deal workers plan
+            |> List.map (fun paths -> paths |> List.sumBy (fun path -> real[path]))
+            |> List.max
+
+        printfn $"of {workers} workers the busiest has {100.0 * most / whole real:F0} %% of the time of the layers"
+
 let private compressed (limit: TimeSpan option) name plan =
     use model = chain ()
     let plan = timed $"{name}: plan" (fun () -> plan model |> TensorNetError.raiseErrors)
@@ -63,6 +90,7 @@ let private compressed (limit: TimeSpan option) name plan =
 
     printfn $"{plan.DenseParameters} -> {plan.Parameters} parameters, {float plan.DenseFlops / float plan.Flops:F2} times fewer FLOPs"
     printfn $"{report}"
+    dealt plan report
     printfn $"log S falls by {fall plan report:F3} on the mean of all parameters"
     printfn $"peak {float (Process.GetCurrentProcess().PeakWorkingSet64 - before) / 1e6:F0} MB beyond the model"
     printfn ""
