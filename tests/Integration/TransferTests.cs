@@ -1,6 +1,7 @@
 using Expecto;
 using Spectre.Console;
 using TensorNets.Samples.Transfer;
+using TensorNets.Tool.Commands;
 using TorchSharp;
 using static Expecto.CSharp.Runner;
 
@@ -96,11 +97,11 @@ internal static class TransferTests
         })),
         TestCase("shares of a study are its cells, each once", () =>
         {
-            var cells = Enumerable.Range(0, 7).ToList();
+            var cells = Study.CellsOf([1, 2, 3, 4, 5, 6, 7], []);
             for (var count = 1; count <= 9; count++)
             {
-                var shares = Enumerable.Range(1, count).Select(index => new StudyShare(index, count).Of(cells)).ToList();
-                Expect.SequenceEqual(cells, shares.SelectMany(share => share).Order());
+                var shares = Enumerable.Range(1, count).Select(index => Study.ShareOf(new Share(index, count), cells)).ToList();
+                Expect.SequenceEqual(cells, shares.SelectMany(share => share).OrderBy(cell => cell.Seed));
                 Expect.True(shares.Max(share => share.Count) - shares.Min(share => share.Count) <= 1, $"{count} shares");
             }
 

@@ -1,7 +1,7 @@
 #:project ../../../src/TensorNets.CSharp
 #:package TorchSharp-cpu@0.107.0
 
-// Two copies of a compressed network are trained, one with the sensitivity in its loss; then both are rounded to 2 bits.
+// Two copies of a compressed network are trained, one with the sensitivity in its loss.
 using TensorNets.CSharp;
 using TorchSharp;
 using static TorchSharp.torch;

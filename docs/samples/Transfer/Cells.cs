@@ -14,11 +14,13 @@ public static class Cells
     public static void Save(string folder, Cell cell) =>
         WriteWhole(FileOf(folder, cell.Seed, cell.Method), JsonSerializer.Serialize(cell, Numbers.Format) + "\n");
 
-    /// <summary>Writes a file beside its place, then moves it there: a run that is ended leaves no half of one.</summary>
+    /// <summary>Writes a file beside its place, then moves it there: a run that is ended leaves no half of one, and workers that write
+    /// the same file do not meet.</summary>
     public static void WriteWhole(string file, string text)
     {
-        File.WriteAllText(file + ".part", text);
-        File.Move(file + ".part", file, overwrite: true);
+        var part = $"{file}.{Guid.NewGuid():N}.part";
+        File.WriteAllText(part, text);
+        File.Move(part, file, overwrite: true);
     }
 
     /// <summary>Every cell of a folder, or of a file with a line for each.</summary>

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Spectre.Console;
 using TensorNets.CSharp;
 using TensorNets.Samples.Stability;
+using TensorNets.Tool.Commands;
 using TorchSharp;
 using static TensorNets.Samples.Stability.CommandOptions;
 
@@ -46,10 +47,10 @@ public static class CommandLine
         var formats = Several("--formats", "Formats.", Formats.Tucker2, Formats.CP, Formats.Any);
         var costs = Several("--costs", "What plans keep within.", Cost.Parameters, Cost.Flops);
         var errors = Several("--errors", "What errors are errors of.", Errors.Kernel, Errors.Calibrated);
-        var shard = new Option<StudyShare?>("--shard")
+        var shard = new Option<Share?>("--shard")
         {
             Description = "i/n: only the i-th of n shares of the cells, for workers with one folder; table --collect puts them together.",
-            CustomParser = StudyShare.Parse,
+            CustomParser = Share.Parse,
         };
         var command = new Command("study", "Every method for every seed, a cell at a time; a run that was ended goes on.")
         {
@@ -70,7 +71,7 @@ public static class CommandLine
             var settings = SettingsOf(parsed);
             using var images = new Images(settings);
             var cells = Study.CellsOf(parsed.GetValue(seeds)!, [.. methods]);
-            new Study(settings, images, console.WriteLine).Run(parsed.GetValue(shard)?.Of(cells) ?? cells);
+            new Study(settings, images, console.WriteLine).Run(Study.ShareOf(parsed.GetValue(shard), cells));
         }));
         return command;
     }

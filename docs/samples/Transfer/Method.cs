@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 namespace TensorNets.Samples.Transfer;
 
 /// <summary>How the ranks of the layers are found.</summary>
@@ -59,6 +61,7 @@ public sealed record Method(Ranks Ranks, Formats Formats, Cost Cost, Errors Erro
     public static string RatioOf(Method? method) => method is null ? "dense" : FormattableString.Invariant($"{method.Ratio:G3}×");
 
     /// <summary>The bits of dense kernels without scales, all alike.</summary>
+    [JsonIgnore]
     public int DenseBits => (int)(BitsOfFloat / Ratio);
 
     /// <summary>A name for files.</summary>

@@ -1,3 +1,7 @@
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
 namespace TensorNets.Samples.Transfer;
 
 /// <summary>What all runs share; the values here are those of the documents.</summary>
@@ -39,6 +43,14 @@ public sealed record Settings
     /// <summary>The folder for results.</summary>
     public string Output { get; init; } = "transfer-results";
 
+    /// <summary>Names the files of dense networks: what training them depends on.</summary>
+    [JsonIgnore]
+    public string DenseKey => KeyOf(Images, Steps, LearningRate, NormImages, Data);
+
+    /// <summary>Names the files of candidates: what they depend on.</summary>
+    [JsonIgnore]
+    public string PlanKey => KeyOf(DenseKey, CovarianceImages);
+
     /// <summary>A run of seconds that shows that everything works; its numbers say nothing.</summary>
     public static Settings Quick => new()
     {
@@ -50,4 +62,7 @@ public sealed record Settings
         TuneSteps = 1,
         Sweeps = 1,
     };
+
+    private static string KeyOf(params object?[] values) =>
+        Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(values)))[..8];
 }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using TensorNets.CSharp;
 using TensorNets.Samples.Stability;
+using TensorNets.Tool.Commands;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
@@ -31,6 +32,10 @@ public sealed class Study(
            select (seed, method),
     ];
 
+    /// <summary>A share of cells, every n-th of them: the same deal on every worker. Without a share, all.</summary>
+    internal static IReadOnlyList<(int Seed, Method? Method)> ShareOf(Share? share, IReadOnlyList<(int Seed, Method? Method)> cells) =>
+        share is null ? cells : [.. cells.Where((_, at) => at % share.Count == share.Index - 1)];
+
     /// <summary>Makes the cells that are missing, and gives all of them.</summary>
     public IReadOnlyList<Cell> Run(IReadOnlyList<int> seeds, IReadOnlyList<Method> methods) => Run(CellsOf(seeds, methods));
 
@@ -43,16 +48,11 @@ public sealed class Study(
 
     private Cell Missing(int seed, Method? method)
     {
-        var denseFile = Path.Combine(settings.Output, $"dense-seed{seed}.safetensors");
+        var denseFile = Path.Combine(settings.Output, $"dense-{settings.DenseKey}-seed{seed}.safetensors");
         if (Cells.Find(settings, seed, method) is { } known
             && (method is null || !keepFiles || File.Exists(FileOf(settings.Output, seed, method))))
         {
             return known;
-        }
-
-        if (method is null)
-        {
-            File.Delete(denseFile);
         }
 
         using var scope = NewDisposeScope();
@@ -154,8 +154,8 @@ public sealed class Study(
         Module<Tensor, Tensor> network, int seed, Method method, IReadOnlyDictionary<string, Tensor>? covariances)
     {
         var kind = method.Cost == Cost.Bytes ? "-bytes" : "";
-        var file = Path.Combine(settings.Output, $"plan-seed{seed}-{method.Formats}-{method.Errors}{kind}.json".ToLowerInvariant());
-        if (!File.Exists(file) || Cells.Find(settings, seed, null) is null)
+        var file = Path.Combine(settings.Output, $"plan-{settings.PlanKey}-seed{seed}-{method.Formats}-{method.Errors}{kind}.json".ToLowerInvariant());
+        if (!File.Exists(file))
         {
             var clock = Stopwatch.StartNew();
             Cells.WriteWhole(file, Model.PlanToJson(_work.Planned(network, method.Formats, covariances, method.Cost == Cost.Bytes)));
