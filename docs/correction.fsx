@@ -20,9 +20,11 @@ $$\text{minimise } S(\theta) \quad\text{subject to}\quad \lVert K - T(\theta) \r
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
 
+open TensorNets.Documents
+
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
-open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
 let formatOf shape format = Format.spec shape format |> Result.defaultWith (failwithf "%A")

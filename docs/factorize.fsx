@@ -15,9 +15,11 @@ Two questions are asked of a decomposition: how good is it at these ranks, and w
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
 
+open TensorNets.Documents
+
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
-open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
 

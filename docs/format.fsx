@@ -15,10 +15,12 @@ word about the format. This page is the one file: a Tucker-2 network whose core 
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 
+TensorNets.Native.quiet ()
+
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
 
-Native.quiet ()
 torch.random.manual_seed 1L |> ignore
 let orStop result = TensorNetError.raiseErrors result
 let shapeOf (tensor: torch.Tensor) = tensor.shape |> Seq.map string |> String.concat "×"

@@ -13,8 +13,11 @@ A bound on the error is a choice. The front shows what each choice costs: the le
 (*** hide ***)
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
+#r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
 
-open System
+open TensorNets.Documents
+
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
 
@@ -57,39 +60,11 @@ printfn $"out of reach: %A{List.ofSeq front.Unreached}"
 (*** include-output ***)
 
 (*** hide ***)
-let svg =
-    let points = List.ofSeq front.Points
-
-    let low, high =
-        points
-        |> List.map (fun p -> log10 p.Sensitivity)
-        |> fun logs -> floor (List.min logs), ceil (List.max logs)
-
-    let x (bound: float) = 60.0 + (bound - 0.25) / 0.6 * 520.0
-    let y (s: float) = 260.0 - (log10 s - low) / (high - low) * 230.0
-
-    let text (tx: float) (ty: float) anchor (words: string) =
-        $"<text x='{tx:F1}' y='{ty:F1}' font-size='12' text-anchor='{anchor}' fill='currentColor'>{words}</text>"
-
-    let path = points |> List.map (fun p -> $"{x p.Bound:F1},{y p.Sensitivity:F1}") |> String.concat " "
-
-    [
-        "<svg viewBox='0 0 600 310' width='600' role='img' aria-label='Sensitivity over the bound on the relative error'>"
-        "<path d='M60,30 V260 H580' fill='none' stroke='currentColor'/>"
-        $"<polyline points='{path}' fill='none' stroke='#1f77b4' stroke-width='2'/>"
-        for p in points do
-            $"<circle cx='{x p.Bound:F1}' cy='{y p.Sensitivity:F1}' r='3.5' fill='#1f77b4'/>"
-        for bound in [ 0.3; 0.4; 0.5; 0.6; 0.7; 0.8 ] do
-            text (x bound) 277.0 "middle" $"{bound:F1}"
-        for power in int low .. int high do
-            text 52.0 (y (Math.Pow(10.0, float power)) + 4.0) "end" $"{Math.Pow(10.0, float power):G}"
-        text 320.0 300.0 "middle" "bound on the relative error"
-        text 60.0 20.0 "middle" "S"
-        "</svg>"
-    ]
-    |> String.concat ""
-
-svg
+Chart.plot
+    "Sensitivity over the bound on the relative error"
+    (Chart.linear "bound on the relative error")
+    (Chart.logarithmic "S")
+    [ Chart.line "S" [ for point in front.Points -> point.Bound, point.Sensitivity ] ]
 (*** include-it-raw ***)
 
 (**

@@ -16,9 +16,11 @@ tensor this way, `Gauge.balance` finds those of the least S, in closed form bond
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
 
+open TensorNets.Documents
+
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
-open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
 let parsed text = Spec.parse [] text |> Result.defaultWith (failwithf "%A")

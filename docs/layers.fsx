@@ -15,6 +15,7 @@ module that takes the dense one's place: the cores are its parameters.
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
 
@@ -29,6 +30,7 @@ let fit = Factorize.stable Factorize.defaults None (Format.Tucker2(16, 20)) kern
 let layer = Layers.ofDense None conv fit.Network |> orStop
 
 printfn $"{Spec.print layer.Spec}: {layer.ParameterCount} parameters instead of {conv.weight.numel () + 48L}"
+
 (*** include-output ***)
 
 (** Stride, padding, dilation, groups and padding modes are the dense layer's. It is called and trained as that was: *)

@@ -22,9 +22,11 @@ training: a network of low S bears both.
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
 
+open TensorNets.Documents
+
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
-open TensorNets.Documents
 
 let orStop result = TensorNetError.raiseErrors result
 let parsed text = Spec.parse [] text |> Result.defaultWith (failwithf "%A")

@@ -15,6 +15,7 @@ covariance $\Sigma$ of the inputs, $\lVert (K - T)\, \Sigma^{1/2} \rVert$, measu
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 
+(** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
 open TensorNets
 

@@ -49,6 +49,12 @@ let everyKind: (string * Format) list =
         "head", Format.TensorTrain [ 3 ]
     ]
 
+/// Convolutions in a row, of the weights of a seed: name, channels in and out, and side of the kernel.
+let convolutions (seed: int64) (layers: (string * int64 * int64 * int64) list) =
+    torch.random.manual_seed seed |> ignore
+    let conv (a: int64) (b: int64) (k: int64) : Layer = torch.nn.Conv2d(a, b, k, padding = k / 2L)
+    torch.nn.Sequential [| for name, a, b, k in layers -> struct (name, conv a b k) |]
+
 let images seed n : Tensor =
     use generator = new torch.Generator(uint64 seed)
     torch.randn ([| n; 3L; 12L; 12L |], dtype = torch.float32, device = torch.CPU, generator = generator)

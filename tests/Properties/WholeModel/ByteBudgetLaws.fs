@@ -9,16 +9,15 @@ open Generators
 open SmallModels
 
 let private make () =
-    torch.random.manual_seed 5L |> ignore
-    let conv (a: int64) (b: int64) (k: int64) : Layer = torch.nn.Conv2d(a, b, k, padding = k / 2L)
-
-    torch.nn.Sequential(
-        struct ("stem", conv 3L 12L 3L),
-        struct ("a", conv 12L 24L 3L),
-        struct ("b", conv 24L 32L 1L),
-        struct ("c", conv 32L 20L 3L),
-        struct ("head", conv 20L 8L 1L)
-    )
+    convolutions
+        5L
+        [
+            "stem", 3L, 12L, 3L
+            "a", 12L, 24L, 3L
+            "b", 24L, 32L, 1L
+            "c", 32L, 20L, 3L
+            "head", 20L, 8L, 1L
+        ]
 
 let private shape = [ 1L; 3L; 8L; 8L ]
 

@@ -12,16 +12,7 @@ open FileCases
 open SmallModels
 
 let make () =
-    torch.random.manual_seed 3L |> ignore
-    let conv (a: int64) (b: int64) (k: int64) : Layer = torch.nn.Conv2d(a, b, k, padding = k / 2L)
-
-    torch.nn.Sequential(
-        struct ("a", conv 3L 12L 3L),
-        struct ("b", conv 12L 16L 3L),
-        struct ("c", conv 16L 24L 1L),
-        struct ("d", conv 24L 16L 3L),
-        struct ("e", conv 16L 16L 3L)
-    )
+    convolutions 3L [ "a", 3L, 12L, 3L; "b", 12L, 16L, 3L; "c", 16L, 24L, 1L; "d", 24L, 16L, 3L; "e", 16L, 16L, 3L ]
 
 let shape = [ 1L; 3L; 8L; 8L ]
 
