@@ -28,6 +28,7 @@ let private tables =
         "swamps", SwampTable.run
         "faults", (fun () -> FaultTable.run 300)
         "embeddings", EmbeddingTable.run
+        "matrices", (fun () -> MatrixTable.run [ 1024; 2048; 4096 ])
         "torchvision", (fun () -> VisionTable.run "" 2.0)
     ]
 
@@ -50,6 +51,7 @@ let main argv =
     | [ "handwritten"; kernel ] -> HandwrittenTable.run kernel
     | [ "layers"; channels; images ] -> LayerTable.run (int64 channels) (int64 images)
     | [ "faults"; count ] -> FaultTable.run (int count)
+    | "matrices" :: sizes -> MatrixTable.run (List.map int sizes)
     | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which None
     | [ "whole"; ratio; which; seconds ] -> WholeModelTable.run (float ratio) which (Some(TimeSpan.FromSeconds(float seconds)))
     | [ "whole" ] -> WholeModelTable.growth ()

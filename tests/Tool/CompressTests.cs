@@ -15,6 +15,7 @@ internal static class CompressTests
         TestCase(
             "a file is compressed under a budget, and the library turns the dense model into the compressed one", CompressesUnderABudget),
         TestCase("a plan that was written gives the same file as its budget, from safetensors and from PyTorch's form", CompressesByAPlan),
+        TestCase("linear layers may become TT-matrices where they are asked for", PlansTrainMatrices),
         TestCase("a budget of bytes is kept by ranks and bits together", CompressesByBytes),
         TestCase("a run that was interrupted goes on from its work folder and ends with the same bytes", Resumes),
         TestCase(
@@ -237,6 +238,18 @@ internal static class CompressTests
         Compress(dense, files.At("b.safetensors"), "--ratio", "2", "--work", work).Refuses(ExitCode.Failed, "cannot be read");
     }
 
+    private static void PlansTrainMatrices()
+    {
+        using var files = new Files();
+        var (dense, plan, output) = (files.Dense(), files.At("plan.json"), files.At("small.safetensors"));
+        Said.Of("plan", dense, "--ratio", "2", "-o", plan).Went();
+        Expect.True(!File.ReadAllText(plan).Contains("TT-matrix"), "not asked for");
+        Said.Of("plan", dense, "--ratio", "2", "--tt-matrix", "2", "3", "-o", plan).Went();
+        Expect.True(File.ReadAllText(plan).Contains("TT-matrix(16,12;"), "of two cores");
+        Expect.True(File.ReadAllText(plan).Contains("TT-matrix(8,6,4;"), "of three cores");
+        Compress(dense, output, "--plan", plan).Went();
+    }
+
     private static void Refuses()
     {
         using var files = new Files();
@@ -245,6 +258,7 @@ internal static class CompressTests
         Said.Of("plan", dense, "--ratio", "2", "--error", ".1").Refuses(ExitCode.Usage, "leave all but one out");
         Said.Of("plan", dense, "--ratio", "0.5").Refuses(ExitCode.Usage, "above 1");
         Said.Of("plan", dense, "--ratio", "2", "--format", "svd").Refuses(ExitCode.Usage, "svd");
+        Said.Of("plan", dense, "--ratio", "2", "--tt-matrix", "1").Refuses(ExitCode.Usage, "from 2 on");
         Said.Of("plan", dense, "--ratio", "2", "--keep", "nothing").Refuses(ExitCode.Failed, "tensornets inspect");
         Said.Of("plan", dense, "--ratio", "2", "-o", files.At("no/plan.json")).Refuses(ExitCode.Failed, "no/plan.json");
         Said.Of("plan", dense, "--ratio", "1000").Refuses(ExitCode.Failed, "supported");

@@ -38,6 +38,12 @@ internal sealed class BudgetOptions
         AllowMultipleArgumentsPerToken = true,
     };
 
+    private readonly Option<int[]> _trainMatrices = new("--tt-matrix")
+    {
+        Description = "Linear layers may become TT-matrices too, of so many cores, as 3: they share bonds where a matrix has one.",
+        AllowMultipleArgumentsPerToken = true,
+    };
+
     private readonly Option<string[]> _keep = new("--keep")
     {
         Description = "Layers that stay dense, by name.",
@@ -55,12 +61,22 @@ internal sealed class BudgetOptions
         Description = "Layers worked on side by side; 0: as many as there are processors.",
     };
 
-    internal BudgetOptions() => _formats.AcceptOnlyFromAmong([.. Named.Keys]);
+    internal BudgetOptions()
+    {
+        _formats.AcceptOnlyFromAmong([.. Named.Keys]);
+        _trainMatrices.Validators.Add(result =>
+        {
+            foreach (var token in result.Tokens.Where(token => !int.TryParse(token.Value, out var count) || count < 2))
+            {
+                result.AddError($"{_trainMatrices.Name} is '{token.Value}'; expected a whole number of cores from 2 on.");
+            }
+        });
+    }
 
     /// <summary>Adds the options to a command.</summary>
     internal void AddTo(Command command)
     {
-        Option[] options = [_ratio, _flops, _bytes, _latency, _error, _formats, _keep, _ends, _workers];
+        Option[] options = [_ratio, _flops, _bytes, _latency, _error, _formats, _trainMatrices, _keep, _ends, _workers];
         foreach (var option in options) command.Add(option);
     }
 
@@ -109,6 +125,7 @@ internal sealed class BudgetOptions
         Families: parsed.GetValue(_formats) is { Length: > 0 } names ? [.. names.Select(name => Named[name])] : null,
         KeepFirst: network.KnowsOrder && !parsed.GetValue(_ends),
         KeepLast: network.KnowsOrder && !parsed.GetValue(_ends),
+        TrainMatrixModes: parsed.GetValue(_trainMatrices),
         Keep: parsed.GetValue(_keep),
         Workers: Workers(parsed),
         Latencies: parsed.GetValue(_latency) is null ? null : network.CandidateTimes());
@@ -119,8 +136,9 @@ internal sealed class BudgetOptions
         string Real(Option<double?> option) =>
             parsed.GetValue(option) is { } value ? string.Create(CultureInfo.InvariantCulture, $"{option.Name} {value} ") : "";
         string Texts(Option<string[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
+        var cores = string.Concat((parsed.GetValue(_trainMatrices) ?? []).Select(count => $"{_trainMatrices.Name} {count} "));
         var budgets = $"{Real(_ratio)}{Real(_flops)}{Real(_bytes)}{Real(_latency)}{Real(_error)}";
-        return $"{budgets}{Texts(_formats)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
+        return $"{budgets}{Texts(_formats)}{cores}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
     }
 
     private static Option<double?> Above(string name, string description, double least)
