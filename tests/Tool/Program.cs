@@ -6,4 +6,5 @@ using static Expecto.CSharp.Runner;
 Native.Quiet();
 return Runner.Run(args, TestList("Tool", [
     CommandTests.All, CompressTests.All, GraphTests.All, DataFolderTests.All, SchemaTests.All, SignalTests.All, PageTests.All, ClusterTests.All,
+    ManifestTests.All,
 ]));
