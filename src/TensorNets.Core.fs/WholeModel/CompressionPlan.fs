@@ -23,7 +23,8 @@ type Budget =
     | ByteRatio of ratio: float
     /// <summary>Bytes of all parameters, as for <c>ByteRatio</c>.</summary>
     | Bytes of count: int64
-    /// The error of each layer for itself, in the measure of the plan: each takes the fewest parameters within it.
+    /// The error of each layer for itself, in the measure of the plan: each takes the fewest parameters within it, none
+    /// few bits.
     | LayerError of error: float
 
 /// <summary>One way to factorize a layer: a format with its ranks, what it costs and what damage is predicted.</summary>

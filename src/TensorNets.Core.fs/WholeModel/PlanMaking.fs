@@ -223,7 +223,10 @@ module internal PlanMaking =
             Ok
                 [
                     for layer in layers ->
-                        match layer.Candidates |> Seq.indexed |> Seq.filter (fun (_, c) -> c.Error <= error) |> List.ofSeq with
+                        // The bound is one of networks of numbers: what rounding adds is expected, not measured.
+                        let isWithin (_, c: PlanCandidate) = c.Bits = 0 && c.Error <= error
+
+                        match layer.Candidates |> Seq.indexed |> Seq.filter isWithin |> List.ofSeq with
                         | [] -> -1
                         | within -> within |> List.minBy (fun (_, c) -> c.Parameters) |> fst
                 ]

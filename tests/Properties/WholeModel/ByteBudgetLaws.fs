@@ -110,6 +110,77 @@ let private unrounded =
             | Error [ TensorNetError.Unsupported _ ] -> ()
             | other -> failtestf "%A" other)
 
+let private bounded =
+    testCase "a bound on the error of each layer chooses no rounded candidate, and as a plan without any does" (fun () ->
+        use _ = torch.NewDisposeScope()
+        let rounded = plan (Budget.ByteRatio 4.0) options
+
+        Expect.isTrue
+            (rounded.Layers
+             |> Seq.exists (fun l -> l.Candidates |> Seq.exists (fun c -> c.Bits > 0 && c.Error < 0.02)))
+            "rounded candidates of small errors"
+
+        for error in [ 0.0; 0.02; 0.1; 0.3; 0.6; 0.9 ] do
+            let under = CompressionPlan.under (Budget.LayerError error) rounded |> ok
+
+            for layer in under.Layers do
+                if layer.IsFactorized then
+                    Expect.equal layer.Choice.Bits 0 $"{layer.Path} at {error}"
+                    Expect.isLessThanOrEqual layer.Choice.Error error layer.Path
+
+            Expect.isEmpty (CompressionPlan.diff (plan (Budget.LayerError error) options) under) $"at {error}")
+
+let private known =
+    testCase "bits that the plan has a candidate of are that candidate; a dense kernel that is not rounded is kept dense" (fun () ->
+        use _ = torch.NewDisposeScope()
+        let made = plan (Budget.ByteRatio 5.0) options
+        let at path (plan: CompressionPlan) = plan.Layers |> Seq.find (fun l -> l.Path = path)
+
+        for layer in made.Layers do
+            for i, c in Seq.indexed layer.Candidates do
+                let own =
+                    { made with
+                        Layers = [ for l in made.Layers -> if l.Path = layer.Path then { l with Chosen = i; Kept = "" } else l ]
+                    }
+
+                for j, other in Seq.indexed layer.Candidates do
+                    if (other.Axes, other.Format) = (c.Axes, c.Format) && (other.Bits > 0 || c.Format <> Format.Dense) then
+                        let found = at layer.Path (CompressionPlan.chooseBits layer.Path other.Bits own |> ok)
+                        Expect.equal (found.Chosen, found.Candidates.Count) (j, layer.Candidates.Count) $"{layer.Path}: {c} to {other}"
+
+                // None of the plan's: what rounding adds is not known.
+                let fresh = at layer.Path (CompressionPlan.chooseBits layer.Path 7 own |> ok)
+                Expect.equal fresh.Candidates.Count (layer.Candidates.Count + 1) "one more"
+
+                let plain =
+                    layer.Candidates |> Seq.tryFind (fun p -> p.Axes = c.Axes && p.Format = c.Format && p.Bits = 0)
+
+                match plain with
+                | Some plain ->
+                    Expect.equal fresh.Choice.Damage plain.Damage "damage"
+                    Expect.isLessThan fresh.Choice.Bytes plain.Bytes "bytes"
+                | None -> Expect.equal (fresh.Choice.Format, fresh.Choice.Damage) (Format.Dense, 0.0) "the dense kernel"
+
+                Expect.equal (fresh.Choice.Bits, fresh.Choice.Parameters) (7, c.Parameters) "bits and parameters"
+
+            let dense = CompressionPlan.keepDense layer.Path made |> ok
+            let same bits plan = CompressionPlan.chooseBits layer.Path bits plan |> ok |> CompressionPlan.toJson
+            Expect.equal (same 0 dense) (CompressionPlan.toJson dense) $"{layer.Path}: dense is dense"
+            let few = CompressionPlan.chooseBits layer.Path 4 dense |> ok
+            Expect.equal (at layer.Path few).Choice.Format Format.Dense layer.Path
+            let back = at layer.Path (CompressionPlan.chooseBits layer.Path 0 few |> ok)
+            Expect.isFalse back.IsFactorized $"{layer.Path}: not rounded"
+
+        let json =
+            CompressionPlan.toJson (CompressionPlan.choose "a" KernelAxes.Fused (Format.Tucker2(5, 6)) made |> ok)
+
+        let fits, other = FormatText.print (Format.Tucker2(5, 6)), FormatText.print (Format.Tucker2(5, 600))
+        let wrong = CompressionPlan.ofJson (json.Replace(fits, other)) |> ok
+
+        match CompressionPlan.chooseBits "a" 4 wrong with
+        | Error [ TensorNetError.Format _ ] -> ()
+        | other -> failtestf "%A" other)
+
 let private obeyed =
     testCase "a compressed model has the bytes that its plan says, and the integers" (fun () ->
         use _ = torch.NewDisposeScope()
