@@ -39,11 +39,9 @@ module internal Allocation =
 
         sum
 
-    /// The steps down the hulls in the order of the damage that a unit of cost costs.
-    let private descend (layers: Offer[][]) (budget: float) : int[] option =
-        let hulls = layers |> Array.map (hull >> List.toArray)
+    /// The steps down the hulls in the order of the damage that a unit of cost costs, as far as the budget asks for.
+    let private descend (layers: Offer[][]) (hulls: int[][]) (budget: float) : int[] =
         let choice = hulls |> Array.map Array.head
-        let mutable cost = total _.Cost layers choice
 
         let steps =
             [|
@@ -56,13 +54,13 @@ module internal Allocation =
 
         let mutable i = 0
 
-        while cost > budget && i < steps.Length do
+        // Summed anew each time, so that what rounds is the same as where the cheapest are summed.
+        while total _.Cost layers choice > budget && i < steps.Length do
             let struct (_, l, next) = steps[i]
-            cost <- cost - layers[l].[choice[l]].Cost + layers[l].[next].Cost
             choice[l] <- next
             i <- i + 1
 
-        if cost <= budget then Some choice else None
+        choice
 
     /// A share of the damage below which an exchange is no gain but rounding.
     let private gain = 1e-12
@@ -95,13 +93,18 @@ module internal Allocation =
                         for p in 0 .. layers[m].Length - 1 do
                             attempt [ l, o; m, p ]
 
-    /// An option for each layer, or None where even the cheapest exceed the budget. The damage is at most the least possible plus that of
-    /// one step down a hull.
-    let choose (budget: float) (layers: Offer[][]) : int[] option =
-        descend layers budget
-        |> Option.map (fun choice ->
+    /// An option for each layer, or the costs of the cheapest ones where even these exceed the budget. The damage is at most the least
+    /// possible plus that of one step down a hull.
+    let choose (budget: float) (layers: Offer[][]) : Result<int[], float[]> =
+        let hulls = layers |> Array.map (hull >> List.toArray)
+        let cheapest = hulls |> Array.map Array.last
+
+        if total _.Cost layers cheapest > budget then
+            Error(Array.map2 (fun (offers: Offer[]) i -> offers[i].Cost) layers cheapest)
+        else
+            let choice = descend layers hulls budget
             exchange layers budget choice
-            choice)
+            Ok choice
 
     /// The most that the damage of `choose` can lie above the least possible: the largest step down a hull.
     let gap (layers: Offer[][]) : float =

@@ -175,19 +175,16 @@ module internal PlanMaking =
             |]
 
         match Allocation.choose (most - rest) offers with
-        | Some choice -> Ok [ for i in choice -> i - 1 ]
-        | None ->
-            let least =
-                [ for layer, offer in Seq.zip layers offers -> layer.Path, offer |> Array.map _.Cost |> Array.min ]
-
+        | Ok choice -> Ok [ for i in choice -> i - 1 ]
+        | Error least ->
             let largest =
-                least
-                |> List.sortBy (fun (_, cost) -> -cost)
-                |> List.truncate named
-                |> List.map (fun (path, share) -> $"'{path}' {cost.Text share}")
+                Seq.zip layers least
+                |> Seq.sortBy (fun (_, cost) -> -cost)
+                |> Seq.truncate named
+                |> Seq.map (fun (layer, share) -> $"'{layer.Path}' {cost.Text share}")
 
             let expected =
-                $"at least {cost.Text(rest + List.sumBy snd least)}, which the smallest candidates take, most of all "
+                $"at least {cost.Text(rest + Array.sum least)}, which the smallest candidates take, most of all "
                 + String.Join(", ", largest)
 
             Error [ TensorNetError.Unsupported("The budget", cost.Text most, expected) ]

@@ -55,12 +55,28 @@ let private allocation =
             let best = all 0 0.0 0.0
 
             match Allocation.choose case.Budget layers with
-            | None -> Expect.isTrue (Double.IsInfinity best) "nothing is within the budget"
-            | Some choice ->
+            | Error least ->
+                Expect.equal least [| for layer in layers -> layer |> Array.map _.Cost |> Array.min |] "the cheapest"
+                Expect.isTrue (Double.IsInfinity best && Seq.sum least > case.Budget) "nothing is within the budget"
+            | Ok choice ->
                 let sum pick = Seq.mapi (fun l o -> pick layers[l].[o]) choice |> Seq.sum
                 Expect.isLessThanOrEqual (sum _.Cost) case.Budget "budget"
                 Expect.isGreaterThanOrEqual (sum _.Damage) best "brute force"
                 Expect.isLessThanOrEqual (sum _.Damage) (best + Allocation.gap layers) "gap")
+
+let private cheapest =
+    testPropertyWithConfig config "a budget of just what the cheapest options cost is met, however sums round" (fun (case: Offers) ->
+        let layers =
+            [|
+                for layer in case.Layers -> [| for cost, damage in layer -> { Cost = 0.1 * float cost; Damage = float damage } |]
+            |]
+
+        let least = [| for layer in layers -> layer |> Array.map _.Cost |> Array.min |]
+        let budget = (0.0, least) ||> Array.fold (+)
+
+        match Allocation.choose budget layers with
+        | Ok choice -> Expect.equal [| for l, o in Seq.indexed choice -> layers[l].[o].Cost |] least "the cheapest"
+        | Error _ -> failtest $"{budget}")
 
 let private wide () : torch.nn.Module<Tensor, Tensor> =
     torch.random.manual_seed 1L |> ignore
