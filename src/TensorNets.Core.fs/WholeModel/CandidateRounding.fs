@@ -8,8 +8,8 @@ type internal CandidateRounding =
     {
         /// The bits that are asked for.
         Bits: int list
-        /// Σ of the input channels, where errors are those of outputs: networks are then those of the whitened kernel.
-        Covariance: Tensor option
+        /// The norm in which errors are: networks are those of the whitened kernel.
+        Inputs: InputNorm
         /// ‖K‖² in the norm.
         Norm2: float
     }
@@ -22,17 +22,17 @@ module internal CandidateRounding =
         | Ok spec -> new Network(spec, List.toArray cores)
         | Error errors -> invalidOp (String.concat "; " (errors |> List.map _.Message))
 
-    /// The network of a kernel from that of the whitened one; None where several cores share the first mode.
-    let private unwhitened (sigma: Tensor) (network: Network) : Network option =
+    /// The network of a kernel of so many input channels from that of the whitened one; None where several cores share the first mode.
+    let private unwhitened (norm: InputNorm) (channels: int64) (network: Network) : Network option =
         let first = network.Spec.Output.Head
 
         match Spec.carriers first network.Spec with
-        | [ only ] when int64 (Spec.dim first network.Spec) = sigma.shape[0] ->
+        | [ only ] when int64 (Spec.dim first network.Spec) = channels ->
             let applied (core: Core) (tensor: Tensor) =
                 if core.Name = only.Name then
                     let place = Axis.place core.Axes first
                     let kernel = tensor.movedim ([| place |], [| 0L |])
-                    (KernelProjection.unwhitened (Some sigma) kernel).movedim([| 0L |], [| place |])
+                    (KernelProjection.unwhitened norm kernel).movedim([| 0L |], [| place |])
                 else
                     tensor.alias ()
 
@@ -47,9 +47,10 @@ module internal CandidateRounding =
             use _ = torch.NewDisposeScope()
 
             let norm, plain =
-                match rounding.Covariance with
-                | Some sigma -> Norm.Weighted([ 0 ], sigma), unwhitened sigma (make ())
-                | None -> Norm.Frobenius, Some(make ())
+                match rounding.Inputs with
+                | InputNorm.OfInputs(sigma, _, _) -> Norm.Weighted([ 0 ], sigma), unwhitened rounding.Inputs sigma.shape[0] (make ())
+                | InputNorm.OfTokens _
+                | InputNorm.Alike -> Norm.Frobenius, Some(make ())
 
             match plain with
             | Some plain ->

@@ -19,39 +19,62 @@ module internal DamageCurve =
             Fits: Network list
         }
 
+    /// The same points, their networks moved to the scope around one.
+    let toOuter (scope: DisposeScope) (points: Point list) : Point list =
+        for point in points do
+            for fit in point.Fits do
+                for core in fit.Cores do
+                    scope.MoveToOuter core |> ignore
+
+        points
+
     /// What curves are made with: parameters of the points, options, and what tells the noise of rounding.
     [<NoComparison; NoEquality>]
     type private Making = { Sizes: float list; Options: PlanOptions; Rounding: CandidateRounding }
 
-    /// The eigenvectors of the largest eigenvalues of a Gram, m mᵀ.
-    let private leading (count: int) (m: Tensor) : Tensor =
-        let struct (_, vectors) = Decompose.eigh (m.matmul m.mT)
-        // The largest eigenvalues stand last.
-        vectors.narrow (1L, vectors.shape[1] - int64 count, int64 count)
+    /// So many eigenvectors of the largest eigenvalues, which stand last.
+    let private last (count: int) (vectors: Tensor) : Tensor = vectors.narrow (1L, vectors.shape[1] - int64 count, int64 count)
 
-    /// Σ_{i > r} λ_i of the Gram of an unfolding, r = 0 … its size, in the units of the kernel squared.
-    let private tails (unfolding: Tensor) : float[] =
-        use _ = torch.NewDisposeScope()
-        let m = if unfolding.shape[0] <= unfolding.shape[1] then unfolding else unfolding.mT
-        let values = Decompose.eigvalsh (m.matmul m.mT)
+    /// Σ_{i > r} λ_i of the eigenvalues of a Gram, r = 0 … their number.
+    let private tailsOf (values: Tensor) : float[] =
         let falling = ConstrainedQuadratics.toArray values |> Array.sortDescending |> Array.map (max 0.0)
         Array.scanBack (+) falling 0.0
 
+    /// The Gram of an unfolding along its shorter side.
+    let private gram (unfolding: Tensor) : Tensor =
+        let m = if unfolding.shape[0] <= unfolding.shape[1] then unfolding else unfolding.mT
+        m.matmul m.mT
+
+    /// The tails of the Gram of an unfolding, in the units of the kernel squared.
+    let private tails (unfolding: Tensor) : float[] =
+        use _ = torch.NewDisposeScope()
+        tailsOf (Decompose.eigvalsh (gram unfolding))
+
     /// Matrices: the tails say it all. Two modes, or three with one position.
     let private matrices (making: Making) (kernel: Tensor) : Point list =
+        use _ = torch.NewDisposeScope()
         let s, t = int kernel.shape[0], int kernel.shape[int (kernel.dim ()) - 1]
         let matrix = kernel.reshape (int64 s, int64 t)
-        let tail = tails matrix
-        let whole = tail[0]
 
-        let network rank () =
-            let cores =
-                if s <= t then
-                    let u = leading rank matrix in [ u; u.mT.matmul matrix ]
-                else
-                    let v = leading rank matrix.mT in [ matrix.matmul v; v.mT ]
+        // Networks of all ranks are made of the same directions, which outlive what each of them is rounded in.
+        let values, directions =
+            if making.Rounding.Bits.IsEmpty then
+                Decompose.eigvalsh (gram matrix), None
+            else
+                let struct (values, vectors) = Decompose.eigh (gram matrix)
+                values, Some vectors
 
+        let tail = tailsOf values
+
+        let network rank (directions: Tensor) () =
+            let u = last rank directions
+            let cores = if s <= t then [ u; u.mT.matmul matrix ] else [ matrix.matmul u; u.mT ]
             CandidateRounding.networkOf [ s; t ] (Format.TensorTrain [ rank ]) cores
+
+        let noise rank =
+            directions
+            |> Option.map (fun directions -> CandidateRounding.noise making.Rounding (network rank directions))
+            |> Option.defaultValue []
 
         making.Sizes
         |> List.map (fun size -> min (min s t) (max 1 (int (size / float (s + t)))))
@@ -60,8 +83,8 @@ module internal DamageCurve =
             {
                 Axes = KernelAxes.Fused
                 Format = Format.TensorTrain [ rank ]
-                Error = sqrt (tail[rank] / whole)
-                Noise = CandidateRounding.noise making.Rounding (network rank)
+                Error = sqrt (tail[rank] / tail[0])
+                Noise = noise rank
                 Fits = []
             })
 
@@ -85,25 +108,23 @@ module internal DamageCurve =
         let s, d, t = int kernel.shape[0], int kernel.shape[1], int kernel.shape[2]
         let m = KernelProjection.unfolded 0 kernel
         let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
-
-        let first =
-            Array.scanBack (+) (ConstrainedQuadratics.toArray values |> Array.sortDescending |> Array.map (max 0.0)) 0.0
-
-        let last = tails (KernelProjection.unfolded 2 kernel)
+        let first = tailsOf values
+        let behind = tails (KernelProjection.unfolded 2 kernel)
 
         making.Sizes
-        |> List.choose (fun size -> tuckerRanks size (s, d, t) first last)
+        |> List.choose (fun size -> tuckerRanks size (s, d, t) first behind)
         |> List.distinct
         |> List.map (fun (a, b) ->
             use _ = torch.NewDisposeScope()
-            // The largest eigenvalues stand last.
-            let basis = vectors.narrow (1L, int64 (s - a), int64 a)
+            let basis = last a vectors
             let projected = basis.mT.matmul(m).reshape(int64 a, int64 d, int64 t)
-            let rest = tails (KernelProjection.unfolded 2 projected)
+            let unfolded = KernelProjection.unfolded 2 projected
+            let rest = tails unfolded
 
             let network () =
-                let last = leading b (KernelProjection.unfolded 2 projected)
-                CandidateRounding.networkOf [ s; d; t ] (Format.Tucker2(a, b)) [ basis; projected.matmul(last).permute(0L, 2L, 1L); last ]
+                let struct (_, vectors) = Decompose.eigh (unfolded.matmul unfolded.mT)
+                let v = last b vectors
+                CandidateRounding.networkOf [ s; d; t ] (Format.Tucker2(a, b)) [ basis; projected.matmul(v).permute(0L, 2L, 1L); v ]
 
             {
                 Axes = KernelAxes.Fused
@@ -227,7 +248,7 @@ module internal DamageCurve =
         | family -> ofFamily family KernelAxes.Fused making kernel
 
     /// Every point of a layer's curve for parameters of the kernel of one group; its networks belong to the scope of the caller.
-    let points (options: PlanOptions) (g: ConvGeometry) (covariance: Tensor option) (sizes: float list) (weight: Tensor) : Point list =
+    let points (options: PlanOptions) (g: ConvGeometry) (norm: InputNorm) (sizes: float list) (weight: Tensor) : Point list =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
@@ -235,10 +256,9 @@ module internal DamageCurve =
 
         let one (kernel: Tensor) =
             let plain = kernel
-            let covariance = if g.Groups = 1L then covariance else None
-            let kernel = KernelProjection.whitened covariance kernel
+            let kernel = KernelProjection.whitened norm kernel
             let bits = if g.IsEmbedding then [] else options.Bits
-            let rounding = { Bits = bits; Covariance = covariance; Norm2 = kernel.squared().sum().number() }
+            let rounding = { Bits = bits; Inputs = norm; Norm2 = kernel.squared().sum().number() }
             let making = { Sizes = sizes; Options = options; Rounding = rounding }
 
             let factorized =
@@ -277,9 +297,4 @@ module internal DamageCurve =
                         Fits = points |> List.collect _.Fits
                     })
 
-        for point in found do
-            for fit in point.Fits do
-                for core in fit.Cores do
-                    scope.MoveToOuter core |> ignore
-
-        found
+        toOuter scope found

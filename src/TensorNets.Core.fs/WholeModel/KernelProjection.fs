@@ -2,6 +2,38 @@ namespace TensorNets
 
 open TorchSharp
 
+/// How the inputs of a layer weigh its kernel.
+[<RequireQualifiedAccess; NoComparison; NoEquality>]
+type internal InputNorm =
+    /// All input channels alike, or nothing is known of them: the Frobenius norm.
+    | Alike
+    /// The rows of an embedding by the shares of its tokens.
+    | OfTokens of shares: Tensor
+    /// Σ over the input channels, Σ^½, and the inverse of that where Σ does not vanish, zero where it does.
+    | OfInputs of sigma: Tensor * root: Tensor * inverse: Tensor
+
+[<RequireQualifiedAccess>]
+module internal InputNorm =
+    /// The same, what it has of matrices of its own moved to the scope around one.
+    let toOuter (scope: DisposeScope) (norm: InputNorm) : InputNorm =
+        match norm with
+        | InputNorm.OfInputs(_, root, inverse) ->
+            scope.MoveToOuter root |> ignore
+            scope.MoveToOuter inverse |> ignore
+        | InputNorm.Alike
+        | InputNorm.OfTokens _ -> ()
+
+        norm
+
+    /// Disposes the matrices of a norm that no scope owns, not the Σ, which is the caller's.
+    let dispose (norm: InputNorm) : unit =
+        match norm with
+        | InputNorm.OfInputs(_, root, inverse) ->
+            root.Dispose()
+            inverse.Dispose()
+        | InputNorm.Alike
+        | InputNorm.OfTokens _ -> ()
+
 /// Kernels, (s, d, t), in the norm of their inputs and on leading directions.
 [<RequireQualifiedAccess>]
 module internal KernelProjection =
@@ -27,30 +59,53 @@ module internal KernelProjection =
         | Format.TensorTrain [ rank ] -> onto 0 rank kernel
         | other -> invalidArg (nameof format) $"{FormatText.print other} is no truncation."
 
-    /// A kernel times a function of Σ along the input channels, `ofValues` of its eigenvalues; without Σ itself.
-    let private times (ofValues: Tensor -> Tensor) (covariance: Tensor option) (kernel: Tensor) : Tensor =
-        match covariance with
-        | None -> kernel
-        | Some sigma ->
-            let struct (values, vectors) = Decompose.eigh (Check.double sigma)
-            let matrix = vectors.mul(ofValues values).matmul vectors.mT
-            matrix.matmul(unfolded 0 kernel).reshape kernel.shape
+    /// What a Σ of so many input channels cannot be, and what it makes of kernels.
+    let private ofInputs (channels: int64) (sigma: Tensor) : Result<InputNorm, TensorNetError list> =
+        let what = "The covariance"
 
-    /// The kernel of a layer without groups in a norm: Σ^½ along the input channels makes the weighted norm Frobenius. Of an embedding Σ
-    /// may be the shares of its tokens.
-    let whitened (covariance: Tensor option) (kernel: Tensor) : Tensor =
+        match Check.readable what sigma with
+        | [] when Check.shapeOf sigma <> [ channels; channels ] ->
+            let expected = $"{channels} × {channels}, for {channels} input channels"
+            Error [ TensorNetError.Shape(what, Check.shapeOf sigma, expected) ]
+        | _ ->
+            use scope = torch.NewDisposeScope()
+
+            Norm.eigen sigma
+            |> Result.map (fun (values, vectors, half) ->
+                let least = values.max().mul(Num.tensor (Norm.nullShare sigma))
+                let root = values.clamp_min(0.0.ToScalar()).sqrt()
+                let inverse = torch.where (values.gt least, values.maximum(least).rsqrt(), Num.tensor 0.0)
+                // Eigenvalues are in units of 4^half.
+                let matrix power (values: Tensor) = Num.shifted power (vectors.mul(values).matmul vectors.mT) |> scope.MoveToOuter
+
+                InputNorm.OfInputs(sigma, matrix half root, matrix (-half) inverse))
+
+    /// How the inputs of a layer weigh its kernel, by the Σ that is known of them: the shares of tokens of an embedding, or a matrix over
+    /// input channels. Layers in groups have none. Its matrices belong to the scope of the caller. Errors: those of `TokenShares.errors`;
+    /// a Σ that is not finite, not of the input channels, or not symmetric positive semidefinite.
+    let inputNorm (g: ConvGeometry) (covariance: Tensor option) : Result<InputNorm, TensorNetError list> =
         match covariance with
-        | Some shares when shares.dim () = 1L -> TokenShares.weighted shares kernel
-        | _ -> times (fun values -> values.clamp_min(0.0.ToScalar()).sqrt()) covariance kernel
+        | None -> Ok InputNorm.Alike
+        | Some _ when g.Groups > 1L -> Ok InputNorm.Alike
+        | Some shares when TokenShares.are g shares ->
+            match TokenShares.errors g.InChannels shares with
+            | [] -> Ok(InputNorm.OfTokens shares)
+            | errors -> Error errors
+        | Some sigma -> ofInputs g.InChannels sigma
+
+    /// A matrix along the input channels of a kernel.
+    let private along (matrix: Tensor) (kernel: Tensor) : Tensor = matrix.matmul(unfolded 0 kernel).reshape kernel.shape
+
+    /// The kernel of a layer in a norm: what it is made into has there the Frobenius norm.
+    let whitened (norm: InputNorm) (kernel: Tensor) : Tensor =
+        match norm with
+        | InputNorm.Alike -> kernel
+        | InputNorm.OfTokens shares -> TokenShares.weighted shares kernel
+        | InputNorm.OfInputs(_, root, _) -> along root kernel
 
     /// What `whitened` has made of a kernel, back: directions that no input has are zero.
-    let unwhitened (covariance: Tensor option) (kernel: Tensor) : Tensor =
-        let inverse (values: Tensor) =
-            let least =
-                values.max().mul(Num.tensor (covariance |> Option.map Norm.nullShare |> Option.defaultValue 0.0))
-
-            torch.where (values.gt least, values.maximum(least).rsqrt(), Num.tensor 0.0)
-
-        match covariance with
-        | Some shares when shares.dim () = 1L -> TokenShares.unweighted shares kernel
-        | _ -> times inverse covariance kernel
+    let unwhitened (norm: InputNorm) (kernel: Tensor) : Tensor =
+        match norm with
+        | InputNorm.Alike -> kernel
+        | InputNorm.OfTokens shares -> TokenShares.unweighted shares kernel
+        | InputNorm.OfInputs(_, _, inverse) -> along inverse kernel

@@ -25,24 +25,23 @@ module internal LayerDamage =
             refused $"{problem.GetType().Name} for {what}: {message.TrimEnd '.'}"
 
     /// The kernel of a candidate in the shape and dtype of the weight.
-    let private weightOf (options: PlanOptions) (layer: PlannedLayer) (point: DamageCurve.Point) (weight: Tensor) : Tensor =
+    let private weightOf (norm: InputNorm) (layer: PlannedLayer) (point: DamageCurve.Point) (weight: Tensor) : Tensor =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
         let g = layer.Geometry
         let kernel = Check.double (ConvGeometry.kernelOfWeight g weight)
-        let covariance = if g.Groups = 1L then PlanMaking.covariance options layer.Path else None
 
         let inNorm (fit: Network option) (kernel: Tensor) =
             match fit with
             | Some network -> (Contraction.reconstruct network).reshape kernel.shape
-            | None -> KernelProjection.truncation point.Format (KernelProjection.whitened covariance kernel)
+            | None -> KernelProjection.truncation point.Format (KernelProjection.whitened norm kernel)
 
         let fitted (fit: Network option) (kernel: Tensor) =
             match fit with
             // TT-matrices are fitted to the table as it is, and may have more rows.
             | Some network when g.IsEmbedding -> (Contraction.reconstruct network).reshape(-1L, g.OutChannels).narrow(0L, 0L, g.InChannels)
-            | _ -> KernelProjection.unwhitened covariance (inNorm fit kernel)
+            | _ -> KernelProjection.unwhitened norm (inNorm fit kernel)
 
         let fits = if point.Fits.IsEmpty then List.replicate (int g.Groups) None else List.map Some point.Fits
 
@@ -61,7 +60,7 @@ module internal LayerDamage =
 
     /// The values of the candidates of a layer. The weight has its own bits again afterwards, whatever the function does.
     let private valuesOf
-        (options: PlanOptions)
+        (norm: InputNorm)
         (evaluate: Net -> float)
         (model: Net)
         (layer: PlannedLayer)
@@ -71,7 +70,7 @@ module internal LayerDamage =
         use own = (weight: Tensor).clone()
 
         let valueOf (candidate: PlanCandidate, point) =
-            use changed = weightOf options layer point own
+            use changed = weightOf norm layer point own
 
             try
                 write weight changed
@@ -83,29 +82,23 @@ module internal LayerDamage =
         ||> List.fold (fun found next -> found |> Result.bind (fun found -> valueOf next |> Result.map (fun value -> value :: found)))
         |> Result.map List.rev
 
-    /// A layer with its candidates and their points, which belong to nobody.
-    let private curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list =
+    /// A layer with its candidates, their points and norm, which belong to nobody.
+    let private curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list * InputNorm =
         use scope = torch.NewDisposeScope()
-        let layer, points = PlanMaking.curve options source
-
-        for point in points do
-            for fit in point.Fits do
-                for core in fit.Cores do
-                    scope.MoveToOuter core |> ignore
-
-        layer, points
+        let layer, points, norm = PlanMaking.curve options source
+        layer, DamageCurve.toOuter scope points, InputNorm.toOuter scope norm
 
     /// A layer with its candidates and their damages: by how much each raises the value.
     let private evaluated (options: PlanOptions) (evaluate: Net -> float) (model: Net) (dense: float) (source: SourceLayer) =
         // As the plan without a function makes them: on one thread of libtorch's.
-        let layer, points = SideBySide.run 1 (curve options) [ source ] |> List.head
+        let layer, points, norm = SideBySide.run 1 (curve options) [ source ] |> List.head
 
         try
             match SourceLayer.weight source with
             | Ok weight when not points.IsEmpty ->
                 use weight = weight.detach ()
 
-                valuesOf options evaluate model layer points weight
+                valuesOf norm evaluate model layer points weight
                 |> Result.map (fun values ->
                     { layer with
                         Candidates =
@@ -116,6 +109,8 @@ module internal LayerDamage =
                     })
             | _ -> Ok layer
         finally
+            InputNorm.dispose norm
+
             for point in points do
                 for fit in point.Fits do
                     (fit :> IDisposable).Dispose()

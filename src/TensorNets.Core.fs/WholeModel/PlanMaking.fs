@@ -109,41 +109,38 @@ module internal PlanMaking =
         |> List.distinctBy (fun (c, _) -> c.Parameters, c.Bytes, c.Flops, c.Damage)
         |> List.sortBy (fun (c, _) -> struct (-c.Parameters, -c.Bytes))
 
-    /// The Σ of a layer, if the options have it.
-    let covariance (options: PlanOptions) (path: string) : Tensor option =
-        options.Covariances |> List.tryFind (fun (layer, _) -> layer = path) |> Option.map snd
+    /// How the inputs of a layer weigh its kernel, by the Σ that the options have of them.
+    let private inputNorm (options: PlanOptions) (layer: PlannedLayer) : Result<InputNorm, TensorNetError list> =
+        options.Covariances
+        |> List.tryFind (fun (path, _) -> path = layer.Path)
+        |> Option.map snd
+        |> KernelProjection.inputNorm layer.Geometry
 
-    /// A layer with its candidates and the points that they are, or with the reason why its weight has none. What the points hold belongs
-    /// to the scope of the caller.
-    let curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list =
+    /// A layer with its candidates, the points that they are, and the norm of their errors; or with the reason why its weight or its Σ
+    /// gives none. What points and norm hold belongs to the scope of the caller.
+    let curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list * InputNorm =
         let layer = planned source
 
-        let covariance = covariance options layer.Path
-
-        let sharesErrors =
-            match covariance with
-            | Some shares when TokenShares.are layer.Geometry shares -> TokenShares.errors layer.Geometry.InChannels shares
-            | _ -> []
-
-        match SourceLayer.weight source with
-        | Ok _ when not sharesErrors.IsEmpty -> { layer with Kept = String.Join(" ", sharesErrors |> List.map _.Message) }, []
-        | Ok weight ->
+        match SourceLayer.weight source, inputNorm options layer with
+        | Ok weight, Ok norm ->
             let entries = float (SourceLayer.size source) / float layer.Geometry.Groups
             let sizes = options.Ratios |> List.map (fun ratio -> entries / ratio)
 
             let candidates, points =
-                DamageCurve.points options layer.Geometry covariance sizes weight
+                DamageCurve.points options layer.Geometry norm sizes weight
                 |> List.collect (fun point -> [ for c in candidates layer point -> c, point ])
                 |> unbeaten
                 |> List.unzip
 
-            { layer with Candidates = candidates }, points
-        | Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }, []
+            { layer with Candidates = candidates }, points, norm
+        | Error errors, _
+        | Ok _, Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }, [], InputNorm.Alike
 
-    /// A layer with its candidates, or with the reason why its weight has none.
+    /// A layer with its candidates, or with the reason why there are none.
     let withCandidates (options: PlanOptions) (source: SourceLayer) : PlannedLayer =
         use _ = torch.NewDisposeScope()
-        curve options source |> fst
+        let layer, _, _ = curve options source
+        layer
 
     /// A layer with a candidate that is none of the plan's, and chosen.
     let withOwn (own: PlanCandidate) (layer: PlannedLayer) : PlannedLayer =

@@ -232,6 +232,95 @@ let private calibrated =
                 Expect.floatClose Accuracy.medium c.Error (rest.norm().ToDouble() / singular.norm().ToDouble()) (string c)
             | _ -> failtest (string c))
 
+let private misfits =
+    testCase "a Σ that is none of the layer's inputs keeps the layer dense, and the plan says why, with a function too" (fun () ->
+        use _ = torch.NewDisposeScope()
+        use model = wide ()
+        let options = { CompressionPlan.defaults with Ratios = [ 2.0 ]; Sweeps = 1 }
+        let make options = CompressionPlan.make (Budget.LayerError 2.0) options shape model |> ok
+        let eye (n: int64) = torch.eye (n, dtype = torch.float64)
+        let nowhere = (eye 12L).mul(Num.tensor 0.0)
+        let isNaN = (eye 12L).div(Num.tensor 0.0)
+        let gone = eye 12L
+        gone.Dispose()
+
+        let wrong =
+            [
+                isNaN, "NaN"
+                nowhere, "zero everywhere"
+                eye 11L, "shape [11, 11]; expected 12 × 12"
+                torch.ones (12L, dtype = torch.float64), "shape [12]; expected 12 × 12"
+                (eye 12L).minus(torch.ones ([| 12L; 12L |], dtype = torch.float64)), "negative eigenvalue"
+                (eye 12L).plus((torch.ones ([| 12L; 12L |], dtype = torch.float64)).triu 1L), "mirror images"
+                (eye 12L).``to`` torch.int64, "dtype Int64"
+                gone, "disposed"
+            ]
+
+        for evaluate in [ None; Some(fun (_: Layer) -> 0.0) ] do
+            let options = { options with Evaluate = evaluate }
+            let plain = make options
+
+            for sigma, reason in wrong do
+                let plan = make { options with Covariances = [ "first", sigma ] }
+
+                for layer, expected in Seq.zip plan.Layers plain.Layers do
+                    if layer.Path = "first" then
+                        Expect.stringContains layer.Kept reason "why"
+                        Expect.equal layer.Candidates.Count 0 reason
+                    else
+                        Expect.equal layer.Chosen expected.Chosen $"{layer.Path}: {reason}")
+
+let private normed =
+    testPropertyWithConfig config "in the norm of its inputs a kernel is as long as its outputs are, and comes back" (fun (seed: int) ->
+        use _ = torch.NewDisposeScope()
+        let seed = abs (seed % 1000)
+        let s, t = 2L + int64 (seed % 5), 3L
+        let scale = Math.Pow(10.0, float (seed % 41 - 20))
+        let root = (noise seed [ s; s + 2L ]).mul(Num.tensor scale)
+        let sigma = root.matmul root.mT
+        let linear = ConvGeometry.plain 0 s t
+        let shares = (noise seed [ s ]).abs()
+
+        for g, covariance in
+            [
+                linear, None
+                linear, Some sigma
+                { linear with
+                    Kernel = [ 2L ]
+                    Stride = [ 1L ]
+                    Dilation = [ 1L ]
+                    Padding = [ struct (0L, 0L) ]
+                    OutputPadding = [ 0L ]
+                },
+                Some sigma
+                ConvGeometry.embedding s t None, Some shares
+                ConvGeometry.embedding s t None, Some sigma
+            ] do
+            let kernel = noise (seed + 1) [ s; List.fold (*) 1L g.Kernel; t ]
+            let norm = KernelProjection.inputNorm g covariance |> ok
+            let whitened = KernelProjection.whitened norm kernel
+            let close (a: Tensor) (b: Tensor) = a.minus(b).norm().number() <= 1e-9 * b.norm().number()
+            Expect.isTrue (close (KernelProjection.unwhitened norm whitened) kernel) $"{g}: back"
+
+            match norm with
+            | InputNorm.OfInputs _ ->
+                let rows = kernel.reshape (s, -1L)
+                let length = rows.mul(sigma.matmul rows).sum()
+                Expect.isTrue (close (whitened.squared().sum()) length) $"{g}: length"
+            | InputNorm.OfTokens _ -> Expect.isTrue (g.IsEmbedding && covariance = Some shares) $"{g}: tokens"
+            | InputNorm.Alike -> Expect.isTrue (identical whitened kernel) $"{g}: alike"
+
+        let grouped = { linear with InChannels = 2L * s; OutChannels = 2L * t; Groups = 2L }
+        Expect.isTrue (KernelProjection.inputNorm grouped (Some sigma) |> ok).IsAlike "layers in groups"
+        // A direction that no input has is lost.
+        let blind = torch.eye (s, dtype = torch.float64)
+        blind[torch.TensorIndex.Single 0L, torch.TensorIndex.Single 0L] <- torch.zeros (1L, dtype = torch.float64)
+        let norm = KernelProjection.inputNorm linear (Some blind) |> ok
+        let kernel = noise seed [ s; 1L; t ]
+        let back = KernelProjection.unwhitened norm (KernelProjection.whitened norm kernel)
+        Expect.equal (back.narrow(0L, 0L, 1L).norm().number()) 0.0 "zero there"
+        Expect.isTrue (identical (back.narrow (0L, 1L, s - 1L)) (kernel.narrow (0L, 1L, s - 1L))) "as it is elsewhere")
+
 let private data =
     testCase "a plan is data: JSON and back, edits, another budget, differences, a table" (fun () ->
         use _ = torch.NewDisposeScope()
@@ -296,4 +385,4 @@ let private batchNorms =
         Expect.isTrue (variance.allclose (inputs.var (1L), 1e-4, 1e-5)) "variance")
 
 let all =
-    testList "whole models" [ allocation; report; budgets; predicted; calibrated; data; batchNorms ]
+    testList "whole models" [ allocation; cheapest; report; budgets; predicted; calibrated; misfits; normed; data; batchNorms ]
