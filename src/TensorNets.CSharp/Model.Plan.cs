@@ -64,7 +64,7 @@ public static partial class Model
     /// <summary>The plan with the choice for a layer, or its dense kernel, at so many bits with a scale for each slice.</summary>
     /// <param name="plan">The plan, which is not changed.</param>
     /// <param name="path">The path of the layer.</param>
-    /// <param name="bits">2 to 8; 0: not rounded.</param>
+    /// <param name="bits">2 to 8; 0: not rounded, the dense kernel as a layer that is kept dense.</param>
     /// <returns>Another plan.</returns>
     /// <exception cref="TensorNetException">The plan has no layer at that path, or other bits.</exception>
     public static CompressionPlan ChooseBits(CompressionPlan plan, string path, int bits) =>

@@ -49,10 +49,12 @@ module internal PlanMaking =
             Kept = ""
         }
 
+    /// The numbers of a layer that no format changes.
+    let private biasOf (layer: PlannedLayer) : int64 = layer.Parameters - List.fold (*) 1L (ConvGeometry.weightShape layer.Geometry)
+
     /// What a format costs at a layer: parameters and FLOPs of the factorized layer that it makes.
     let costed (layer: PlannedLayer) (axes: KernelAxes) (format: Format) (error: float) : Result<PlanCandidate, TensorNetError list> =
         let g = layer.Geometry
-        let bias = layer.Parameters - List.fold (*) 1L (ConvGeometry.weightShape g)
 
         spec axes format g
         |> Result.bind (LayerMaking.planned None g)
@@ -63,37 +65,36 @@ module internal PlanMaking =
                 Axes = axes
                 Format = format
                 Bits = 0
-                Parameters = Spec.parameters plan.Spec + bias
-                Bytes = 4L * (Spec.parameters plan.Spec + bias)
+                Parameters = Spec.parameters plan.Spec + biasOf layer
+                Bytes = 4L * (Spec.parameters plan.Spec + biasOf layer)
                 Flops = layer.Inputs |> Seq.sumBy (List.ofSeq >> ModelReport.factorizedFlops flops g)
                 Error = error
                 Damage = error * error
                 Latency = nan
             })
 
-    /// A candidate with its cores at so many bits, to whose squared error rounding adds so much.
-    let atBits (layer: PlannedLayer) (bits: int) (noise: float) (c: PlanCandidate) : PlanCandidate =
-        let g = layer.Geometry
-        let bias = layer.Parameters - List.fold (*) 1L (ConvGeometry.weightShape g)
+    /// A candidate with its cores at so many bits, to whose squared error rounding adds so much. Errors: a format that does not fit the
+    /// layer.
+    let atBits (layer: PlannedLayer) (bits: int) (noise: float) (c: PlanCandidate) : Result<PlanCandidate, TensorNetError list> =
         let damage = c.Error * c.Error + noise
 
-        match spec c.Axes c.Format g with
-        | Ok spec ->
+        spec c.Axes c.Format layer.Geometry
+        |> Result.map (fun spec ->
             { c with
                 Bits = bits
-                Bytes = QuantizedDescription.bytes bits Scales.PerSlice spec + 4L * bias
+                Bytes = QuantizedDescription.bytes bits Scales.PerSlice spec + 4L * biasOf layer
                 Error = sqrt damage
                 Damage = damage
-            }
-        | Error _ -> c
+            })
 
     /// The candidates of a point of the layer's curve: in floating point, then at few bits; those that save something.
     let candidates (layer: PlannedLayer) (point: DamageCurve.Point) : PlanCandidate list =
-        match costed layer point.Axes point.Format point.Error with
-        | Ok plain ->
-            plain :: [ for bits, noise in point.Noise -> atBits layer bits noise plain ]
-            |> List.filter (fun c -> c.Parameters < layer.Parameters || (c.Bits > 0 && c.Bytes < layer.Bytes))
-        | Error _ -> []
+        costed layer point.Axes point.Format point.Error
+        |> Result.bind (fun plain ->
+            TensorNetError.collect (Ok plain :: [ for bits, noise in point.Noise -> atBits layer bits noise plain ]))
+        // A format that no layer can be made of is no candidate.
+        |> Result.defaultValue []
+        |> List.filter (fun c -> c.Parameters < layer.Parameters || (c.Bits > 0 && c.Bytes < layer.Bytes))
 
     /// The candidates that no other one beats in parameters, bytes, FLOPs and damage together, each with what comes with it.
     let private unbeaten (candidates: (PlanCandidate * 'T) list) : (PlanCandidate * 'T) list =

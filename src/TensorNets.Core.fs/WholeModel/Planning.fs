@@ -202,9 +202,39 @@ module CompressionPlan =
             |> Result.bind (fun own -> plan |> edited path (PlanMaking.withOwn { own with Damage = 0.0 }))
         | None -> edited path id plan
 
-    /// <summary>The plan with the choice for a layer, or its dense kernel, at so many bits with a scale for each slice; 0: not rounded.
-    /// What rounding adds to the damage is not known and counts as none. Errors: <c>PathNotFound</c>; <c>Unsupported</c> for other bits
-    /// than 0 and 2 to 8.</summary>
+    /// The choice for a layer, or its dense kernel, at so many bits: the candidate that the plan has of it, or one like that which is not
+    /// rounded, whose damage by rounding counts as none.
+    let private atBits (bits: int) (layer: PlannedLayer) : Result<PlannedLayer, TensorNetError list> =
+        let axes, format =
+            if layer.IsFactorized then
+                layer.Choice.Axes, layer.Choice.Format
+            else
+                KernelAxes.Fused, Format.Dense
+
+        let known bits = layer.Candidates |> Seq.tryFindIndex (fun c -> c.Axes = axes && c.Format = format && c.Bits = bits)
+
+        let plain () =
+            match known 0 with
+            | Some at -> Ok layer.Candidates[at]
+            | None when layer.IsFactorized && format <> Format.Dense ->
+                Ok { layer.Choice with Bits = 0; Bytes = 4L * layer.Choice.Parameters }
+            | None -> PlanMaking.costed layer axes format 0.0
+
+        match known bits with
+        | Some at -> Ok { layer with Chosen = at; Kept = "" }
+        | None ->
+            plain ()
+            |> Result.bind (fun plain ->
+                if bits = 0 then
+                    Ok plain
+                else
+                    PlanMaking.atBits layer bits 0.0 plain |> Result.map (fun own -> { own with Damage = plain.Damage }))
+            |> Result.map (fun own -> PlanMaking.withOwn own layer)
+
+    /// <summary>The plan with the choice for a layer, or its dense kernel, at so many bits with a scale for each slice; 0: not rounded,
+    /// which the dense kernel is as a layer that is kept dense. A candidate that the plan has is chosen with its damage; what rounding
+    /// adds to that of any other is not known and counts as none. Errors: <c>PathNotFound</c>; <c>Unsupported</c> for other bits than 0
+    /// and 2 to 8; <c>Format</c> for a choice that does not fit the layer.</summary>
     /// <example><code>CompressionPlan.chooseBits "conv" 4 plan |> orStop</code></example>
     let chooseBits (path: string) (bits: int) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)
@@ -212,17 +242,8 @@ module CompressionPlan =
 
         match plan.Layers |> Seq.tryFind (fun layer -> layer.Path = path) with
         | _ when bits <> 0 && (bits < 2 || bits > 8) -> Error [ TensorNetError.Unsupported("The bits", string bits, "0 or 2 to 8") ]
-        | Some layer ->
-            let axes, format, error, damage =
-                if layer.IsFactorized then
-                    layer.Choice.Axes, layer.Choice.Format, layer.Choice.Error, layer.Choice.Damage
-                else
-                    KernelAxes.Fused, Format.Dense, 0.0, 0.0
-
-            PlanMaking.costed layer axes format error
-            |> Result.bind (fun plain ->
-                let own = if bits = 0 then plain else PlanMaking.atBits layer bits 0.0 plain
-                plan |> edited path (PlanMaking.withOwn { own with Damage = damage }))
+        | Some layer when bits = 0 && (not layer.IsFactorized || layer.Choice.Format = Format.Dense) -> keepDense path plan
+        | Some layer -> atBits bits layer |> Result.bind (fun other -> plan |> edited path (fun _ -> other))
         | None -> edited path id plan
 
     /// <summary>What is chosen otherwise in another plan, a line for each layer.</summary>

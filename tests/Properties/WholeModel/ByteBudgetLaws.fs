@@ -308,8 +308,12 @@ let private data =
         let dense = CompressionPlan.chooseBits "a" 4 kept |> ok
         Expect.equal (dense.Layers |> Seq.find (fun l -> l.Path = "a")).Choice.Format Format.Dense "the dense kernel"
         Expect.isLessThan dense.Bytes kept.Bytes "fewer bytes"
-        let float = CompressionPlan.chooseBits "a" 0 own |> ok
-        Expect.equal (float.Layers |> Seq.find (fun l -> l.Path = "a")).Choice.Bits 0 "not rounded"
+        let cp = CompressionPlan.choose "a" KernelAxes.Fused (Format.CP 4) made |> ok
+
+        let float = CompressionPlan.chooseBits "a" 7 cp |> Result.bind (CompressionPlan.chooseBits "a" 0) |> ok
+
+        let choice = (float.Layers |> Seq.find (fun l -> l.Path = "a")).Choice
+        Expect.equal (choice.Format, choice.Bits) (Format.CP 4, 0) "not rounded"
         Expect.isError (CompressionPlan.chooseBits "z" 4 made) "no such layer"
 
         for bits in [ -1; 1; 9 ] do
@@ -319,4 +323,4 @@ let private data =
         | Ok _ -> failtest "bits"
         | Error errors -> Expect.stringContains (String.Join("; ", errors |> List.map _.Message)) "2 to 8" "reason")
 
-let all = testList "budgets of bytes" [ chosen; unrounded; obeyed; predicted; data ]
+let all = testList "budgets of bytes" [ chosen; unrounded; bounded; known; obeyed; predicted; data ]
