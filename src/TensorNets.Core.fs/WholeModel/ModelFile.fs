@@ -120,11 +120,17 @@ module ModelFile =
             Embedding = g.Embedding
         }
 
-    /// Whether a layer of a file has the geometry of a model's. The padding row of an embedding that is frozen cannot be seen.
+    /// Whether a layer of a file has the geometry of a model's. The padding row of an embedding that is frozen cannot be seen, nor that
+    /// of one in a file of tensors alone: rows are the same where both are known.
     let private agrees (record: LayerRecord) (model: ConvGeometry) : bool =
         let own = (if record.IsKernelOnly then withSteps model else id) record.Layer.Geometry
 
-        { own with Embedding = if own.IsEmbedding then model.Embedding else None } = model
+        let isSameRow =
+            match own.PaddingIdx, model.PaddingIdx with
+            | Some row, Some other -> row = other
+            | _ -> true
+
+        own.IsEmbedding = model.IsEmbedding && isSameRow && { own with Embedding = model.Embedding } = model
 
     /// The geometry of a model's layer, with the padding row that it or the file knows of.
     let private merged (file: ConvGeometry) (model: ConvGeometry) : ConvGeometry =

@@ -276,4 +276,57 @@ let private stored =
         finally
             File.Delete path)
 
-let all = testList "embeddings in models" [ reported; compressed; calibrated; tied; replaced; stored ]
+let private places =
+    testCase
+        "what a file has of an embedding takes the place of an embedding alone, with the same padding row where both have one"
+        (fun () ->
+            use _ = torch.NewDisposeScope()
+            let path = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName())
+            let embedding row : Layer = torch.nn.Embedding(vocabulary, width, padding_idx = Option.toNullable row)
+
+            let kinds: ((int64 option) option * (unit -> Layer)) list =
+                [
+                    None, (fun () -> torch.nn.Linear(vocabulary, width, hasBias = false))
+                    for row in [ None; Some 1L; Some 3L ] do
+                        Some row, (fun () -> embedding row)
+                ]
+
+            let model (make: unit -> Layer) : Layer = torch.nn.Sequential(struct ("it", make ()))
+
+            let fits one other =
+                match one, other with
+                | Some(Some row), Some(Some known) -> row = known
+                | Some _, Some _
+                | None, None -> true
+                | _ -> false
+
+            try
+                for kind, make in kinds do
+                    for isKernelOnly in [ false; true ] do
+                        use compressed = model make
+                        Compress.layer Factorize.defaults None (Format.TensorTrain [ 3 ]) "it" compressed |> ok |> ignore
+                        let layer = Compress.factorized compressed |> List.exactlyOne |> snd
+
+                        StateFile.save
+                            path
+                            []
+                            [ { Paths = [ "it" ]; Layer = layer; Format = ""; KernelError = nan; IsKernelOnly = isKernelOnly } ]
+                            []
+                        |> ok
+
+                        for other, makeOther in kinds do
+                            use fresh = model makeOther
+                            let what = $"%A{kind} in the file, kernel only {isKernelOnly}; %A{other} in the model"
+
+                            match ModelFile.load path fresh with
+                            | Ok() -> Expect.isTrue (fits kind other) what
+                            | Error [ TensorNetError.BadFile(_, reason) ] ->
+                                Expect.stringContains reason "another geometry" what
+                                Expect.isFalse (fits kind other) what
+                                Expect.isEmpty (Compress.factorized fresh) "as it was"
+                            | Error errors -> failtest $"{what}: {errors}"
+            finally
+                File.Delete path)
+
+let all =
+    testList "embeddings in models" [ reported; compressed; calibrated; tied; replaced; stored; places ]
