@@ -115,11 +115,25 @@ module StateFile =
                 (List.ofSeq layer.Paths, description, origin, layer.IsKernelOnly),
                 [ for entry in file.Entries -> DeferredTensor.ofEntry $"{layer.Paths[0]}.{entry.Name}" read entry ]))
 
+    /// Why layers cannot take the places of dense ones in a file.
+    let private mergeErrors (dense: string) (file: SafeTensorReader) (layers: LayerInFile list) : TensorNetError list =
+        let names = HashSet [ for entry in file.Entries -> entry.Name ]
+
+        [
+            if file.Metadata.ContainsKey LayerFile.versionKey then
+                let found = $"its metadata has '{LayerFile.versionKey}': it is compressed already"
+                TensorNetError.BadFile(dense, found + "; expected the state of a dense model")
+            for layer in layers do
+                for path in layer.Paths do
+                    if not (names.Contains $"{path}.weight") then
+                        TensorNetError.BadFile(dense, $"it has no '{path}.weight', whose place the layer of '{layer.File}' would take")
+        ]
+
     /// <summary>Writes the state of a dense file in which layers that are in files of their own have taken the place of dense ones:
     /// equivalent to <c>save</c> of these layers, the other tensors and the metadata of the dense file, to the bit.</summary>
     /// <remarks>One tensor is in memory at a time, so that the model may be larger than it. Of a layer at <c>PATH</c> the dense file has
-    /// <c>PATH.weight</c> and perhaps <c>PATH.bias</c>. Errors: <c>BadFile</c> for the dense file or that of a layer; those of
-    /// <c>save</c>.</remarks>
+    /// <c>PATH.weight</c> and perhaps <c>PATH.bias</c>. Errors: <c>BadFile</c> for a dense file that is compressed already or has no such
+    /// layers, and for that of a layer; those of <c>save</c>.</remarks>
     /// <param name="path">The file, which holds its old content or the new one whole, whatever happens meanwhile.</param>
     /// <param name="dense">A safetensors file with the state of the dense model; not changed.</param>
     /// <param name="layers">The factorized layers.</param>
@@ -139,9 +153,12 @@ module StateFile =
             Error [ withoutPaths ]
         else
             SafeTensors.read dense (fun file ->
-                layers
-                |> List.map inFile
-                |> TensorNetError.collect
+                let found =
+                    match mergeErrors dense file layers with
+                    | [] -> layers |> List.map inFile |> TensorNetError.collect
+                    | errors -> Error errors
+
+                found
                 |> Result.bind (fun found ->
                     let described, own = List.unzip found
 

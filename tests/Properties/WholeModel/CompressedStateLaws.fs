@@ -158,4 +158,47 @@ let private merges =
                 Expect.isError (StateFile.merge (at "merged") (at "dense") [ { files[0] with Paths = [] } ]) "no path"
                 Expect.sequenceEqual (File.ReadAllBytes(at "merged")) (File.ReadAllBytes(at "saved")) "refused, as it was"))
 
-let tests = testList "compressed states" [ takesSteps; refusesOthers; compares; merges ]
+let private refusesMerges =
+    testCase "a file that is compressed already, and layers that a dense file has not, are not merged: every one is named" (fun () ->
+        use _ = torch.NewDisposeScope()
+
+        inFolder (fun folder ->
+            let at name = Path.Combine(folder, name)
+            use dense = model ()
+
+            SafeTensors.save (at "dense") [] [ for KeyValue(key, tensor) in dense.state_dict () -> key, tensor ]
+            |> ok
+
+            let layers = known dense
+            StateFile.save (at "state") [ "format", "pt" ] layers [] |> ok
+
+            for stored in layers do
+                LayerFile.save (at stored.Paths[0]) stored.Layer |> ok
+
+            let file paths (stored: StoredLayer) : LayerInFile =
+                { Paths = paths; File = at stored.Paths[0]; Format = ""; KernelError = nan; IsKernelOnly = true }
+
+            let refuse (reasons: string list) dense files =
+                match StateFile.merge (at "merged") dense files with
+                | Error errors ->
+                    Expect.equal errors.Length reasons.Length $"%A{errors}"
+
+                    for error, reason in List.zip errors reasons do
+                        match error with
+                        | TensorNetError.BadFile(path, text) ->
+                            Expect.equal path dense "which file"
+                            Expect.stringContains text reason "why"
+                        | other -> failtestf "%A" other
+                | Ok() -> failtestf "%A" files
+
+                Expect.isFalse (File.Exists(at "merged")) "nothing is written"
+
+            let own = [ for stored in layers -> file stored.Paths stored ]
+            refuse [ "compressed already" ] (at "state") []
+            refuse [ "compressed already" ] (at "wide") []
+            refuse [ "compressed already"; "'wide.weight'"; "'narrow.weight'" ] (at "state") own
+            refuse [ "'wider.weight'" ] (at "dense") [ file [ "wide"; "wider" ] layers[0]; own[1] ]
+            refuse [ "'a.weight'"; "'b.weight'" ] (at "dense") [ file [ "a" ] layers[0]; file [ "b" ] layers[1] ]
+            StateFile.merge (at "merged") (at "dense") own |> ok))
+
+let tests = testList "compressed states" [ takesSteps; refusesOthers; compares; merges; refusesMerges ]
