@@ -55,7 +55,7 @@ module LayerCompression =
         (options: CompressOptions)
         (plan: CompressionPlan)
         (source: LayerSource)
-        : Result<LayerRun.Task list, TensorNetError list> =
+        : Result<LayerTask list, TensorNetError list> =
         let covariances = dict options.Covariances
         let layers = dict [ for layer in source.Layers -> layer.Path, layer ]
 
@@ -75,21 +75,13 @@ module LayerCompression =
                         TensorNetError.Unsupported($"The layer '{layer.Path}'", layer.Kept, "one that can be factorized")
                     ]
             | true, layer ->
-                Ok
-                    {
-                        LayerRun.Planned = planned
-                        LayerRun.Source = layer
-                        LayerRun.Norm =
-                            match covariances.TryGetValue planned.Path with
-                            | true, sigma when TokenShares.are layer.Geometry sigma -> Norm.Frobenius
-                            | true, sigma -> Norm.Weighted(PlanMaking.inputModes planned.Choice.Format, sigma)
-                            | _ -> Norm.Frobenius
-                        LayerRun.Shares =
-                            match covariances.TryGetValue planned.Path with
-                            | true, sigma when TokenShares.are layer.Geometry sigma -> Some sigma
-                            | _ -> None
-                        LayerRun.Cost = LayerRun.cost planned
-                    }
+                let norm, shares =
+                    match covariances.TryGetValue planned.Path with
+                    | true, sigma when TokenShares.are layer.Geometry sigma -> Norm.Frobenius, Some sigma
+                    | true, sigma -> Norm.Weighted(PlanMaking.inputModes planned.Choice.Format, sigma), None
+                    | _ -> Norm.Frobenius, None
+
+                Ok { Planned = planned; Source = layer; Norm = norm; Shares = shares; Cost = LayerTask.cost planned }
 
         TensorNetError.collect
             [
@@ -99,19 +91,24 @@ module LayerCompression =
             ]
 
     /// A layer on its way, and the time that its steps have taken.
-    type private Item = { Task: LayerRun.Task; Stage: LayerRun.Stage; Spent: TimeSpan }
+    type private Item =
+        {
+            Task: LayerTask
+            Stage: LayerRun.Stage
+            Spent: TimeSpan
+        }
+
+        interface IDisposable with
+            member this.Dispose() = LayerRun.release this.Stage
 
     /// What is shared by the workers of a run: the clock, what is done.
     type private Run
-        (
-            options: CompressOptions,
-            tasks: LayerRun.Task list,
-            take: string -> FactorizedLayer -> Result<FactorizedLayer, TensorNetError list>
-        ) =
+        (options: CompressOptions, tasks: LayerTask list, take: string -> FactorizedLayer -> Result<FactorizedLayer, TensorNetError list>) =
         let clock = Stopwatch.StartNew()
         let gate = obj ()
         let whole = tasks |> List.sumBy _.Cost
         let workers = SideBySide.workers options.Workers
+        let roundsEnd = LayerTask.roundsEnd options tasks
         let mutable finished = 0
         let mutable begun = 0.0
         let mutable cost = 0.0
@@ -128,17 +125,14 @@ module LayerCompression =
                             let share = task.Cost / max 1e-300 (whole - begun)
                             begun <- begun + task.Cost
                             options.TimeLimit |> Option.map (fun limit -> rest (limit / 2.0) share))
-                Rounds =
-                    fun () ->
-                        options.TimeLimit
-                        |> Option.map (fun limit -> limit * (if options.Quantize.IsSome then 0.75 else 1.0) - clock.Elapsed)
+                Rounds = fun () -> roundsEnd |> Option.map (fun time -> time - clock.Elapsed)
                 Last =
                     fun task ->
                         lock gate (fun () ->
                             options.TimeLimit |> Option.map (fun limit -> rest limit (task.Cost / max 1e-300 (whole - cost))))
             }
 
-        member private _.Tell(task: LayerRun.Task, error, sensitivity) =
+        member private _.Tell(task: LayerTask, error, sensitivity) =
             finished <- finished + 1
             cost <- cost + task.Cost
 

@@ -23,8 +23,6 @@ module internal LayerDraft =
             Fall: float
         }
 
-    let private isTree (spec: Spec) = TreeSvd.isTree spec
-
     /// The longest time that a token can be given.
     let private longest = TimeSpan.FromDays 40.0
 
@@ -90,7 +88,7 @@ module internal LayerDraft =
 
         {
             Network = fit.Network
-            Bound = if isTree spec || options.Corrections < 1 || not (bound < 1.0) then None else Some bound
+            Bound = if TreeSvd.isTree spec || options.Corrections < 1 || not (bound < 1.0) then None else Some bound
             IsBalanced = false
             IsFinal = false
             Before = fit.Sensitivity

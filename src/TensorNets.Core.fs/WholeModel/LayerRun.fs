@@ -8,84 +8,40 @@ open TorchSharp
 /// One layer of a plan made into a factorized one.
 [<RequireQualifiedAccess>]
 module internal LayerRun =
-    /// What a layer is made with.
-    type Task =
+    /// A layer between two rounds of correction.
+    type Drafted =
         {
-            Planned: PlannedLayer
-            Source: SourceLayer
-            Norm: Norm
-            /// Of an embedding the shares of its tokens, where they are known.
-            Shares: Tensor option
-            Cost: float
+            /// One for each group.
+            Drafts: LayerDraft.Draft list
+            /// The layer's file in the work folder.
+            File: string option
+            /// The sweeps of correction that are left.
+            Sweeps: int
+            /// The fall of log S that a second of the next round is expected to bring, weighed by parameters.
+            Rate: float
         }
 
     /// Where a layer stands between two steps.
     type Stage =
         | Fresh
-        /// A draft for each group, the sweeps of correction that are left, and the fall of log S that a second of the next round is
-        /// expected to bring.
-        | Drafted of drafts: LayerDraft.Draft list * sweeps: int * rate: float
+        | Drafted of Drafted
 
     /// The time there is for the least squares of a layer, for rounds of correction, and for what ends a layer; none without a limit.
-    type Times = { First: Task -> TimeSpan option; Rounds: unit -> TimeSpan option; Last: Task -> TimeSpan option }
-
-    /// The cost of a layer's sweeps, up to a factor.
-    let cost (layer: PlannedLayer) : float =
-        let choice = layer.Choice
-
-        match choice.Format with
-        | Format.CP rank -> float layer.Parameters * float rank
-        | Format.TensorChain ranks -> float layer.Parameters * float (List.max ranks) * float (List.max ranks)
-        | _ -> float layer.Parameters * sqrt (float choice.Parameters)
-
-    /// How the cores of a layer are rounded: as its entry of the plan says, or else the options.
-    let private rounding (options: CompressOptions) (task: Task) : QuantizeOptions option =
-        match task.Planned.Choice.Bits with
-        | 0 -> options.Quantize
-        | bits -> Some { Quantization.defaults with Bits = bits }
-
-    /// What becomes of the kernel of each group, by its number, in its norm, for its spec.
-    let private perGroup
-        (task: Task)
-        (weight: Tensor)
-        (act: int -> Norm -> Spec -> Tensor -> Result<'T, TensorNetError list>)
-        : Result<'T list, TensorNetError list> =
-        let choice, g = task.Planned.Choice, task.Source.Geometry
-
-        PlanMaking.ofGroup choice.Axes choice.Format g
-        |> Result.bind (fun spec ->
-            if g.Groups = 1L then
-                ConvGeometry.kernelFor (Spec.shape spec) g (weight.detach ())
-                |> act 0 task.Norm spec
-                |> Result.map List.singleton
-            else
-                let kernel = HalfPrecision.widened (ConvGeometry.kernelOfWeight g (weight.detach ()))
-
-                (Ok [], [ 0 .. int g.Groups - 1 ])
-                ||> List.fold (fun found i ->
-                    found
-                    |> Result.bind (fun found ->
-                        act i Norm.Frobenius spec ((kernel.select (0L, int64 i)).reshape(List.toArray (Spec.shape spec)))
-                        |> Result.map (fun next -> next :: found)))
-                |> Result.map List.rev)
-
-    let private share (task: Task) (time: TimeSpan option) = time |> Option.map (fun time -> time / float task.Source.Geometry.Groups)
-
-    /// The layer of a network with the bias, in the dtype and on the device of the weight.
-    let private layerOf (g: ConvGeometry) (weight: Tensor) (bias: Tensor option) (norm: Norm) (network: Network) =
-        LayerMaking.planned None g network.Spec
-        |> Result.bind (fun plan ->
-            let layer = LayerMaking.made plan weight.dtype weight.device network bias LayerMaking.trained
-            layer.TrySetNorm norm |> Result.map (fun () -> layer))
+    type Times =
+        {
+            First: LayerTask -> TimeSpan option
+            Rounds: unit -> TimeSpan option
+            Last: LayerTask -> TimeSpan option
+        }
 
     /// The layer of drafts.
-    let private made options time (task: Task) (weight: Tensor) (bias: Tensor option) (drafts: LayerDraft.Draft list) =
+    let private layerOfDrafts options time (task: LayerTask) (weight: Tensor) (bias: Tensor option) (drafts: LayerDraft.Draft list) =
         let g = task.Source.Geometry
 
-        perGroup task weight (fun i norm _ kernel -> LayerDraft.last options (share task time) norm kernel drafts[i])
+        LayerTask.perGroup task weight (fun i norm _ kernel -> LayerDraft.last options (LayerTask.share task time) norm kernel drafts[i])
         |> Result.bind (fun networks ->
             let network = if g.Groups = 1L then networks.Head else GroupNetworks.stack networks
-            layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius) network)
+            LayerTask.layerOf g weight bias (if g.Groups = 1L then task.Norm else Norm.Frobenius) network)
         |> Result.bind (fun layer ->
             layer.StartSensitivity <- drafts |> List.sumBy _.Before
 
@@ -99,7 +55,7 @@ module internal LayerRun =
                     Error errors)
 
     /// As a file in the work folder says, where there is one that can be read.
-    let private resumed (path: string) (task: Task) (weight: Tensor) (bias: Tensor option) : FactorizedLayer option =
+    let private resumed (path: string) (task: LayerTask) (weight: Tensor) (bias: Tensor option) : FactorizedLayer option =
         if File.Exists path then
             use _ = torch.NewDisposeScope()
 
@@ -108,7 +64,7 @@ module internal LayerRun =
                 use stored = stored
                 use network = stored.Network()
 
-                match layerOf task.Source.Geometry weight bias stored.Norm network with
+                match LayerTask.layerOf task.Source.Geometry weight bias stored.Norm network with
                 | Ok layer ->
                     let integers = stored.Integers
                     stored.Integers <- None
@@ -124,7 +80,7 @@ module internal LayerRun =
         ]
 
     /// The file of a layer in the work folder, if there is one.
-    let private place (options: CompressOptions) (task: Task) weight bias : string option =
+    let private place (options: CompressOptions) (task: LayerTask) weight bias : string option =
         options.Folder
         |> Option.map (fun folder ->
             let norm =
@@ -142,8 +98,13 @@ module internal LayerRun =
             Error stopped
         else
             match file with
-            | Some path -> LayerFile.save path layer |> Result.map (fun () -> layer)
             | None -> Ok layer
+            | Some path ->
+                match LayerFile.save path layer with
+                | Ok() -> Ok layer
+                | Error errors ->
+                    layer.Dispose()
+                    Error errors
 
     /// Sweeps of a round of correction, and the factor by which the first is expected to lower S, in the time that least squares took: CP
     /// was seen to gain it in fifteen sweeps.
@@ -158,7 +119,7 @@ module internal LayerRun =
         drafts
 
     /// Disposes what drafts hold, but for what later ones hold too.
-    let private dispose (later: LayerDraft.Draft list) (drafts: LayerDraft.Draft list) : unit =
+    let private disposeBut (later: LayerDraft.Draft list) (drafts: LayerDraft.Draft list) : unit =
         for draft in drafts do
             if later |> List.forall (fun other -> not (obj.ReferenceEquals(other.Network, draft.Network))) then
                 (draft.Network :> IDisposable).Dispose()
@@ -167,7 +128,13 @@ module internal LayerRun =
     let priority (stage: Stage) : float =
         match stage with
         | Fresh -> infinity
-        | Drafted(_, _, rate) -> rate
+        | Drafted drafted -> drafted.Rate
+
+    /// Disposes what a layer holds whose steps are not gone on with.
+    let release (stage: Stage) : unit =
+        match stage with
+        | Fresh -> ()
+        | Drafted drafted -> disposeBut [] drafted.Drafts
 
     /// A layer that is made: where it stands in the work folder, empty where there is none, and whether it was read from there.
     type Made = { Layer: FactorizedLayer; File: string; IsResumed: bool }
@@ -177,7 +144,7 @@ module internal LayerRun =
         {
             Options: CompressOptions
             Times: Times
-            Task: Task
+            Task: LayerTask
             Weight: Tensor
             Bias: Tensor option
             /// The layer's file in the work folder, once it is asked for.
@@ -185,7 +152,7 @@ module internal LayerRun =
             Clock: Stopwatch
         }
 
-    let private made' (work: Work) isResumed (layer: FactorizedLayer) : Made =
+    let private finished (work: Work) isResumed (layer: FactorizedLayer) : Made =
         {
             Layer = Compress.note (string work.Task.Planned.Choice) work.Weight layer
             File = work.File.Value |> Option.defaultValue ""
@@ -193,27 +160,32 @@ module internal LayerRun =
         }
 
     let private ended (work: Work) (drafts: LayerDraft.Draft list) =
-        made work.Options (work.Times.Last work.Task) work.Task work.Weight work.Bias drafts
+        layerOfDrafts work.Options (work.Times.Last work.Task) work.Task work.Weight work.Bias drafts
         |> Result.bind (written work.Options work.File.Value)
-        |> Result.map (made' work false)
+        |> Result.map (finished work false)
         |> SideBySide.Done
 
     let private again (work: Work) drafts sweeps gain =
         let rate = float work.Task.Planned.Parameters * gain / max 1e-9 work.Clock.Elapsed.TotalSeconds
-        SideBySide.Again(Drafted(kept drafts, sweeps, rate))
+
+        { Drafts = kept drafts; File = work.File.Value; Sweeps = sweeps; Rate = rate }
+        |> Drafted
+        |> SideBySide.Again
 
     /// Drafts after so many sweeps of correction more, within a time.
     let private corrected (work: Work) sweeps time (drafts: LayerDraft.Draft list) =
-        let time = share work.Task time
-        perGroup work.Task work.Weight (fun i norm _ kernel -> LayerDraft.corrected work.Options sweeps time norm kernel drafts[i])
+        let time = LayerTask.share work.Task time
+
+        LayerTask.perGroup work.Task work.Weight (fun i norm _ kernel ->
+            LayerDraft.corrected work.Options sweeps time norm kernel drafts[i])
 
     /// From the work folder, or by least squares; without a limit of time to the end.
     let private first (work: Work) =
         match work.File.Value |> Option.bind (fun path -> resumed path work.Task work.Weight work.Bias) with
-        | Some layer -> SideBySide.Done(Ok(made' work true layer))
+        | Some layer -> SideBySide.Done(Ok(finished work true layer))
         | None when work.Options.Cancellation.IsCancellationRequested -> SideBySide.Done(Error stopped)
         | None ->
-            let time = share work.Task (work.Times.First work.Task)
+            let time = LayerTask.share work.Task (work.Times.First work.Task)
 
             let isUnlimited = work.Options.TimeLimit.IsNone
 
@@ -226,7 +198,7 @@ module internal LayerRun =
                 | _ when isUnlimited -> LayerRounds.run work.Options (work.File.Value |> Option.map (LayerRounds.fileOf i)) norm spec kernel
                 | _ -> LayerDraft.first work.Options time norm spec kernel
 
-            match perGroup work.Task work.Weight draft with
+            match LayerTask.perGroup work.Task work.Weight draft with
             | Error errors -> SideBySide.Done(Error errors)
             | Ok drafts when isUnlimited || drafts |> List.forall _.Bound.IsNone ->
                 let step = ended work drafts
@@ -235,35 +207,37 @@ module internal LayerRun =
             | Ok drafts -> again work drafts work.Options.Corrections (log firstFactor)
 
     /// A round of correction where there are sweeps and time left, the end where there are none.
-    let private next (work: Work) (drafts: LayerDraft.Draft list) (left: int) =
+    let private next (work: Work) (before: Drafted) =
         match work.Times.Rounds() with
         | _ when work.Options.Cancellation.IsCancellationRequested -> SideBySide.Done(Error stopped)
-        | Some time when left > 0 && time > TimeSpan.Zero ->
-            let count = min roundSweeps left
+        | Some time when before.Sweeps > 0 && time > TimeSpan.Zero ->
+            let count = min roundSweeps before.Sweeps
 
-            match corrected work count (Some time) drafts with
-            | Ok next ->
-                let fall = next |> List.averageBy _.Fall
-                again work next (if fall > work.Options.Tolerance then left - count else 0) fall
-            // What there is can be used.
-            | Error _ -> again work drafts 0 0.0
-        | _ -> ended work drafts
+            match corrected work count (Some time) before.Drafts with
+            | Ok drafts ->
+                let fall = drafts |> List.averageBy _.Fall
+                again work drafts (if fall > work.Options.Tolerance then before.Sweeps - count else 0) fall
+            // A kernel that cannot be corrected further, for whatever reason, is taken as it is.
+            | Error(_: TensorNetError list) -> again work before.Drafts 0 0.0
+        // No time or no sweep is left, or there is no limit of time.
+        | Some _
+        | None -> ended work before.Drafts
 
     /// The next step of a layer: from the work folder or by least squares; then, under a limit of time, a round of correction at a time;
     /// then made and written into the folder. What it gives says where the layer stands now, or ends it.
     let step
         (options: CompressOptions)
         (times: Times)
-        (task: Task)
+        (task: LayerTask)
         (stage: Stage)
         : SideBySide.Step<Stage, Result<Made, TensorNetError list>> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
         let clock = Stopwatch.StartNew()
-        let options = { options with Quantize = rounding options task }
+        let options = { options with Quantize = LayerTask.rounding options task }
 
-        let stepped act =
+        let stepped file act =
             match SourceLayer.weight task.Source, SourceLayer.bias task.Source with
             | Ok weight, Ok bias ->
                 act
@@ -273,24 +247,25 @@ module internal LayerRun =
                         Task = task
                         Weight = weight
                         Bias = bias
-                        File = lazy place options task weight bias
+                        File = file weight bias
                         Clock = clock
                     }
             | Error errors, _
             | _, Error errors -> SideBySide.Done(Error errors)
 
         match stage with
-        | Fresh -> stepped first
-        | Drafted(before, left, _) ->
+        | Fresh -> stepped (fun weight bias -> lazy place options task weight bias) first
+        | Drafted before ->
             let mutable after = []
 
             try
-                let step = stepped (fun work -> next work before left)
+                let step = stepped (fun _ _ -> lazy before.File) (fun work -> next work before)
 
                 match step with
-                | SideBySide.Again(Drafted(drafts, _, _)) -> after <- drafts
-                | _ -> ()
+                | SideBySide.Again(Drafted next) -> after <- next.Drafts
+                | SideBySide.Again Fresh
+                | SideBySide.Done _ -> ()
 
                 step
             finally
-                dispose after before
+                disposeBut after before.Drafts

@@ -20,10 +20,10 @@ module Shard =
 
         let hands = Array.create count (0.0, [])
 
-        for layer in plan.Layers |> Seq.filter _.IsFactorized |> Seq.sortBy (fun layer -> -(LayerRun.cost layer)) do
+        for layer in plan.Layers |> Seq.filter _.IsFactorized |> Seq.sortBy (fun layer -> -(LayerTask.cost layer)) do
             let least = hands |> Array.indexed |> Array.minBy (fun (_, (cost, _)) -> cost) |> fst
             let cost, paths = hands[least]
-            hands[least] <- cost + LayerRun.cost layer, layer.Path :: paths
+            hands[least] <- cost + LayerTask.cost layer, layer.Path :: paths
 
         [ for _, paths in hands -> List.rev paths ]
 

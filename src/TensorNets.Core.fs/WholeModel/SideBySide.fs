@@ -1,5 +1,6 @@
 namespace TensorNets
 
+open System
 open System.Runtime.ExceptionServices
 open System.Threading
 open TorchSharp
@@ -8,12 +9,18 @@ open TorchSharp
 [<RequireQualifiedAccess>]
 module internal SideBySide =
     /// The workers that are asked for, or as many as there are processors.
-    let workers (asked: int) = if asked > 0 then asked else System.Environment.ProcessorCount
+    let workers (asked: int) = if asked > 0 then asked else Environment.ProcessorCount
 
     /// What a step makes of an item: its result, or the item that is put back.
     type Step<'T, 'U> =
         | Done of 'U
         | Again of 'T
+
+    /// An item that is not worked on any more and holds something.
+    let private drop (item: 'T) : unit =
+        match box item with
+        | :? IDisposable as held -> held.Dispose()
+        | _ -> ()
 
     /// Items, of which the next is the one of greatest priority, the first of equals, of those that what runs leaves room for: the others
     /// wait. An item that is larger than all room is begun alone.
@@ -43,27 +50,32 @@ module internal SideBySide =
                     used <- used + size (snd next)
                     Some next)
 
-        /// The item is no longer worked on; what it has become is put back.
+        /// The item is no longer worked on; what it has become is put back, or dropped where nothing more is begun.
         member _.End(at: int, item: 'T, next: 'T option) : unit =
             lock gate (fun () ->
                 running <- running - 1
                 used <- if running = 0 then 0.0 else used - size item
 
                 match next with
-                | Some next when not isClosed -> waiting <- waiting @ [ at, next ]
-                | _ -> ()
+                | Some next when isClosed -> drop next
+                | Some next -> waiting <- waiting @ [ at, next ]
+                | None -> ()
 
                 Monitor.PulseAll gate)
 
-        /// Nothing more is begun.
+        /// Nothing more is begun: what waits is dropped.
         member _.Close() : unit =
             lock gate (fun () ->
                 isClosed <- true
+
+                for _, item in waiting do
+                    drop item
+
                 waiting <- [])
 
     /// What becomes of each item, in their order, in steps, with items of at most a sum of sizes at a time, or a single one. Of the items
     /// there is room for the one of greatest priority takes the next step, the first of equals. What a step throws is thrown once all
-    /// workers have ended.
+    /// workers have ended; items that wait then are disposed where they can be.
     let stepsWithin
         (room: float)
         (size: 'T -> float)

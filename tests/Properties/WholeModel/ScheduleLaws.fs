@@ -107,6 +107,55 @@ let private thrown =
 
         Expect.equal begun 5 "10 first, then 0, 1, 2 and 3")
 
+/// An item that counts how often it is disposed, and the rounds that it has left.
+type private Held(rounds: int) =
+    member val Disposed = 0 with get, set
+    member _.Rounds = rounds
+
+    interface IDisposable with
+        member this.Dispose() = this.Disposed <- this.Disposed + 1
+
+let private dropped =
+    testPropertyWithConfig
+        few
+        "where a step throws, what waits is disposed once, what is ended or was never put back is not"
+        (fun (rounds: NonNegativeInt list) (at: NonNegativeInt) (workers: PositiveInt) ->
+            let gate = obj ()
+            let waiting, gone = Collections.Generic.HashSet<Held>(), ResizeArray<Held>()
+            let items = [ for left in rounds -> new Held(left.Get % 5) ]
+            let total = items |> List.sumBy (fun item -> item.Rounds + 1)
+            let mutable begun = 0
+
+            for item in items do
+                waiting.Add item |> ignore
+
+            let step (item: Held) =
+                lock gate (fun () ->
+                    begun <- begun + 1
+                    waiting.Remove item |> ignore
+                    gone.Add item
+
+                    if begun = 1 + at.Get % (total + 1) then
+                        failwith "dropped"
+
+                    if item.Rounds = 0 then
+                        SideBySide.Done()
+                    else
+                        let next = new Held(item.Rounds - 1)
+                        waiting.Add next |> ignore
+                        SideBySide.Again next)
+
+            try
+                SideBySide.stepsWithin infinity (fun _ -> 0.0) (fun (item: Held) -> float item.Rounds) (1 + workers.Get % 3) step items
+                |> ignore
+
+                Expect.isEmpty waiting "every item has ended"
+            with problem ->
+                Expect.equal problem.Message "dropped" "it"
+
+            Expect.all waiting (fun item -> item.Disposed = 1) "waiting"
+            Expect.all gone (fun item -> item.Disposed = 0) "not waiting")
+
 let private model seed =
     let model = ModelCompressionLaws.make ()
 
@@ -162,6 +211,99 @@ let private limited =
 
                 for layer in Seq.append balanced.Layers whole.Layers do
                     layer.Layer.Dispose())
+
+let private released =
+    testCase "networks that wait for a round are disposed where the run is dropped, and so is one that is released" (fun () ->
+        use _ = torch.NewDisposeScope()
+        use model = model 2
+        let plan = ModelCompressionLaws.planOf model
+        let source = LayerSource.ofModel ModelCompressionLaws.shape model |> ok
+
+        let options =
+            { ModelCompression.defaults with
+                Sweeps = 6
+                Corrections = 7
+                Workers = 1
+                TimeLimit = Some(TimeSpan.FromHours 1.0)
+            }
+
+        let before = DenseKinds.settledCount ()
+        let mutable shells = 0
+
+        let take _ (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
+            // Each parameter of a module leaves the shell of the tensor that it was made of.
+            shells <- shells + Seq.length (layer.parameters true)
+            layer.Dispose()
+            failwith "dropped"
+
+        // The first layer that ends is the matrix, which is not corrected: those of loops wait then, or follow.
+        let drop path =
+            let only =
+                { plan with
+                    Layers =
+                        [
+                            for layer in plan.Layers -> if layer.Path = path || layer.Path = "b" then layer else { layer with Chosen = -1 }
+                        ]
+                }
+
+            Expect.throwsC (fun () -> LayerCompression.into take options only source |> ignore) (fun problem ->
+                Expect.equal problem.Message "dropped" "it")
+
+        for path in [ "c"; "d"; "e" ] do
+            drop path
+
+        Expect.isLessThanOrEqual torch.Tensor.TotalCount (before + int64 shells) "tensors"
+        // One layer, step by step.
+        let planned, layer = Seq.zip plan.Layers source.Layers |> Seq.find (fun (layer, _) -> layer.Path = "b")
+
+        let task: LayerTask =
+            {
+                Planned = planned
+                Source = layer
+                Norm = Norm.Frobenius
+                Shares = None
+                Cost = LayerTask.cost planned
+            }
+
+        let hour _ = Some(TimeSpan.FromHours 1.0)
+        let times: LayerRun.Times = { First = hour; Rounds = (fun () -> hour ()); Last = hour }
+        let before = torch.Tensor.TotalCount
+        let mutable stage = LayerRun.Fresh
+
+        for _ in 1..2 do
+            match LayerRun.step options times task stage with
+            | SideBySide.Again next -> stage <- next
+            | SideBySide.Done _ -> failtest "it waits for a round"
+
+            Expect.equal torch.Tensor.TotalCount (before + 3L) "the cores alone"
+
+        LayerRun.release stage
+        Expect.equal torch.Tensor.TotalCount before "released")
+
+let private quarter =
+    testCase
+        "rounds of correction leave a quarter of the time where a layer is rounded, by its entry of the plan or by the options"
+        (fun () ->
+            use _ = torch.NewDisposeScope()
+            use model = model 1
+            let plan = ModelCompressionLaws.planOf model
+            let source = LayerSource.ofModel ModelCompressionLaws.shape model |> ok
+
+            let ends options (plan: CompressionPlan) =
+                LayerTask.roundsEnd
+                    options
+                    [
+                        for planned, layer in Seq.zip plan.Layers source.Layers ->
+                            { Planned = planned; Source = layer; Norm = Norm.Frobenius; Shares = None; Cost = 1.0 }
+                    ]
+
+            let limited = { ModelCompression.defaults with TimeLimit = Some(TimeSpan.FromSeconds 8.0) }
+            let few = CompressionPlan.chooseBits "b" 4 plan |> ok
+            let whole, most = Some(TimeSpan.FromSeconds 8.0), Some(TimeSpan.FromSeconds 6.0)
+            Expect.equal (ends limited plan) whole "nothing is rounded"
+            Expect.equal (ends limited few) most "one layer by the plan"
+            Expect.equal (ends { limited with Quantize = Some Quantization.defaults } plan) most "all by the options"
+            Expect.equal (ends ModelCompression.defaults few) None "no limit")
 
 let private unreached =
     testCase "a limit that is not reached changes no bit where nothing is corrected" (fun () ->
@@ -219,4 +361,4 @@ let private covariances =
                     "model"))
 
 let all =
-    testSequenced (testList "time by gain" [ most; alike; thrown; limited; unreached; covariances ])
+    testSequenced (testList "time by gain" [ most; alike; thrown; dropped; limited; released; quarter; unreached; covariances ])

@@ -51,7 +51,7 @@ let private factorized (plan: CompressionPlan) =
     ]
 
 let private costOf (plan: CompressionPlan) (paths: string list) =
-    plan.Layers |> Seq.filter (fun layer -> List.contains layer.Path paths) |> Seq.sumBy LayerRun.cost
+    plan.Layers |> Seq.filter (fun layer -> List.contains layer.Path paths) |> Seq.sumBy LayerTask.cost
 
 let tests =
     testList
@@ -66,6 +66,14 @@ let tests =
 
                 for index in 1..count do
                     Expect.equal (factorized (Shard.part index count plan) |> List.sort) (List.sort dealt[index - 1]) "the part of a worker"
+
+            testCase "a dense kernel, which is rounded at most, costs its parameters" (fun () ->
+                let dense (layer: PlannedLayer) = { layer with Candidates = [ { layer.Choice with Format = Format.Dense; Bits = 4 } ] }
+
+                for rank in [ 1; 5; 40 ] do
+                    let layer = (planOf [ rank ]).Layers[0]
+                    Expect.equal (LayerTask.cost (dense layer)) (float layer.Parameters) "entries"
+                    Expect.isLessThanOrEqual (LayerTask.cost (dense layer)) (LayerTask.cost layer) "nothing is swept")
 
             testPropertyWithConfig config "no worker has more than the mean and one layer"
             <| fun (ranks: int list) (count: int) ->
