@@ -202,11 +202,61 @@ let private futureVersion (name: string) =
         Expect.stringContains message "_gone" "the member"
         Expect.stringContains message "0.107" "the version"
 
+/// A module of tensors, as buffers, and no passes.
+type Holder(held: Tensor list) as this =
+    inherit torch.nn.Module<Tensor, Tensor>("Holder")
+    do held |> List.iteri (fun i tensor -> this.register_buffer ($"t{i}", tensor))
+    override _.forward x = x.alias ()
+
+/// Pairs of tensors, whether they have an entry in common, and how.
+let private pairs: (string * bool * (unit -> Tensor * Tensor)) list =
+    let rows (t: Tensor) from = t.narrow (0L, from, 2L)
+    let columns (t: Tensor) from = t.narrow (1L, from, 3L)
+    let of' make = fun () -> make (torch.ones (4L, 6L))
+    // More bytes than a span holds; nobody writes them.
+    let large make = fun () -> make (torch.empty ([| (1L <<< 31) + 100L |], dtype = torch.int8))
+
+    [
+        "itself", true, of' (fun t -> t, t.alias ())
+        "what it is detached from", true, of' (fun t -> t, t.detach ())
+        "its transpose", true, of' (fun t -> t, t.mT)
+        "rows of it", true, of' (fun t -> t, rows t 2L)
+        "columns of it", true, of' (fun t -> t, columns t 3L)
+        "another", false, of' (fun t -> t, t.clone ())
+        "other rows of one", false, of' (fun t -> rows t 0L, rows t 2L)
+        "other columns of one", false, of' (fun t -> columns t 0L, columns t 3L)
+        "nothing of it", false, of' (fun t -> t, t.narrow (0L, 2L, 0L))
+        "the end of a large one", true, large (fun t -> t, t.narrow (0L, (1L <<< 31) + 90L, 10L))
+        "a large one that begins within it", true, large (fun t -> t.narrow (0L, 0L, 1L <<< 31), t.narrow (0L, 50L, 1L <<< 31))
+        "what is behind a large one", false, large (fun t -> t.narrow (0L, 0L, 1L <<< 31), t.narrow (0L, 1L <<< 31, 100L))
+    ]
+
+let private shared (what: string, isShared: bool, make: unit -> Tensor * Tensor) =
+    testCase $"a tensor and {what}: whether they share memory is seen"
+    <| fun () ->
+        use _ = torch.NewDisposeScope()
+        let a, b = make ()
+        use m = new Holder([ torch.zeros 3L; a ])
+        use user = new Holder([ b ])
+        Expect.equal (SharedTensors.holds m user) isShared "one way"
+        Expect.equal (SharedTensors.holds user m) isShared "the other way"
+
+let private disposed =
+    testCase "tensors that have been disposed share memory with none, and keep no module from being replaced"
+    <| fun () ->
+        use model = new Holding(torch.nn.Sequential(torch.nn.Linear(3L, 3L), torch.nn.BatchNorm1d 3L))
+        (nonNull ((Surgery.find "inner.0" model |> ok).get_parameter "weight")).Dispose()
+        (nonNull ((Surgery.find "inner.1" model |> ok).get_buffer "running_mean")).Dispose()
+
+        for path in [ "inner.0"; "inner.1"; "inner" ] do
+            Surgery.replace path (new Gain 3.0) model |> ok
+
 let tests =
     testSequenced (
         testList
             "surgery of F# modules"
             [
+                testList "shared tensors" (List.map shared pairs @ [ disposed ])
                 testList "holders" (List.map restores works)
                 testList "refusals" (List.map refuses refused)
                 testList "versions" (List.map futureVersion [ "table"; "registration" ])
