@@ -70,18 +70,11 @@ module internal DenseLayer =
                 dtype
             )
 
-    /// The dense layer of a geometry, with whatever numbers it starts from. Throws where TorchSharp has none: paddings that differ before
-    /// and after and are not those of 'same', output paddings that differ between dimensions.
-    let make (g: ConvGeometry) (bias: bool) (dtype: torch.ScalarType) (device: torch.Device) : torch.nn.Module<Tensor, Tensor> =
-        let dense: torch.nn.Module<Tensor, Tensor> =
-            if g.IsEmbedding then
-                let padding = Option.toNullable g.PaddingIdx
-                torch.nn.Embedding(g.InChannels, g.OutChannels, padding_idx = padding, device = device, dtype = Nullable dtype)
-            else
-                build g bias dtype device
+    /// A layer of another kind than an embedding.
+    let private ofNumbers (g: ConvGeometry) (bias: bool) (dtype: torch.ScalarType) (device: torch.Device) =
+        let dense = build g bias dtype device
 
         match ConvGeometry.ofDense dense with
-        | _ when g.IsEmbedding -> dense
         | Ok(found, _, _) when { found with PaddingMode = g.PaddingMode } = g -> dense
         | _ ->
             dense.Dispose()
@@ -94,3 +87,13 @@ module internal DenseLayer =
                     TensorNetError.Unsupported("geometry", found, "padding and output_padding that TorchSharp's own layer can have")
                 ]
             |> TensorNetError.raiseErrors
+
+    /// The dense layer of a geometry, with whatever numbers it starts from. Throws where TorchSharp has none: paddings that differ before
+    /// and after and are not those of 'same', output paddings that differ between dimensions. An embedding takes what it is told: no pass
+    /// through it has to show that.
+    let make (g: ConvGeometry) (bias: bool) (dtype: torch.ScalarType) (device: torch.Device) : torch.nn.Module<Tensor, Tensor> =
+        if g.IsEmbedding then
+            let padding = Option.toNullable g.PaddingIdx
+            torch.nn.Embedding(g.InChannels, g.OutChannels, padding_idx = padding, device = device, dtype = Nullable dtype)
+        else
+            ofNumbers g bias dtype device

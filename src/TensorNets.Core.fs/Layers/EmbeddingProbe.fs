@@ -1,18 +1,15 @@
 namespace TensorNets
 
+open System
 open System.Runtime.CompilerServices
 open System.Runtime.InteropServices
 open TorchSharp
 
-/// What was found out about an embedding.
-type internal Probed(paddingIdx: Result<int64 option, TensorNetError list>) =
-    member _.PaddingIdx = paddingIdx
-
 /// The options of a dense embedding, which TorchSharp keeps to itself: they are read from what passes through the layer do.
 [<RequireQualifiedAccess>]
 module internal EmbeddingProbe =
-    /// Options are fixed when a layer is made.
-    let private known = ConditionalWeakTable<Modules.Embedding, Probed>()
+    /// Padding rows that have been found: options are fixed when a layer is made.
+    let private known = ConditionalWeakTable<Modules.Embedding, StrongBox<int64 option>>()
 
     /// The weight as a tensor of its own that records gradients, in the same memory; None: it was made in inference mode and cannot.
     let private recorded (weight: Tensor) : Tensor option =
@@ -21,17 +18,23 @@ module internal EmbeddingProbe =
         with :? ExternalException ->
             None
 
-    /// Whether a pass writes to the weight, as `max_norm` has it: a product that has kept the weight for its gradient says so. Rows are
-    /// written that any pass of that token would write.
+    /// What autograd says of a tensor that was written to after it had been kept.
+    let private isWritten (error: ExternalException) = error.Message.Contains("inplace operation", StringComparison.Ordinal)
+
+    /// Whether a pass writes to the weight, as `max_norm` has it: a product that has kept the weight for its gradient says so. The row of
+    /// the token that is passed is as it was afterwards.
     let private writes (dense: Modules.Embedding) (recorded: Tensor) : bool =
         let row = recorded.narrow (0L, 0L, 1L)
+        let before = row.detach().clone()
         let product = row.mul(row).sum()
         dense.forward (torch.zeros ([| 1L |], dtype = torch.int64, device = row.device)) |> ignore
 
         try
             product.backward ()
             false
-        with :? ExternalException ->
+        with :? ExternalException as error when isWritten error ->
+            use _ = torch.no_grad ()
+            row.detach().copy_ before |> ignore
             true
 
     let private unsupported option found supported = Error [ TensorNetError.Unsupported(option, found, supported) ]
@@ -66,22 +69,28 @@ module internal EmbeddingProbe =
         use _ = torch.NewDisposeScope()
         let own: Tensor = nonNull dense.weight
 
-        match recorded own with
-        | None -> Ok None
-        | Some weight when writes dense weight -> unsupported "max_norm" "given" "none: cores have no rows whose norms could be bounded"
-        | _ when own.requires_grad -> byGradient dense
-        | _ -> Ok None
+        try
+            match recorded own with
+            | None -> Ok None
+            | Some weight when writes dense weight -> unsupported "max_norm" "given" "none: cores have no rows whose norms could be bounded"
+            | _ when own.requires_grad -> byGradient dense
+            | _ -> Ok None
+        with :? ExternalException as error ->
+            let said = error.Message.Split('\n')[0]
+            unsupported "The embedding" $"one that libtorch refuses: {said}" "one that takes every token of its vocabulary"
 
     /// The token whose row has no gradient. Errors: `Unsupported` for `max_norm`, `scale_grad_by_freq` and `sparse`, which no factorized
-    /// layer has. Of a frozen layer and of one made in inference mode `max_norm` alone is seen: nothing else matters there.
+    /// layer has, and for a layer through which no token passes. Of a frozen layer and of one made in inference mode `max_norm` alone is
+    /// seen: nothing else matters there.
     let paddingIdx (dense: Modules.Embedding) (weight: Tensor) : Result<int64 option, TensorNetError list> =
         match known.TryGetValue dense with
-        | true, found -> found.PaddingIdx
+        | true, found -> Ok found.Value
         | _ ->
             let found = probed dense
 
+            match found with
             // What is frozen now may be trained later.
-            if weight.requires_grad then
-                known.AddOrUpdate(dense, Probed found)
+            | Ok padding when weight.requires_grad -> known.AddOrUpdate(dense, StrongBox padding)
+            | _ -> ()
 
             found

@@ -223,6 +223,9 @@ let private refused =
                 torch.tensor [| -1L; 2L |], "The tokens = -1 to 2"
                 torch.tensor [| 1.0f |], "The tokens"
                 torch.tensor [| true |], "The tokens"
+                torch.tensor([| 3L; 0L; 7L |]).to_sparse(), "The tokens is sparse"
+                torch.tensor([| 3L; 0L |], dtype = torch.int32).to_sparse(), "The tokens is sparse"
+                torch.empty ([| 2L |], dtype = torch.int64, device = torch.META), "The tokens is on the meta device"
                 Unchecked.defaultof<Tensor>, "The input"
             ] do
             match errorsOf (fun () -> layer.call tokens) with
@@ -277,12 +280,19 @@ let private options =
                 "scale_grad_by_freq", torch.nn.Embedding(7L, 4L, scale_grad_by_freq = true)
                 "scale_grad_by_freq", torch.nn.Embedding(2L, 4L, scale_grad_by_freq = true, padding_idx = Nullable 0L)
                 "sparse", torch.nn.Embedding(7L, 4L, sparse = true)
+                // libtorch compares no complex numbers.
+                "The embedding", torch.nn.Embedding(7L, 4L, dtype = Nullable torch.complex64)
             ] do
             use dense = dense
+            let before = (nonNull dense.weight).detach().clone()
 
-            match ConvGeometry.ofLayer dense with
-            | Error [ TensorNetError.Unsupported(option, _, _) ] -> Expect.equal option name "option"
-            | other -> failtest $"{name}: {other}"
+            for _ in 1..2 do
+                match ConvGeometry.ofLayer dense with
+                | Error [ TensorNetError.Unsupported(option, _, _) ] -> Expect.equal option name "option"
+                | other -> failtest $"{name}: {other}"
+
+            Expect.isTrue (identical ((nonNull dense.weight).detach()) before) $"its numbers, {name}"
+            Expect.isNull (nonNull (dense.get_parameter "weight")).grad $"its gradient, {name}"
 
         (use _ = torch.inference_mode true
          use made = torch.nn.Embedding(5L, 3L)

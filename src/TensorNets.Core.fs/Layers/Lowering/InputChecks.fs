@@ -47,7 +47,11 @@ module internal InputChecks =
 
     /// What tokens of an embedding cannot be.
     let private tokenErrors (g: ConvGeometry) (weight: Tensor) (tokens: Tensor) : TensorNetError list =
-        if tokens.dtype <> torch.int64 && tokens.dtype <> torch.int32 then
+        let unreadable = Check.readable "The tokens" tokens
+
+        if not unreadable.IsEmpty then
+            unreadable
+        elif tokens.dtype <> torch.int64 && tokens.dtype <> torch.int32 then
             [ TensorNetError.DType("The tokens", string tokens.dtype, "Int64 or Int32") ]
         elif tokens.device_type <> weight.device_type then
             [
@@ -107,6 +111,6 @@ module internal InputChecks =
     /// Everything: rank, channels, sizes, and the dtype and device of the weight.
     let errors (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
         match (if isNull (box x) || x.IsInvalid then Check.readable "The input" x else []) with
-        | [] when g.IsEmbedding -> Check.readable "The tokens" x @ tokenErrors g weight x
+        | [] when g.IsEmbedding -> tokenErrors g weight x
         | [] -> misfits g weight x
         | errors -> errors
