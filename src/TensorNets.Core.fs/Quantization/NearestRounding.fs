@@ -68,14 +68,29 @@ module internal NearestRounding =
     /// Rows by which the share that is cut is told for all.
     let private sampled = 16L
 
-    /// An estimate of <c>scales</c>: how far below the full scales they are is told by a few rows.
+    /// How far the scales of least error of rows, some of which are not zero, are below the full ones: the ratio of their norms, in units
+    /// in which no square leaves the range of a double.
+    let private cut (bits: int) (rows: Tensor) : Tensor =
+        let struct (best, full) = leastOf bits (rows.div (rows.abs().max()))
+        best.norm().div(full.norm ())
+
+    /// An estimate of <c>scales</c>: how far below the full scales they are is told by a few rows. Rows that are zero, which have the scale
+    /// 0, tell nothing of the others.
     let estimatedScales (bits: int) (layout: ScaleLayout) (core: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let rows = ScaleLayout.rows layout core
-        let step = max 1L (rows.shape[0] / sampled)
-        let struct (best, full) = leastOf bits (rows.slice (0L, 0L, rows.shape[0], step))
-        let share = best.norm().div(full.norm().clamp_min(Num.tensor 1e-300 |> _.ToScalar()))
-        (fullScales bits rows).mul(share).reshape -1L |> scope.MoveToOuter
+        let full = fullScales bits rows
+        let told = full.reshape(-1L).nonzero().reshape -1L
+        let count = told.shape[0]
+
+        let scales =
+            if count = 0L then
+                full
+            else
+                let some = told.slice (0L, 0L, count, max 1L (count / sampled))
+                full.mul (cut bits (rows.index_select (0L, some)))
+
+        scales.reshape -1L |> scope.MoveToOuter
 
     /// A core, in float64, to the nearest.
     let core (bits: int) (layout: ScaleLayout) (core: Tensor) : RoundedCore =

@@ -93,7 +93,8 @@ module Quantization =
     let private entryVariances (layout: ScaleLayout) (core: Tensor) (scales: Tensor) : Tensor =
         // The largest entry of those that share a scale stands on the grid.
         let share = 1.0 - 1.0 / float (ScaleLayout.rows layout core).shape[1]
-        (ScaleLayout.spread layout core.shape scales).squared().mul(Num.tensor (share / 12.0))
+        // Few scales are squared, not one for every entry; of cores that share a bond each has its own here.
+        scales.squared().mul(Num.tensor (share / 12.0)) |> ScaleLayout.spread layout core.shape
 
     /// E‖ΔT‖² for the scales of rounded cores.
     let private noise (problem: RoundingProblem) (rounded: RoundedCore list) : float =

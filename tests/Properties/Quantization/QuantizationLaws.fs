@@ -145,6 +145,31 @@ let private rounding =
                 Expect.isLessThan (abs (ratio - 1.0)) predictedWithin $"{format} of {shape} at {bits} bits, {scales}")
     ]
 
+/// How far the norm of scales that are told from sixteen rows and more may be from that of the best ones, as a share.
+let private toldWithin = 0.15
+
+let private told =
+    [
+        law "rows of zeros have the scale 0, and tell nothing of the scales of the others" (fun (case: AnyNetwork) ->
+            let rows = 20L + int64 case.Seed % 50L
+            let bits = 2 + case.Seed % 7
+            // Every row, every other one, or those that a few rows taken at even distances would be.
+            let every = [ 1L; 2L; max 1L (rows / 16L) ][case.Seed / 7 % 3]
+            let zero = torch.arange (0L, rows, every)
+            let core = (noise case.Seed [ rows; 40L ]).index_fill(0L, zero, 0.0.ToScalar())
+            // Squares of the second leave the range of a double.
+            let size = [ 1.0; 1e-200 ][case.Seed / 21 % 2]
+            let layout = ScaleLayout.Along 0
+            let estimated = NearestRounding.estimatedScales bits layout (core.mul (Num.tensor size))
+            let best = NearestRounding.scales bits layout core
+            Expect.isTrue (estimated.isfinite().all().truth()) "finite"
+            Expect.equal (estimated.index_select(0L, zero).count_nonzero().integer()) 0L "rows of zeros"
+
+            if every > 1L then
+                let ratio = estimated.div(Num.tensor size).norm().number() / best.norm().number()
+                Expect.isLessThan (abs (ratio - 1.0)) toldWithin $"the others, {bits} bits, {rows} rows")
+    ]
+
 /// The integers of X with the same U, its branches one by one or as one product.
 let private kronecker (a: torch.Tensor) (b: torch.Tensor) = torch.kron (a, b)
 
@@ -254,4 +279,4 @@ let private refusals =
         )
     ]
 
-let all = testList "quantization" (rounding @ madeUp @ refusals)
+let all = testList "quantization" (rounding @ told @ madeUp @ refusals)
