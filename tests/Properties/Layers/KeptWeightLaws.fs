@@ -126,6 +126,36 @@ let private same =
                     Expect.equal (Task.WhenAll(wrong).Result |> Array.sum) 0 "wrong outputs"))
         ]
 
+/// An embedding whose table is made: rows of kept tables are those of tables made anew, and change with the cores.
+let private tables =
+    testCase "tables of embeddings are kept as dense weights are, and are others once a core is" (fun () ->
+        use _ = torch.NewDisposeScope()
+        let geometry = ConvGeometry.embedding 11L 6L (Some 2L)
+        let spec = Format.spec [ 11; 6 ] (Format.CP 3) |> Result.defaultWith (failtestf "%A")
+        let options = { FreshOptions.defaults with Lowering = Some Lowering.Dense }
+        use layer = Layers.random options geometry spec |> ok
+        use tokens = torch.tensor [| 3L; 2L; 10L; 3L |]
+
+        for i in 0..2 do
+            if i = 2 then
+                without (fun () -> layer.Factors[0].neg_() |> ignore)
+
+            let kept, made = pass layer tokens, layer.call(tokens).detach()
+            Expect.isTrue (identical kept made) $"{i}: rows"
+            Expect.isTrue (identical (pass layer tokens) made) $"{i}: rows of the kept table"
+            Expect.equal (kept[1L].count_nonzero().integer()) 0L $"{i}: padding")
+
+let private evicted =
+    testCase "where as many choices are kept as may be, one more takes the place of one" (fun () ->
+        use _ = torch.NewDisposeScope()
+        let spec = Format.spec [ 5; 4 ] (Format.TensorTrain [ 2 ]) |> Result.defaultWith (failtestf "%A")
+        let plan = Convolution.plan None (ConvGeometry.plain 0 5L 4L) spec |> ok
+        let setting = { CachesWeights = false; ByKernels = false; KeepsSize = false }
+
+        for rows in 1 .. LoweringChoice.mostKept + 50 do
+            LoweringChoice.find plan setting [| int64 rows; 5L |] None |> ignore
+            Expect.equal plan.Choices.Count (min rows LoweringChoice.mostKept) "choices")
+
 let private counted =
     testList
         "counts of native tensors"
@@ -170,6 +200,24 @@ let private counted =
                     let parameters = int64 (Seq.length (layer.parameters ()))
                     layer.Dispose()
                     Expect.equal (held ()) -parameters "the layer frees it")
+            testCase "a table is kept from one pass to the next, and freed with the layer" (fun () ->
+                let spec = Format.spec [ 11; 6 ] (Format.CP 3) |> Result.defaultWith (failtestf "%A")
+                let options = { FreshOptions.defaults with Lowering = Some Lowering.Dense }
+                let layer = Layers.random options (ConvGeometry.embedding 11L 6L (Some 2L)) spec |> ok
+                use tokens = torch.tensor [| 3L; 2L |]
+
+                let run () =
+                    use _ = torch.NewDisposeScope()
+                    pass layer tokens |> ignore
+
+                let from = settledCount ()
+
+                for i in 1..20 do
+                    run ()
+                    Expect.equal (settledCount () - from) 3L $"{i}: the table and a copy of each core"
+
+                layer.Dispose()
+                Expect.equal (settledCount () - from) -2L "the layer frees it")
         ]
 
-let all = testList "kept weights" [ same; seen; testSequenced counted ]
+let all = testList "kept weights" [ same; seen; tables; evicted; testSequenced counted ]

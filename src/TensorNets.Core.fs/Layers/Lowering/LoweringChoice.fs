@@ -80,6 +80,17 @@ module internal LoweringChoice =
         else
             kernel.reshape(List.toArray (ConvGeometry.weightShape plan.Geometry)).contiguous()
 
+    /// The dense weight for what is applied: kept where no core needs a gradient, made anew else.
+    let private keptWeight (plan: ConvPlan) : LayerWeights -> torch.ScalarType -> torch.Device -> Tensor =
+        let names = [| for core in plan.Spec.Cores -> core.Name |]
+
+        fun tensors dtype device ->
+            let rebuild () = weight plan dtype device tensors.Lookup
+
+            match tensors.Cache with
+            | Some cache -> cache.Take("dense", Array.map tensors.Lookup names, rebuild)
+            | None -> rebuild ()
+
     /// The layer at images of a size.
     let sized (plan: ConvPlan) (setting: Setting) (images: int64) (size: int64 list) : SizedLayer =
         {
@@ -138,20 +149,9 @@ module internal LoweringChoice =
             else
                 ValueNone
 
-        let names = [| for core in plan.Spec.Cores -> core.Name |]
-
         let run () =
-            let apply = TorchConvolution.dense g images size
-
-            fun (tensors: LayerWeights) (x: Tensor) ->
-                let rebuild () = weight plan x.dtype x.device tensors.Lookup
-
-                let weight =
-                    match tensors.Cache with
-                    | Some cache -> cache.Take("dense", Array.map tensors.Lookup names, rebuild)
-                    | None -> rebuild ()
-
-                apply weight tensors.Bias x
+            let apply, weight = TorchConvolution.dense g images size, keptWeight plan
+            fun (tensors: LayerWeights) (x: Tensor) -> apply (weight tensors x.dtype x.device) tensors.Bias x
 
         {
             Lowering = Lowering.Dense
@@ -172,9 +172,12 @@ module internal LoweringChoice =
         let rows = EmbeddingLowering.plan plan.Roles plan.Spec tokens
         let table = plan.Reconstruct.Plan
 
-        let byTable (weights: LayerWeights) (tokens: Tensor) =
-            let first = weights.Lookup plan.Spec.Cores.Head.Name
-            (weight plan first.dtype first.device weights.Lookup).index_select(0L, tokens)
+        let byTable () =
+            let weight = keptWeight plan
+
+            fun (tensors: LayerWeights) (tokens: Tensor) ->
+                let first = tensors.Lookup plan.Spec.Cores.Head.Name
+                (weight tensors first.dtype first.device).index_select(0L, tokens)
 
         match plan.Lowering with
         | Lowering.Dense ->
@@ -183,7 +186,7 @@ module internal LoweringChoice =
                 Method = Method.Dense
                 Seconds = TimeModel.contraction table
                 Flops = table.Flops
-                Run = lazy byTable
+                Run = lazy (byTable ())
             }
         | _ ->
             {
@@ -208,8 +211,16 @@ module internal LoweringChoice =
         | Lowering.Measured, Some seconds -> candidates plan layer |> List.minBy seconds
         | _ -> candidates plan layer |> List.minBy _.Seconds
 
-    /// Choices kept for a layer: more sizes than these do not come again.
-    let private mostKept = 1024
+    /// Choices kept for a layer: more sizes than these seldom come again.
+    let mostKept = 1024
+
+    /// Makes room for one more choice: one goes, as each may have been measured.
+    let private makeRoom (plan: ConvPlan) : unit =
+        if plan.Choices.Count >= mostKept then
+            use all = plan.Choices.GetEnumerator()
+
+            if all.MoveNext() then
+                plan.Choices.TryRemove all.Current |> ignore
 
     /// How a network is applied to an input of a shape: images, channels, spatial dimensions; tokens and their vocabulary.
     let find (plan: ConvPlan) (setting: Setting) (shape: int64[]) (measured: (Choice -> float) option) : Choice =
@@ -221,9 +232,7 @@ module internal LoweringChoice =
         match plan.Choices.TryGetValue key with
         | true, choice -> choice
         | _ ->
-            if plan.Choices.Count >= mostKept then
-                plan.Choices.Clear()
-
+            makeRoom plan
             plan.Choices.GetOrAdd(key, choose plan setting shape measured)
 
     /// The least time of a few runs, after one to warm up.
