@@ -40,6 +40,20 @@ module Layers =
         | Ok _ -> Error wrong
         | Error errors -> Error(errors @ wrong)
 
+    /// The layer of a network like a dense one, of which geometry, weight and bias have been read.
+    let private inPlaceOf
+        lowering
+        (dense: torch.nn.Module)
+        (network: Network)
+        (geometry: ConvGeometry, weight: Tensor, bias: Tensor option)
+        =
+        LayerMaking.planned lowering geometry network.Spec
+        |> Result.map (fun plan ->
+            let trained name = if name = "bias" then bias |> Option.exists _.requires_grad else weight.requires_grad
+            let layer = LayerMaking.made plan weight.dtype weight.device network bias trained
+            layer.train dense.training
+            layer)
+
     /// <summary>The layer with the geometry and a copy of the bias of a dense one, and the kernel of a given network.</summary>
     /// <remarks>The cores are trained if the dense weight is, the bias if the dense bias is. Errors: those of <c>ofNetwork</c>.</remarks>
     /// <param name="lowering">How to apply it; None: Cheapest.</param>
@@ -48,15 +62,7 @@ module Layers =
     /// <example><code>Layers.ofDense None conv network |> orStop</code></example>
     let ofDense (lowering: Lowering option) (dense: torch.nn.Module) (network: Network) : Result<FactorizedLayer, TensorNetError list> =
         Argument.notNull (nameof network) network
-
-        ConvGeometry.ofDense dense
-        |> Result.bind (fun (geometry, weight, bias) ->
-            LayerMaking.planned lowering geometry network.Spec
-            |> Result.map (fun plan ->
-                let trained name = if name = "bias" then bias |> Option.exists _.requires_grad else weight.requires_grad
-                let layer = LayerMaking.made plan weight.dtype weight.device network bias trained
-                layer.train dense.training
-                layer))
+        ConvGeometry.ofDense dense |> Result.bind (inPlaceOf lowering dense network)
 
     /// The norm of one group's fit as one of the layer, whose network has the groups in front.
     let private normed (norm: Norm) (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
@@ -72,27 +78,22 @@ module Layers =
             layer.Dispose()
             errors)
 
-    /// The layer of the fit of each group's kernel, whose shape is that of the axes given for a geometry.
-    let private factorizedBy (target: ConvGeometry -> int64 list) bound fit (dense: torch.nn.Module) =
+    /// The layer of the fit of each group's kernel, whose shape is that of the axes given for a geometry, or which is refused there.
+    let private factorizedBy (target: ConvGeometry -> Result<int64 list, TensorNetError list>) bound fit (dense: torch.nn.Module) =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()
 
         ConvGeometry.ofDense dense
-        |> Result.bind (fun (g, weight, _) ->
+        |> Result.bind (fun (g, weight, bias) ->
             (match Check.readable "The weight" weight with
              | [] -> KernelFit.refuseDepthwise g
              | errors -> Error errors)
-            |> Result.bind (fun () ->
-                let shape =
-                    [
-                        if g.Groups > 1L then
-                            g.Groups
-                        yield! target g
-                    ]
-
-                KernelFit.fitted g bound (fit weight.dtype) (ConvGeometry.kernelFor shape g (weight.detach ())))
-            |> Result.bind (ofDense None dense))
+            |> Result.bind (fun () -> target g)
+            |> Result.bind (fun axes ->
+                let shape = if g.Groups > 1L then g.Groups :: axes else axes
+                KernelFit.fitted g bound (fit g weight.dtype) (ConvGeometry.kernelFor shape g (weight.detach ())))
+            |> Result.bind (fun network -> inPlaceOf None dense network (g, weight, bias)))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias
     /// copied.</summary>
@@ -119,13 +120,12 @@ module Layers =
         Argument.notNull (nameof axes) axes
         Argument.notNull (nameof format) format
 
-        let fit dtype =
+        let fit _ dtype =
             KernelFit.withinRounded dtype options.Sweeps.Norm (fun bound kernel -> Factorize.stable options bound format kernel)
 
-        ConvGeometry.ofDense dense
-        |> Result.bind (fun (g, _, _) -> KernelFit.refuseRows format g)
-        |> Result.bind (fun () -> factorizedBy (KernelFit.target axes format) bound fit dense)
-        |> Result.bind (normed options.Sweeps.Norm)
+        let target g = KernelFit.refuseRows format g |> Result.map (fun () -> KernelFit.target axes format g)
+
+        factorizedBy target bound fit dense |> Result.bind (normed options.Sweeps.Norm)
 
     /// <summary>As <c>factorize</c>, over a spec of one's own in place of a format; with groups, the spec of one group.</summary>
     /// <example><code>Layers.factorizeSpec options None spec conv |> orStop</code></example>
@@ -138,11 +138,11 @@ module Layers =
         // An embedding's network may have rows that no token asks for.
         let target (g: ConvGeometry) =
             if g.IsEmbedding && (AxisRoles.tryOf g spec).IsSome then
-                shape
+                Ok shape
             else
-                KernelFit.target KernelAxes.Fused (Format.CP 1) g
+                Ok(KernelFit.target KernelAxes.Fused (Format.CP 1) g)
 
-        let fit dtype bound (kernel: Tensor) =
+        let fit _ dtype bound (kernel: Tensor) =
             if List.fold (*) 1L shape <> kernel.numel () then
                 Error
                     [
@@ -158,9 +158,10 @@ module Layers =
     /// layer, an embedding, or a convolution with one kernel position.</summary>
     /// <example><code>Layers.matrix 4 bound (torch.nn.Linear(6L, 4L)) |> orStop</code></example>
     let matrix (rank: int) (bound: ErrorBound) (dense: torch.nn.Module) : Result<FactorizedLayer, TensorNetError list> =
-        ConvGeometry.ofDense dense
-        |> Result.bind (fun (g, _, _) ->
-            if GeometryChecks.positions g <> 1L then
+        let target (g: ConvGeometry) =
+            if GeometryChecks.positions g = 1L then
+                Ok(KernelFit.target KernelAxes.Fused (Format.CP rank) g)
+            else
                 Error
                     [
                         TensorNetError.Unsupported(
@@ -169,18 +170,13 @@ module Layers =
                             "1 in each dimension: the kernel is then a matrix"
                         )
                     ]
-            else
-                let matrix (bound: ErrorBound option) (kernel: Tensor) = LeastSensitiveMatrix.fit rank bound.Value kernel
 
-                let fit dtype bound (kernel: Tensor) =
-                    KernelFit.withinRounded
-                        dtype
-                        Norm.Frobenius
-                        matrix
-                        bound
-                        (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
+        let matrix (bound: ErrorBound option) (kernel: Tensor) = LeastSensitiveMatrix.fit rank bound.Value kernel
 
-                factorizedBy (KernelFit.target KernelAxes.Fused (Format.CP rank)) (Some bound) fit dense)
+        let fit (g: ConvGeometry) dtype bound (kernel: Tensor) =
+            KernelFit.withinRounded dtype Norm.Frobenius matrix bound (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
+
+        factorizedBy target (Some bound) fit dense
 
     /// <summary>A fresh layer of a geometry, its kernel a random network that keeps variance: entries of T have mean 0 and variance
     /// 1/(inputs of an output), so that white noise comes out with the variance with which it went in (inside, away from
