@@ -83,6 +83,9 @@ public sealed partial class OnnxModel
         using (weight) return weight.mT.contiguous().MoveToOuterDisposeScope();
     }
 
+    private static RunningMoment Moment(OnnxLayer layer) =>
+        new SecondMoment($"The input of '{layer.Path}'", layer.Applied == 1 ? 2 : layer.Geometry!.Kernel.Length + 1);
+
     /// <summary>Σ of what layers without groups are applied to: the mean of x xᵀ over all positions, in float64, from inputs run through
     /// the model in ONNX Runtime, by which plans and fits weigh errors.</summary>
     /// <param name="batches">Inputs by name, batch by batch.</param>
@@ -96,9 +99,7 @@ public sealed partial class OnnxModel
     {
         ArgumentNullException.ThrowIfNull(batches);
         var layers = Layers.Where(layer => layer is { Kept: "", Geometry: { Groups: 1 } g } && g.InChannels <= mostChannels).ToList();
-        var sums = layers.ToDictionary(
-            layer => layer.Path,
-            layer => new SecondMoment($"The input of '{layer.Path}'", layer.Applied == 1 ? 2 : layer.Geometry!.Kernel.Length + 1));
+        var sums = layers.ToDictionary(layer => layer.Path, Moment);
         var readers = layers.SelectMany(layer => layer.Nodes.Select(node => (Value: node.Input[layer.Applied], layer.Path)))
             .ToLookup(pair => pair.Value, pair => pair.Path);
         try
@@ -111,7 +112,7 @@ public sealed partial class OnnxModel
         }
         finally
         {
-            foreach (var sum in sums.Values) ((IDisposable)sum).Dispose();
+            foreach (var sum in sums.Values) sum.Dispose();
         }
     }
 }

@@ -18,42 +18,38 @@ type internal SecondMoment(what: string, fromEnd: int) =
     let mutable count = 0L
     let mutable errors: TensorNetError list = []
 
-    member _.Add(x: Tensor) =
-        use _ = torch.no_grad ()
-        use scope = torch.NewDisposeScope()
-
-        // Later batches cannot mend what one has spoilt.
-        if errors.IsEmpty then
-            errors <- Check.finite what x
-
-        if errors.IsEmpty && x.dim () >= int64 fromEnd then
-            let rows = (Check.double x).movedim([| int64 -fromEnd |], [| -1L |])
-            let rows = rows.reshape (-1L, rows.shape[rows.shape.Length - 1])
-            count <- count + rows.shape[0]
-
-            let next =
-                match sum with
-                | None -> rows.mT.matmul rows
-                | Some before -> before.plus (rows.mT.matmul rows)
-
-            sum |> Option.iter _.Dispose()
-            sum <- Some(scope.Detach next)
-
-    /// Whether there is a result, be it an error.
-    member _.IsReached = count > 0L || not errors.IsEmpty
-
-    member _.Mean() : Result<Tensor, TensorNetError list> =
-        match errors, sum with
-        | [], Some total when count > 0L ->
-            use scope = torch.NewDisposeScope()
-            Ok(total.div (Num.tensor (float count)) |> scope.MoveToOuter)
-        | [], _ -> Error [ TensorNetError.Shape(what, [ count ], "at least one position: the layer was never called") ]
-        | errors, _ -> Error errors
-
     interface RunningMoment with
-        member this.Add x = this.Add x
-        member this.IsReached = this.IsReached
-        member this.Mean() = this.Mean()
+        member _.Add x =
+            use _ = torch.no_grad ()
+            use scope = torch.NewDisposeScope()
+
+            // Later batches cannot mend what one has spoilt.
+            if errors.IsEmpty then
+                errors <- Check.finite what x
+
+            if errors.IsEmpty && x.dim () >= int64 fromEnd then
+                let rows = (Check.double x).movedim([| int64 -fromEnd |], [| -1L |])
+                let rows = rows.reshape (-1L, rows.shape[rows.shape.Length - 1])
+                count <- count + rows.shape[0]
+
+                let next =
+                    match sum with
+                    | None -> rows.mT.matmul rows
+                    | Some before -> before.plus (rows.mT.matmul rows)
+
+                sum |> Option.iter _.Dispose()
+                sum <- Some(scope.Detach next)
+
+        member _.IsReached = count > 0L || not errors.IsEmpty
+
+        member _.Mean() =
+            match errors, sum with
+            | [], Some total when count > 0L ->
+                use scope = torch.NewDisposeScope()
+                Ok(total.div (Num.tensor (float count)) |> scope.MoveToOuter)
+            | [], _ -> Error [ TensorNetError.Shape(what, [ count ], "at least one position: the layer was never called") ]
+            | errors, _ -> Error errors
+
         member _.Dispose() = sum |> Option.iter _.Dispose()
 
 /// How often each token of a vocabulary has come, in float64.
@@ -71,10 +67,8 @@ type internal TokenCounts(what: string, vocabulary: int64) =
             if tokens.dtype = torch.int64 || tokens.dtype = torch.int32 then
                 let flat = tokens.cpu().reshape(-1L).``to`` torch.int64
 
-                let isKnown =
-                    flat.ge(torch.zeros_like flat).logical_and(flat.lt (torch.full_like (flat, vocabulary.ToScalar())))
-
-                let flat = flat.masked_select isKnown
+                let bound (token: int64) = torch.tensor (token, dtype = torch.int64, device = torch.CPU)
+                let flat = flat.masked_select (flat.ge(bound 0L).logical_and(flat.lt (bound vocabulary)))
                 counts.Value.index_add_ (0L, flat, torch.ones_like (flat, dtype = torch.float64), Num.one) |> ignore
 
         member _.IsReached = counts.IsValueCreated
