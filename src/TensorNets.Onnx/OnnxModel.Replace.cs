@@ -76,14 +76,13 @@ public sealed partial class OnnxModel
     {
         var network = made.Layer.Network();
         var readings = SensitivityPenalty.readings(made.Layer);
-        var least = Gauge.leastIn(made.Layer.Norm, network);
         return new(layer, network, input)
         {
             Format = $"{made.Layer.Spec}",
             Error = made.KernelError,
             Sensitivity = made.Sensitivity,
             Relative = readings.IsOk ? readings.ResultValue[0].Relative : double.NaN,
-            Balanced = least.IsOk ? least.ResultValue : double.NaN,
+            Balanced = Gauge.leastIn(made.Layer.Norm, network).OrThrow(),
             Integers = integers ? LayerQuantization.current(made.Layer)?.Value : null,
         };
     }

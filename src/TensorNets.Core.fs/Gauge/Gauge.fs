@@ -253,12 +253,17 @@ module Gauge =
                     use plain = WhitenedNorm.plain w balanced
                     Network.copyAs network.DType plain |> owned))
 
-    /// S of what `balanceIn` gives. Errors: as there.
+    /// S of what `balanceIn` gives in float64; NaN where a bond has no gauge, as its rank is below its dimension. Errors: the others of
+    /// `balanceIn`.
     let internal leastIn (norm: Norm) (network: Network) : Result<float, TensorNetError list> =
-        balanceIn norm network
-        |> Result.bind (fun balanced ->
+        use wide = Network.copyAs torch.float64 network
+
+        match balanceIn norm wide with
+        | Ok balanced ->
             use balanced = balanced
-            Sensitivity.valueIn norm balanced)
+            Sensitivity.valueIn norm balanced
+        | Error [ TensorNetError.RankDeficientBond _ ] -> Ok nan
+        | Error errors -> Error errors
 
     /// <summary>The same T with every bond cut to its numerical rank in either of its cores, and hyperedges without slices that are zero in
     /// a core.</summary>

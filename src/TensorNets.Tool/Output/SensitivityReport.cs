@@ -17,7 +17,8 @@ internal sealed record SensitivityReport(string File, IReadOnlyList<LayerSensiti
 /// <param name="Parameters">Cores and bias.</param>
 /// <param name="Sensitivity">S in the layer's norm.</param>
 /// <param name="Relative">S / ‖T‖^(2 − 2/N), N the number of cores.</param>
-/// <param name="Balanced">The least S that a change of gauge gives, which leaves the kernel as it is.</param>
+/// <param name="Balanced">The least S that a change of gauge gives, which leaves the kernel as it is; NaN where a bond of lower rank
+/// than its dimension has no gauge.</param>
 /// <param name="Error">‖K − T‖ / ‖K‖ when the layer was made.</param>
 internal sealed record LayerSensitivity(
     string Name, string Network, long Parameters, double Sensitivity, double Relative, double Balanced, double Error)
@@ -26,15 +27,13 @@ internal sealed record LayerSensitivity(
     {
         var reading = Model.Readings(stored.Layer)[0];
         using var network = stored.Layer.Network();
-        // A bond of lower rank than its dimension has no gauge.
-        var least = Gauge.leastIn(stored.Layer.Norm, network);
         return new(
             stored.Paths[0],
             Text.Network(stored),
             stored.Layer.ParameterCount,
             reading.Sensitivity,
             reading.Relative,
-            least.IsOk ? least.ResultValue : double.NaN,
+            TensorNetErrorModule.raiseErrors(Gauge.leastIn(stored.Layer.Norm, network)),
             stored.KernelError);
     }
 

@@ -56,6 +56,26 @@ let all =
                 | Error [ TensorNetError.RankDeficientBond(bond, rank, dimension) ] ->
                     Expect.equal (bond, rank, dimension) ("a", 1, 2) "the error"
                 | other -> failtestf "%A" other)
+            testCase "the least S is no number where a bond has no gauge, and an error where a core is not finite" (fun () ->
+                use _ = torch.NewDisposeScope()
+                let spec = Format.spec [ 4; 3; 4 ] (Format.Tucker2(2, 2)) |> Result.defaultWith (failtestf "%A")
+                let network = randomNetwork 3 spec
+                let least network = Gauge.leastIn Norm.Frobenius network
+
+                let changed change =
+                    let copy = Network.copy network
+                    change copy["A"]
+                    copy
+
+                let halved = Network.copyAs torch.float16 network
+                let balanced = Gauge.balance (Network.copyAs torch.float64 halved) |> ok
+                Expect.equal (least halved |> ok) (Sensitivity.value balanced) "of 16 bits, in float64"
+                let deficient = changed (fun a -> a.copy_ (a.narrow(1L, 0L, 1L).clone().expand_as a) |> ignore)
+                Expect.isTrue (System.Double.IsNaN(least deficient |> ok)) "deficient"
+
+                match least (changed (fun a -> a.fill_ (nan.ToScalar()) |> ignore)) with
+                | Error [ TensorNetError.NotFinite(what, 8L) ] -> Expect.stringContains what "'A'" "the core"
+                | other -> failtestf "%A" other)
             law "any network: T stays and S never rises, or a rank-deficient bond is refused" (fun (case: AnyNetwork) ->
                 let network = randomNetwork case.Seed case.Spec
 
