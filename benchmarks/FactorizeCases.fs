@@ -37,6 +37,10 @@ let internal error (work: CorrectionSweep) = Fit.explicitError work.Full work.Ta
 
 /// One sweep of least squares; with the explicit error where the Grams cannot tell it.
 let internal als (work: CorrectionSweep) =
+    // A sweep of least squares takes the places of cores from the order of blocks.
+    if List.map fst work.Blocks <> [ 0 .. work.Cores.Length - 1 ] then
+        invalidArg (nameof work) $"{work.Blocks.Length} blocks for {work.Cores.Length} cores; expected one for each, in order."
+
     match Als.pass work.Cache (List.map snd work.Blocks) work.Lookup work.Target work.Norm2 work.Cores with
     | Some residual -> sqrt residual
     | None -> error work

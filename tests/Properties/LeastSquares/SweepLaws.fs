@@ -26,6 +26,12 @@ let private swept sweeps (spec: Spec) (k: torch.Tensor) norm (cores: torch.Tenso
     [ for _ in 1..sweeps -> Als.pass kept blocks (CoreArray.Lookup spec cores) k (norm * norm) cores ]
     |> List.last
 
+/// Sweeps of the correction that solve for every core, also for those that the gauge moves.
+let private solvingAll (problem: CorrectionProblem) (cores: torch.Tensor[]) : CorrectionSweep =
+    use made = CorrectionSweep.make problem cores
+    let blocks = LocalProblem.blocks problem.Spec
+    { made with Blocks = List.indexed blocks; Cache = LocalProblem.keeping blocks }
+
 let all =
     testList
         "sweeps"
@@ -181,7 +187,30 @@ let all =
                             |> Result.defaultWith (failwithf "%A")
 
                         Expect.isLessThanOrEqual again.Error (fit.Error * (1.0 + 1e-8)) "error"
-                        Expect.isGreaterThan again.Sensitivity (0.99 * fit.Sensitivity) "S of another correction")
+                        Expect.isGreaterThan again.Sensitivity (0.99 * fit.Sensitivity) "S of another correction"
+
+                        // Nor do sweeps that solve for every core.
+                        let cores = [| for core in fit.Network.Cores -> core.clone().DetachFromDisposeScope() |]
+
+                        use work =
+                            solvingAll
+                                {
+                                    Options = SweepOptions.defaults
+                                    Spec = spec
+                                    Target = target
+                                    Norm = target.norm().number()
+                                    Bound = fit.Error
+                                }
+                                cores
+
+                        Expect.equal work.Blocks.Length spec.Cores.Length "blocks"
+
+                        for _ in 1..20 do
+                            let error, s = CorrectionSweep.once work
+                            Expect.isLessThanOrEqual error (fit.Error * (1.0 + 1e-8)) "error of sweeps over every core"
+                            Expect.isGreaterThan s (0.99 * fit.Sensitivity) "S of sweeps over every core"
+
+                        release cores)
             testCase "what is kept goes with the core it was made from, and all of it in the end" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let spec = specOf "sr,dr,tr->sdt" [ "s", 7; "d", 3; "t", 6; "r", 4 ]
