@@ -1,0 +1,188 @@
+/// The signatures of an assembly's public types as C# writes them, with defaults and the types of elements, for the pages.
+module TensorNets.Documents.Signatures
+
+open System
+open System.IO
+open System.Net
+open System.Reflection
+open System.Xml.Linq
+
+let private keywords =
+    dict
+        [
+            typeof<bool>, "bool"
+            typeof<int>, "int"
+            typeof<int64>, "long"
+            typeof<float>, "double"
+            typeof<float32>, "float"
+            typeof<string>, "string"
+            typeof<obj>, "object"
+            typeof<Void>, "void"
+            typeof<uint64>, "ulong"
+            typeof<sbyte>, "sbyte"
+            typeof<byte>, "byte"
+        ]
+
+/// A type with what is known of null in it.
+let rec private nameOf (known: NullabilityInfo option) (kind: Type) : string =
+    let inner i (argument: Type) = nameOf (known |> Option.bind (fun known -> Array.tryItem i known.GenericTypeArguments)) argument
+
+    let mayBeNull =
+        not kind.IsValueType
+        && known |> Option.exists (fun known -> known.ReadState = NullabilityState.Nullable)
+
+    let name =
+        if kind.IsByRef then
+            nameOf known (kind.GetElementType() |> nonNull)
+        elif kind.IsArray then
+            nameOf None (kind.GetElementType() |> nonNull) + "[]"
+        elif keywords.ContainsKey kind then
+            keywords[kind]
+        elif kind.IsGenericParameter then
+            kind.Name
+        elif kind.IsGenericType && kind.GetGenericTypeDefinition() = typedefof<Nullable<_>> then
+            nameOf None (kind.GetGenericArguments()[0]) + "?"
+        elif kind.IsGenericType then
+            let arguments = kind.GetGenericArguments() |> Array.mapi inner |> String.concat ", "
+
+            if kind.Name.StartsWith "ValueTuple" then
+                $"({arguments})"
+            else
+                $"{kind.Name.Split('`')[0]}<{arguments}>"
+        else
+            kind.Name
+
+    if mayBeNull then name + "?" else name
+
+let private defaultOf (parameter: ParameterInfo) : string =
+    if not parameter.HasDefaultValue then
+        ""
+    else
+        match parameter.DefaultValue with
+        | null when parameter.ParameterType.IsValueType && isNull (Nullable.GetUnderlyingType parameter.ParameterType) -> " = default"
+        | null -> " = null"
+        | :? bool as value -> if value then " = true" else " = false"
+        | :? string as value -> $" = \"{value}\""
+        | value when parameter.ParameterType.IsEnum -> $" = {parameter.ParameterType.Name}.{Enum.ToObject(parameter.ParameterType, value)}"
+        | value -> " = " + Convert.ToString(value, Globalization.CultureInfo.InvariantCulture)
+
+let private context = NullabilityInfoContext()
+
+let private parameterOf (isExtension: bool) (at: int) (parameter: ParameterInfo) : string =
+    let isParams =
+        parameter.GetCustomAttributes()
+        |> Seq.exists (fun attribute -> attribute.GetType().Name.StartsWith "Param")
+
+    let before = (if isExtension && at = 0 then "this " else "") + (if isParams then "params " else "")
+    $"{before}{nameOf (Some(context.Create parameter)) parameter.ParameterType} {parameter.Name}{defaultOf parameter}"
+
+let private parametersOf isExtension (parameters: ParameterInfo[]) =
+    parameters |> Array.mapi (parameterOf isExtension) |> String.concat ", "
+
+let private flags =
+    BindingFlags.Public ||| BindingFlags.Instance ||| BindingFlags.Static ||| BindingFlags.DeclaredOnly
+
+/// What the compiler adds to records and delegates says nothing.
+let private isWritten (method: MethodInfo) =
+    not method.IsSpecialName
+    && not (method.Name.StartsWith '<')
+    && not (List.contains method.Name [ "ToString"; "Equals"; "GetHashCode"; "Deconstruct"; "PrintMembers" ])
+
+let private methodOf (method: MethodInfo) : string =
+    let isStatic = if method.IsStatic then "static " else ""
+
+    let generic =
+        if method.IsGenericMethod then
+            let names = method.GetGenericArguments() |> Array.map _.Name |> String.concat ", "
+            $"<{names}>"
+        else
+            ""
+
+    let isExtension = method.IsDefined typeof<Runtime.CompilerServices.ExtensionAttribute>
+
+    let result = nameOf (Some(context.Create method.ReturnParameter)) method.ReturnType
+    $"{isStatic}{result} {method.Name}{generic}({parametersOf isExtension (method.GetParameters())});"
+
+let private propertyOf (property: PropertyInfo) : string =
+    let accessor = property.GetMethod |> Option.ofObj
+    let isStatic = if accessor |> Option.exists _.IsStatic then "static " else ""
+    let setter = if property.CanWrite then " get; set; " else " get; "
+    $"{isStatic}{nameOf (Some(context.Create property)) property.PropertyType} {property.Name} {{{setter}}}"
+
+let private membersOf (kind: Type) : string list =
+    if kind.IsEnum then
+        [ String.Join(", ", Enum.GetNames kind) ]
+    else
+        let constructed =
+            [
+                for made in kind.GetConstructors() do
+                    // Records have a constructor that copies.
+                    if made.GetParameters() |> Array.forall (fun p -> p.ParameterType <> kind) then
+                        $"{kind.Name}({parametersOf false (made.GetParameters())});"
+            ]
+
+        let taken = kind.GetConstructors() |> Seq.collect _.GetParameters() |> Seq.map _.Name |> Set.ofSeq
+
+        [
+            yield! constructed
+            for property in kind.GetProperties flags do
+                // Of a record, what the constructor has said already.
+                if property.Name <> "EqualityContract" && not (taken.Contains property.Name) then
+                    propertyOf property
+            for method in kind.GetMethods flags |> Array.filter isWritten |> Array.sortBy _.Name do
+                methodOf method
+        ]
+
+let private kindOf (kind: Type) : string =
+    if kind.IsEnum then "enum"
+    elif kind.IsInterface then "interface"
+    elif kind.IsValueType then "struct"
+    elif kind.IsAbstract && kind.IsSealed then "static class"
+    elif not (isNull (kind.GetMethod "<Clone>$")) then "record"
+    else "class"
+
+let private summaries (assembly: Assembly) =
+    let file = Path.ChangeExtension(assembly.Location, ".xml") |> nonNull
+
+    let text (element: XElement | null) =
+        match element with
+        | null -> ""
+        | element ->
+            let shown (node: XNode) =
+                match node with
+                | :? XElement as reference when not (isNull (reference.Attribute(XName.Get "cref"))) ->
+                    ((nonNull (reference.Attribute(XName.Get "cref"))).Value.Split([| '.'; ':' |]) |> Array.last).Split('(')[0]
+                | :? XElement as other -> other.Value
+                | other -> string other
+
+            element.Nodes() |> Seq.map shown |> String.concat "" |> WebUtility.HtmlDecode |> nonNull
+
+    dict
+        [
+            for entry in XDocument.Load(file).Descendants(XName.Get "member") do
+                match entry.Attribute(XName.Get "name") with
+                | null -> ()
+                | name when name.Value.StartsWith "T:" -> name.Value[2..], text (entry.Element(XName.Get "summary"))
+                | _ -> ()
+        ]
+
+/// Every public type with what it is for and its members, as HTML.
+let page (assembly: Assembly) : string =
+    let summaries = summaries assembly
+    let escaped (text: string) = WebUtility.HtmlEncode text |> nonNull
+
+    [
+        for kind in assembly.GetExportedTypes() |> Array.sortBy _.Name do
+            match membersOf kind with
+            | [] -> ()
+            | members ->
+                let said =
+                    match summaries.TryGetValue((nonNull kind.FullName).Replace('+', '.')) with
+                    | true, text -> text
+                    | _ -> ""
+
+                $"<h3 id='{kind.Name.ToLowerInvariant()}'>{escaped kind.Name}</h3>"
+                $"<p>{escaped (kindOf kind)}: {escaped said}</p>"
+                "<pre><code>" + escaped (String.concat "\n" members) + "</code></pre>"
+    ]
+    |> String.concat "\n"
