@@ -76,8 +76,15 @@ let private parameterOf (isExtension: bool) (at: int) (parameter: ParameterInfo)
     let before = (if isExtension && at = 0 then "this " else "") + (if isParams then "params " else "")
     $"{before}{nameOf (Some(context.Create parameter)) parameter.ParameterType} {parameter.Name}{defaultOf parameter}"
 
-let private parametersOf isExtension (parameters: ParameterInfo[]) =
-    parameters |> Array.mapi (parameterOf isExtension) |> String.concat ", "
+/// A call with its parameters, on lines of their own where one line is too long.
+let private callOf (head: string) isExtension (parameters: ParameterInfo[]) : string =
+    let parameters = parameters |> Array.mapi (parameterOf isExtension)
+    let line = head + "(" + String.concat ", " parameters + ");"
+
+    if line.Length > 110 && parameters.Length > 2 then
+        head + "(\n    " + String.concat ",\n    " parameters + ");"
+    else
+        line
 
 let private flags =
     BindingFlags.Public ||| BindingFlags.Instance ||| BindingFlags.Static ||| BindingFlags.DeclaredOnly
@@ -101,7 +108,7 @@ let private methodOf (method: MethodInfo) : string =
     let isExtension = method.IsDefined typeof<Runtime.CompilerServices.ExtensionAttribute>
 
     let result = nameOf (Some(context.Create method.ReturnParameter)) method.ReturnType
-    $"{isStatic}{result} {method.Name}{generic}({parametersOf isExtension (method.GetParameters())});"
+    callOf $"{isStatic}{result} {method.Name}{generic}" isExtension (method.GetParameters())
 
 let private propertyOf (property: PropertyInfo) : string =
     let accessor = property.GetMethod |> Option.ofObj
@@ -118,7 +125,7 @@ let private membersOf (kind: Type) : string list =
                 for made in kind.GetConstructors() do
                     // Records have a constructor that copies.
                     if made.GetParameters() |> Array.forall (fun p -> p.ParameterType <> kind) then
-                        $"{kind.Name}({parametersOf false (made.GetParameters())});"
+                        callOf kind.Name false (made.GetParameters())
             ]
 
         let taken = kind.GetConstructors() |> Seq.collect _.GetParameters() |> Seq.map _.Name |> Set.ofSeq
