@@ -46,7 +46,8 @@ internal static partial class ManifestTests
     private static void RefusesMisspelt()
     {
         var text = Text();
-        var fields = Field().Matches(text).Select(match => match.Groups["name"]).Where(name => name.Value is not ("cpu" or "memory")).ToList();
+        var fields = Field().Matches(text).Select(match => match.Groups["name"]).Where(name => name.Value is not ("cpu" or "memory"))
+            .ToList();
         Expect.True(fields.Count > 40, $"{fields.Count} fields");
         foreach (var name in fields)
         {
@@ -69,7 +70,8 @@ internal static partial class ManifestTests
         for (var index = 0; index < job.Spec.Completions; index++)
         {
             // The volume is a folder here, and the program this one.
-            var words = Words(files, job.Spec.Template.Spec.Containers[0], index).ConvertAll(word => word.Replace("/data/", $"{files.Folder}/"));
+            var words = Words(files, job.Spec.Template.Spec.Containers[0], index)
+                .ConvertAll(word => word.Replace("/data/", $"{files.Folder}/"));
             Expect.SequenceEqual(["/tool/TensorNets.Tool.dll", "compress"], words.Take(2));
             Expect.Equal($"{index + 1}/{job.Spec.Completions}", words[words.IndexOf("--shard") + 1]);
             Said.Of([.. words.Skip(1)]).Went();
