@@ -2,7 +2,7 @@
 # The image of src/TensorNets.Tool/Containerfile, built and run without a registry of images: its bases are Debian's smallest system and this machine's
 # .NET. By hand, as root:
 #   container.sh [FOLDER]
-# Debian: buildah, debootstrap. FOLDER keeps Debian's system and the images; without it they are made in a temporary one, which takes some 8 GB. On two
+# Debian: buildah, debootstrap. FOLDER keeps Debian's system and the images; without it they are made in a temporary one, which takes some 3 GB. On two
 # processors that had much other work it took 22 minutes, 16 of them the build in the image, which has 946 MB.
 set -euo pipefail
 source=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..") dotnet=$(dirname "$(realpath "$(command -v dotnet)")")
