@@ -219,4 +219,20 @@ let private small =
                 | other -> failtestf "%A" other)
         ]
 
-let all = testList "layer options" [ paddings; precision; unbatched; devices; small ]
+let private sparse =
+    overKinds "a sparse input is refused by name" (fun dense shape ->
+        for lowering in lowerings (ConvGeometry.ofLayer dense |> ok) do
+            use layer = Layers.fresh (Some lowering) KernelAxes.Fused 1UL 1.0 (Format.CP 2) dense |> ok
+            let x = (noise 1 shape).to_sparse ()
+
+            match
+                (try
+                    layer.call x |> ignore
+                    []
+                 with :? TensorNetException as error ->
+                     List.ofSeq error.Errors)
+            with
+            | [ TensorNetError.Unreadable(what, found) ] -> Expect.equal (what, found) ("The input", "sparse") "found"
+            | other -> failtestf "%A" other)
+
+let all = testList "layer options" [ paddings; precision; unbatched; devices; small; sparse ]

@@ -77,7 +77,10 @@ module internal InputChecks =
         if g.IsEmbedding then
             (tokenErrors g weight x).IsEmpty
         else
-            fits g least x.shape && x.dtype = weight.dtype && x.device_type = weight.device_type
+            fits g least x.shape
+            && x.dtype = weight.dtype
+            && x.device_type = weight.device_type
+            && not x.is_sparse
 
     let private misfits (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
         let n = int64 g.Kernel.Length
@@ -112,5 +115,6 @@ module internal InputChecks =
     let errors (g: ConvGeometry) (weight: Tensor) (x: Tensor) : TensorNetError list =
         match (if isNull (box x) || x.IsInvalid then Check.readable "The input" x else []) with
         | [] when g.IsEmbedding -> tokenErrors g weight x
+        | [] when x.is_sparse -> Check.readable "The input" x
         | [] -> misfits g weight x
         | errors -> errors
