@@ -223,7 +223,7 @@ let private sparse =
     overKinds "a sparse input is refused by name" (fun dense shape ->
         for lowering in lowerings (ConvGeometry.ofLayer dense |> ok) do
             use layer = Layers.fresh (Some lowering) KernelAxes.Fused 1UL 1.0 (Format.CP 2) dense |> ok
-            let x = (noise 1 shape).to_sparse ()
+            let x = (noise 1 shape).to_sparse()
 
             match
                 (try
