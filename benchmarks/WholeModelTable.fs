@@ -54,7 +54,9 @@ let private fall (plan: CompressionPlan) (report: CompressReport) : float =
 /// What the deal to several workers goes by, beside what layers took: shares of the whole, and by how much the busiest of two and of four
 /// workers has more than its part.
 let private dealt (plan: CompressionPlan) (report: CompressReport) : unit =
-    let predicted = Map.ofList [ for layer in plan.Layers -> layer.Path, LayerTask.cost layer ]
+    let predicted =
+        Map.ofList [ for layer in plan.Layers |> Seq.filter _.IsFactorized -> layer.Path, LayerTask.cost layer ]
+
     let real = Map.ofList [ for layer in report.Layers -> layer.Path, layer.Time.TotalSeconds ]
     let whole (of': Map<string, float>) = report.Layers |> Seq.sumBy (fun layer -> of'[layer.Path])
 

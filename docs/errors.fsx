@@ -54,31 +54,33 @@ let meaning (case: UnionCaseInfo) =
         | -1 -> failwith $"{case.Name} has no remedy: {words}"
         | place -> words[.. place - 1], words[place + 2 ..].TrimEnd '.'
 
-/// A value of a type, for a message that shows the form of its words.
-let rec example (name: string) (kind: Type) : obj =
+/// A value of a type, for a message that shows the form of its words; the values of a case differ.
+let rec example (at: int) (name: string) (kind: Type) : obj =
     if kind = typeof<string> then
         box name
     elif kind = typeof<int> then
-        box 3
+        box (if at = 0 then 7 else 3 + at)
     elif kind = typeof<int64> then
-        box 3L
+        box (if at = 0 then 7L else 3L + int64 at)
     elif kind = typeof<float> then
-        box 0.5
+        box 8e9
     elif kind = typeof<bigint> then
         box 5000000000I
     elif kind = typeof<int list> then
-        box [ 2; 3 ]
+        box [ 2; 3 + at ]
     elif kind = typeof<int64 list> then
-        box [ 2L; 3L ]
+        box [ 2L; 3L + int64 at ]
     elif kind = typeof<string list> then
         box [ name ]
     else
         let case = (FSharpType.GetUnionCases kind)[0]
-        FSharpValue.MakeUnion(case, [| for field in case.GetFields() -> example field.Name field.PropertyType |])
+        FSharpValue.MakeUnion(case, exampleFields case)
+
+and exampleFields (case: UnionCaseInfo) : obj[] =
+    [| for i, field in Array.indexed (case.GetFields()) -> example i field.Name field.PropertyType |]
 
 let message (case: UnionCaseInfo) =
-    let error =
-        FSharpValue.MakeUnion(case, [| for field in case.GetFields() -> example field.Name field.PropertyType |])
+    let error = FSharpValue.MakeUnion(case, exampleFields case)
 
     case.DeclaringType.GetProperty("Message").GetValue error :?> string
 

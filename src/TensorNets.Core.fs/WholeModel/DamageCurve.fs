@@ -88,32 +88,15 @@ module internal DamageCurve =
                 Fits = []
             })
 
-    /// The ranks of a Tucker-2 network of at most so many parameters whose tails are least.
-    let private tuckerRanks (size: float) (s, d, t) (first: float[]) (last: float[]) =
-        [
-            for a in 1 .. min s (d * t) do
-                let b = int ((size - float (s * a)) / float (d * a + t))
-                let b = min b (min t (d * a))
-
-                if b >= 1 && a <= d * b then
-                    a, b
-        ]
-        |> function
-            | [] -> None
-            | pairs -> Some(pairs |> List.minBy (fun (a, b) -> first[a] + last[b]))
-
-    /// Tucker-2: the spectrum of the first unfolding, then that of the last one once the first mode is projected.
-    let private tucker2 (making: Making) (kernel: Tensor) : Point list =
+    /// Tucker-2 of some ranks: the spectrum of the first unfolding, then that of the last one once the first mode is projected.
+    let private tucker2 (making: Making) (ranks: (int * int) list) (kernel: Tensor) : Point list =
         use _ = torch.NewDisposeScope()
         let s, d, t = int kernel.shape[0], int kernel.shape[1], int kernel.shape[2]
         let m = KernelProjection.unfolded 0 kernel
         let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
         let first = tailsOf values
-        let behind = tails (KernelProjection.unfolded 2 kernel)
 
-        making.Sizes
-        |> List.choose (fun size -> tuckerRanks size (s, d, t) first behind)
-        |> List.distinct
+        ranks
         |> List.map (fun (a, b) ->
             use _ = torch.NewDisposeScope()
             let basis = last a vectors
@@ -237,10 +220,10 @@ module internal DamageCurve =
             Fits = []
         }
 
-    /// The points of a family for a kernel of several positions.
-    let private ofKernel (g: ConvGeometry) (making: Making) (kernel: Tensor) (family: FormatFamily) : Point list =
+    /// The points of a family for a kernel of several positions; those of Tucker-2 have the ranks.
+    let private ofKernel (g: ConvGeometry) (making: Making) ranks (kernel: Tensor) (family: FormatFamily) : Point list =
         match family with
-        | FormatFamily.Tucker2 -> tucker2 making kernel
+        | FormatFamily.Tucker2 -> tucker2 making ranks kernel
         | FormatFamily.TensorTrain when g.Kernel.Length > 1 ->
             // Over fused positions a train is a Tucker-2 network.
             let shape = KernelFit.target KernelAxes.Separate (Format.CP 1) g
@@ -254,9 +237,20 @@ module internal DamageCurve =
         use scope = torch.NewDisposeScope()
         let kernel = Check.double (ConvGeometry.kernelOfWeight g (weight.detach ()))
 
-        let one (kernel: Tensor) =
-            let plain = kernel
-            let kernel = KernelProjection.whitened norm kernel
+        let plains =
+            if g.Groups = 1L then [ kernel ] else [ for i in 0L .. g.Groups - 1L -> kernel.select (0L, i) ]
+
+        let kernels = plains |> List.map (KernelProjection.whitened norm)
+        let isSpatial = not g.IsEmbedding && GeometryChecks.positions g > 1L
+
+        // All groups have one format.
+        let ranks =
+            if isSpatial && List.contains FormatFamily.Tucker2 options.Families then
+                Tucker2Ranks.ofSizes sizes kernels
+            else
+                []
+
+        let one (plain: Tensor) (kernel: Tensor) =
             let bits = if g.IsEmbedding then [] else options.Bits
             let rounding = { Bits = bits; Inputs = norm; Norm2 = kernel.squared().sum().number() }
             let making = { Sizes = sizes; Options = options; Rounding = rounding }
@@ -265,19 +259,19 @@ module internal DamageCurve =
                 if g.IsEmbedding then
                     // Shares of tokens weigh rows, which no core of a TT-matrix carries alone.
                     matrices making kernel @ trainMatrices g making plain
-                elif GeometryChecks.positions g = 1L then
+                elif not isSpatial then
                     matrices making kernel @ trainMatrices g making kernel
                 else
-                    options.Families |> List.collect (ofKernel g making kernel)
+                    options.Families |> List.collect (ofKernel g making ranks kernel)
 
             if bits.IsEmpty then factorized else dense making kernel :: factorized
 
         let found =
             if g.Groups = 1L then
-                one kernel
+                one plains.Head kernels.Head
             else
                 // Of several groups, the mean over those that have the candidate.
-                let groups = [ for i in 0L .. g.Groups - 1L -> one (kernel.select (0L, i)) ]
+                let groups = List.map2 one plains kernels
 
                 groups
                 |> List.concat

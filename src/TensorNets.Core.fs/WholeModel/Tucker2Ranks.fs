@@ -1,0 +1,45 @@
+namespace TensorNets
+
+open TorchSharp
+
+/// Which ranks a Tucker-2 network of a given size should have.
+[<RequireQualifiedAccess>]
+module internal Tucker2Ranks =
+    /// What a Tucker-2 network keeps of ‖K‖² on the leading directions of both channels, by how many there are of each: sums over the
+    /// squares of Uᵀ K V, all pairs at once. Tails of the two unfoldings add what both lose twice, and make ranks one-sided.
+    let kept (kernel: Tensor) (first: Tensor) (last: Tensor) : float[,] =
+        use _ = torch.NewDisposeScope()
+        let squares = torch.einsum("sdt,sa,tb->adb", kernel, first.flip 1L, last.flip 1L).square().sum 1L
+        let sums = ConstrainedQuadratics.toArray (squares.cumsum(0L).cumsum 1L)
+        let columns = int squares.shape[1]
+        Array2D.init (int squares.shape[0]) columns (fun a b -> sums[a * columns + b])
+
+    /// The ranks of a Tucker-2 network of at most so many parameters that keep most.
+    let within (size: float) (s, d, t) (kept: float[,]) : (int * int) option =
+        [
+            for a in 1 .. min s (d * t) do
+                let b = int ((size - float (s * a)) / float (d * a + t))
+                let b = min b (min t (d * a))
+
+                if b >= 1 && a <= d * b then
+                    a, b
+        ]
+        |> function
+            | [] -> None
+            | pairs -> Some(pairs |> List.maxBy (fun (a, b) -> kept[a - 1, b - 1]))
+
+    /// The pairs for networks of some sizes that are one for each of several kernels of one shape, (s, d, t): those that keep most of all of
+    /// them together.
+    let ofSizes (sizes: float list) (kernels: Tensor list) : (int * int) list =
+        use _ = torch.NewDisposeScope()
+
+        let directions mode (kernel: Tensor) =
+            let m = KernelProjection.unfolded mode kernel
+            let struct (_, vectors) = Decompose.eigh (m.matmul m.mT)
+            vectors
+
+        let shape = kernels.Head.shape
+        let s, d, t = int shape[0], int shape[1], int shape[2]
+        let all = [ for kernel in kernels -> kept kernel (directions 0 kernel) (directions 2 kernel) ]
+        let together = Array2D.init s t (fun a b -> all |> List.sumBy (fun of' -> of'[a, b]))
+        sizes |> List.choose (fun size -> within size (s, d, t) together) |> List.distinct
