@@ -178,7 +178,7 @@ internal static class CompressTests
         var report = Model.Compress(source, plan, new(Sweeps: 3, Corrections: 0, Workers: 1));
         foreach (var made in report.Layers)
         {
-            var front = LayerFront.Trace(source, plan.Layers.Single(layer => layer.Path == made.Path), made, sweeps: 5);
+            var front = LayerFront.Trace(source, plan.Layers.Single(layer => layer.Path == made.Path), made, new FitOptions(MaxSweeps: 5));
             var points = front.Points ?? [];
             Expect.True(points.Count > 0 && front.Now.Sensitivity > 0, $"{front}");
             Expect.SequenceEqual(points.OrderBy(point => point.Error), points);
@@ -198,7 +198,7 @@ internal static class CompressTests
     {
         var far = new CompressedLayer(
             made.Path, made.Layer, made.File, made.Bytes, 1, made.Sensitivity, made.StartSensitivity, made.Time, made.IsResumed);
-        var front = LayerFront.Trace(source, plan.Layers.Single(layer => layer.Path == made.Path), far, sweeps: 5);
+        var front = LayerFront.Trace(source, plan.Layers.Single(layer => layer.Path == made.Path), far, new FitOptions(MaxSweeps: 5));
         Expect.True(front.Points is null && front.Now.Error == 1, $"{front}");
         var drawn = System.Xml.Linq.XElement.Parse(Charts.Front(front));
         Expect.Equal(1, drawn.Descendants("circle").Count());

@@ -96,7 +96,7 @@ type CompressReport =
 
     override this.ToString() =
         TextTable.write
-            [ "layer"; "network"; "parameters"; "bytes"; "error"; "S"; "seconds"; "" ]
+            [ "layer"; "network"; "parameters"; "bytes"; "kernel error"; "S"; "seconds"; "" ]
             [
                 for l in this.Layers do
                     yield

@@ -258,7 +258,9 @@ module internal PlanMaking =
                     elif isOfLatency budget && not (layer.Candidates |> Seq.exists (fun c -> c.Latency < layer.Latency)) then
                         "no candidate is faster"
                     else
-                        "the budget is better spent elsewhere"
+                        match budget with
+                        | Budget.LayerError _ -> "no smaller candidate is within the bound"
+                        | _ -> "the budget is better spent elsewhere"
 
                 { layer with Chosen = at; Kept = kept }
 

@@ -130,7 +130,7 @@ internal sealed class CompressCommand
             var result = CompressResult.Of(network, output ?? "", plan, report) with { Verified = verified };
             if (parsed.GetValue(_report) is { } page)
             {
-                Texts.Write(page, HtmlReport.Of(result, plan, Fronts(parsed, source, plan, report), Typed(parsed)));
+                Texts.Write(page, HtmlReport.Of(result, plan, Fronts(parsed, source, plan, report, cancellation), Typed(parsed)));
             }
 
             return result.Tell(_terminal, parsed.GetValue(_json));
@@ -141,15 +141,16 @@ internal sealed class CompressCommand
         }
     }
 
-    /// <summary>The fronts of the layers that are named.</summary>
-    private List<LayerFront> Fronts(ParseResult parsed, LayerSource source, CompressionPlan plan, CompressReport report) =>
+    /// <summary>The fronts of the layers that are named; cancelled, as far as they have come.</summary>
+    private List<LayerFront> Fronts(
+        ParseResult parsed, LayerSource source, CompressionPlan plan, CompressReport report, CancellationToken cancellation) =>
         [.. report.Layers.Where(made => parsed.GetValue(_front)?.Contains(made.Path) == true).Select(made => _terminal.While(
             $"Tracing the front of {made.Path}",
             () => LayerFront.Trace(
                 source,
                 plan.Layers.First(layer => layer.Path == made.Path),
                 made,
-                Math.Max(1, parsed.GetValue(_corrections)))))];
+                new(MaxSweeps: Math.Max(1, parsed.GetValue(_corrections)), Cancellation: cancellation))))];
 
     /// <summary>Refuses names of layers that the plan leaves dense, or that have a kernel for each of several groups, before time is spent
     /// on it.</summary>

@@ -56,7 +56,7 @@ internal sealed record CompressResult(
     {
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("error"), Column.Number("planned"),
+                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("kernel error"), Column.Number("planned"),
                 Column.Number("S before"), Column.Number("S"), Column.Number("seconds"), Column.Long(""),
             ],
             result.Layers.Select(layer => (IReadOnlyList<string>)

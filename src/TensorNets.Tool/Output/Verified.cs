@@ -34,7 +34,7 @@ internal sealed record Verified(
 
     /// <summary>A line for people.</summary>
     public override string ToString() =>
-        $"In ONNX Runtime, one thread, on {Inputs}: outputs differ by {Text.Real(OutputError)}, {Text.Real(Milliseconds)} ms for "
+        $"In ONNX Runtime, one thread, on {Inputs}: outputs differ by {Text.Real(OutputError)} of their size, {Text.Real(Milliseconds)} ms for "
         + $"{Text.Real(DenseMilliseconds)} ms ({Text.Real(TimeRatio)} of it).";
 }
 

@@ -18,8 +18,8 @@ internal sealed record LayerFront(
     /// <param name="source">Where its dense kernel is.</param>
     /// <param name="planned">The layer in the plan.</param>
     /// <param name="made">What became of it; where it was released, it is read from its file in the work folder.</param>
-    /// <param name="sweeps">The most sweeps for each bound.</param>
-    internal static LayerFront Trace(LayerSource source, PlannedLayer planned, CompressedLayer made, int sweeps)
+    /// <param name="options">The most sweeps for each bound, and what ends them.</param>
+    internal static LayerFront Trace(LayerSource source, PlannedLayer planned, CompressedLayer made, FitOptions options)
     {
         using var scope = TorchSharp.torch.NewDisposeScope();
         using var stored = made.File == "" ? null : Model.Load(made.File);
@@ -27,7 +27,7 @@ internal sealed record LayerFront(
         var error = made.KernelError;
         double[] bounds = [.. Bounds.Select(bound => bound * error).Where(bound => bound is > 0 and < 1)];
         using var front = bounds.Length == 0 ? null : TensorNetwork.TraceFront(
-            Kernel(source, planned, network), network, bounds, new FitOptions(MaxSweeps: sweeps));
+            Kernel(source, planned, network), network, bounds, options);
         return new(
             made.Path,
             planned.Choice.ToString(),
