@@ -230,6 +230,26 @@ module internal DamageCurve =
             ofFamily family KernelAxes.Separate making (kernel.reshape (List.toArray shape))
         | family -> ofFamily family KernelAxes.Fused making kernel
 
+    /// The points of several groups: the mean over those that have the candidate.
+    let private overGroups (groups: Point list list) : Point list =
+        groups
+        |> List.concat
+        |> List.groupBy (fun point -> point.Axes, point.Format)
+        // A network for each group, where there are any.
+        |> List.filter (fun (_, points) -> points.Head.Fits.IsEmpty || points.Length = groups.Length)
+        |> List.map (fun ((axes, format), points) ->
+            {
+                Axes = axes
+                Format = format
+                Error = sqrt (points |> List.averageBy (fun point -> point.Error * point.Error))
+                Noise =
+                    points
+                    |> List.collect _.Noise
+                    |> List.groupBy fst
+                    |> List.map (fun (bits, of') -> bits, List.averageBy snd of')
+                Fits = points |> List.collect _.Fits
+            })
+
     /// Every point of a layer's curve for parameters of the kernel of one group; its networks belong to the scope of the caller.
     let points (options: PlanOptions) (g: ConvGeometry) (norm: InputNorm) (sizes: float list) (weight: Tensor) : Point list =
         use _ = Mode.left ()
@@ -267,28 +287,6 @@ module internal DamageCurve =
             if bits.IsEmpty then factorized else dense making kernel :: factorized
 
         let found =
-            if g.Groups = 1L then
-                one plains.Head kernels.Head
-            else
-                // Of several groups, the mean over those that have the candidate.
-                let groups = List.map2 one plains kernels
-
-                groups
-                |> List.concat
-                |> List.groupBy (fun point -> point.Axes, point.Format)
-                // A network for each group, where there are any.
-                |> List.filter (fun (_, points) -> points.Head.Fits.IsEmpty || points.Length = groups.Length)
-                |> List.map (fun ((axes, format), points) ->
-                    {
-                        Axes = axes
-                        Format = format
-                        Error = sqrt (points |> List.averageBy (fun point -> point.Error * point.Error))
-                        Noise =
-                            points
-                            |> List.collect _.Noise
-                            |> List.groupBy fst
-                            |> List.map (fun (bits, of') -> bits, List.averageBy snd of')
-                        Fits = points |> List.collect _.Fits
-                    })
+            if g.Groups = 1L then one plains.Head kernels.Head else overGroups (List.map2 one plains kernels)
 
         toOuter scope found

@@ -28,8 +28,8 @@ module internal Tucker2Ranks =
             | [] -> None
             | pairs -> Some(pairs |> List.maxBy (fun (a, b) -> kept[a - 1, b - 1]))
 
-    /// The pairs for networks of some sizes that are one for each of several kernels of one shape, (s, d, t): those that keep most of all of
-    /// them together.
+    /// The pairs for networks of some sizes, one network for each of several kernels of one shape, (s, d, t): those that keep most of all
+    /// of them together.
     let ofSizes (sizes: float list) (kernels: Tensor list) : (int * int) list =
         use _ = torch.NewDisposeScope()
 

@@ -56,8 +56,8 @@ internal sealed record CompressResult(
     {
         terminal.Table(
             [
-                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("kernel error"), Column.Number("planned"),
-                Column.Number("S before"), Column.Number("S"), Column.Number("seconds"), Column.Long(""),
+                Column.Text("layer"), Column.Text("network"), Column.Number("parameters"), Column.Number("kernel error"),
+                Column.Number("planned"), Column.Number("S before"), Column.Number("S"), Column.Number("seconds"), Column.Long(""),
             ],
             result.Layers.Select(layer => (IReadOnlyList<string>)
             [

@@ -34,8 +34,8 @@ internal sealed record Verified(
 
     /// <summary>A line for people.</summary>
     public override string ToString() =>
-        $"In ONNX Runtime, one thread, on {Inputs}: outputs differ by {Text.Real(OutputError)} of their size, {Text.Real(Milliseconds)} ms for "
-        + $"{Text.Real(DenseMilliseconds)} ms ({Text.Real(TimeRatio)} of it).";
+        $"In ONNX Runtime, one thread, on {Inputs}: outputs differ by {Text.Real(OutputError)} of their size, "
+        + $"{Text.Real(Milliseconds)} ms for {Text.Real(DenseMilliseconds)} ms ({Text.Real(TimeRatio)} of it).";
 }
 
 /// <summary>How far an output, or what a layer gives, is from the original.</summary>
