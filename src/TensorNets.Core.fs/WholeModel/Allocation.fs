@@ -99,7 +99,8 @@ module internal Allocation =
         let hulls = layers |> Array.map (hull >> List.toArray)
         let cheapest = hulls |> Array.map Array.last
 
-        if total _.Cost layers cheapest > budget then
+        // Written so that no number is no budget.
+        if not (total _.Cost layers cheapest <= budget) then
             Error(Array.map2 (fun (offers: Offer[]) i -> offers[i].Cost) layers cheapest)
         else
             let choice = descend layers hulls budget

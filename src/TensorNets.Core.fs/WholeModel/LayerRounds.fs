@@ -14,6 +14,9 @@ module internal LayerRounds =
     /// that. A sweep of correction takes as long there as six of least squares.
     let private usual, private sweepsOfCorrection = 3e12, 6.0
 
+    /// A correction of fewer sweeps has no search for all cores together, and no directions to extrapolate by.
+    let private leastCorrection = 6
+
     let private asked = AsyncLocal<(float * (unit -> unit)) option>()
 
     /// Rounds of other FLOPs for the flow of control that this is called in, until what comes out is disposed; `told` after each.
@@ -33,7 +36,7 @@ module internal LayerRounds =
         let flops = asked.Value |> Option.map fst |> Option.defaultValue usual
         let sweep = float spec.Cores.Length * (Plan.make Order.Auto spec).Flops
         let most (cost: float) = int (min 1e6 (max 1.0 (floor (flops / cost))))
-        most sweep, most (sweepsOfCorrection * sweep)
+        most sweep, max leastCorrection (most (sweepsOfCorrection * sweep))
 
     /// The file for the rounds of a group of a layer, beside the layer's own.
     let fileOf (group: int) (path: string) : string = Path.ChangeExtension(path, $".{group}.draft.safetensors") |> nonNull
@@ -86,7 +89,7 @@ module internal LayerRounds =
         |> ignore
 
     /// What stands in a file; none where there is none, or one that does not hold a network of the shape.
-    let private load (path: string) (shape: int64 list) : Point option =
+    let private load (path: string) (device: torch.Device) (shape: int64 list) : Point option =
         let read (file: SafeTensorReader) =
             let number key = Double.Parse(file.Metadata[key], CultureInfo.InvariantCulture)
 
@@ -96,6 +99,7 @@ module internal LayerRounds =
                 match Spec.parse [] file.Metadata[keys.Spec] with
                 | Ok spec when Spec.shape spec = shape ->
                     file.ReadAll()
+                    |> Result.map (List.map (fun (name, core) -> name, core.``to`` device))
                     |> Result.bind (Network.create spec)
                     |> Result.map (fun network ->
                         Some
@@ -186,7 +190,7 @@ module internal LayerRounds =
             LayerDraft.first options None norm spec kernel
             |> Result.bind (LayerDraft.corrected options options.Corrections None norm kernel)
         else
-            match path |> Option.bind (fun path -> load path (Spec.shape spec)) with
+            match path |> Option.bind (fun path -> load path kernel.device (Spec.shape spec)) with
             | Some point -> on point
             | None ->
                 LayerDraft.fit options fitting None norm spec kernel

@@ -182,7 +182,9 @@ module internal LayerRun =
     /// From the work folder, or by least squares; without a limit of time to the end.
     let private first (work: Work) =
         match work.File.Value |> Option.bind (fun path -> resumed path work.Task work.Weight work.Bias) with
-        | Some layer -> SideBySide.Done(Ok(finished work true layer))
+        | Some layer ->
+            work.File.Value |> Option.iter (LayerRounds.forget (int work.Task.Source.Geometry.Groups))
+            SideBySide.Done(Ok(finished work true layer))
         | None when work.Options.Cancellation.IsCancellationRequested -> SideBySide.Done(Error stopped)
         | None ->
             let time = LayerTask.share work.Task (work.Times.First work.Task)

@@ -232,9 +232,9 @@ module CompressionPlan =
             |> Result.map (fun own -> PlanMaking.withOwn own layer)
 
     /// <summary>The plan with the choice for a layer, or its dense kernel, at so many bits with a scale for each slice; 0: not rounded,
-    /// which the dense kernel is as a layer that is kept dense. A candidate that the plan has is chosen with its damage; what rounding
-    /// adds to that of any other is not known and counts as none. Errors: <c>PathNotFound</c>; <c>Unsupported</c> for other bits than 0
-    /// and 2 to 8; <c>Format</c> for a choice that does not fit the layer.</summary>
+    /// which the dense kernel is as a layer that is kept dense. A candidate that the plan has is chosen with its damage; any other has
+    /// that of the same network not rounded, or else of the choice, since what rounding adds is not known. Errors: <c>PathNotFound</c>;
+    /// <c>Unsupported</c> for other bits than 0 and 2 to 8; <c>Format</c> for a choice that does not fit the layer.</summary>
     /// <example><code>CompressionPlan.chooseBits "conv" 4 plan |> orStop</code></example>
     let chooseBits (path: string) (bits: int) (plan: CompressionPlan) : Result<CompressionPlan, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(path, nameof path)

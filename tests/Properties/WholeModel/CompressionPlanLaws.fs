@@ -74,6 +74,8 @@ let private cheapest =
         let least = [| for layer in layers -> layer |> Array.map _.Cost |> Array.min |]
         let budget = (0.0, least) ||> Array.fold (+)
 
+        Expect.isError (Allocation.choose nan layers) "no number"
+
         match Allocation.choose budget layers with
         | Ok choice -> Expect.equal [| for l, o in Seq.indexed choice -> layers[l].[o].Cost |] least "the cheapest"
         | Error _ -> failtest $"{budget}")

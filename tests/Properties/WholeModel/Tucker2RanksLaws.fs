@@ -74,6 +74,13 @@ let private even =
 
         let plan = CompressionPlan.make (Budget.ParameterRatio 1.5) options [ 1L; 3L; 8L; 8L ] model |> ok
 
+        let isTucker2 (c: PlanCandidate) =
+            match c.Format with
+            | Format.Tucker2 _ -> true
+            | _ -> false
+
+        Expect.isTrue (plan.Layers[1].Candidates |> Seq.exists isTucker2) "candidates"
+
         for candidate in plan.Layers[1].Candidates do
             match candidate.Format with
             | Format.Tucker2(a, b) -> Expect.isLessThan (float (max a b) / float (min a b)) 2.0 $"{candidate}"

@@ -31,7 +31,12 @@ type internal WeightCache() =
         elif a.device_type = DeviceType.META then
             // There are no numbers to compare.
             false
-        elif a.device_type = DeviceType.CPU && a.is_contiguous () && b.is_contiguous () then
+        elif
+            a.device_type = DeviceType.CPU
+            && a.is_contiguous ()
+            && b.is_contiguous ()
+            && a.numel () * a.element_size () <= int64 Int32.MaxValue
+        then
             let equal = MemoryExtensions.SequenceEqual(a.bytes, Span.op_Implicit b.bytes)
             GC.KeepAlive a
             GC.KeepAlive b
