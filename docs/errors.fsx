@@ -57,13 +57,13 @@ let meaning (case: UnionCaseInfo) =
 /// A value of a type, for a message that shows the form of its words; the values of a case differ.
 let rec example (at: int) (name: string) (kind: Type) : obj =
     if kind = typeof<string> then
-        box name
+        box $"‹{name}›"
     elif kind = typeof<int> then
         box (if at = 0 then 7 else 3 + at)
     elif kind = typeof<int64> then
         box (if at = 0 then 7L else 3L + int64 at)
     elif kind = typeof<float> then
-        box 8e9
+        box (if name.Contains "entries" then 8e9 else 0.25 * float (1 + at))
     elif kind = typeof<bigint> then
         box 5000000000I
     elif kind = typeof<int list> then

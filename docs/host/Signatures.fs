@@ -158,7 +158,8 @@ let private summaries (assembly: Assembly) =
             let shown (node: XNode) =
                 match node with
                 | :? XElement as reference when not (isNull (reference.Attribute(XName.Get "cref"))) ->
-                    ((nonNull (reference.Attribute(XName.Get "cref"))).Value.Split([| '.'; ':' |]) |> Array.last).Split('(')[0]
+                    let name = (nonNull (reference.Attribute(XName.Get "cref"))).Value.Split('(')[0]
+                    name.Split([| '.'; ':' |]) |> Array.last
                 | :? XElement as other -> other.Value
                 | other -> string other
 
