@@ -48,7 +48,7 @@ let private row (size: int) (format: Format) : string list =
 
             text <- [ $"{report.Layers[0].KernelError:F3}"; $"{processor:F1}" ])
 
-    $"{size}" :: string format :: text @ [ $"{float peak / 1e6:F0}" ]
+    $"{size}" :: FormatText.print format :: text @ [ $"{float peak / 1e6:F0}" ]
 
 /// `matrices [SIZES…]`: by default 1024, 2048 and 4096.
 let run (sizes: int list) : unit =
