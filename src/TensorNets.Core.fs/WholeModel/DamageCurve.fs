@@ -88,12 +88,18 @@ module internal DamageCurve =
                 Fits = []
             })
 
+    /// The eigenvalues and eigenvectors of the Gram of the first mode.
+    let private spectrum (kernel: Tensor) : Tensor * Tensor =
+        use scope = torch.NewDisposeScope()
+        let m = KernelProjection.unfolded 0 kernel
+        let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
+        scope.MoveToOuter values, scope.MoveToOuter vectors
+
     /// Tucker-2 of some ranks: the spectrum of the first unfolding, then that of the last one once the first mode is projected.
-    let private tucker2 (making: Making) (ranks: (int * int) list) (kernel: Tensor) : Point list =
+    let private tucker2 (making: Making) (ranks: (int * int) list) (values: Tensor, vectors: Tensor) (kernel: Tensor) : Point list =
         use _ = torch.NewDisposeScope()
         let s, d, t = int kernel.shape[0], int kernel.shape[1], int kernel.shape[2]
         let m = KernelProjection.unfolded 0 kernel
-        let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
         let first = tailsOf values
 
         ranks
@@ -220,10 +226,9 @@ module internal DamageCurve =
             Fits = []
         }
 
-    /// The points of a family for a kernel of several positions; those of Tucker-2 have the ranks.
-    let private ofKernel (g: ConvGeometry) (making: Making) ranks (kernel: Tensor) (family: FormatFamily) : Point list =
+    /// The points of a family other than Tucker-2 for a kernel of several positions.
+    let private ofKernel (g: ConvGeometry) (making: Making) (kernel: Tensor) (family: FormatFamily) : Point list =
         match family with
-        | FormatFamily.Tucker2 -> tucker2 making ranks kernel
         | FormatFamily.TensorTrain when g.Kernel.Length > 1 ->
             // Over fused positions a train is a Tucker-2 network.
             let shape = KernelFit.target KernelAxes.Separate (Format.CP 1) g
@@ -263,14 +268,17 @@ module internal DamageCurve =
         let kernels = plains |> List.map (KernelProjection.whitened norm)
         let isSpatial = not g.IsEmbedding && GeometryChecks.positions g > 1L
 
-        // All groups have one format.
-        let ranks =
+        let spectra =
             if isSpatial && List.contains FormatFamily.Tucker2 options.Families then
-                Tucker2Ranks.ofSizes sizes kernels
+                kernels |> List.map spectrum
             else
                 []
 
-        let one (plain: Tensor) (kernel: Tensor) =
+        // All groups have one format.
+        let ranks =
+            Tucker2Ranks.ofSizes sizes [ for kernel, (_, vectors) in Seq.zip kernels spectra -> kernel, vectors ]
+
+        let one (i: int) (plain: Tensor) (kernel: Tensor) =
             let bits = if g.IsEmbedding then [] else options.Bits
             let rounding = { Bits = bits; Inputs = norm; Norm2 = kernel.squared().sum().number() }
             let making = { Sizes = sizes; Options = options; Rounding = rounding }
@@ -282,11 +290,14 @@ module internal DamageCurve =
                 elif not isSpatial then
                     matrices making kernel @ trainMatrices g making kernel
                 else
-                    options.Families |> List.collect (ofKernel g making ranks kernel)
+                    options.Families
+                    |> List.collect (function
+                        | FormatFamily.Tucker2 -> tucker2 making ranks spectra[i] kernel
+                        | family -> ofKernel g making kernel family)
 
             if bits.IsEmpty then factorized else dense making kernel :: factorized
 
         let found =
-            if g.Groups = 1L then one plains.Head kernels.Head else overGroups (List.map2 one plains kernels)
+            if g.Groups = 1L then one 0 plains.Head kernels.Head else overGroups (List.mapi2 one plains kernels)
 
         toOuter scope found

@@ -54,16 +54,6 @@ module internal LayerRounds =
     /// To be raised with the meaning of what stands in the file.
     let private version = "1"
 
-    let private keys =
-        {|
-            Version = "draft"
-            Spec = "spec"
-            Fitting = "fitting"
-            Correcting = "correcting"
-            Bound = "bound"
-            Before = "before"
-        |}
-
     let private text (x: float) = x.ToString("R", CultureInfo.InvariantCulture)
 
     let private save (path: string) (point: Point) : unit =
@@ -71,16 +61,13 @@ module internal LayerRounds =
 
         let metadata =
             [
-                keys.Version, version
-                keys.Spec, Spec.print draft.Network.Spec
-                keys.Fitting, string point.Fitting
-                keys.Correcting, string point.Correcting
-                match draft.Bound with
-                | Some bound -> keys.Bound, text bound
-                | None -> ()
-                keys.Before, text draft.Before
-                if draft.IsBalanced then
-                    "balanced", ""
+                "draft", version
+                "spec", Spec.print draft.Network.Spec
+                "fitting", string point.Fitting
+                "correcting", string point.Correcting
+                "bound", draft.Bound |> Option.map text |> Option.defaultValue ""
+                "before", text draft.Before
+                "balanced", string draft.IsBalanced
             ]
 
         // A disk that is full costs the checkpoint, not the run.
@@ -90,44 +77,45 @@ module internal LayerRounds =
 
     /// What stands in a file; none where there is none, or one that does not hold a network of the shape.
     let private load (path: string) (device: torch.Device) (shape: int64 list) : Point option =
-        let read (file: SafeTensorReader) =
-            let number key = Double.Parse(file.Metadata[key], CultureInfo.InvariantCulture)
+        let said (file: SafeTensorReader) key =
+            match file.Metadata.TryGetValue key with
+            | true, value -> value
+            | _ -> ""
 
-            if file.Metadata[keys.Version] <> version then
-                Ok None
-            else
-                match Spec.parse [] file.Metadata[keys.Spec] with
-                | Ok spec when Spec.shape spec = shape ->
-                    file.ReadAll()
-                    |> Result.map (List.map (fun (name, core) -> name, core.``to`` device))
-                    |> Result.bind (Network.create spec)
-                    |> Result.map (fun network ->
-                        Some
+        let number (value: string) =
+            match Double.TryParse(value, CultureInfo.InvariantCulture) with
+            | true, x -> Some x
+            | _ -> None
+
+        let point said network =
+            match number (said "fitting"), number (said "correcting"), number (said "before") with
+            | Some fitting, Some correcting, Some before ->
+                Some
+                    {
+                        Draft =
                             {
-                                Draft =
-                                    {
-                                        Network = network
-                                        Bound = if file.Metadata.ContainsKey keys.Bound then Some(number keys.Bound) else None
-                                        IsBalanced = file.Metadata.ContainsKey "balanced"
-                                        IsFinal = false
-                                        Before = number keys.Before
-                                        Fall = 0.0
-                                    }
-                                Fitting = int (number keys.Fitting)
-                                Correcting = int (number keys.Correcting)
-                            })
-                | _ -> Ok None
+                                Network = network
+                                Bound = number (said "bound")
+                                IsBalanced = said "balanced" = string true
+                                IsFinal = false
+                                Before = before
+                                Fall = 0.0
+                            }
+                        Fitting = int fitting
+                        Correcting = int correcting
+                    }
+            | _ -> None
 
-        if File.Exists path then
-            try
-                match SafeTensors.read path read with
-                | Ok point -> point
-                | Error _ -> None
-            with
-            | :? System.Collections.Generic.KeyNotFoundException
-            | :? FormatException -> None
-        else
-            None
+        let read (file: SafeTensorReader) =
+            match said file "draft" = version, Spec.parse [] (said file "spec") with
+            | true, Ok spec when Spec.shape spec = shape ->
+                file.ReadAll()
+                |> Result.map (List.map (fun (name, core) -> name, core.``to`` device))
+                |> Result.bind (Network.create spec)
+                |> Result.map (point (said file))
+            | _ -> Ok None
+
+        if File.Exists path then SafeTensors.read path read |> Result.toOption |> Option.flatten else None
 
     /// Written unless the run was cancelled within the round; the network of the round before is done with.
     let private reached (options: CompressOptions) (path: string option) (before: Point option) (point: Point) : Point =
@@ -152,11 +140,8 @@ module internal LayerRounds =
         (kernel: Tensor)
         : Result<LayerDraft.Draft, TensorNetError list> =
         let fitting, correcting = sweepsOf spec
-
-        let isWhole =
-            not (LayerDraft.isSwept norm spec kernel)
-            || fitting >= options.Sweeps && correcting >= options.Corrections
-
+        // A network of one round has nothing to go on from.
+        let path = if fitting >= options.Sweeps && correcting >= options.Corrections then None else path
         let reached = reached options path
 
         let fitted before left (fit: Fit) =
@@ -186,9 +171,8 @@ module internal LayerRounds =
             else
                 Ok point.Draft
 
-        if isWhole then
+        if not (LayerDraft.isSwept norm spec kernel) then
             LayerDraft.first options None norm spec kernel
-            |> Result.bind (LayerDraft.corrected options options.Corrections None norm kernel)
         else
             match path |> Option.bind (fun path -> load path kernel.device (Spec.shape spec)) with
             | Some point -> on point

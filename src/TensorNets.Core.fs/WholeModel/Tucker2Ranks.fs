@@ -28,18 +28,20 @@ module internal Tucker2Ranks =
             | [] -> None
             | pairs -> Some(pairs |> List.maxBy (fun (a, b) -> kept[a - 1, b - 1]))
 
-    /// The pairs for networks of some sizes, one network for each of several kernels of one shape, (s, d, t): those that keep most of all
-    /// of them together.
-    let ofSizes (sizes: float list) (kernels: Tensor list) : (int * int) list =
+    /// The pairs for networks of some sizes, one network for each of several kernels of one shape, (s, d, t), given with the eigenvectors
+    /// of their first modes: those that keep most of all of them together.
+    let ofSizes (sizes: float list) (kernels: (Tensor * Tensor) list) : (int * int) list =
         use _ = torch.NewDisposeScope()
 
-        let directions mode (kernel: Tensor) =
-            let m = KernelProjection.unfolded mode kernel
-            let struct (_, vectors) = Decompose.eigh (m.matmul m.mT)
-            vectors
+        let keptOf (kernel: Tensor, first: Tensor) =
+            let m = KernelProjection.unfolded 2 kernel
+            let struct (_, last) = Decompose.eigh (m.matmul m.mT)
+            kept kernel first last
 
-        let shape = kernels.Head.shape
-        let s, d, t = int shape[0], int shape[1], int shape[2]
-        let all = [ for kernel in kernels -> kept kernel (directions 0 kernel) (directions 2 kernel) ]
-        let together = Array2D.init s t (fun a b -> all |> List.sumBy (fun of' -> of'[a, b]))
-        sizes |> List.choose (fun size -> within size (s, d, t) together) |> List.distinct
+        match kernels with
+        | [] -> []
+        | (one, _) :: _ ->
+            let s, d, t = int one.shape[0], int one.shape[1], int one.shape[2]
+            let all = kernels |> List.map keptOf
+            let together = Array2D.init s t (fun a b -> all |> List.sumBy (fun of' -> of'[a, b]))
+            sizes |> List.choose (fun size -> within size (s, d, t) together) |> List.distinct
