@@ -88,13 +88,6 @@ module internal DamageCurve =
                 Fits = []
             })
 
-    /// The eigenvalues and eigenvectors of the Gram of the first mode.
-    let private spectrum (kernel: Tensor) : Tensor * Tensor =
-        use scope = torch.NewDisposeScope()
-        let m = KernelProjection.unfolded 0 kernel
-        let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
-        scope.MoveToOuter values, scope.MoveToOuter vectors
-
     /// Tucker-2 of some ranks: the spectrum of the first unfolding, then that of the last one once the first mode is projected.
     let private tucker2 (making: Making) (ranks: (int * int) list) (values: Tensor, vectors: Tensor) (kernel: Tensor) : Point list =
         use _ = torch.NewDisposeScope()
@@ -270,7 +263,7 @@ module internal DamageCurve =
 
         let spectra =
             if isSpatial && List.contains FormatFamily.Tucker2 options.Families then
-                kernels |> List.map spectrum
+                kernels |> List.map Tucker2Ranks.spectrum
             else
                 []
 

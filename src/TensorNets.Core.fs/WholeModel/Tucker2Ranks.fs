@@ -5,6 +5,13 @@ open TorchSharp
 /// Which ranks a Tucker-2 network of a given size should have.
 [<RequireQualifiedAccess>]
 module internal Tucker2Ranks =
+    /// The eigenvalues and eigenvectors of the Gram of the first mode.
+    let spectrum (kernel: Tensor) : Tensor * Tensor =
+        use scope = torch.NewDisposeScope()
+        let m = KernelProjection.unfolded 0 kernel
+        let struct (values, vectors) = Decompose.eigh (m.matmul m.mT)
+        scope.MoveToOuter values, scope.MoveToOuter vectors
+
     /// What a Tucker-2 network keeps of ‖K‖² on the leading directions of both channels, by how many there are of each: sums over the
     /// squares of Uᵀ K V, all pairs at once. Tails of the two unfoldings add what both lose twice, and make ranks one-sided.
     let kept (kernel: Tensor) (first: Tensor) (last: Tensor) : float[,] =
