@@ -1,21 +1,15 @@
 /// Large linear layers as matrices and as TT-matrices at a quarter of their parameters: what a worker that makes one takes.
 module MatrixTable
 
-open System
 open TensorNets
 open TensorNets.Benchmarks
 open TorchSharp
 
 let private ratio = 4.0
 
-/// Three modes of a power of two, as even as can be, the larger first.
-let private modes (size: int) : int list =
-    let power = int (Math.Log2(float size))
-    [ for i in 0..2 -> 1 <<< ((power + 2 - i) / 3) ]
-
 /// The TT-matrix of three cores with both ranks alike, as large as the ratio allows.
 let private trainMatrix (size: int) : Format =
-    let modes = modes size
+    let modes = BalancedFactors.exact 3 size
     let parameters = float size * float size / ratio
     let square, line = float (pown modes[1] 2), float (pown modes[0] 2 + pown modes[2] 2)
     let rank = (sqrt (line * line + 4.0 * square * parameters) - line) / (2.0 * square)

@@ -51,8 +51,8 @@ let private fall (plan: CompressionPlan) (report: CompressReport) : float =
 
     (weighed |> List.sumBy (fun (weight, fall) -> weight * fall)) / List.sumBy fst weighed
 
-/// What the deal to several workers goes by, beside what layers took: shares of the whole, and by how much the busiest of two and of four
-/// workers has more than its part.
+/// What the deal to several workers goes by, beside what layers took: shares of the whole, and the share that the busiest of two and of four
+/// workers has of the time.
 let private dealt (plan: CompressionPlan) (report: CompressReport) : unit =
     let predicted =
         Map.ofList [ for layer in plan.Layers |> Seq.filter _.IsFactorized -> layer.Path, LayerTask.cost layer ]
@@ -75,7 +75,7 @@ let private dealt (plan: CompressionPlan) (report: CompressReport) : unit =
     for workers in [ 2; 4 ] do
         let most =
             Shard.deal workers plan
-            |> List.map (fun paths -> paths |> List.sumBy (fun path -> real[path]))
+            |> List.map (fun paths -> paths |> List.sumBy (fun path -> Map.tryFind path real |> Option.defaultValue 0.0))
             |> List.max
 
         printfn $"of {workers} workers the busiest has {100.0 * most / whole real:F0} %% of the time of the layers"

@@ -69,7 +69,8 @@ internal static class RealNetworks
             var source = model.Source(inputs);
             try
             {
-                Print(FormattableString.Invariant($"ratio {ratio}"), file, model, source, Model.Plan(source, Budget.NewParameterRatio(ratio)), inputs);
+                Print(
+                    FormattableString.Invariant($"ratio {ratio}"), file, model, source, Model.Plan(source, Budget.NewParameterRatio(ratio)), inputs);
             }
             catch (TensorNetException refused)
             {

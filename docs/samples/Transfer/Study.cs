@@ -154,7 +154,8 @@ public sealed class Study(
         Module<Tensor, Tensor> network, int seed, Method method, IReadOnlyDictionary<string, Tensor>? covariances)
     {
         var kind = method.Cost == Cost.Bytes ? "-bytes" : "";
-        var file = Path.Combine(settings.Output, $"plan-{settings.PlanKey}-seed{seed}-{method.Formats}-{method.Errors}{kind}.json".ToLowerInvariant());
+        var file = Path.Combine(
+            settings.Output, $"plan-{settings.PlanKey}-seed{seed}-{method.Formats}-{method.Errors}{kind}.json".ToLowerInvariant());
         if (!File.Exists(file))
         {
             var clock = Stopwatch.StartNew();

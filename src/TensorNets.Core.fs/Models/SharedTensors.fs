@@ -61,7 +61,7 @@ module internal SharedTensors =
             let address = Unsafe.ByteOffset(&Unsafe.NullRef<byte>(), &MemoryMarshal.GetReference first.bytes)
             Some { From = unativeint address; Bytes = unativeint bytes; IsDense = isDense }
 
-    /// Whether the first entry of a tensor is one of another.
+    /// Whether the first entry of a tensor is known to be one of another: of one that has gaps, only where both begin together.
     let private startsIn (whole: MemoryPlace) (part: MemoryPlace) =
         part.From = whole.From
         || whole.IsDense && part.From > whole.From && part.From - whole.From < whole.Bytes

@@ -66,7 +66,6 @@ let private best =
 let private even =
     testCase "a kernel whose channels count alike gets ranks that are alike" (fun () ->
         use _ = torch.NewDisposeScope()
-        torch.random.manual_seed 1L |> ignore
         use model = convolutions 1L [ "a", 3L, 32L, 3L; "b", 32L, 32L, 3L; "c", 32L, 4L, 1L ]
 
         let options =

@@ -72,7 +72,7 @@ module internal InputChecks =
             else
                 []
 
-    /// Whether an input that can be read has no errors.
+    /// Whether an input, neither null nor disposed, has no errors.
     let suits (g: ConvGeometry) (least: int64[]) (weight: Tensor) (x: Tensor) : bool =
         if g.IsEmbedding then
             (tokenErrors g weight x).IsEmpty
