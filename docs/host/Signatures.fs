@@ -89,11 +89,11 @@ let private callOf (head: string) isExtension (parameters: ParameterInfo[]) : st
 let private flags =
     BindingFlags.Public ||| BindingFlags.Instance ||| BindingFlags.Static ||| BindingFlags.DeclaredOnly
 
-/// What the compiler adds to records and delegates says nothing.
+/// Not what the compiler adds, to records and delegates, which says nothing.
 let private isWritten (method: MethodInfo) =
     not method.IsSpecialName
+    && not (method.IsDefined typeof<Runtime.CompilerServices.CompilerGeneratedAttribute>)
     && not (method.Name.StartsWith '<')
-    && not (List.contains method.Name [ "ToString"; "Equals"; "GetHashCode"; "Deconstruct"; "PrintMembers" ])
 
 let private methodOf (method: MethodInfo) : string =
     let isStatic = if method.IsStatic then "static " else ""

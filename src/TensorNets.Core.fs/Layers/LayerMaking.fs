@@ -47,3 +47,11 @@ module internal LayerMaking =
         let own (tensor: Tensor) = tensor.detach().``to``(dtype, device, copy = true).contiguous() |> scope.MoveToOuter
 
         construct plan [ for core in network.Cores -> own core ] (Option.map own bias) trained
+
+    /// A layer to which something was done; disposed where that failed.
+    let orDisposed (layer: FactorizedLayer) (result: Result<unit, TensorNetError list>) : Result<FactorizedLayer, TensorNetError list> =
+        match result with
+        | Ok() -> Ok layer
+        | Error errors ->
+            layer.Dispose()
+            Error errors

@@ -72,11 +72,7 @@ module Layers =
                 Norm.Weighted(modes |> List.map (fun mode -> mode + 1), covariance)
             | norm -> norm
 
-        layer.TrySetNorm ofLayer
-        |> Result.map (fun () -> layer)
-        |> Result.mapError (fun errors ->
-            layer.Dispose()
-            errors)
+        layer.TrySetNorm ofLayer |> LayerMaking.orDisposed layer
 
     /// The layer of the fit of each group's kernel, whose shape is that of the axes given for a geometry, or which is refused there.
     let private factorizedBy (target: ConvGeometry -> Result<int64 list, TensorNetError list>) bound fit (dense: torch.nn.Module) =
@@ -92,7 +88,7 @@ module Layers =
             |> Result.bind (fun () -> target g)
             |> Result.bind (fun axes ->
                 let shape = if g.Groups > 1L then g.Groups :: axes else axes
-                KernelFit.fitted g bound (fit g weight.dtype) (ConvGeometry.kernelFor shape g (weight.detach ())))
+                KernelFit.fitted g bound (fit weight.dtype) (ConvGeometry.kernelFor shape g (weight.detach ())))
             |> Result.bind (fun network -> inPlaceOf None dense network (g, weight, bias)))
 
     /// <summary>The layer that replaces a dense one: its kernel as the least sensitive network found (<c>Factorize.stable</c>), its bias
@@ -120,7 +116,7 @@ module Layers =
         Argument.notNull (nameof axes) axes
         Argument.notNull (nameof format) format
 
-        let fit _ dtype =
+        let fit dtype =
             KernelFit.withinRounded dtype options.Sweeps.Norm (fun bound kernel -> Factorize.stable options bound format kernel)
 
         let target g = KernelFit.refuseRows format g |> Result.map (fun () -> KernelFit.target axes format g)
@@ -142,7 +138,7 @@ module Layers =
             else
                 Ok(KernelFit.target KernelAxes.Fused (Format.CP 1) g)
 
-        let fit _ dtype bound (kernel: Tensor) =
+        let fit dtype bound (kernel: Tensor) =
             if List.fold (*) 1L shape <> kernel.numel () then
                 Error
                     [
@@ -173,8 +169,8 @@ module Layers =
 
         let matrix (bound: ErrorBound option) (kernel: Tensor) = LeastSensitiveMatrix.fit rank bound.Value kernel
 
-        let fit (g: ConvGeometry) dtype bound (kernel: Tensor) =
-            KernelFit.withinRounded dtype Norm.Frobenius matrix bound (kernel.reshape (g.InChannels / g.Groups, g.OutChannels / g.Groups))
+        let fit dtype bound (kernel: Tensor) =
+            KernelFit.withinRounded dtype Norm.Frobenius matrix bound (kernel.reshape (kernel.shape[0], -1L))
 
         factorizedBy target (Some bound) fit dense
 

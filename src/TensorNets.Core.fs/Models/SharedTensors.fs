@@ -79,12 +79,12 @@ module internal SharedTensors =
 
     let private placed (m: torch.nn.Module) = tensors true m |> List.map (fun tensor -> tensor, place tensor)
 
-    /// Whether a module itself holds a tensor of another one or of what is below that.
-    let holds (m: torch.nn.Module) (user: torch.nn.Module) : bool = uses (placed m) user
+    /// Whether a module itself holds a tensor of another one or of what is below that, whose places are found once.
+    let holds (m: torch.nn.Module) : torch.nn.Module -> bool = uses (placed m)
 
     /// What forbids to exchange a module whose tensor one of some others holds too: that one would keep it alone.
     let errors (path: string) (m: torch.nn.Module) (others: torch.nn.Module list) (root: torch.nn.Module) : TensorNetError list =
-        match others |> List.tryFind (uses (placed m)) with
+        match others |> List.tryFind (holds m) with
         | Some holder ->
             let where =
                 match ModulePath.all root |> List.tryFind (fun (_, other) -> SubmoduleFields.same other holder) with

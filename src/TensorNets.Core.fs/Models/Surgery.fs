@@ -158,6 +158,7 @@ module Surgery =
     let private stillUsed path (old: nn.Module) (replacement: nn.Module) (rest: nn.Module list) =
         let below = reached None old |> List.tail
         let doomed = HashSet<nn.Module>(old :: below, HashIdentity.Reference)
+        let usesTensors = SharedTensors.holds old
 
         let kept why =
             TensorNetError.UnreachableField(path, typeOf old, $"it cannot be released, as {why}; take it out with exchange")
@@ -166,7 +167,7 @@ module Surgery =
             for user in rest @ reached None replacement do
                 if doomed.Contains user then
                     kept $"its {typeOf user} stays in use"
-                elif SharedTensors.holds old user then
+                elif usesTensors user then
                     kept $"a {typeOf user} uses its tensors too"
 
                 for part in below do

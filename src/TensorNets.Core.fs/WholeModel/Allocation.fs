@@ -74,7 +74,9 @@ module internal Allocation =
         let attempt (moves: (int * int) list) =
             let change pick = moves |> List.sumBy (fun (l, o) -> pick layers[l].[o] - pick layers[l].[choice[l]])
 
-            if change _.Damage < -gain * size () && total _.Cost layers choice + change _.Cost <= budget then
+            let damage = change _.Damage
+
+            if damage < 0.0 && damage < -gain * size () && total _.Cost layers choice + change _.Cost <= budget then
                 for l, o in moves do
                     choice[l] <- o
 

@@ -48,11 +48,8 @@ module internal LayerRun =
             match options.Quantize with
             | None -> Ok layer
             | Some quantize ->
-                match LayerQuantization.fit { quantize with Norm = layer.Norm } (Some weight) layer with
-                | Ok() -> Ok layer
-                | Error errors ->
-                    layer.Dispose()
-                    Error errors)
+                LayerQuantization.fit { quantize with Norm = layer.Norm } (Some weight) layer
+                |> LayerMaking.orDisposed layer)
 
     /// As a file in the work folder says, where there is one that can be read.
     let private resumed (path: string) (task: LayerTask) (weight: Tensor) (bias: Tensor option) : FactorizedLayer option =
@@ -99,12 +96,7 @@ module internal LayerRun =
         else
             match file with
             | None -> Ok layer
-            | Some path ->
-                match LayerFile.save path layer with
-                | Ok() -> Ok layer
-                | Error errors ->
-                    layer.Dispose()
-                    Error errors
+            | Some path -> LayerFile.save path layer |> LayerMaking.orDisposed layer
 
     /// Sweeps of a round of correction, and the factor by which the first is expected to lower S, in the time that least squares took: CP
     /// was seen to gain it in fifteen sweeps.

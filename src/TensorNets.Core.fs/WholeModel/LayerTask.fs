@@ -74,9 +74,4 @@ module internal LayerTask =
         LayerMaking.planned None g network.Spec
         |> Result.bind (fun plan ->
             let layer = LayerMaking.made plan weight.dtype weight.device network bias LayerMaking.trained
-
-            match layer.TrySetNorm norm with
-            | Ok() -> Ok layer
-            | Error errors ->
-                layer.Dispose()
-                Error errors)
+            layer.TrySetNorm norm |> LayerMaking.orDisposed layer)

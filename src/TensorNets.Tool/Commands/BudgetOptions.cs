@@ -64,13 +64,7 @@ internal sealed class BudgetOptions
     internal BudgetOptions()
     {
         _formats.AcceptOnlyFromAmong([.. Named.Keys]);
-        _trainMatrices.Validators.Add(result =>
-        {
-            foreach (var token in result.Tokens.Where(token => !int.TryParse(token.Value, out var count) || count < 2))
-            {
-                result.AddError($"{_trainMatrices.Name} is '{token.Value}'; expected a whole number of cores from 2 on.");
-            }
-        });
+        Shared.Bound(_trainMatrices, 2);
     }
 
     /// <summary>Adds the options to a command.</summary>
@@ -135,10 +129,9 @@ internal sealed class BudgetOptions
     {
         string Real(Option<double?> option) =>
             parsed.GetValue(option) is { } value ? string.Create(CultureInfo.InvariantCulture, $"{option.Name} {value} ") : "";
-        string Texts(Option<string[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
-        var cores = string.Concat((parsed.GetValue(_trainMatrices) ?? []).Select(count => $"{_trainMatrices.Name} {count} "));
+        string Texts<T>(Option<T[]> option) => string.Concat((parsed.GetValue(option) ?? []).Select(text => $"{option.Name} {text} "));
         var budgets = $"{Real(_ratio)}{Real(_flops)}{Real(_bytes)}{Real(_latency)}{Real(_error)}";
-        return $"{budgets}{Texts(_formats)}{cores}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
+        return $"{budgets}{Texts(_formats)}{Texts(_trainMatrices)}{Texts(_keep)}{(parsed.GetValue(_ends) ? "--ends" : "")}".Trim();
     }
 
     private static Option<double?> Above(string name, string description, double least)

@@ -60,9 +60,9 @@ internal sealed class CompressCommand
     private CompressCommand(Terminal terminal)
     {
         _terminal = terminal;
-        Bound(_bits, 2, 8);
-        Bound(_sweeps, 1);
-        Bound(_corrections, 0);
+        Shared.Bound(_bits, 2, 8);
+        Shared.Bound(_sweeps, 1);
+        Shared.Bound(_corrections, 0);
     }
 
     internal static Command Create(Terminal terminal)
@@ -196,14 +196,4 @@ internal sealed class CompressCommand
                 + $"{work.Path}: run the same command again to go on.");
         return ExitCode.Interrupted;
     }
-
-    /// <summary>Lets an option refuse whole numbers that are too small or too large; what is no number it refuses by itself.</summary>
-    private static void Bound(Option option, int least, int? most = null) => option.Validators.Add(result =>
-    {
-        if (result.Tokens is not [var token] || !int.TryParse(token.Value, CultureInfo.InvariantCulture, out var found)) return;
-        if (found < least || found > most)
-        {
-            result.AddError($"{option.Name} is {found}; expected {least} {(most is null ? "or more" : $"to {most}")}.");
-        }
-    });
 }

@@ -50,8 +50,7 @@ internal static class Charts
     /// <summary>S of a layer against its error, from the least error that was found; where there is no bound, the layer alone.</summary>
     internal static string Front(LayerFront front)
     {
-        var points = front.Points ?? [];
-        var all = points.Append(front.Now).ToList();
+        var all = front.Points.Append(front.Now).ToList();
         var (least, most) = (all.Min(point => point.Error), all.Max(point => point.Error));
         var highest = all.Max(point => point.Sensitivity);
         Dot Of((double Error, double Sensitivity) point, bool isChoice) =>
@@ -60,8 +59,8 @@ internal static class Charts
             $"{front.Name}: {front.Network}",
             (least, Math.Max(most, Math.Max(least * 1.001, 1e-9)), Text.Real(most)),
             (highest, Text.Real(highest)),
-            points,
-            points.Select(point => Of(point, false)).Append(Of(front.Now, true)));
+            front.Points,
+            front.Points.Select(point => Of(point, false)).Append(Of(front.Now, true)));
     }
 
     private sealed record Dot(double X, double Y, string Title, bool IsChoice);

@@ -5,11 +5,11 @@ namespace TensorNets.Tool.Report;
 /// <summary>The least S for each bound on the error of a layer's kernel, from the network that was made.</summary>
 /// <param name="Name">The layer.</param>
 /// <param name="Network">Its format and ranks.</param>
-/// <param name="Points">‖K − T‖ / ‖K‖ and S of what was found for each bound, in rising order of the error, in the Frobenius norm; null of
+/// <param name="Points">‖K − T‖ / ‖K‖ and S of what was found for each bound, in rising order of the error, in the Frobenius norm; none of
 /// a layer for which there is no bound, since its error is 0 or not below 1.</param>
 /// <param name="Now">Those of the layer as it was written.</param>
 internal sealed record LayerFront(
-    string Name, string Network, IReadOnlyList<(double Error, double Sensitivity)>? Points, (double Error, double Sensitivity) Now)
+    string Name, string Network, IReadOnlyList<(double Error, double Sensitivity)> Points, (double Error, double Sensitivity) Now)
 {
     /// <summary>Bounds, as parts of the error that the layer has.</summary>
     private static readonly double[] Bounds = [1, 1.01, 1.03, 1.1, 1.2, 1.4];
@@ -31,7 +31,7 @@ internal sealed record LayerFront(
         return new(
             made.Path,
             planned.Choice.ToString(),
-            front is null ? null : [.. front.Points.Select(point => (point.RelativeError, point.Sensitivity))],
+            front is null ? [] : [.. front.Points.Select(point => (point.RelativeError, point.Sensitivity))],
             (error, Sensitivity.value(network)));
     }
 

@@ -304,13 +304,16 @@ let private normed =
             let close (a: Tensor) (b: Tensor) = a.minus(b).norm().number() <= 1e-9 * b.norm().number()
             Expect.isTrue (close (KernelProjection.unwhitened norm whitened) kernel) $"{g}: back"
 
-            match norm with
-            | InputNorm.OfInputs _ ->
-                let rows = kernel.reshape (s, -1L)
-                let length = rows.mul(sigma.matmul rows).sum()
-                Expect.isTrue (close (whitened.squared().sum()) length) $"{g}: length"
-            | InputNorm.OfTokens _ -> Expect.isTrue (g.IsEmbedding && covariance = Some shares) $"{g}: tokens"
-            | InputNorm.Alike -> Expect.isTrue (identical whitened kernel) $"{g}: alike"
+            let rows = kernel.reshape (s, -1L)
+            let length = whitened.squared().sum()
+
+            match covariance with
+            | None -> Expect.isTrue (norm.IsAlike && identical whitened kernel) $"{g}: alike"
+            | Some shares when shares.dim () = 1L ->
+                // A tenth is shared by all tokens.
+                let weights = shares.div(shares.mean ()).mul(Num.tensor 0.9).plus(Num.tensor 0.1).unsqueeze -1L
+                Expect.isTrue (norm.IsOfTokens && close length (rows.squared().mul(weights).sum())) $"{g}: tokens"
+            | Some sigma -> Expect.isTrue (norm.IsOfInputs && close length (rows.mul(sigma.matmul rows).sum())) $"{g}: length"
 
         let grouped = { linear with InChannels = 2L * s; OutChannels = 2L * t; Groups = 2L }
         Expect.isTrue (KernelProjection.inputNorm grouped (Some sigma) |> ok).IsAlike "layers in groups"

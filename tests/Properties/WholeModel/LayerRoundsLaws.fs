@@ -56,10 +56,8 @@ let private resumed =
     testCase "a run that is ended between any two rounds goes on to the same bits" (fun () ->
         for spec in specs do
             use kernel = kernelOf 3
-            let whole = run options None spec kernel
-
             let counter = ref 0
-            runTold (fun () -> counter.Value <- counter.Value + 1) options None spec kernel |> ignore
+            let whole = runTold (fun () -> counter.Value <- counter.Value + 1) options None spec kernel
             let all = counter.Value
             Expect.isGreaterThan all 4 "rounds"
 
