@@ -46,17 +46,19 @@ module internal CandidateRounding =
         else
             use _ = torch.NewDisposeScope()
 
+            // Balanced where it is whitened, which is the gauge of the norm of the inputs.
+            let made = make ()
+            let balanced = Gauge.balance made |> Result.defaultValue made
+
             let norm, plain =
                 match rounding.Inputs with
-                | InputNorm.OfInputs(sigma, _, _) -> Norm.Weighted([ 0 ], sigma), unwhitened rounding.Inputs sigma.shape[0] (make ())
+                | InputNorm.OfInputs(sigma, _, _) -> Norm.Weighted([ 0 ], sigma), unwhitened rounding.Inputs sigma.shape[0] balanced
                 | InputNorm.OfTokens _
-                | InputNorm.Alike -> Norm.Frobenius, Some(make ())
+                | InputNorm.Alike -> Norm.Frobenius, Some balanced
 
             match plain with
             | Some plain ->
-                let balanced = Gauge.balanceIn norm plain |> Result.defaultValue plain
-
-                Quantization.predictions { Quantization.defaults with Norm = norm } rounding.Bits balanced
+                Quantization.predictions { Quantization.defaults with Norm = norm } rounding.Bits plain
                 |> Result.map (List.map (fun (bits, noise) -> bits, noise / rounding.Norm2))
                 |> Result.defaultValue []
             | None -> []

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
-using System.Globalization;
 using TensorNets.CSharp;
 using TensorNets.Tool.Files;
 using TensorNets.Tool.Output;

@@ -54,7 +54,7 @@ internal static class PlanCommand
     /// <summary>The same for a budget of bytes.</summary>
     private static void ShowBytes(Terminal terminal, PlanReport report)
     {
-        Table(terminal, report, "bytes", layer => Text.Count(4 * layer.DenseParameters), layer => Text.Count(layer.Bytes));
+        Table(terminal, report, "bytes", layer => Text.Count(layer.DenseBytes), layer => Text.Count(layer.Bytes));
         terminal.Line(
             $"{report.File}: {Text.Count(report.DenseBytes)} bytes in float32, planned {Text.Count(report.Bytes)} "
             + $"({Text.Percent(report.Bytes, report.DenseBytes)} %)");

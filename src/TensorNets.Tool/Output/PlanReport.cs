@@ -42,6 +42,7 @@ internal sealed record PlanReport(
 /// <param name="Kind">What it is, such as Conv2d.</param>
 /// <param name="Shape">The shape of its weight.</param>
 /// <param name="DenseParameters">Weight and bias.</param>
+/// <param name="DenseBytes">Bytes of the dense layer, 4 for each parameter.</param>
 /// <param name="Choice">The format with its ranks; empty: it stays dense.</param>
 /// <param name="Parameters">Parameters by the choice.</param>
 /// <param name="Bits">Bits of an entry by the choice; 0: not rounded.</param>
@@ -53,6 +54,7 @@ internal sealed record PlanLine(
     string Kind,
     IReadOnlyList<long> Shape,
     long DenseParameters,
+    long DenseBytes,
     string Choice,
     long Parameters,
     int Bits,
@@ -65,6 +67,7 @@ internal sealed record PlanLine(
         layer.Kind,
         layer.Shape,
         layer.Parameters,
+        layer.Bytes,
         layer.IsFactorized ? layer.Choice.ToString() : "",
         layer.IsFactorized ? layer.Choice.Parameters : layer.Parameters,
         layer.IsFactorized ? layer.Choice.Bits : 0,
