@@ -11,8 +11,7 @@ module ConstrainedQuadratics =
         use flat = tensor.detach().cpu().``to``(torch.float64).contiguous()
         flat.data<float>().ToArray()
 
-    let internal ofArray (like: Tensor) (shape: int64[]) (values: float[]) : Tensor =
-        torch.tensor(values, dtype = torch.float64, device = torch.CPU).reshape(shape).``to``(like.device)
+    let internal ofArray (like: Tensor) (shape: int64[]) (values: float[]) : Tensor = (Fresh.doubles shape values).``to`` like.device
 
     let private matrix (what: string) (tensor: Tensor) =
         match Check.readable what tensor with

@@ -91,7 +91,7 @@ module internal CompensatedRounding =
         let found =
             integers (NearestRounding.largest bits) factors columns (numbers (rowsLast x)) (numbers (rowsLast scales))
 
-        let made = torch.tensor(found, dtype = torch.float64, device = torch.CPU).reshape (rowsLast x).shape
+        let made = Fresh.doubles (rowsLast x).shape found
         made.movedim([| -1L |], [| 0L |]).``to`` x.device |> scope.MoveToOuter
 
     /// The integers for X (batch × rows × columns of each branch) with a scale for every entry; None where a Gram is not finite.

@@ -17,6 +17,12 @@ module internal Fresh =
     /// Numbers as a tensor on the device of another.
     let longs (like: Tensor) (values: int64[]) : Tensor = torch.tensor (values, dtype = torch.int64, device = like.device)
 
+    /// Numbers as a tensor on the CPU. They are copied: torch would read the array where it lies, and its products round by where their
+    /// numbers lie, so that the same input would have other bits in another run.
+    let doubles (shape: int64[]) (values: float[]) : Tensor =
+        use there = torch.tensor (values, dtype = torch.float64, device = torch.CPU)
+        there.clone().reshape shape
+
     /// White noise from a generator, which is one of the CPU, on a device.
     let noise (generator: torch.Generator) (dtype: torch.ScalarType) (device: torch.Device) (shape: int64[]) : Tensor =
         torch.randn(shape, dtype = dtype, device = torch.CPU, generator = generator).``to`` device

@@ -1,6 +1,8 @@
 /// The two solvers that stand on their own.
 module LinalgLaws
 
+open System.Runtime.CompilerServices
+open System.Runtime.InteropServices
 open Expecto
 open TorchSharp
 open TensorNets
@@ -39,6 +41,13 @@ let private least =
 
                 let zero = ConstrainedQuadratics.leastNorm (2.0 * most) a b |> ok
                 Expect.equal (zero.norm().number()) 0.0 "nothing is needed")
+            testCase "numbers of an array lie where torch's own do: libtorch's products round by where their numbers lie" (fun () ->
+                for i in 1..100 do
+                    use numbers = Fresh.doubles [| int64 i |] (Array.init i float)
+                    let bytes = numbers.bytes
+                    let address = Unsafe.ByteOffset(&Unsafe.NullRef<byte>(), &MemoryMarshal.GetReference bytes)
+                    Expect.equal (address % 64n) 0n $"{i} numbers"
+                    Expect.equal (numbers.sum().number()) (float (i * (i - 1) / 2)) "the numbers")
             testCase "bad arguments are all named" (fun () ->
                 use _ = torch.NewDisposeScope()
 

@@ -298,7 +298,7 @@ let private normed =
                 ConvGeometry.embedding s t None, Some shares
                 ConvGeometry.embedding s t None, Some sigma
             ] do
-            let kernel = noise (seed + 1) [ s; List.fold (*) 1L g.Kernel; t ]
+            let kernel = noise (seed + 1) (ConvGeometry.kernelShape g |> List.map int64)
             let norm = KernelProjection.inputNorm g covariance |> ok
             let whitened = KernelProjection.whitened norm kernel
             let close (a: Tensor) (b: Tensor) = a.minus(b).norm().number() <= 1e-9 * b.norm().number()
