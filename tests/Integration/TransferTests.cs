@@ -1,5 +1,6 @@
 using Expecto;
 using Spectre.Console;
+using TensorNets.CSharp;
 using TensorNets.Samples.Transfer;
 using TensorNets.Tool.Commands;
 using TorchSharp;
@@ -10,6 +11,9 @@ namespace TensorNets.Integration;
 /// <summary>The sample that compresses a trained network whole, on a few images.</summary>
 internal static class TransferTests
 {
+    /// <summary>Kernels of cores in float32: errors differ by a few units in the last place of a norm.</summary>
+    private const double SinglePrecision = 1e-6;
+
     internal static Test All => TestSequenced(TestList("transfer", [
         TestCase("every number of the trained network but the classifier's comes from the file", () =>
         {
@@ -75,6 +79,33 @@ internal static class TransferTests
                 Expect.True(cell.KernelBytes <= dense.KernelBytes / cell.Method!.Ratio, $"{cell.KernelBytes} bytes");
             }
         })),
+        TestCase("the study of hypotheses goes on where it was ended; gauges change neither kernels nor what a scale for each slice does", () =>
+            TempFolder.With(folder =>
+            {
+                string[] study = ["hypotheses", "--quick", "--threads", "1", "--seeds", "1", "--output", folder];
+                Expect.Equal(0, Run(study).Code);
+                var cells = HypothesisCells.Load(folder).ToDictionary(cell => cell.Parametrization);
+                CheckParametrizations(cells);
+                File.Delete(HypothesisCells.FileOf(cells[Parametrization.Penalty].Settings, 1, Parametrization.Penalty));
+                Expect.Equal(1, Run([.. study, "--shard", "1/2"]).Text.Trim().Split('\n').Length);
+
+                var (file, picture) = (Path.Combine(folder, "all.jsonl"), Path.Combine(folder, "hypotheses.png"));
+                var (code, tables) = Run(["table", folder, "--hypotheses", "--collect", file, "--picture", picture]);
+                Expect.Equal(0, code);
+                Expect.Equal(tables, Run(["table", file, "--hypotheses"]).Text);
+                Expect.True(new FileInfo(picture).Length > 10_000, "no picture");
+            })),
+        TestCase("columns of length 1 leave the tensor of a CP network as it was", () =>
+        {
+            using var scope = torch.NewDisposeScope();
+            using var network = TensorNetwork.Random(TensorNetwork.Of(CSharp.Formats.Cp(5), 4, 3, 6), 7, torch.ScalarType.Float64);
+            using var unit = VariantNetworks.UnitColumns(network);
+            Expect.True(VariantNetworks.ErrorOf(TensorNetwork.Reconstruct(network), unit) < 1e-12, "the tensor changed");
+            foreach (var core in unit.Cores.SkipLast(1))
+            {
+                Expect.True((core.norm(0) - 1).abs().max().item<double>() < 1e-12, "a column is not of length 1");
+            }
+        }),
         TestCase("the tables of README and of the pages on whole networks and few bits are those of the results that lie beside the sample", () =>
         {
             var study = StudyTable.Of(Cells.Load(Results("study.jsonl")));
@@ -110,6 +141,30 @@ internal static class TransferTests
         TestCase("a number of threads below 1 is refused", () =>
             Expect.True(CommandLine.Create(Console(TextWriter.Null)).Parse("study --threads 0").Errors.Count > 0, "it was accepted")),
     ]));
+
+    private static void CheckParametrizations(Dictionary<Parametrization, HypothesisCell> cells)
+    {
+        Expect.Equal(Enum.GetValues<Parametrization>().Length, cells.Count);
+        double Error(Parametrization key, int layer) => cells[key].Layers[layer].Error;
+        double S(Parametrization key, int layer) => cells[key].Layers[layer].Sensitivity;
+        Expect.True(cells[Parametrization.Dense].Layers.All(layer => layer.Error == 0), "the dense kernels changed");
+        for (var layer = 0; layer < 16; layer++)
+        {
+            var error = Error(Parametrization.Random, layer);
+            foreach (var same in new[] { Parametrization.UnitColumns, Parametrization.Balanced })
+            {
+                Expect.True(Math.Abs(Error(same, layer) - error) < SinglePrecision, $"{same}, layer {layer}: the kernel changed");
+                foreach (var (one, other) in cells[same].Predictions.Zip(cells[Parametrization.Random].Predictions))
+                {
+                    Expect.True(Math.Abs((one.Weighted / other.Weighted) - 1) < 1e-3, $"{one} and {other}");
+                }
+            }
+
+            Expect.True(Error(Parametrization.Corrected, layer) < error + SinglePrecision, $"layer {layer}: the error rose");
+            Expect.True(S(Parametrization.Balanced, layer) <= S(Parametrization.UnitColumns, layer), $"layer {layer} is not balanced");
+            Expect.True(S(Parametrization.Corrected, layer) <= S(Parametrization.Balanced, layer), $"layer {layer}: S rose");
+        }
+    }
 
     private static string Results(string file) => Repository.At("docs", "samples", "Transfer", "results", file);
 

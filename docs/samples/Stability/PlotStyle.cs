@@ -27,6 +27,15 @@ public static class PlotStyle
     /// <summary>Vermilion.</summary>
     public const string Vermilion = "#D55E00";
 
+    /// <summary>Sky blue.</summary>
+    public const string SkyBlue = "#56B4E9";
+
+    /// <summary>Reddish purple.</summary>
+    public const string Purple = "#CC79A7";
+
+    /// <summary>Black.</summary>
+    public const string Black = "#000000";
+
     /// <summary>The least span of an accuracy axis, in points, so that differences of a few images do not look large.</summary>
     private const double LeastSpan = 10;
 

@@ -1,10 +1,21 @@
 using TorchSharp;
+using TorchSharp.Modules;
 using static TorchSharp.torch;
 using static TorchSharp.torch.nn;
 
 namespace TensorNets.Samples.Stability;
 
-/// <summary>How to train: steps of stochastic gradient descent with momentum on seeded, shuffled batches.</summary>
+/// <summary>Who makes the steps of a training.</summary>
+public enum Stepper
+{
+    /// <summary>Stochastic gradient descent with momentum.</summary>
+    Sgd,
+
+    /// <summary>Adam, which has no use for the momentum of the options.</summary>
+    Adam,
+}
+
+/// <summary>How to train: steps of stochastic gradient descent with momentum on seeded, shuffled batches, or of Adam.</summary>
 public sealed record TrainingOptions(int Steps, double LearningRate, int Seed)
 {
     /// <summary>Images in a batch.</summary>
@@ -12,6 +23,12 @@ public sealed record TrainingOptions(int Steps, double LearningRate, int Seed)
 
     /// <summary>Momentum of the descent.</summary>
     public double Momentum { get; init; } = 0.9;
+
+    /// <summary>Who makes the steps.</summary>
+    public Stepper Stepper { get; init; }
+
+    /// <summary>Whether batch norms keep their running means and variances, and are applied by them.</summary>
+    public bool Frozen { get; init; }
 
     /// <summary>Whether the learning rate falls to zero along a half cosine; otherwise it is constant.</summary>
     public bool Anneal { get; init; }
@@ -41,7 +58,12 @@ public static class Training
         // The optimizer looks at gradients in its own calls too, and each look is a tensor.
         using var run = NewDisposeScope();
         net.train();
-        using var optimizer = optim.SGD(net.parameters(), options.LearningRate, options.Momentum);
+        foreach (var norm in options.Frozen ? net.modules().OfType<BatchNorm2d>() : [])
+        {
+            norm.eval();
+        }
+
+        using var optimizer = Optimizer(net, options);
         var batches = new Batches(samples, options.BatchSize, options.Seed);
         var losses = new List<double>(options.Steps);
         var diverged = false;
@@ -87,6 +109,12 @@ public static class Training
 
         return (double)right / samples.Count;
     }
+
+    private static optim.Optimizer Optimizer(Module<Tensor, Tensor> net, TrainingOptions options) => options.Stepper switch
+    {
+        Stepper.Adam => optim.Adam(net.parameters(), options.LearningRate),
+        _ => optim.SGD(net.parameters(), options.LearningRate, options.Momentum),
+    };
 
     /// <summary>The largest loss, where one that is not a number counts as infinite.</summary>
     private static double Largest(IEnumerable<double> losses) =>

@@ -2,14 +2,13 @@ using System.CommandLine;
 using Spectre.Console;
 using TensorNets.CSharp;
 using TensorNets.Samples.Stability;
-using TensorNets.Tool.Commands;
 using TorchSharp;
 using static TensorNets.Samples.Stability.CommandOptions;
 
 namespace TensorNets.Samples.Transfer;
 
 /// <summary>The command line: the demonstration, the study behind the documents' tables, and its table.</summary>
-public static class CommandLine
+public static partial class CommandLine
 {
     private static readonly Settings Defaults = new();
 
@@ -29,7 +28,8 @@ public static class CommandLine
         var formats = With("--formats", "The formats that plans choose from.", Formats.Tucker2);
         var root = new RootCommand("Compresses a ResNet-18 that was trained on ImageNet and brought to Fashion-MNIST.")
         {
-            seed, formats, Ratios, Output, Data, Threads, Quick, StudyCommand(console), SizesCommand(console), TableCommand(console),
+            seed, formats, Ratios, Output, Data, Threads, Quick, StudyCommand(console), SizesCommand(console),
+            HypothesesCommand(console), TableCommand(console),
         };
         root.SetAction(parsed => Guarded(() =>
             Demonstration.Run(
@@ -47,11 +47,7 @@ public static class CommandLine
         var formats = Several("--formats", "Formats.", Formats.Tucker2, Formats.CP, Formats.Any);
         var costs = Several("--costs", "What plans keep within.", Cost.Parameters, Cost.Flops);
         var errors = Several("--errors", "What errors are errors of.", Errors.Kernel, Errors.Calibrated);
-        var shard = new Option<Share?>("--shard")
-        {
-            Description = "i/n: only the i-th of n shares of the cells, for workers with one folder; table --collect puts them together.",
-            CustomParser = Share.Parse,
-        };
+        var shard = ShardOption();
         var command = new Command("study", "Every method for every seed, a cell at a time; a run that was ended goes on.")
         {
             seeds, ranks, formats, costs, errors, shard, Ratios, Output, Data, Threads, Quick,
@@ -106,10 +102,17 @@ public static class CommandLine
         var place = new Argument<string>("place") { Description = "A folder of a study, or a file that was collected." };
         var collect = With<string?>("--collect", "A file to write all cells to, a line for each.", null);
         var sizes = With("--sizes", "The table of the study of bytes.", false);
-        var picture = With<string?>("--picture", "A file to draw the study of bytes to, as PNG.", null);
-        var command = new Command("table", "The cells of a study as a Markdown table.") { place, collect, sizes, picture };
+        var hypotheses = With("--hypotheses", "The tables of the study of hypotheses.", false);
+        var picture = With<string?>("--picture", "A file to draw the study of bytes, or of hypotheses, to, as PNG.", null);
+        var command = new Command("table", "The cells of a study as a Markdown table.") { place, collect, sizes, hypotheses, picture };
         command.SetAction(parsed => Guarded(() =>
         {
+            if (parsed.GetValue(hypotheses))
+            {
+                WriteHypotheses(console, parsed.GetValue(place)!, parsed.GetValue(collect), parsed.GetValue(picture));
+                return;
+            }
+
             var cells = Cells.Load(parsed.GetValue(place)!);
             if (parsed.GetValue(collect) is { } file)
             {

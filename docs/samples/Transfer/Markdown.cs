@@ -36,6 +36,7 @@ internal static class Markdown
 
     private static string Line(IEnumerable<string> columns) => $"| {string.Join(" | ", columns)} |";
 
-    private static string Spread(IReadOnlyCollection<double> values, string format) =>
-        Text(Statistics.Mean(values), format) + (values.Count > 1 ? $" ± {Text(Statistics.Deviation(values), "F1")}" : "");
+    /// <summary>The mean, and with several values the standard deviation.</summary>
+    internal static string Spread(IReadOnlyCollection<double> values, string format, string spread = "F1") =>
+        Text(Statistics.Mean(values), format) + (values.Count > 1 ? $" ± {Text(Statistics.Deviation(values), spread)}" : "");
 }

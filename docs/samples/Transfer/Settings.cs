@@ -63,6 +63,7 @@ public sealed record Settings
         Sweeps = 1,
     };
 
-    private static string KeyOf(params object?[] values) =>
+    /// <summary>A name for what values make.</summary>
+    internal static string KeyOf(params object?[] values) =>
         Convert.ToHexStringLower(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes(values)))[..8];
 }

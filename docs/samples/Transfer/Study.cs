@@ -33,7 +33,7 @@ public sealed class Study(
     ];
 
     /// <summary>A share of cells, every n-th of them: the same deal on every worker. Without a share, all.</summary>
-    internal static IReadOnlyList<(int Seed, Method? Method)> ShareOf(Share? share, IReadOnlyList<(int Seed, Method? Method)> cells) =>
+    internal static IReadOnlyList<T> ShareOf<T>(Share? share, IReadOnlyList<T> cells) =>
         share is null ? cells : [.. cells.Where((_, at) => at % share.Count == share.Index - 1)];
 
     /// <summary>Makes the cells that are missing, and gives all of them.</summary>
@@ -205,7 +205,8 @@ public sealed class Study(
         return new FileInfo(file).Length;
     }
 
-    private static string Machine() =>
+    /// <summary>Processors, system, and day.</summary>
+    internal static string Machine() =>
         string.Create(
             CultureInfo.InvariantCulture,
             $"{Environment.ProcessorCount} processors, {RuntimeInformation.OSDescription}, {DateTime.UtcNow:yyyy-MM-dd}");

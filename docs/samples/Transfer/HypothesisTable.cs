@@ -1,0 +1,186 @@
+using TensorNets.Samples.Stability;
+
+namespace TensorNets.Samples.Transfer;
+
+/// <summary>The cells of the study of hypotheses as Markdown tables: means over the seeds and standard deviations.</summary>
+public static class HypothesisTable
+{
+    /// <summary>All tables, each under its title.</summary>
+    public static string Of(IReadOnlyList<HypothesisCell> cells) =>
+        string.Join("\n\n", Tables(cells).Select(table => $"**{table.Title}**\n\n{table.Text}"));
+
+    /// <summary>The tables that cells have numbers for.</summary>
+    public static IReadOnlyList<(string Title, string Text)> Tables(IReadOnlyList<HypothesisCell> cells)
+    {
+        var main = cells.Where(cell => cell.Settings.IsMain).ToList();
+        IEnumerable<(string Title, string Text)> others = cells.Where(cell => !cell.Settings.IsMain)
+            .GroupBy(cell => (cell.Settings.Stepper, cell.Settings.Frozen))
+            .Select(group => ($"Trained by {group.Key.Stepper}{(group.Key.Frozen ? ", batch norms frozen" : "")}", Training([.. group])));
+        return
+        [
+            ("The networks", Networks(main)),
+            ("A scale for each core, as it stands", Bits(main, "core", reading => reading.Accuracy)),
+            ("A scale for each slice, as it stands", Bits(main, "slice", reading => reading.Accuracy)),
+            ("A scale for each slice, batch norms re-estimated", Bits(main, "slice", reading => reading.Renormed)),
+            ("Trained", Training(main)),
+            ("Trained, then rounded with a scale for each slice", BitsAfter(main)),
+            ("Differences in one seed", HypothesisDifferences.Of(main)),
+            ("Changes of outputs, predicted and measured", Predictions(main)),
+            .. others,
+        ];
+    }
+
+    /// <summary>Cells by their parametrization, by seed in each.</summary>
+    public static IReadOnlyList<(Parametrization Key, IReadOnlyList<HypothesisCell> Cells)> Groups(IEnumerable<HypothesisCell> cells) =>
+    [
+        .. cells.GroupBy(cell => cell.Parametrization).OrderBy(group => group.Key)
+            .Select(group => (group.Key, (IReadOnlyList<HypothesisCell>)[.. group.OrderBy(cell => cell.Seed)])),
+    ];
+
+    /// <summary>Those with numbers before training.</summary>
+    public static IReadOnlyList<(Parametrization Key, IReadOnlyList<HypothesisCell> Cells)> Untrained(
+        IEnumerable<HypothesisCell> cells) =>
+        Groups(cells.Where(cell => cell.Rounded.Count > 0));
+
+    /// <summary>The name of a parametrization.</summary>
+    public static string NameOf(Parametrization parametrization) => parametrization switch
+    {
+        Parametrization.Dense => "dense",
+        Parametrization.Balanced => "balanced",
+        Parametrization.Corrected => "corrected",
+        Parametrization.Random => "least squares from noise",
+        Parametrization.UnitColumns => "the same, unit columns",
+        Parametrization.ToldBits => "told 4 bits",
+        Parametrization.Penalty => "corrected, penalty",
+        _ => "least squares from SVD",
+    };
+
+    /// <summary>A network's reading at some bits.</summary>
+    public static RoundedReading At(HypothesisCell cell, int bits, string scales) =>
+        cell.Rounded.Single(reading => reading.Bits == bits && (bits == 32 || reading.Scales == scales));
+
+    /// <summary>The bits of cells that are rounded, most first, 32 for floats before them.</summary>
+    public static IReadOnlyList<int> BitsOf(IEnumerable<HypothesisCell> cells) =>
+        [.. cells.SelectMany(cell => cell.Rounded).Select(reading => reading.Bits).Distinct().OrderDescending()];
+
+    private static string Percent(IEnumerable<double> values) => Markdown.Spread([.. values.Select(value => 100 * value)], "F1");
+
+    private static string Networks(IReadOnlyList<HypothesisCell> cells)
+    {
+        var bits = BitsOf(cells);
+        return Markdown.Table(
+            [
+                "3×3 kernels", "seeds", "kernel error", "relative S, mean", "S, sum",
+                .. bits.Select(bits => bits == 32 ? "MB, float" : $"{bits} bits"),
+            ],
+            Untrained(cells).Select(group => (IReadOnlyList<string>)
+            [
+                NameOf(group.Key),
+                $"{group.Cells.Count}",
+                Markdown.Spread([.. group.Cells.Select(cell => cell.Layers.Average(layer => layer.Error))], "F4", "F4"),
+                Markdown.Spread([.. group.Cells.Select(cell => cell.RelativeSensitivity)], "N0", "N0"),
+                Markdown.Spread([.. group.Cells.Select(cell => cell.Layers.Sum(layer => layer.Sensitivity))], "N0", "N0"),
+                .. bits.Select(bits => Markdown.Text(group.Cells.Average(cell => At(cell, bits, "slice").Bytes) / 1e6, "F2")),
+            ]));
+    }
+
+    private static string Bits(IReadOnlyList<HypothesisCell> cells, string scales, Func<RoundedReading, double> value)
+    {
+        var bits = BitsOf(cells);
+        return Markdown.Table(
+            ["3×3 kernels", "seeds", .. bits.Select(bits => bits == 32 ? "float" : $"{bits} bits")],
+            Untrained(cells).Select(group => (IReadOnlyList<string>)
+            [
+                NameOf(group.Key),
+                $"{group.Cells.Count}",
+                .. bits.Select(bits => Percent(group.Cells.Select(cell => value(At(cell, bits, scales))))),
+            ]));
+    }
+
+    private static string Training(IReadOnlyList<HypothesisCell> cells)
+    {
+        var rates = cells.SelectMany(cell => cell.Rates).Select(reading => reading.Rate).Distinct().Order().ToList();
+        return Markdown.Table(
+            [
+                "3×3 kernels", "seeds",
+                .. rates.Select(rate => $"loss at {Markdown.Text(rate, "G3")}"), .. rates.Select(rate => $"% at {Markdown.Text(rate, "G3")}"),
+            ],
+            Groups(cells).Select(group => (IReadOnlyList<string>)
+            [
+                NameOf(group.Key),
+                $"{group.Cells.Count}",
+                .. rates.Select(rate => OfStable(group.Cells, rate, reading => reading.Loss, "F3", true)),
+                .. rates.Select(rate => OfStable(group.Cells, rate, reading => 100 * reading.Accuracy, "F1", false)),
+            ]));
+    }
+
+    /// <summary>Of the trainings that did not diverge; where some did, how many.</summary>
+    private static string OfStable(
+        IEnumerable<HypothesisCell> cells, double rate, Func<RateReading, double> value, string format, bool names)
+    {
+        var all = cells.SelectMany(cell => cell.Rates.Where(reading => reading.Rate == rate)).ToList();
+        var stable = all.Where(reading => !reading.Diverged).Select(value).ToList();
+        var diverged = all.Count - stable.Count;
+        var spread = stable.Count > 0 ? Markdown.Spread(stable, format, format) : "–";
+        return diverged > 0 && names ? $"{spread} ({diverged} diverged)" : spread;
+    }
+
+    private static string BitsAfter(IReadOnlyList<HypothesisCell> cells)
+    {
+        var bits = cells.SelectMany(cell => cell.Rates).SelectMany(reading => reading.Rounded).Select(reading => reading.Setting)
+            .Distinct().OrderDescending().ToList();
+        var groups = Groups(cells).Select(group => (group.Key, Rates: group.Cells.SelectMany(cell => cell.Rates)
+            .Where(reading => reading.Rounded.Count > 0).ToList())).Where(group => group.Rates.Count > 0);
+        return Markdown.Table(
+            ["3×3 kernels", "seeds", "S, sum", "float", .. bits.Select(bits => $"{bits} bits")],
+            groups.Select(group => (IReadOnlyList<string>)
+            [
+                NameOf(group.Key),
+                $"{group.Rates.Count}",
+                Markdown.Spread([.. group.Rates.Select(reading => reading.Sensitivity)], "N0", "N0"),
+                Percent(group.Rates.Select(reading => reading.Accuracy)),
+                .. bits.Select(bits => Percent(group.Rates.Select(reading => reading.Rounded.At(bits)))),
+            ]));
+    }
+
+    private static string Predictions(IReadOnlyList<HypothesisCell> cells)
+    {
+        var rows = from key in Groups(cells).Select(one => (Parametrization?)one.Key).Append(null)
+                   from bits in cells.SelectMany(cell => cell.Predictions).Select(one => one.Bits).Distinct().OrderDescending()
+                   let all = cells.Where(cell => key is null || cell.Parametrization == key)
+                       .SelectMany(cell => cell.Predictions).Where(one => one.Bits == bits).ToList()
+                   where all.Count > 0
+                   select (IReadOnlyList<string>)
+                   [
+                       key is { } known ? NameOf(known) : "all",
+                       $"{bits}",
+                       $"{all.Count}",
+                       Markdown.Text(LogCorrelation(all, one => one.Plain), "F2"),
+                       Markdown.Text(MedianRatio(all, one => one.Plain), "F2"),
+                       Markdown.Text(LogCorrelation(all, one => one.Weighted), "F2"),
+                       Markdown.Text(MedianRatio(all, one => one.Weighted), "F2"),
+                   ];
+        return Markdown.Table(
+            [
+                "3×3 kernels", "bits", "layers", "correlation, plain S", "measured / predicted", "correlation, S of the inputs",
+                "measured / predicted",
+            ],
+            rows);
+    }
+
+    /// <summary>The correlation of the logarithms of what is predicted and measured.</summary>
+    public static double LogCorrelation(IReadOnlyList<Prediction> all, Func<Prediction, double> predicted)
+    {
+        double[] x = [.. all.Select(one => Math.Log(predicted(one)))];
+        double[] y = [.. all.Select(one => Math.Log(one.Measured))];
+        var (meanX, meanY) = (x.Average(), y.Average());
+        var product = x.Zip(y).Sum(pair => (pair.First - meanX) * (pair.Second - meanY));
+        return product / Math.Sqrt(x.Sum(value => (value - meanX) * (value - meanX)) * y.Sum(value => (value - meanY) * (value - meanY)));
+    }
+
+    private static double MedianRatio(IReadOnlyList<Prediction> all, Func<Prediction, double> predicted)
+    {
+        double[] ratios = [.. all.Select(one => one.Measured / predicted(one)).Order()];
+        return (ratios[(ratios.Length - 1) / 2] + ratios[ratios.Length / 2]) / 2;
+    }
+}
