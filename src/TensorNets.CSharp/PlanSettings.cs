@@ -26,6 +26,7 @@ namespace TensorNets.CSharp;
 /// the dense model, then for each candidate of each layer; damage is by how much the value rises. Null: the squared error of the
 /// layer.</param>
 /// <param name="Bits">Bits that cores are rounded to under a budget of bytes, 2 to 8; null: 8, 6, 5, 4 and 3.</param>
+/// <param name="Progress">Told after each layer, from any thread.</param>
 public sealed record PlanSettings(
     IReadOnlyList<FormatFamily>? Families = null,
     bool KeepFirst = true,
@@ -38,7 +39,8 @@ public sealed record PlanSettings(
     Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>>? Latencies = null,
     IReadOnlyList<int>? TrainMatrixModes = null,
     Func<Module<Tensor, Tensor>, double>? Evaluate = null,
-    IReadOnlyList<int>? Bits = null)
+    IReadOnlyList<int>? Bits = null,
+    IProgress<PlanProgress>? Progress = null)
 {
     internal PlanOptions Options
     {
@@ -60,7 +62,8 @@ public sealed record PlanSettings(
                     : FuncConvert.FromFunc((PlannedLayer layer, FSharpList<PlanCandidate> candidates) =>
                         ListModule.OfSeq(Latencies(layer, candidates)))),
                 [.. TrainMatrixModes ?? []],
-                Results.Option(Evaluate is null ? null : FuncConvert.FromFunc(Evaluate)));
+                Results.Option(Evaluate is null ? null : FuncConvert.FromFunc(Evaluate)),
+                Results.Option(Progress));
         }
     }
 }

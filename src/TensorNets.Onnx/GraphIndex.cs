@@ -8,6 +8,18 @@ internal sealed class GraphIndex
     /// <summary>Initializers and the values of Constant nodes by name.</summary>
     internal Dictionary<string, TensorProto> Constants { get; } = [];
 
+    /// <summary>The integers of a constant weight that DequantizeLinear restores, through a Cast or not; null: it does not.</summary>
+    internal TensorProto? Integers(string name)
+    {
+        if (!Producers.TryGetValue(name, out var maker) || !Graphs.IsStandard(maker) || maker.Input.Count == 0) return null;
+        return maker.OpType switch
+        {
+            "Cast" => Integers(maker.Input[0]),
+            "DequantizeLinear" => Constants.GetValueOrDefault(maker.Input[0]),
+            _ => null,
+        };
+    }
+
     /// <summary>The node that makes a value.</summary>
     internal Dictionary<string, NodeProto> Producers { get; } = [];
 

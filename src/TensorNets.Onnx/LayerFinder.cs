@@ -1,5 +1,6 @@
 using Onnx;
 using TorchSharp;
+using static Onnx.TensorProto.Types;
 
 namespace TensorNets.Onnx;
 
@@ -67,13 +68,23 @@ internal sealed class LayerFinder
         if (node.Output.Count != 1 || node.Output[0] == "" || node.Input.Count < 2)
             return Left(node, path, "it has no input, no weight or no output");
 
-        if (!index.Constants.TryGetValue(name, out var weight)) return Left(node, path, Computed(name));
+        if (!index.Constants.TryGetValue(name, out var weight))
+        {
+            var left = Left(node, path, Computed(name));
+            return index.Integers(name) is not { } integers ? left : left with
+            {
+                Shape = [.. integers.Dims],
+                Parameters = TensorData.Entries(integers),
+                DType = $"{(DataType)integers.DataType}",
+            };
+        }
 
         var shape = weight.Dims.ToList();
         var problem = TensorData.Problem(weight);
         var layer = new OnnxLayer(path, node.OpType, shape, TensorData.Parameters(weight), null, "")
         {
             Weight = name,
+            DType = $"{(DataType)weight.DataType}",
             Nodes = [node],
             Applied = 1 - input,
             InFirst = node.OpType switch

@@ -6,7 +6,7 @@ namespace TensorNets.Onnx;
 /// <param name="Path">The name of its first node; of a node without a name of its own, the name of its first output.</param>
 /// <param name="Operator">The operator, such as <c>Conv</c>.</param>
 /// <param name="Shape">The shape of the weight as the file has it; empty where the weight is not in the file.</param>
-/// <param name="Parameters">Entries of the weight.</param>
+/// <param name="Parameters">Entries of the weight, of integers too that DequantizeLinear restores.</param>
 /// <param name="Geometry">Channels, kernel, steps and groups; null where it has none that the
 /// library knows. The padding of <c>auto_pad</c>, which depends on the size of the input, is not in it.</param>
 /// <param name="Kept">Why the layer stays as it is; empty where it can be compressed.</param>
@@ -18,6 +18,9 @@ public sealed record OnnxLayer(
     ConvGeometry? Geometry,
     string Kept)
 {
+    /// <summary>ONNX's name of the type of the weight's entries; empty where the weight is not in the file.</summary>
+    internal string DType { get; init; } = "";
+
     /// <summary>The name of the weight in the graph.</summary>
     internal string Weight { get; init; } = "";
 

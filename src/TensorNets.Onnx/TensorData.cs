@@ -75,6 +75,9 @@ internal static class TensorData
             : $"its weight of shape {Errors.Shape(tensor.Dims)} holds {bytes} bytes";
     }
 
+    /// <summary>How many entries a tensor has by its shape; 0 where that is no shape.</summary>
+    internal static long Entries(TensorProto tensor) => Count(tensor.Dims) ?? 0;
+
     /// <summary>The entries of a tensor that can be read as a weight; 0 of another.</summary>
     internal static long Parameters(TensorProto tensor) => Problem(tensor) == "" ? Count(tensor.Dims)!.Value : 0;
 

@@ -19,6 +19,7 @@ internal static class IntegerTests
         TestCase("what ONNX Runtime restores of any layer's integers are its cores to the bit", ToTheBit),
         TestCase("a model of an old opset is raised, keeps its integers, and means what it meant", Raised),
         TestCase("a plan for bytes is written with the bits of each layer, dense kernels of few bits too", PlannedBits),
+        TestCase("every core of a format is integers, unless scales belong to groups, and the metadata count what is not", CountsFloats),
         TestCase("an opset that changes what a node means is not raised, and the node is named", NotRaised),
     ]);
 
@@ -134,8 +135,43 @@ internal static class IntegerTests
         Expect.SequenceEqual([3, 22], types);
         var same = Onnx.OnnxVerify.Compare(floats, integers, [Onnx.OnnxInputs.Noise(model)], pairs: 0).Relative;
         Expect.True(same < 1e-6, $"the integers are {same} from their floats");
+        CountsEntries(model, report, integers);
         var refused = Read(Old("Softmax"));
         Expect.Throws<TensorNetException>(() => refused.Check(plan));
+    }
+
+    /// <summary>Every core is counted as integers, or as floats that the metadata name.</summary>
+    private static void CountsEntries(Onnx.OnnxModel model, CompressReport report, Onnx.OnnxModel integers)
+    {
+        var entries = report.Layers.Sum(layer => layer.Layer.Factors.Sum(core => core.numel()));
+        var floats = Onnx.ChainedLayer.Of(integers).Sum(layer => layer.Floats);
+        var scales = integers.Parameters - floats - (model.Parameters - model.Layers.Sum(layer => layer.Parameters));
+        Expect.Equal(entries, integers.Integers + floats);
+        Expect.Equal(entries, integers.Layers.Sum(layer => layer.Parameters));
+        Expect.True(scales > 0 && scales < entries / 4, $"{scales} scales of {entries} entries");
+        Expect.True(integers.Layers.All(layer => layer.Shape.Count > 0 && layer.DType is "Int8" or "Int4" or "Float"), $"{integers}");
+    }
+
+    private static void CountsFloats()
+    {
+        using var scope = NewDisposeScope();
+        var model = Read(Old("Sigmoid"));
+        var source = model.Source(Onnx.OnnxInputs.Noise(model));
+        var plan = CSharp.Model.Plan(source, Budgets.LayerError(0), new(KeepFirst: false, KeepLast: false));
+        Format[] formats =
+            [Formats.Cp(7), Formats.Tucker2(5, 6), Formats.Tucker(5, 4, 6), Formats.TensorTrain(4, 6), Formats.TensorChain(2, 4, 3)];
+        foreach (var (format, scales) in formats.SelectMany(_ => Kinds, (format, scales) => (format, scales)))
+        {
+            var chosen = plan.Layers.Aggregate(plan, (made, layer) => CSharp.Model.Choose(made, layer.Path, format));
+            var settings = new CompressSettings(Workers: 1, Sweeps: 2, Corrections: 0, Quantize: new(8, scales));
+            var report = CSharp.Model.Compress(source, chosen, settings);
+            var written = model.With(report, chosen, integers: true);
+            var entries = report.Layers.Sum(layer => layer.Layer.Factors.Sum(core => core.numel()));
+            var floats = Onnx.ChainedLayer.Of(written).Sum(layer => layer.Floats);
+            Expect.Equal(entries, written.Integers + floats);
+            Expect.Equal(scales.IsPerGroup, floats > 0);
+            foreach (var layer in report.Layers) layer.Layer.Dispose();
+        }
     }
 
     /// <summary>The operators that ONNX Runtime keeps when it loads a model without looking for arithmetic of integers.</summary>

@@ -28,7 +28,12 @@ internal static class CommandTests
         Expect.SequenceEqual(Lines(one), Lines(two));
         Expect.Equal("tensornets.inspect/1", one.Text("schema"));
         Expect.Equal("pth", two.Text("format"));
+        var dense = one.Items("layers").Where(layer => layer.Text("state") == "dense").ToList();
+        Expect.Equal(dense.Count, one.GetProperty("factorizable").GetInt32());
+        var parameters = dense.Sum(layer => layer.GetProperty("parameters").GetInt64());
+        Expect.Equal(parameters, one.GetProperty("factorizableParameters").GetInt64());
         var table = Said.Of("inspect", files.Dense());
+        Expect.True(table.Output.Contains($"{dense.Count} layers with {parameters:N0} of them"), table.Output);
         Expect.True(table.Code == 0 && table.Output.Contains("middle") && table.Output.Contains("12×8×3×3"), table.Output);
     }
 
@@ -90,7 +95,7 @@ internal static class CommandTests
         };
         try
         {
-            foreach (var (line, said) in lines.Zip(expected)) Expect.Equal(said, Said.Of(line));
+            foreach (var (line, said) in lines.Zip(expected)) Expect.Equal(said with { Errors = "" }, Said.Of(line) with { Errors = "" });
         }
         finally
         {

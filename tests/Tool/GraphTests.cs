@@ -73,6 +73,9 @@ internal static class GraphTests
         ListsMade(small, made);
         Compress(dense, files.At("bits.onnx"), "--ratio", "1.5", "--bits", "4").Went();
         Expect.True(File.ReadAllText(files.At("bits.onnx")).Contains("DequantizeLinear"), "the file holds no integers");
+        var integers = Said.Of("inspect", files.At("bits.onnx"), "--json").Json().Factorized();
+        Expect.True(integers.All(layer => layer.Text("dType") == "Int4"), "a dtype is not that of the integers");
+        Expect.True(integers.All(layer => layer.GetProperty("parameters").GetInt64() > 0), "integers are not counted");
     }
 
     /// <summary>What the written file says of its layers is what was said when they were made.</summary>

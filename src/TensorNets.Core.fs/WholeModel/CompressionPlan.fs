@@ -202,6 +202,19 @@ type CompressionPlan =
                 ]
             ]
 
+/// <summary>How far a plan has come, told after each layer that has its candidates.</summary>
+type PlanProgress =
+    {
+        /// The layer.
+        Path: string
+        /// Layers that have their candidates, this one among them.
+        Done: int
+        /// Layers that get candidates: those that stay dense in any case are not counted.
+        Total: int
+        /// An estimate of the time that the rest takes, by the sizes of the layers.
+        TimeLeft: TimeSpan
+    }
+
 /// <summary>How a plan is made.</summary>
 [<NoComparison; NoEquality>]
 type PlanOptions =
@@ -238,4 +251,6 @@ type PlanOptions =
         /// the caller's thread, once with the dense model, then once for each candidate of each layer. The damage of a candidate is by how
         /// much the value rises, 0 where it falls. None: the squared error of the layer.</summary>
         Evaluate: (TorchSharp.torch.nn.Module<TorchSharp.torch.Tensor, TorchSharp.torch.Tensor> -> float) option
+        /// Told after each layer, from any thread; None: nobody is.
+        Progress: IProgress<PlanProgress> option
     }

@@ -115,11 +115,20 @@ module internal LayerDamage =
                 for fit in point.Fits do
                     (fit :> IDisposable).Dispose()
 
-    /// Layers with their candidates and damages, one after the other, as long as there is no error; layers that stay dense as they are.
-    let layers (options: PlanOptions) (evaluate: Net -> float) (model: Net) (layers: (SourceLayer * string) list) =
+    /// Layers with their candidates and damages, one after the other, as long as there is no error, each told of; layers that stay dense as
+    /// they are.
+    let layers
+        (options: PlanOptions)
+        (evaluate: Net -> float)
+        (model: Net)
+        (tell: SourceLayer -> unit)
+        (layers: (SourceLayer * string) list)
+        =
         let next dense (source, kept) =
             if kept = "" then
-                evaluated options evaluate model dense source
+                let made = evaluated options evaluate model dense source
+                tell source
+                made
             else
                 Ok { PlanMaking.planned source with Kept = kept }
 

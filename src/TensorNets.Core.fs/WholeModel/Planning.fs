@@ -23,6 +23,7 @@ module CompressionPlan =
             Latencies = None
             TrainMatrixModes = []
             Evaluate = None
+            Progress = None
         }
 
     let private check (isKnown: string -> bool) (known: string list) (options: PlanOptions) : TensorNetError list =
@@ -44,6 +45,8 @@ module CompressionPlan =
 
     /// Layers with their candidates, the largest first, so that the workers end together.
     let private sideBySide (options: PlanOptions) (layers: (SourceLayer * string) list) : PlannedLayer list =
+        let tell = PlanTeller.of' options layers
+
         let finished =
             layers
             |> List.sortBy (fun (layer, _) -> -(SourceLayer.size layer))
@@ -54,7 +57,9 @@ module CompressionPlan =
                 (fun (layer, kept) ->
                     layer.Path,
                     if kept = "" then
-                        PlanMaking.withCandidates options layer
+                        let made = PlanMaking.withCandidates options layer
+                        tell layer
+                        made
                     else
                         { PlanMaking.planned layer with Kept = kept })
             |> dict
@@ -75,7 +80,7 @@ module CompressionPlan =
         let kept = List.zip layers (PlanMaking.kept options layers)
 
         match options.Evaluate, model with
-        | Some evaluate, Some model -> LayerDamage.layers options evaluate model kept
+        | Some evaluate, Some model -> LayerDamage.layers options evaluate model (PlanTeller.of' options kept) kept
         | _ -> Ok(sideBySide options kept)
         |> Result.bind (fun layers ->
             // Times are taken one by one, with nothing beside them.

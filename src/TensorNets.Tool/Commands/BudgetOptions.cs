@@ -3,6 +3,7 @@ using System.CommandLine.Parsing;
 using System.Globalization;
 using TensorNets.CSharp;
 using TensorNets.Tool.Files;
+using TensorNets.Tool.Output;
 using static TorchSharp.torch;
 
 namespace TensorNets.Tool.Commands;
@@ -97,7 +98,8 @@ internal sealed class BudgetOptions
         IReadOnlyDictionary<string, Tensor>? covariances)
     {
         var settings = Settings(parsed, network) with { Covariances = covariances };
-        var plan = terminal.While("Planning", () => Model.Plan(source, Budget(parsed), settings));
+        var plan = LiveProgress.Plan(
+            terminal, progress => Model.Plan(source, Budget(parsed), settings with { Progress = progress }));
         return parsed.GetValue(_latency) is { } ratio
             ? terminal.While("Timing", () => LatencyRounds.Run(terminal, plan, ratio, made => network.Times(made, inputs)))
             : plan;

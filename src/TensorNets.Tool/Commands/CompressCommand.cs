@@ -114,7 +114,7 @@ internal sealed class CompressCommand
         CheckFronts(parsed, plan);
         if (parsed.GetValue(_shard) is { } share) plan = Model.Part(plan, share.Index, share.Count);
         cancellation.ThrowIfCancellationRequested();
-        var report = LiveProgress.Run(
+        var report = LiveProgress.Compress(
             _terminal, progress => Model.Compress(source, plan, settings with
             {
                 Folder = work?.Path,

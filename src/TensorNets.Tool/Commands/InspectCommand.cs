@@ -37,6 +37,8 @@ internal static class InspectCommand
                 Text.Percent(layer.Parameters, report.Parameters), layer.State, layer.Network, Text.Real(layer.Error),
                 Text.Real(layer.Sensitivity),
             ]));
-        terminal.Line($"{report.File}: {report.Format}, {Text.Bytes(report.Bytes)}, {Text.Count(report.Parameters)} numbers");
+        terminal.Line($"{report.File}: {report.Format}, {Text.Bytes(report.Bytes)}, {Text.Count(report.Parameters)} numbers; "
+            + $"{report.Factorizable} layers with {Text.Count(report.FactorizableParameters)} of them "
+            + $"({Text.Percent(report.FactorizableParameters, report.Parameters)} %) can be factorized");
     }
 }

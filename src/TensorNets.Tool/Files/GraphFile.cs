@@ -20,8 +20,9 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
     {
         var model = _model.Value;
         var layers = Chained().Select(Line).ToList();
-        var others = model.Parameters - layers.Sum(layer => layer.Parameters);
-        return new(Path, Format, Bytes, model.Parameters, [.. layers, LayerLine.NoLayer("(in no layer)", "", [], "", others)]);
+        var all = model.Parameters + model.Integers;
+        var others = all - layers.Sum(layer => layer.Parameters);
+        return new(Path, Format, Bytes, all, [.. layers, LayerLine.NoLayer("(in no layer)", "", [], "", others)]);
     }
 
     /// <summary>The layers of the graph; nodes of one chain are one layer, where the first of them stands, by what the metadata say of
@@ -36,9 +37,14 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
 
     private static LayerLine Line(IGrouping<object, OnnxLayer> group)
     {
-        if (group.Key is ChainedLayer replaced) return LayerLine.Of(replaced, Parameters(group));
+        if (group.Key is ChainedLayer replaced)
+        {
+            var types = group.Select(layer => layer.DType).Where(type => type != "").Distinct();
+            return LayerLine.Of(replaced, string.Join(", ", types), Parameters(group));
+        }
+
         var layer = group.First();
-        return LayerLine.Unfactorized(layer.Path, layer.Operator, layer.Shape, "", layer.Parameters, layer.Kept);
+        return LayerLine.Unfactorized(layer.Path, layer.Operator, layer.Shape, layer.DType, layer.Parameters, layer.Kept);
     }
 
     private static long Parameters(IEnumerable<OnnxLayer> chain) => chain.Sum(layer => layer.Parameters);

@@ -10,6 +10,12 @@ internal sealed record FileReport(string File, string Format, long Bytes, long P
 {
     /// <summary>The name and version of this object's form.</summary>
     public string Schema => "tensornets.inspect/1";
+
+    /// <summary>How many layers are dense and can be factorized.</summary>
+    public int Factorizable => Layers.Count(layer => layer.IsFactorizable);
+
+    /// <summary>The parameters of those.</summary>
+    public long FactorizableParameters => Layers.Where(layer => layer.IsFactorizable).Sum(layer => layer.Parameters);
 }
 
 /// <summary>A layer of a file, or a tensor that is in none.</summary>
@@ -27,9 +33,12 @@ internal sealed record LayerLine(
     /// <summary>S in the layer's norm when a factorized layer was made; null where the file does not say it.</summary>
     public double Sensitivity { get; init; } = double.NaN;
 
+    /// <summary>Whether it is dense and can be factorized.</summary>
+    internal bool IsFactorizable => State == "dense";
+
     /// <summary>A layer whose place a chain of nodes has taken, with the numbers that the chain holds.</summary>
-    internal static LayerLine Of(Onnx.ChainedLayer layer, long parameters) =>
-        new(layer.Path, layer.Operator, layer.Shape, "", parameters, "factorized", layer.Network, layer.Error)
+    internal static LayerLine Of(Onnx.ChainedLayer layer, string dtype, long parameters) =>
+        new(layer.Path, layer.Operator, layer.Shape, dtype, parameters, "factorized", layer.Network, layer.Error)
         {
             Sensitivity = layer.Sensitivity,
         };

@@ -202,4 +202,42 @@ let private inference =
         Expect.equal (CompressionPlan.toJson inside) (CompressionPlan.toJson plan) "the same plan"
         Expect.equal (ModelCompressionLaws.stateOf model) before "bits")
 
-let all = testSequenced (testList "damage by a function" [ agrees; put; better; inference ])
+/// What is told of layers that have their candidates, by workers or one after the other.
+let private told =
+    testCase "a plan tells of each layer that gets candidates, once and in order, whoever makes it" (fun () ->
+        use _ = torch.NewDisposeScope()
+        use model = ModelCompressionLaws.make ()
+
+        for workers, evaluate in [ 1, None; 3, None; 3, Some(fun (_: Layer) -> 0.0) ] do
+            let notes = ResizeArray<PlanProgress>()
+
+            let progress =
+                { new IProgress<PlanProgress> with
+                    member _.Report note = notes.Add note
+                }
+
+            let options =
+                { CompressionPlan.defaults with
+                    Workers = workers
+                    Evaluate = evaluate
+                    Sweeps = 1
+                    Progress = Some progress
+                }
+
+            let plan = CompressionPlan.make (Budget.LayerError 0.5) options ModelCompressionLaws.shape model |> ok
+
+            let open' =
+                [
+                    for layer in plan.Layers do
+                        if layer.Candidates.Count > 0 then
+                            layer.Path
+                ]
+
+            Expect.isNonEmpty open' "candidates"
+            Expect.equal [ for note in notes -> note.Done ] [ 1 .. notes.Count ] "counted"
+            Expect.all notes (fun (note: PlanProgress) -> note.Total = notes.Count) "in all"
+            Expect.isEmpty (set open' - set [ for note in notes -> note.Path ]) "each layer"
+            Expect.equal (set [ for note in notes -> note.Path ]).Count notes.Count "once"
+            Expect.all notes (fun (note: PlanProgress) -> note.TimeLeft >= TimeSpan.Zero) "time")
+
+let all = testSequenced (testList "damage by a function" [ agrees; put; better; told; inference ])
