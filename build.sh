@@ -36,54 +36,69 @@ TEXT
 
 build() { dotnet build "$solution" --configuration "$configuration" --verbosity minimal --nologo; }
 
-# Runs one test program, shows what it prints, adds its counts to the totals. A crash counts as one failure.
-run_tests() {
-    local program=$1 log line exit_code=0
-    shift
-    log=$(mktemp)
-    echo "== $(basename "$program" .dll)"
-    dotnet "$program" "$@" 2>&1 | tee "$log" || exit_code=$?
-    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1 || true)
-    grep '^Skipped: ' "$log" >>"$skips" || true
-    rm -f "$log"
+# Runs one test program, leaves what it prints and its exit code in a folder, and shows it, whole, when it has ended.
+run_program() {
+    local folder=$1 program=$2 name exit_code=0
+    shift 2
+    name=$(basename "$program" .dll)
+    dotnet "$program" "$@" >"$folder/$name.log" 2>&1 || exit_code=$?
+    echo "$exit_code" >"$folder/$name.code"
+    flock "$folder" cat - "$folder/$name.log" <<<"== $name"
+}
+
+# Adds the counts of a program that was run to the totals. A crash counts as one failure.
+count_tests() {
+    local folder=$1 name=$2 line exit_code
+    exit_code=$(<"$folder/$name.code")
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$folder/$name.log" | tail -1 || true)
+    grep '^Skipped: ' "$folder/$name.log" >>"$skips" || true
 
     if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
         skipped=$((skipped + BASH_REMATCH[3]))
         if [[ $exit_code -ne 0 && ${BASH_REMATCH[2]} -eq 0 ]]; then
-            echo "$program ended with exit code $exit_code though no test failed: counted as 1 failure."
+            echo "$name ended with exit code $exit_code though no test failed: counted as 1 failure."
             failed=$((failed + 1))
         fi
     else
-        echo "$program ended with exit code $exit_code and no line of counts: counted as 1 failure."
+        echo "$name ended with exit code $exit_code and no line of counts: counted as 1 failure."
         failed=$((failed + 1))
     fi
 }
 
 # Runs tests/Properties as on a machine that has no use for the kernels: switched off, and on a processor without their vectors.
 run_tests_without_kernels() {
-    local program=tests/Properties/bin/$configuration/net10.0/Properties.dll
+    local program=tests/Properties/bin/$configuration/net10.0/Properties.dll folder
     passed=0 failed=0 skipped=0
-    skips=$(mktemp)
+    skips=$(mktemp) folder=$(mktemp -d)
     echo "== TENSORNETS_KERNELS=off"
-    TENSORNETS_KERNELS=off run_tests "$program" "$@"
+    TENSORNETS_KERNELS=off run_program "$folder" "$program" "$@"
+    count_tests "$folder" Properties
     echo "== DOTNET_EnableAVX512=0"
-    DOTNET_EnableAVX512=0 run_tests "$program" "$@"
+    DOTNET_EnableAVX512=0 run_program "$folder" "$program" "$@"
+    count_tests "$folder" Properties
+    rm -rf "$folder"
     print_total
 }
 
-# Runs every test program that was built; prints what was skipped and why, and last the total.
+# Runs every test program that was built; prints what was skipped and why, and last the total. Properties keeps every processor busy; the others,
+# which mostly wait for one program after the other, run beside it.
 run_all_tests() {
-    local project name
+    local project name folder others=()
     passed=0 failed=0 skipped=0
-    skips=$(mktemp)
+    skips=$(mktemp) folder=$(mktemp -d)
 
     for project in tests/*/*.*proj; do
         name=$(basename "${project%.*}")
-        run_tests "$(dirname "$project")/bin/$configuration/net10.0/$name.dll" "$@"
+        [[ $name == Properties ]] || others+=("$(dirname "$project")/bin/$configuration/net10.0/$name.dll")
     done
 
+    run_program "$folder" "tests/Properties/bin/$configuration/net10.0/Properties.dll" "$@" &
+    for project in "${others[@]}"; do run_program "$folder" "$project" "$@"; done
+    wait
+    for name in "$folder"/*.code; do count_tests "$folder" "$(basename "$name" .code)"; done
+    rm -rf "$folder"
     print_total
 }
 
