@@ -34,7 +34,7 @@ internal static class Application
     }
 
     /// <summary>Not a RootCommand, whose name is that of the program's file.</summary>
-    private static Command Root(Terminal terminal)
+    internal static Command Root(Terminal terminal)
     {
         var root = new Command(
             "tensornets", "Looks into files of networks, plans how to compress them by tensor networks, does it, and compares the results.")
