@@ -3,31 +3,22 @@ namespace TensorNets
 open System
 open System.Collections.Generic
 
-/// <summary>What the whole of a compressed model may cost, or each layer's error.</summary>
-[<RequireQualifiedAccess>]
-type Budget =
-    /// Parameters of the whole model at most those of the dense one divided by this, which is above 1.
-    | ParameterRatio of ratio: float
-    /// Parameters of the whole model.
-    | Parameters of count: int64
-    /// FLOPs of linear layers and convolutions at most those of the dense model divided by this, which is above 1.
-    | FlopRatio of ratio: float
-    /// FLOPs of linear layers and convolutions.
-    | Flops of count: int64
-    /// Measured time of linear layers and convolutions at most that of the dense model divided by this, which is above 1.
-    | LatencyRatio of ratio: float
-    /// Measured time of linear layers and convolutions, in milliseconds.
-    | Latency of milliseconds: float
-    /// <summary>Bytes of all parameters at most those of the dense model divided by this, which is above 1: formats, ranks and bits are
-    /// chosen together. A number that is not rounded counts 4 bytes, as in float32.</summary>
-    | ByteRatio of ratio: float
-    /// <summary>Bytes of all parameters, as for <c>ByteRatio</c>.</summary>
-    | Bytes of count: int64
-    /// The error of each layer for itself, in the measure of the plan: each takes the fewest parameters within it, none
-    /// few bits.
-    | LayerError of error: float
+/// Parts of plans that are alike.
+module internal PlanEquality =
+    /// Lists of alike elements in one order, whatever holds them.
+    let lists (a: IReadOnlyList<'T>) (b: IReadOnlyList<'T>) : bool = a.Count = b.Count && Seq.forall2 (fun x y -> obj.Equals(x, y)) a b
+
+    let hash (list: IReadOnlyList<'T>) : int =
+        let mutable code = HashCode()
+
+        for element in list do
+            code.Add element
+
+        code.ToHashCode()
 
 /// <summary>One way to factorize a layer: a format with its ranks, what it costs and what damage is predicted.</summary>
+/// <remarks>Equal where all fields are; NaN is equal to itself.</remarks>
+[<CustomEquality; NoComparison>]
 type PlanCandidate =
     {
         /// How the format sees the kernel.
@@ -51,12 +42,26 @@ type PlanCandidate =
         Latency: float
     }
 
+    // The equality of tuples, unlike (=) of numbers, holds for NaN.
+    member private this.Fields =
+        struct (struct (this.Axes, this.Format, this.Bits, this.Parameters, this.Bytes),
+                struct (this.Flops, this.Error, this.Damage, this.Latency))
+
+    override this.Equals(other: obj) =
+        match other with
+        | :? PlanCandidate as other -> this.Fields.Equals other.Fields
+        | _ -> false
+
+    override this.GetHashCode() = this.Fields.GetHashCode()
+
     override this.ToString() =
         FormatText.print this.Format
         + (if this.Axes = KernelAxes.Separate then " separate" else "")
         + (if this.Bits > 0 then $" at {this.Bits} bits" else "")
 
 /// <summary>A layer in a plan: what it is, what it could become, and what is chosen.</summary>
+/// <remarks>Equal where all fields are, lists by their elements; NaN is equal to itself.</remarks>
+[<CustomEquality; NoComparison>]
 type PlannedLayer =
     {
         /// The first path of the layer.
@@ -90,8 +95,25 @@ type PlannedLayer =
     /// Bytes of the dense layer in float32.
     member this.Bytes = 4L * this.Parameters
 
+    member private this.Fields =
+        struct (struct (this.Path, this.Kind, this.Geometry, this.Parameters), struct (this.Flops, this.Latency, this.Chosen, this.Kept))
+
+    override this.Equals(other: obj) =
+        match other with
+        | :? PlannedLayer as other ->
+            this.Fields.Equals other.Fields
+            && PlanEquality.lists this.Shape other.Shape
+            && this.Inputs.Count = other.Inputs.Count
+            && Seq.forall2 PlanEquality.lists this.Inputs other.Inputs
+            && PlanEquality.lists this.Candidates other.Candidates
+        | _ -> false
+
+    override this.GetHashCode() = HashCode.Combine(this.Fields.GetHashCode(), PlanEquality.hash this.Candidates)
+
 /// <summary>What is to become of every linear layer and convolution of a model: data that can be printed, edited, written and
 /// compared.</summary>
+/// <remarks>Equal where all fields are, lists by their elements; NaN is equal to itself.</remarks>
+[<CustomEquality; NoComparison>]
 type CompressionPlan =
     {
         /// The shape of the input for which FLOPs are counted.
@@ -141,6 +163,18 @@ type CompressionPlan =
     /// The sum of the predicted damages.
     member this.Damage =
         this.Layers |> Seq.sumBy (fun layer -> if layer.IsFactorized then layer.Choice.Damage else 0.0)
+
+    override this.Equals(other: obj) =
+        match other with
+        | :? CompressionPlan as other ->
+            this.Measure = other.Measure
+            && this.OtherParameters = other.OtherParameters
+            && PlanEquality.lists this.Input other.Input
+            && PlanEquality.lists this.Layers other.Layers
+        | _ -> false
+
+    override this.GetHashCode() =
+        HashCode.Combine(this.Measure, this.OtherParameters, PlanEquality.hash this.Input, PlanEquality.hash this.Layers)
 
     override this.ToString() =
         let mega (flops: int64) = $"{float flops / 1e6:F2}"
