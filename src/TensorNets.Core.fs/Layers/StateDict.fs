@@ -16,7 +16,7 @@ module StateDict =
     /// As many near keys as a message can carry.
     let private nearestShown = 3
 
-    let private nearest (known: string seq) (key: string) = EditDistance.nearest nearestShown key known
+    let internal nearest (known: string seq) (key: string) = EditDistance.nearest nearestShown key known
 
     /// What of one tensor of a state does not fit the one that is to hold its numbers.
     let private misfits (key: string) (found: Tensor) (own: Tensor) : TensorNetError list =

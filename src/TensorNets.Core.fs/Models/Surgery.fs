@@ -109,15 +109,16 @@ module Surgery =
                 | None -> ()
         ]
 
-    /// What keeps the holders of a module from being given the replacement.
-    let private obstacles path (replacement: nn.Module) old (owner: nn.Module) (holders: Holder list) =
+    /// What keeps the holders of a module from being given a replacement of a type.
+    let private obstacles path (replacement: Type) old (owner: nn.Module) (holders: Holder list) =
         let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, reason)
 
         [
             for holder in holders do
                 match holder with
-                | Holder.Slot(_, field, declared, _) when not (declared.IsInstanceOfType replacement) ->
-                    TensorNetError.SealedField(path, typeOf owner, field, SubmoduleFields.typeName declared, typeOf replacement)
+                | Holder.Slot(_, field, declared, _) when not (declared.IsAssignableFrom replacement) ->
+                    let declared, replacement = SubmoduleFields.typeName declared, SubmoduleFields.typeName replacement
+                    TensorNetError.SealedField(path, typeOf owner, field, declared, replacement)
                 | Holder.Slot _ -> ()
                 | Holder.Unassignable(_, field, container) ->
                     unreachable (
@@ -197,7 +198,7 @@ module Surgery =
 
         let unheld =
             match ModulePath.steps path root |> Result.map (stale path root) with
-            | Ok [] -> List.collect (fun (owner, held) -> obstacles path replacement old owner held) holders
+            | Ok [] -> List.collect (fun (owner, held) -> obstacles path (replacement.GetType()) old owner held) holders
             | Ok errors
             | Error errors -> errors
 
@@ -253,7 +254,7 @@ module Surgery =
             | :? nn.Module<Tensor, Tensor> as old -> swap released path replacement old root |> Result.map (fun () -> old)
             | other -> Error [ TensorNetError.ModuleType(path, typeOf other, "Module<Tensor, Tensor>") ])
 
-    /// What forbids any module to be put at a path, before there is one to put there.
+    /// What forbids a factorized layer to be put at a path, before there is one to put there.
     let internal refusal (path: string) (root: nn.Module) : TensorNetError list =
         match ModulePath.steps path root with
         | Error errors -> errors
@@ -263,7 +264,7 @@ module Surgery =
             match stale path root steps, reached (Some old) root with
             | [], rest ->
                 SharedTensors.errors path old rest root
-                @ List.collect (fun owner -> obstacles path old old owner (SubmoduleFields.find old owner)) rest
+                @ List.collect (fun owner -> obstacles path typeof<FactorizedLayer> old owner (SubmoduleFields.find old owner)) rest
             | errors, _ -> errors
 
     /// As `replace`, but the old layer is returned and not disposed: another thread may be using it.

@@ -167,6 +167,44 @@ module ModelFile =
                     }
             | Ok _, other -> Error [ TensorNetError.ModuleType(path, ModulePath.typeOf other, "Module<Tensor, Tensor>") ]
 
+    /// What does not fit a model of the tensors in a file that are in none of its factorized layers.
+    let private elsewhere (model: torch.nn.Module) (file: SafeTensorReader) (records: LayerRecord list) : TensorNetError list =
+        let prefixes =
+            [
+                for record in records do
+                    for path in record.Paths -> path + "."
+            ]
+
+        let isElsewhere (key: string) = not (prefixes |> List.exists (fun prefix -> key.StartsWith(prefix, StringComparison.Ordinal)))
+        use _ = torch.NewDisposeScope()
+
+        let own =
+            dict
+                [
+                    for KeyValue(key, tensor) in model.state_dict () do
+                        if isElsewhere key then
+                            key, Check.shapeOf tensor
+                ]
+
+        let found =
+            dict
+                [
+                    for entry in file.Entries do
+                        if isElsewhere entry.Name then
+                            entry.Name, entry.Shape
+                ]
+
+        [
+            for KeyValue(key, shape) in own do
+                match found.TryGetValue key with
+                | true, other when other <> shape -> TensorNetError.KeyShape(key, other, shape)
+                | true, _ -> ()
+                | _ -> TensorNetError.MissingKey key
+            for key in found.Keys do
+                if not (own.ContainsKey key) then
+                    TensorNetError.UnknownKey(key, StateDict.nearest own.Keys key)
+        ]
+
     /// The factorized layer of a place, in the dtype and on the device of the model.
     let private made (tensors: Dictionary<string, Tensor>) (place: Place) : Result<Place * FactorizedLayer, TensorNetError list> =
         LayerTensors.layer [ for path in place.Record.Paths -> path + "." ] place.Record.Layer tensors
@@ -215,6 +253,7 @@ module ModelFile =
             records
             |> List.map (place name all model)
             |> TensorNetError.collect
+            |> Result.mapError (fun errors -> errors @ elsewhere model file records)
             |> Result.bind (fun places ->
                 use _ = torch.NewDisposeScope()
 

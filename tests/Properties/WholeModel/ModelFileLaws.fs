@@ -192,6 +192,96 @@ let private refused =
                 File.WriteAllBytes(path, bytes[.. cut - 1])
                 refuse "cannot be read" fresh path))
 
+/// What becomes of a layer of a file in the model that it is loaded into.
+[<RequireQualifiedAccess>]
+type private Fate =
+    | Fits
+    | OtherWidth
+    | OtherName
+
+let private everyMisfit =
+    testPropertyWithConfig
+        { config with maxTest = max 1 (config.maxTest / 5) }
+        "loading into a wrong model names every layer that does not fit, and no other"
+        (fun (seed: int) ->
+            use _ = torch.NewDisposeScope()
+            let random = Random seed
+
+            let fates =
+                [| for _ in 0..7 -> [| Fate.Fits; Fate.Fits; Fate.OtherWidth; Fate.OtherName |][random.Next 4] |]
+
+            let isCompressed = [| for _ in 0..7 -> random.Next 3 > 0 |]
+
+            let make (width: int -> int64) (name: int -> string) =
+                torch.nn.Sequential [| for i in 0..7 -> struct (name i, (torch.nn.Linear(6L, width i): Layer)) |]
+
+            use model = make (fun _ -> 6L) (fun i -> $"l{i}")
+
+            for i in 0..7 do
+                if isCompressed[i] then
+                    Compress.layer quick None (Format.TensorTrain [ 2 ]) $"l{i}" model |> ok |> ignore
+
+            use other =
+                make (fun i -> if fates[i] = Fate.OtherWidth then 5L else 6L) (fun i ->
+                    if fates[i] = Fate.OtherName then $"m{i}" else $"l{i}")
+
+            inFolder (fun folder ->
+                let path = Path.Combine(folder, "model")
+                ModelFile.save path model |> ok
+
+                match ModelFile.load path other with
+                | Ok() -> Expect.isTrue (Array.forall ((=) Fate.Fits) fates) "it was loaded"
+                | Error errors ->
+                    for i in 0..7 do
+                        // What a model has under names that a file does not know is its own error; that of a layer begins with its name.
+                        let isNamed =
+                            errors
+                            |> List.exists (function
+                                | TensorNetError.PathNotFound(found, _) -> found = $"l{i}"
+                                | TensorNetError.KeyShape(key, _, _)
+                                | TensorNetError.UnknownKey(key, _) -> key.StartsWith $"l{i}."
+                                | error -> error.Message.Contains $"'l{i}'")
+
+                        Expect.equal isNamed (fates[i] <> Fate.Fits) $"l{i}, compressed {isCompressed[i]}: {fates[i]}"))
+
+/// Layers in fields of their own types, which hold no other.
+type private Narrow() as this =
+    inherit torch.nn.Module<Tensor, Tensor>("Narrow")
+    let a: Layer = torch.nn.Linear(6L, 6L)
+    let b = torch.nn.Linear(6L, 6L)
+    let c = torch.nn.Linear(6L, 6L)
+    do this.RegisterComponents()
+    override _.forward x = c.call (b.call (a.call x))
+
+let private everySealedField =
+    testCase "loading into a model with fields of too narrow a type names each of them, and changes nothing" (fun () ->
+        use _ = torch.NewDisposeScope()
+
+        use model =
+            torch.nn.Sequential [| for name in [ "a"; "b"; "c" ] -> struct (name, (torch.nn.Linear(6L, 6L): Layer)) |]
+
+        for path in [ "a"; "b"; "c" ] do
+            Compress.layer quick None (Format.TensorTrain [ 2 ]) path model |> ok |> ignore
+
+        inFolder (fun folder ->
+            let path = Path.Combine(folder, "model")
+            ModelFile.save path model |> ok
+            use narrow = new Narrow()
+            let before = stateOf narrow
+
+            match ModelFile.load path narrow with
+            | Ok() -> failtest "it was loaded"
+            | Error errors ->
+                let paths =
+                    errors
+                    |> List.map (function
+                        | TensorNetError.SealedField(path, _, _, "Linear", "FactorizedLayer") -> path
+                        | error -> error.Message)
+
+                Expect.equal paths [ "b"; "c" ] "the fields"
+
+            Expect.equal (stateOf narrow) before "as it was"))
+
 let private roots =
     testCase "a model that is one layer is refused, and so are null and disposed" (fun () ->
         use layer = Layers.fresh None KernelAxes.Fused 1UL 1.0 (Format.CP 2) (torch.nn.Linear(4L, 6L)) |> ok
@@ -234,4 +324,5 @@ let private leaks =
 
             Expect.equal (DenseKinds.settledCount () - before) (int64 (3 * (own + 2 * made))) "parameters"))
 
-let all = testSequenced (testList "model files" [ formats; roundTrip; refused; roots; leaks ])
+let all =
+    testSequenced (testList "model files" [ formats; roundTrip; refused; everyMisfit; everySealedField; roots; leaks ])
