@@ -19,9 +19,13 @@ module Als =
     /// share.
     let private regularShare = 1e-7
 
+    /// The share of the largest eigenvalue of a Gram below which a direction is none, where several Grams divide one after the other.
+    let private noneShare = 1e-12
+
     /// C G⁻¹ along the columns of one branch. Cholesky; where G is singular to rounding, with a ridge; where that fails too, the
-    /// pseudo-inverse.
-    let private divide (i: int) (gram: Tensor) (x: Tensor) : Tensor =
+    /// pseudo-inverse. A ridge leaves in directions that G has not what C has there by rounding, enlarged by 1e4 beside the rest. Where
+    /// other branches of the core are divided by their Grams too, that would be 1e8 and more: there it is the pseudo-inverse at once.
+    let private divide (isOnly: bool) (i: int) (gram: Tensor) (x: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let p = gram.shape[2]
 
@@ -59,6 +63,7 @@ module Als =
         let result =
             match attempt gram with
             | Some factor -> solved factor
+            | None when not isOnly && gram.isfinite().all().truth() -> times (Decompose.pinvAbove noneShare gram)
             | None ->
                 let mean =
                     gram.diagonal(dim1 = -2L, dim2 = -1L).mean([| -1L |]).mul(Num.tensor ridgeShare).unsqueeze(-1L).unsqueeze -1L
@@ -76,7 +81,7 @@ module Als =
         use scope = torch.NewDisposeScope()
         let c = LocalProblem.targetOf kept block lookup target
         let grams = LocalProblem.grams kept block lookup target
-        let x = grams |> List.indexed |> List.fold (fun x (i, gram) -> divide i gram x) c
+        let x = grams |> List.indexed |> List.fold (fun x (i, gram) -> divide (grams.Length = 1) i gram x) c
         scope.MoveToOuter x, grams |> List.map scope.MoveToOuter, scope.MoveToOuter c
 
     /// The least-squares core of a block.

@@ -85,6 +85,10 @@ module internal Decompose =
     let pinv (matrix: Tensor) : Tensor =
         guarded (fun m -> torch.linalg.pinv (m, hermitian = true)) (fun () -> nan matrix matrix.shape) matrix
 
+    /// The same, without the eigenvalues below a share of the largest.
+    let pinvAbove (share: float) (matrix: Tensor) : Tensor =
+        guarded (fun m -> torch.linalg.pinv (m, rtol = share, hermitian = true)) (fun () -> nan matrix matrix.shape) matrix
+
     let private attempted (make: unit -> 'T) (none: unit -> 'T) : 'T = attempt make |> Option.defaultWith none
 
     /// Q and R, as many columns of Q as the shorter side.
