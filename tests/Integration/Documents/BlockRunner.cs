@@ -14,10 +14,10 @@ internal static class BlockRunner
         """;
 
     /// <summary>
-    /// Compiles by the SDK's compiler against what this program has loaded and runs the result in this program's folder; returns exit code
-    /// and text.
+    /// Compiles by the SDK's compiler against what this program has loaded and runs the result in a folder of its own, where the files
+    /// beside this program that it needs are to be found; returns exit code and text.
     /// </summary>
-    internal static (int ExitCode, string Text) CSharp(string code) => TempFolder.With(folder =>
+    internal static (int ExitCode, string Text) CSharp(string code, params string[] needs) => TempFolder.With(folder =>
     {
         var program = Path.Combine(AppContext.BaseDirectory, $"document-{Guid.NewGuid():N}.dll");
 
@@ -33,6 +33,7 @@ internal static class BlockRunner
             var compiled = Run(folder, [Compiler(), "-noconfig", "@compile.rsp"]);
             if (compiled.ExitCode != 0) return compiled;
             var settings = Path.Combine(AppContext.BaseDirectory, typeof(BlockRunner).Assembly.GetName().Name!);
+            foreach (var file in needs) File.CreateSymbolicLink(Path.Combine(folder, file), Path.Combine(AppContext.BaseDirectory, file));
             string[] host = ["exec", "--depsfile", $"{settings}.deps.json", "--runtimeconfig", $"{settings}.runtimeconfig.json"];
             return Run(folder, [.. host, program]);
         }

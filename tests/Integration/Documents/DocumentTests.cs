@@ -6,7 +6,8 @@ using static TensorNets.Integration.Repository;
 
 namespace TensorNets.Integration;
 
-/// <summary>What README, CONTRIBUTING and the pages under docs/ tell a reader to type.</summary>
+/// <summary>What README, CONTRIBUTING and the pages under docs/ tell a reader to type. What the scripts among the pages compute is run when
+/// the site is made; here it is the blocks in their text.</summary>
 internal static partial class DocumentTests
 {
     private static readonly string Host = At("docs", ".build", "DocsHost", "bin", "Release", "net10.0", "linux-x64");
@@ -16,6 +17,9 @@ internal static partial class DocumentTests
     internal static Test All => TestList("documents", [
         TestCase("every block of C# compiles as it stands, runs, and prints what the document says", () =>
             RunAll("csharp", block => BlockRunner.CSharp(block.Text))),
+        .. Blocks.Where(block => block.Needs is not null).Select(block =>
+            TestCase($"the block of {block.Document} that reads {block.Needs} runs and prints what the document says", () =>
+                RunWith(block, block.Needs!))),
         TestCase("every block of F# runs as a script and prints what the document says", () =>
         {
             if (!File.Exists(Path.Combine(Host, "TensorNets.Core.dll"))) Expect.Skip("docs/host is not built, which scripts refer to");
@@ -29,24 +33,33 @@ internal static partial class DocumentTests
 
     private static IEnumerable<string> DocumentPaths() =>
         new[] { "README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md" }.Where(path => File.Exists(At(path)))
-            .Concat(Directory.EnumerateFiles(At("docs"), "*.md").Order().Select(path => Path.GetRelativePath(Root, path)));
+            .Concat(Directory.EnumerateFiles(At("docs"), "*.md").Concat(Directory.EnumerateFiles(At("docs"), "*.fsx")).Order()
+                .Select(path => Path.GetRelativePath(Root, path)));
 
     private static void RunAll(string language, Func<CodeBlock, (int ExitCode, string Text)> run)
     {
-        var blocks = Blocks.Where(block => block.Language == language && block.Excuse is null).ToList();
+        var blocks = Blocks.Where(block => block.Language == language && block.Excuse is null && block.Needs is null).ToList();
         Expect.True(blocks.Count > 0, $"there are no blocks of {language}");
-        var faults = new List<string>();
-
-        foreach (var block in blocks)
-        {
-            var (exitCode, text) = run(block);
-            var fault = exitCode != 0 ? $"ends with {exitCode}:\n{text}"
-                : block.Printed is { } expected ? CodeBlock.Difference(expected, text)
-                : null;
-            if (fault is not null) faults.Add($"{block.Name}: {fault}");
-        }
-
+        var faults = blocks.Select(block => Fault(block, run(block))).Where(fault => fault is not null).ToList();
         Expect.True(faults.Count == 0, string.Join("\n", faults));
+    }
+
+    /// <summary>A block of C# with a file that the build puts beside this program, where it could be fetched.</summary>
+    private static void RunWith(CodeBlock block, string file)
+    {
+        Expect.Equal("csharp", block.Language);
+        Expect.True(block.Printed is not null, $"{block.Name}: the document does not say what it prints");
+        if (!File.Exists(Path.Combine(AppContext.BaseDirectory, file))) Expect.Skip($"{file} is not beside this program");
+        var fault = Fault(block, BlockRunner.CSharp(block.Text, file));
+        Expect.True(fault is null, fault ?? "");
+    }
+
+    private static string? Fault(CodeBlock block, (int ExitCode, string Text) ran)
+    {
+        var fault = ran.ExitCode != 0 ? $"ends with {ran.ExitCode}:\n{ran.Text}"
+            : block.Printed is { } expected ? CodeBlock.Difference(expected, ran.Text)
+            : null;
+        return fault is null ? null : $"{block.Name}: {fault}";
     }
 
     private static void EveryCommandExists()
@@ -161,6 +174,12 @@ internal static partial class DocumentTests
         Expect.True(CodeBlock.Difference("S = 1000", "T = 1000") is not null, "another word passes");
         Expect.True(CodeBlock.Difference("S = 1000", "S = 1000\nT = 5") is not null, "another line passes");
         Expect.True(CodeBlock.Difference("S = 1000", "S = NaN") is not null, "NaN passes");
+        Expect.Equal(null, CodeBlock.Difference("a 1\n…\nd 4\n…", "a 1\nb 2\nc 3\nd 4\ne 5"));
+        Expect.Equal(null, CodeBlock.Difference("…\nd 4", "a 1\nb 2\nd 4"));
+        Expect.True(CodeBlock.Difference("a 1\n…", "b 1\na 1") is not null, "another line before what is left out passes");
+        Expect.True(CodeBlock.Difference("…\nd 4", "d 4\ne 5") is not null, "another line after what is left out passes");
+        Expect.True(CodeBlock.Difference("a 1\n…\nd 4", "a 1\nb 2") is not null, "a line that is missing passes");
+        Expect.True(CodeBlock.Difference("a 1\n…\nd 4", "a 1\nb 2\nd 5") is not null, "another number behind what is left out passes");
     }
 
     [GeneratedRegex(@"`((?:[A-Z_]+=\S+ )*(?:dotnet run|dotnet add package|\./build\.sh) [^`\n]*)`")]
