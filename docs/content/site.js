@@ -110,6 +110,18 @@ document.addEventListener('mouseout', event => {
     if (name && !name.contains(event.relatedTarget)) hideTip();
 });
 
+// The compiler of C# says what a record and its values are twice: with the constructor, and with the type and its properties.
+const words = element => element.textContent.replace(/\s+/g, ' ').trim();
+const constructors = [...document.querySelectorAll('.fsdocs-member-list tr:has([id="``.ctor``"])')];
+const summaries = '.fsdocs-summary-contents';
+const isMaker = element => constructors.some(row => row.contains(element));
+const others = new Set([...document.querySelectorAll(summaries)].filter(element => !isMaker(element)).map(words));
+for (const row of constructors) {
+    const repeated = selector => [...row.querySelectorAll(selector)].filter(said => others.has(words(said)));
+    for (const said of repeated('dd.fsdocs-param-docs')) said.remove();
+    for (const said of repeated(summaries)) said.textContent = 'Of its values, which are told of below.';
+}
+
 // Details of the reference: all at once, and those that an address points at.
 for (const place of document.querySelectorAll('fsdocs-details-toggle')) {
     const button = document.createElement('button');

@@ -11,6 +11,9 @@ internal sealed class Page
             const scrolls = element => ['auto', 'scroll'].includes(getComputedStyle(element).overflowX);
             const cut = element => element.scrollWidth > element.clientWidth + 1 && !scrolls(element);
             const math = all('span.math');
+            const words = element => element.textContent.replace(/\s+/g, ' ').trim();
+            const ofMakers = all('tr:has([id="``.ctor``"]) :is(dd.fsdocs-param-docs, .fsdocs-summary-contents)');
+            const others = new Set(all('.fsdocs-summary-contents').filter(one => !ofMakers.includes(one)).map(words));
             return {
                 title: document.title,
                 addresses: [...attributes('href'), ...attributes('src')],
@@ -24,6 +27,8 @@ internal sealed class Page
                     ? all('main tbody tr').filter(row => row.children.length > 1 && !row.lastElementChild.textContent.trim())
                         .map(row => row.firstElementChild.textContent.trim())
                     : [],
+                repeated: ofMakers.map(words).filter(said => others.has(said)),
+                makers: ofMakers.length,
                 formulas: math.length,
                 undrawnFormulas: math.filter(span => !span.querySelector('.katex:not(.katex-error)')).map(span => span.textContent),
                 placeholders: document.documentElement.outerHTML.match(/\{\{fsdocs[^}]*|%root%|No value returned by any evaluator/g) ?? [],
@@ -56,6 +61,12 @@ internal sealed class Page
 
     /// <summary>Rows of the reference with a name and no words.</summary>
     public string[] EmptyEntries { get; set; } = [];
+
+    /// <summary>What a constructor of the reference says and the type or a member too.</summary>
+    public string[] Repeated { get; set; } = [];
+
+    /// <summary>How much constructors of the reference say.</summary>
+    public int Makers { get; set; }
     public int Formulas { get; set; }
     public string[] UndrawnFormulas { get; set; } = [];
     public string[] Placeholders { get; set; } = [];

@@ -18,6 +18,7 @@ internal static class SiteTests
             .. page.CutCode.Select(code => $"cut off: {code}"), .. When(page.Excess > 0, $"{page.Excess} px too wide")])),
         TestCase("each page of the menu leads to the next one and back", PagesFollowEachOther),
         TestCase("no entry of the reference is empty, namespaces included", NoEntryIsEmpty),
+        TestCase("the reference says of a record's values once what they are", NothingIsSaidTwice),
         TestCase("every formula is drawn", EveryFormulaIsDrawn),
         TestCase("the search finds a guide before the reference, the menu of a narrow screen and the details open, and the theme turns", ButtonsWork),
     ]));
@@ -64,6 +65,12 @@ internal static class SiteTests
     }
 
     private static void NoEntryIsEmpty() => NoneHas(page => page.EmptyEntries.Select(entry => $"nothing is said of {entry}"));
+
+    private static void NothingIsSaidTwice()
+    {
+        NoneHas(page => page.Repeated.Select(said => $"said twice: {said}"));
+        Expect.True(Pages.Value.Sum(page => page.Makers) > 10, "constructors say nothing");
+    }
 
     private static void EveryFormulaIsDrawn()
     {
