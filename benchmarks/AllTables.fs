@@ -22,11 +22,18 @@ let private threads =
     | "" -> "as many as processors"
     | count -> count
 
+/// How many programs wanted a processor in the minute before: times of a busy machine say nothing, unless they are of processors.
+let private load =
+    if File.Exists "/proc/loadavg" then
+        ", load " + (File.ReadAllText "/proc/loadavg").Split(' ')[0]
+    else
+        ""
+
 /// The lines above a table: command, day, machine, versions.
 let private heading (name: string) =
     [
         $"# benchmarks -- {name}"
-        $"# {DateOnly.FromDateTime(DateTime.UtcNow):O}, {processor}, {Environment.ProcessorCount} processors, threads: {threads}"
+        $"# {DateOnly.FromDateTime(DateTime.UtcNow):O}, {processor}, {Environment.ProcessorCount} processors, threads: {threads}{load}"
         $"# {RuntimeInformation.FrameworkDescription}, libtorch {TorchSharp.torch.__version__}, {RuntimeInformation.OSDescription}"
     ]
 
@@ -45,7 +52,9 @@ let private program: string * string list =
 /// What this program prints for a table, in a process of its own, whose memory no other table has filled.
 let private printed (name: string) : string =
     let host, library = program
-    let start = ProcessStartInfo(host, library @ [ name ], RedirectStandardOutput = true)
+
+    let start =
+        ProcessStartInfo(host, library @ List.ofArray (name.Split ' '), RedirectStandardOutput = true)
 
     match Process.Start start |> Option.ofObj with
     | None -> failwith $"{host} does not start."
@@ -55,10 +64,10 @@ let private printed (name: string) : string =
         child.WaitForExit()
         if child.ExitCode = 0 then text else failwith $"{name} ended with {child.ExitCode}."
 
-/// Writes a file for each table to a folder.
+/// Writes a file for each table to a folder, of the table's name with hyphens in place of blanks.
 let write (folder: string) (names: string list) =
     Directory.CreateDirectory folder |> ignore
 
     for name in names do
         printfn $"{name}"
-        File.WriteAllText(Path.Combine(folder, $"{name}.txt"), printed name)
+        File.WriteAllText(Path.Combine(folder, $"{name.Replace(' ', '-')}.txt"), printed name)

@@ -11,7 +11,7 @@ open TensorNets
 let private config =
     ManualConfig.Create(DefaultConfig.Instance).AddJob(Job.Default.WithToolchain InProcessEmitToolchain.Instance)
 
-/// Tables of medians, for what BenchmarkDotNet is too slow for.
+/// Tables of medians, for what BenchmarkDotNet is too slow for, by the arguments that the documents give. `all` writes each of them.
 let private tables =
     [
         "sensitivity", SensitivityTable.run
@@ -30,6 +30,12 @@ let private tables =
         "embeddings", EmbeddingTable.run
         "matrices", (fun () -> MatrixTable.run [ 1024; 2048; 4096 ])
         "torchvision", (fun () -> VisionTable.run "" 2.0)
+        "whole", WholeModelTable.growth
+        "whole 3 tucker2", (fun () -> WholeModelTable.run 3.0 "tucker2" None)
+        "whole 3 cp", (fun () -> WholeModelTable.run 3.0 "cp" None)
+        "whole memory", WholeModelTable.memory
+        "bits 11 377", (fun () -> BitsTable.run 11 377)
+        "memory 10", (fun () -> MemoryRun.run 10)
     ]
 
 [<EntryPoint>]
@@ -44,7 +50,8 @@ let main argv =
     Measure.keepMemory ()
 
     match argv |> Array.toList with
-    | [ name ] when tables |> List.exists (fst >> (=) name) -> tables |> List.find (fst >> (=) name) ||> AllTables.print
+    | words when tables |> List.exists (fst >> (=) (String.concat " " words)) ->
+        tables |> List.find (fst >> (=) (String.concat " " words)) ||> AllTables.print
     | [ "all"; folder ] -> AllTables.write folder (List.map fst tables)
     | [ "kernels"; kernel ] -> KernelTable.run kernel ""
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format
@@ -54,8 +61,6 @@ let main argv =
     | "matrices" :: sizes -> MatrixTable.run (List.map int sizes)
     | [ "whole"; ratio; which ] -> WholeModelTable.run (float ratio) which None
     | [ "whole"; ratio; which; seconds ] -> WholeModelTable.run (float ratio) which (Some(TimeSpan.FromSeconds(float seconds)))
-    | [ "whole" ] -> WholeModelTable.growth ()
-    | [ "whole"; "memory" ] -> WholeModelTable.memory ()
     | [ "bits"; layer; rank ] -> BitsTable.run (int layer) (int rank)
     | [ "torchvision"; name ] -> VisionTable.run name 2.0
     | [ "torchvision"; name; ratio ] -> VisionTable.run name (float ratio)

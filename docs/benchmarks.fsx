@@ -14,13 +14,15 @@ that tables hold ratios within one run, least times of repeats that take turns.
 OMP_NUM_THREADS=2 dotnet run -c Release --project benchmarks -- all benchmarks/results
 ```
 
-reruns every table that needs no argument, each into a file with processor, day and versions; hours in all. The pictures here are made from such files.
+reruns every table that the documents show, each into a file with processor, day, load and versions; hours in all. The pictures here are made from such files, in `benchmarks/results`, whenever the site is.
+A claim without a picture has no file yet: its command prints the table.
 
-| claim | command |
+| claim | command, in whose name the file is |
 |---|---|
 | layers take .03 to .73 of the dense layer's time | `benchmarks -- layers` |
 | convolutions of all channels, against libtorch's own | `benchmarks -- convolutions` |
 | products of matrices instead of einsum | `benchmarks -- products` |
+| embeddings of few parameters, against copying rows | `benchmarks -- embeddings` |
 | S of chains and rings costs what grows like the number of cores | `benchmarks -- chain` |
 | sweeps of least squares and of the correction near the rate of a plain product | `benchmarks -- factorize` |
 | S at an error on trained kernels | `benchmarks -- kernels` |
@@ -35,6 +37,7 @@ reruns every table that needs no argument, each into a file with processor, day 
 
 open System
 open System.IO
+open System.Text.RegularExpressions
 open TensorNets.Documents
 
 let lines name = File.ReadAllLines(Path.Combine(__SOURCE_DIRECTORY__, "..", "benchmarks", "results", $"{name}.txt"))
@@ -46,13 +49,11 @@ let heading name =
     |> Array.map _.TrimStart('#', ' ')
     |> String.concat "; "
 
-/// Name, images, threads and the ratio of the forward pass, of each row.
-let rows =
-    lines "convolutions"
-    |> Array.filter (fun line -> line.Contains '→')
-    |> Array.map (fun line ->
-        let numbers = line[22..].Split(' ', StringSplitOptions.RemoveEmptyEntries)
-        line[..21].Trim(), int numbers[0], int numbers[1], float numbers[3])
+/// The cells of each row of a file: columns stand apart by two blanks, or by bars.
+let rows name =
+    lines name
+    |> Array.filter (fun line -> line.Trim() <> "" && not (line.StartsWith "#"))
+    |> Array.map (fun line -> if line.StartsWith "|" then line.Trim('|', ' ').Split " | " else Regex.Split(line.Trim(), " {2,}"))
 
 /// Multiplications of an image, from a name such as 64→64, 3×3, 56×56.
 let work (name: string) =
@@ -61,24 +62,73 @@ let work (name: string) =
 
     Array.reduce (*) sides
 
-let points images =
-    [
-        for name, i, threads, ratio in rows do
-            if i = images && threads = 1 then
-                work name, ratio
-    ]
-
 (** ## Convolutions of all channels with all
 
 The time of the library's own convolution over that of libtorch's, forward, one thread, sizes of ResNet-18. Above one libtorch's is taken, where layers know it. *)
 (*** hide ***)
+let ofImages images =
+    [
+        for row in rows "convolutions" do
+            if row[0].Contains '→' && row[1] = images && row[2] = "1" then
+                work row[0], float row[4]
+    ]
+
 Chart.plot
     "Own over libtorch's time, by the work of an image"
     (Chart.logarithmic "multiplications of one image")
     (Chart.linear "own / libtorch's time, forward")
-    [ Chart.dots "one image" (points 1); Chart.dots "eight images" (points 8) ]
+    [ Chart.dots "one image" (ofImages "1"); Chart.dots "eight images" (ofImages "8") ]
 (*** include-it-raw ***)
 
 (*** hide ***)
 printfn $"""{heading "convolutions"}"""
+(*** include-output ***)
+
+(** ## Layers
+
+The time of a factorized layer over that of libtorch's dense convolution, by how many times fewer multiplications the stages of its network take; one thread, one and eight images. Below a ratio of one, at the left, the kernel is
+rebuilt and the dense convolution made by less multiplications than libtorch's. *)
+(*** hide ***)
+let ofPass pass =
+    [
+        for row in rows "layers" do
+            if row[0].Contains '→' && row[3] = "1" && row[4] = pass then
+                float row[10], float row[7]
+    ]
+
+Chart.plot
+    "Time of layers over dense ones, by the ratio of multiplications"
+    (Chart.logarithmic "multiplications of the dense kernel / of the stages")
+    (Chart.linear "layer / dense")
+    [ Chart.dots "forward" (ofPass "forward"); Chart.dots "training step" (ofPass "step") ]
+(*** include-it-raw ***)
+
+(*** hide ***)
+printfn $"""{heading "layers"}"""
+(*** include-output ***)
+
+(** ## Embeddings
+
+A forward pass of an embedding of 30,000 tokens by 512 features, over copying the rows of a dense table, by the number of tokens: a matrix, and TT-matrices of ranks 16 and 32. *)
+(*** hide ***)
+let ofFormat format =
+    [
+        for row in rows "embeddings" do
+            if row[0] = format then
+                float row[2], float row[4]
+    ]
+
+Chart.plot
+    "Time of a pass over that of copying rows, by tokens"
+    (Chart.logarithmic "tokens")
+    (Chart.logarithmic "factorized / dense")
+    [
+        Chart.line "TT(64)" (ofFormat "TT(64)")
+        Chart.line "ranks 16" (ofFormat "TT-matrix(40,30,25;8,8,8;16,16)")
+        Chart.line "ranks 32" (ofFormat "TT-matrix(40,30,25;8,8,8;32,32)")
+    ]
+(*** include-it-raw ***)
+
+(*** hide ***)
+printfn $"""{heading "embeddings"}"""
 (*** include-output ***)
