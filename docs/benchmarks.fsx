@@ -23,6 +23,7 @@ A claim without a picture has no file yet: its command prints the table.
 | convolutions of all channels, against libtorch's own | `benchmarks -- convolutions` |
 | products of matrices instead of einsum | `benchmarks -- products` |
 | embeddings of few parameters, against copying rows | `benchmarks -- embeddings` |
+| a TT-matrix takes no longer to make than a matrix of as many parameters | `benchmarks -- matrices` |
 | S of chains and rings costs what grows like the number of cores | `benchmarks -- chain` |
 | sweeps of least squares and of the correction near the rate of a plain product | `benchmarks -- factorize` |
 | S at an error on trained kernels | `benchmarks -- kernels` |
@@ -131,4 +132,26 @@ Chart.plot
 
 (*** hide ***)
 printfn $"""{heading "embeddings"}"""
+(*** include-output ***)
+
+(** ## Large matrices
+
+Processor time of a linear layer at a quarter of its parameters, as a matrix of low rank and as a TT-matrix of three cores, by its size; weights of noise, one thread. *)
+(*** hide ***)
+let ofPrefix prefix =
+    [
+        for row in rows "matrices" do
+            if row.Length > 3 && row[1].StartsWith(prefix: string) then
+                float row[0], float row[3]
+    ]
+
+Chart.plot
+    "Processor time of a factorization, by the size of the layer"
+    (Chart.linear "rows and columns")
+    (Chart.logarithmic "seconds of the processor")
+    [ Chart.line "matrix" (ofPrefix "TT("); Chart.line "TT-matrix" (ofPrefix "TT-matrix") ]
+(*** include-it-raw ***)
+
+(*** hide ***)
+printfn $"""{heading "matrices"}"""
 (*** include-output ***)
