@@ -14,7 +14,7 @@ public static class SizeStudy
         .. Asked.Select(ratio => OfBytes(Ranks.Planned, Formats.Tucker2, ratio)),
         OfBytes(Ranks.Planned, Formats.CP, 16),
         OfBytes(Ranks.Planned, Formats.Dense, 12),
-        .. new[] { 13.0, 30 }.Select(ratio => new Method(Ranks.Planned, Formats.CP, Cost.Parameters, Errors.Calibrated, ratio)),
+        new(Ranks.Planned, Formats.CP, Cost.Parameters, Errors.Calibrated, 8),
         OfBytes(Ranks.Planned, Formats.CP, 80),
     ];
 
