@@ -26,6 +26,8 @@ A claim without a picture has no file yet: its command prints the table.
 | a TT-matrix takes no longer to make than a matrix of as many parameters | `benchmarks -- matrices` |
 | S of chains and rings costs what grows like the number of cores | `benchmarks -- chain` |
 | sweeps of least squares and of the correction near the rate of a plain product | `benchmarks -- factorize` |
+| a network of low S loses less at few bits | `benchmarks -- bits 11 377` |
+| which of libtorch's own convolutions are wrong | `benchmarks -- faults` |
 | S at an error on trained kernels | `benchmarks -- kernels` |
 | fewer sweeps by extrapolation | `benchmarks -- swamps` |
 | a whole ResNet-18 in a minute or two | `benchmarks -- whole 3 tucker2`, `whole 3 cp` |
@@ -54,7 +56,7 @@ let heading name =
 let rows name =
     lines name
     |> Array.filter (fun line -> line.Trim() <> "" && not (line.StartsWith "#"))
-    |> Array.map (fun line -> if line.StartsWith "|" then line.Trim('|', ' ').Split " | " else Regex.Split(line.Trim(), " {2,}"))
+    |> Array.map (fun line -> if line.Contains " | " then line.Trim('|', ' ').Split " | " else Regex.Split(line.Trim(), " {2,}"))
 
 /// Multiplications of an image, from a name such as 64→64, 3×3, 56×56.
 let work (name: string) =
@@ -154,4 +156,28 @@ Chart.plot
 
 (*** hide ***)
 printfn $"""{heading "matrices"}"""
+(*** include-output ***)
+
+(** ## Few bits
+
+The relative error of a trained kernel of 128×9×256 whose CP cores of rank 377 are rounded to integers with a scale for each slice: from the network that least squares leave, from the corrected one at the same error, and the dense kernel itself rounded. *)
+(*** hide ***)
+let ofNetwork name scales =
+    rows "bits-11-377"
+    |> Array.find (fun row -> row[0] = name && (name = "dense" || row.Length > 3 && row[3] = scales))
+    |> fun row -> List.zip [ 8.0; 6.0; 5.0; 4.0; 3.0 ] [ for cell in row[row.Length - 5 ..] -> float cell ]
+
+Chart.plot
+    "Error of a kernel by the bits of its cores"
+    (Chart.linear "bits")
+    (Chart.linear "relative error")
+    [
+        Chart.line "least squares" (ofNetwork "least squares" "slice")
+        Chart.line "corrected" (ofNetwork "corrected" "slice")
+        Chart.line "dense kernel" (ofNetwork "dense" "")
+    ]
+(*** include-it-raw ***)
+
+(*** hide ***)
+printfn $"""{heading "bits-11-377"}"""
 (*** include-output ***)
