@@ -28,6 +28,7 @@ internal static partial class DocumentTests
         TestCase("every command names a project, a mode, a verb and a package that exist", EveryCommandExists),
         TestCase("every block names its language, and one of XML can be read", EveryBlockIsKnown),
         TestCase("every link from one document to another leads to a file", EveryLinkLeadsToAFile),
+        TestCase("every file of results bears the name of a table and says when and where it was measured", EveryResultIsKnown),
         TestCase("what is printed counts as said within two per cent of each number, and not beyond", ComparisonTells),
     ]);
 
@@ -165,6 +166,21 @@ internal static partial class DocumentTests
     {
         bool HasSource(string ending) => File.Exists(At("docs", Path.ChangeExtension(address, ending)));
         return document.StartsWith("docs") && (address.StartsWith("reference/") || HasSource(".md") || HasSource(".fsx"));
+    }
+
+    private static void EveryResultIsKnown()
+    {
+        var program = File.ReadAllText(At("benchmarks", "Program.fs"));
+        var files = FilesIn("benchmarks/results", "*.txt").ToList();
+        Expect.True(files.Count > 3, $"there are {files.Count} files of results");
+        foreach (var file in files)
+        {
+            var lines = File.ReadAllLines(file);
+            var name = lines[0].Replace("# benchmarks -- ", "");
+            Expect.Equal(name.Replace(' ', '-'), Path.GetFileNameWithoutExtension(file));
+            Expect.True(program.Contains($"\"{name}\", "), $"benchmarks has no table {name}");
+            Expect.True(Regex.IsMatch(lines[1], @"^# \d{4}-\d\d-\d\d, .+ processors, threads: "), $"{file}: {lines[1]}");
+        }
     }
 
     private static void ComparisonTells()
