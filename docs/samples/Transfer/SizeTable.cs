@@ -22,9 +22,11 @@ public static class SizeTable
         null => "dense, float",
         { Ranks: Ranks.Uniform } => "dense",
         { Formats: Formats.Dense } => "dense, bits planned",
-        { Cost: Cost.Bytes } => $"{method.Formats}, ranks and bits planned",
-        _ => $"{method.Formats}, ranks planned, float",
+        { Cost: Cost.Bytes } => $"{NameOf(method.Formats)}, ranks and bits planned",
+        _ => $"{NameOf(method.Formats)}, ranks planned, float",
     };
+
+    private static string NameOf(Formats formats) => formats == Formats.Tucker2 ? "Tucker-2" : $"{formats}";
 
     /// <summary>The table.</summary>
     public static string Of(IReadOnlyList<Cell> cells)
