@@ -106,13 +106,19 @@ internal static class TransferTests
                 Expect.True((core.norm(0) - 1).abs().max().item<double>() < 1e-12, "a column is not of length 1");
             }
         }),
-        TestCase("the tables of README and of the pages on whole networks and few bits are those of the results that lie beside the sample", () =>
+        TestCase("the tables of README and of the pages on whole networks, few bits and hypotheses are those of the results that lie beside the sample", () =>
         {
             var study = StudyTable.Of(Cells.Load(Results("study.jsonl")));
             var page = File.ReadAllText(Repository.At("docs", "whole-network.md"));
             Expect.True(page.Contains(study), "docs/whole-network.md lacks\n" + study);
             var sizes = SizeTable.Of(Cells.Load(Results("sizes.jsonl")));
             Expect.True(File.ReadAllText(Repository.At("docs", "few-bits.md")).Contains(sizes), "docs/few-bits.md lacks\n" + sizes);
+            var hypotheses = File.ReadAllText(Repository.At("docs", "hypotheses.md"));
+            foreach (var (_, table) in HypothesisTable.Tables(HypothesisCells.Load(Results("hypotheses.jsonl"))))
+            {
+                Expect.True(hypotheses.Contains(table), "docs/hypotheses.md lacks\n" + table);
+            }
+
             using var text = new StringWriter();
             Console(text).Write(DemonstrationTable.Of(Cells.Load(Results("readme.jsonl"))));
             var readme = File.ReadAllText(Repository.At("README.md"));

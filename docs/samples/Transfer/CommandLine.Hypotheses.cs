@@ -21,11 +21,12 @@ public static partial class CommandLine
         var steps = AtLeastOne("--steps", $"Steps of each training (default {plain.Run.TuneSteps}).");
         var stepper = With("--optimizer", "Who makes the steps; with another than the default training alone is measured.", plain.Stepper);
         var frozen = With("--frozen", "Batch norms keep their means and variances in training, which alone is measured.", false);
+        var alone = With("--training", "Training alone is measured, as at other rates.", false);
         var shard = ShardOption();
         var command = new Command(
             "hypotheses", "Networks that differ by their cores alone, rounded and trained, a cell at a time; a run that was ended goes on.")
         {
-            seeds, variants, rates, steps, stepper, frozen, shard, Output, Data, Threads, Quick,
+            seeds, variants, rates, steps, stepper, frozen, alone, shard, Output, Data, Threads, Quick,
         };
         command.SetAction(parsed => Guarded(() =>
         {
@@ -37,6 +38,7 @@ public static partial class CommandLine
                 Rates = parsed.GetValue(rates) is { Length: > 0 } given ? given : start.Rates,
                 Stepper = parsed.GetValue(stepper),
                 Frozen = parsed.GetValue(frozen),
+                TrainingAlone = parsed.GetValue(alone),
             };
             using var images = new Images(settings.Run);
             var cells = HypothesisStudy.CellsOf(parsed.GetValue(seeds)!, parsed.GetValue(variants)!);

@@ -13,7 +13,7 @@ public static class HypothesisCells
     /// <summary>The file of a cell.</summary>
     public static string FileOf(HypothesisSettings settings, int seed, Parametrization parametrization)
     {
-        var training = settings.IsMain ? "" : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "")}";
+        var training = settings.IsMain ? "" : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}";
         return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{training}.json".ToLowerInvariant());
     }
 

@@ -11,6 +11,7 @@ internal static class HypothesisDifferences
 
     private static readonly IReadOnlyList<Measure> Measures =
     [
+        OfRounded("points, float, batch norm", 32, "none", reading => reading.Renormed),
         OfRounded("points, core, 6 bits", 6, "core", reading => reading.Accuracy),
         OfRounded("points, core, 5 bits", 5, "core", reading => reading.Accuracy),
         OfRounded("points, slice, 4 bits", 4, "slice", reading => reading.Renormed),
@@ -29,6 +30,35 @@ internal static class HypothesisDifferences
                    where key != other
                    select Row(cells, key, other);
         return Markdown.Table(["3×3 kernels", "less", .. Measures.Select(measure => measure.Name)], rows);
+    }
+
+    /// <summary>Each network at its own best rates, those of least loss and of most accuracy, of all cells with batch norms as they are in
+    /// training.</summary>
+    internal static string OfBest(IReadOnlyList<HypothesisCell> cells)
+    {
+        var best = cells.Where(cell => cell.Settings.Stepper == Stability.Stepper.Sgd && !cell.Settings.Frozen)
+            .GroupBy(cell => (cell.Parametrization, cell.Seed))
+            .Select(group => (group.Key, Rates: group.SelectMany(cell => cell.Rates).Where(one => !one.Diverged).ToList()))
+            .Where(group => group.Rates.Count > 0)
+            .ToDictionary(group => group.Key, group => (
+                Loss: group.Rates.Min(one => one.Loss), Accuracy: 100 * group.Rates.Max(one => one.Accuracy)));
+        var rows = from key in best.Keys.Select(key => key.Parametrization).Distinct().Order()
+                   let seeds = best.Keys.Where(one => one.Parametrization == key).Select(one => one.Seed).ToList()
+                   let both = seeds.Where(seed => best.ContainsKey((Parametrization.Balanced, seed))).ToList()
+                   where both.Count > 0
+                   select (IReadOnlyList<string>)
+                   [
+                       HypothesisTable.NameOf(key),
+                       $"{seeds.Count}",
+                       Markdown.Spread([.. seeds.Select(seed => best[(key, seed)].Loss)], "F3", "F3"),
+                       Less(both, seed => best[(key, seed)].Loss - best[(Parametrization.Balanced, seed)].Loss, Losses, "F3"),
+                       Markdown.Spread([.. seeds.Select(seed => best[(key, seed)].Accuracy)], "F1"),
+                       Less(both, seed => best[(key, seed)].Accuracy - best[(Parametrization.Balanced, seed)].Accuracy, Points, "F1"),
+                   ];
+        return Markdown.Table(["3×3 kernels", "seeds", "loss", "less balanced", "%", "less balanced"], rows);
+
+        string Less(IEnumerable<int> seeds, Func<int, double> difference, string format, string spread) =>
+            Markdown.Spread([.. seeds.Select(difference)], format, spread);
     }
 
     private static IReadOnlyList<string> Row(IReadOnlyList<HypothesisCell> cells, Parametrization key, Parametrization other)

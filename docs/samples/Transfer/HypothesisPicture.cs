@@ -33,8 +33,9 @@ public static class HypothesisPicture
         DrawBits(picture.GetPlot(0), cells, "core", "One scale for each core", reading => reading.Accuracy);
         DrawBits(picture.GetPlot(1), cells, "slice", "One scale for each slice, batch norm", reading => reading.Renormed);
         DrawPredictions(picture.GetPlot(2), cells);
-        DrawRates(picture.GetPlot(3), cells, "Loss of the last steps", "loss", reading => reading.Loss);
-        DrawRates(picture.GetPlot(4), cells, "Accuracy after training", "% of the test images", reading => 100 * reading.Accuracy);
+        IReadOnlyList<HypothesisCell> trained = [.. all.Where(cell => cell.Settings.Stepper == Stepper.Sgd && !cell.Settings.Frozen)];
+        DrawRates(picture.GetPlot(3), trained, "Loss of the last steps", "loss", reading => reading.Loss);
+        DrawRates(picture.GetPlot(4), trained, "Accuracy after training", "% of the test images", reading => 100 * reading.Accuracy);
         DrawLegend(picture.GetPlot(5), cells);
         picture.SavePng(file, Width, Height);
     }
@@ -62,12 +63,14 @@ public static class HypothesisPicture
         double[] rates = [.. cells.SelectMany(cell => cell.Rates).Select(reading => reading.Rate).Distinct().Order()];
         foreach (var (key, group) in HypothesisTable.Groups(cells))
         {
-            var readings = rates.Select(rate => (Math.Log10(rate), (IReadOnlyList<double>)
-                [.. group.SelectMany(cell => cell.Rates).Where(one => one.Rate == rate && !one.Diverged).Select(value)]));
-            Line(plot, key, [.. readings.Where(reading => reading.Item2.Count > 0)]);
+            // A line ends where a seed diverges: the mean of the others would flatter.
+            var stable = group.SelectMany(cell => cell.Rates).GroupBy(one => one.Rate).Where(all => all.All(one => !one.Diverged));
+            var readings = stable.OrderBy(all => all.Key)
+                .Select(all => (Math.Log10(all.Key), (IReadOnlyList<double>)[.. all.Select(value)]));
+            Line(plot, key, [.. readings]);
         }
 
-        plot.Axes.Bottom.SetTicks([.. rates.Select(Math.Log10)], [.. rates.Select(rate => Markdown.Text(rate, "G3"))]);
+        plot.Axes.Bottom.SetTicks([.. rates.Select(Math.Log10)], [.. rates.Select(rate => HypothesisTable.TextOf(rate))]);
         Label(plot, title, "rate", left);
         plot.Axes.AutoScale();
     }

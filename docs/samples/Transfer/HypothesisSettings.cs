@@ -54,9 +54,12 @@ public sealed record HypothesisSettings
     /// <summary>Whether batch norms keep their means and variances in training.</summary>
     public bool Frozen { get; init; }
 
-    /// <summary>Whether training is as on the page; else only training is measured.</summary>
+    /// <summary>Whether training alone is measured, of networks that others measure.</summary>
+    public bool TrainingAlone { get; init; }
+
+    /// <summary>Whether all is measured; else training alone.</summary>
     [JsonIgnore]
-    public bool IsMain => Stepper == Stepper.Sgd && !Frozen;
+    public bool IsMain => Stepper == Stepper.Sgd && !Frozen && !TrainingAlone;
 
     /// <summary>Names the files of compressed networks: what they depend on.</summary>
     [JsonIgnore]

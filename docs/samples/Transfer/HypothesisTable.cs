@@ -15,7 +15,7 @@ public static class HypothesisTable
         var main = cells.Where(cell => cell.Settings.IsMain).ToList();
         IEnumerable<(string Title, string Text)> others = cells.Where(cell => !cell.Settings.IsMain)
             .GroupBy(cell => (cell.Settings.Stepper, cell.Settings.Frozen))
-            .Select(group => ($"Trained by {group.Key.Stepper}{(group.Key.Frozen ? ", batch norms frozen" : "")}", Training([.. group])));
+            .Select(group => ($"Trained by {group.Key.Stepper}{NameOf(group.Key.Stepper, group.Key.Frozen)}", Training([.. group])));
         return
         [
             ("The networks", Networks(main)),
@@ -27,8 +27,15 @@ public static class HypothesisTable
             ("Differences in one seed", HypothesisDifferences.Of(main)),
             ("Changes of outputs, predicted and measured", Predictions(main)),
             .. others,
+            ("Trained by Sgd at the best of all rates", HypothesisDifferences.OfBest(cells)),
         ];
     }
+
+    /// <summary>A rate as tables and pictures write it.</summary>
+    public static string TextOf(double rate) => Markdown.Text(rate, "0.######");
+
+    private static string NameOf(Stepper stepper, bool frozen) =>
+        frozen ? ", batch norms frozen" : stepper == Stepper.Sgd ? " at other rates" : "";
 
     /// <summary>Cells by their parametrization, by seed in each.</summary>
     public static IReadOnlyList<(Parametrization Key, IReadOnlyList<HypothesisCell> Cells)> Groups(IEnumerable<HypothesisCell> cells) =>
@@ -103,7 +110,7 @@ public static class HypothesisTable
         return Markdown.Table(
             [
                 "3×3 kernels", "seeds",
-                .. rates.Select(rate => $"loss at {Markdown.Text(rate, "G3")}"), .. rates.Select(rate => $"% at {Markdown.Text(rate, "G3")}"),
+                .. rates.Select(rate => $"loss at {TextOf(rate)}"), .. rates.Select(rate => $"% at {TextOf(rate)}"),
             ],
             Groups(cells).Select(group => (IReadOnlyList<string>)
             [
@@ -146,14 +153,15 @@ public static class HypothesisTable
     private static string Predictions(IReadOnlyList<HypothesisCell> cells)
     {
         var rows = from key in Groups(cells).Select(one => (Parametrization?)one.Key).Append(null)
-                   from bits in cells.SelectMany(cell => cell.Predictions).Select(one => one.Bits).Distinct().OrderDescending()
+                   from bits in cells.SelectMany(cell => cell.Predictions).Select(one => (int?)one.Bits).Distinct()
+                       .OrderDescending().Concat(key is null ? [null] : [])
                    let all = cells.Where(cell => key is null || cell.Parametrization == key)
-                       .SelectMany(cell => cell.Predictions).Where(one => one.Bits == bits).ToList()
+                       .SelectMany(cell => cell.Predictions).Where(one => bits is null || one.Bits == bits).ToList()
                    where all.Count > 0
                    select (IReadOnlyList<string>)
                    [
                        key is { } known ? NameOf(known) : "all",
-                       $"{bits}",
+                       bits is null ? "all" : $"{bits}",
                        $"{all.Count}",
                        Markdown.Text(LogCorrelation(all, one => one.Plain), "F2"),
                        Markdown.Text(MedianRatio(all, one => one.Plain), "F2"),
