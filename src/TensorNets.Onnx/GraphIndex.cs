@@ -11,13 +11,11 @@ internal sealed class GraphIndex
     /// <summary>The integers of a constant weight that DequantizeLinear restores, through a Cast or not; null: it does not.</summary>
     internal TensorProto? Integers(string name)
     {
-        if (!Producers.TryGetValue(name, out var maker) || !Graphs.IsStandard(maker) || maker.Input.Count == 0) return null;
-        return maker.OpType switch
-        {
-            "Cast" => Integers(maker.Input[0]),
-            "DequantizeLinear" => Constants.GetValueOrDefault(maker.Input[0]),
-            _ => null,
-        };
+        NodeProto? Maker(string value) =>
+            Producers.TryGetValue(value, out var node) && Graphs.IsStandard(node) && node.Input.Count > 0 ? node : null;
+        var maker = Maker(name);
+        if (maker?.OpType == "Cast") maker = Maker(maker.Input[0]);
+        return maker?.OpType == "DequantizeLinear" ? Constants.GetValueOrDefault(maker.Input[0]) : null;
     }
 
     /// <summary>The node that makes a value.</summary>

@@ -74,7 +74,7 @@ internal sealed class LayerFinder
             return index.Integers(name) is not { } integers ? left : left with
             {
                 Shape = [.. integers.Dims],
-                Parameters = TensorData.Entries(integers),
+                Parameters = TensorData.Integers(integers),
                 DType = $"{(DataType)integers.DataType}",
             };
         }

@@ -75,8 +75,12 @@ internal static class TensorData
             : $"its weight of shape {Errors.Shape(tensor.Dims)} holds {bytes} bytes";
     }
 
-    /// <summary>How many entries a tensor has by its shape; 0 where that is no shape.</summary>
-    internal static long Entries(TensorProto tensor) => Count(tensor.Dims) ?? 0;
+    /// <summary>The entries of a tensor of whole numbers; 0 of another, and where it holds too little for them, at a bit each.</summary>
+    internal static long Integers(TensorProto tensor) =>
+        !IsReal(tensor.DataType) && Count(tensor.Dims) is { } count
+        && count <= 8L * Math.Max(tensor.RawData.Length, sizeof(int) * (long)tensor.Int32Data.Count)
+            ? count
+            : 0;
 
     /// <summary>The entries of a tensor that can be read as a weight; 0 of another.</summary>
     internal static long Parameters(TensorProto tensor) => Problem(tensor) == "" ? Count(tensor.Dims)!.Value : 0;

@@ -26,6 +26,9 @@ internal sealed class OnnxReader : IReader
             {
                 OnnxModel.OfLayer(layer).Save(path);
                 corpus.Add(File.ReadAllBytes(path));
+                Model.Quantize(layer, new(4 + corpus.Count % 5));
+                OnnxModel.OfLayer(layer, integers: true).Save(path);
+                corpus.Add(File.ReadAllBytes(path));
             }
         }
     }
@@ -40,6 +43,7 @@ internal sealed class OnnxReader : IReader
         var model = OnnxModel.Load(path);
         using var scope = NewDisposeScope();
         foreach (var layer in model.Source().Layers) layer.Weight.Invoke(null!).ResultValue.Dispose();
+        _ = model.Integers;
         accepted = model;
     }
 
@@ -48,7 +52,10 @@ internal sealed class OnnxReader : IReader
     public string? AfterAcceptance()
     {
         accepted!.Save(copy);
-        return OnnxModel.Load(copy).ToString() == accepted.ToString() ? null : "what was read is not what is written";
+        var written = OnnxModel.Load(copy);
+        return $"{written}" == $"{accepted}" && (written.Parameters, written.Integers) == (accepted.Parameters, accepted.Integers)
+            ? null
+            : "what was read is not what is written";
     }
 
     public void Dispose()

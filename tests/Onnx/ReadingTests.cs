@@ -73,7 +73,20 @@ internal static class ReadingTests
         Says("depthwise", Plain().Weight("w", [4, 1, 3, 3]).Node("Conv", ["x", "w"], "y", ("group", 4L)));
         Says("input of the graph", Conv(Plain().Input("w", [6, 4, 3, 3])));
         Says("computed in the graph (Relu)", Conv(Plain().Weight("v", [6, 4, 3, 3]).Node("Relu", ["v"], "w")));
-        Says("quantized", Conv(Plain().Weight("v", [6, 4, 3, 3]).Node("DequantizeLinear", ["v"], "w")));
+        var quantized = Conv(Plain().Weight("v", [6, 4, 3, 3], DataType.Int8).Node("DequantizeLinear", ["v"], "w"));
+        Says("quantized", quantized);
+        Expect.Equal(216L, quantized.Read().Layers[0].Parameters);
+        Expect.Equal(216L, quantized.Read().Integers);
+        quantized.Graph.Initializer[0].Dims[0] = 1L << 40;
+        Expect.Equal(0L, quantized.Read().Integers);
+        // No valid graph, but a file may hold it: nodes that make each other's inputs.
+        foreach (var operation in (string[])["Cast", "DequantizeLinear"])
+        {
+            var round = Conv(Plain().Node(operation, ["w"], "v").Node(operation, ["v"], "w"));
+            Says("it", round);
+            Expect.Equal(0L, round.Read().Integers);
+        }
+
         Says("read by Relu too", Own().Node("Relu", ["w"], "z"));
         Says("leaves the graph", Own().Output("w", [6, 4, 3, 3]));
         Says("opset is 4", Conv(new GraphBuilder(opset: 4).Input("x", [1, 4, 8, 8]).Weight("w", [6, 4, 3, 3])));
