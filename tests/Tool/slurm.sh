@@ -110,6 +110,17 @@ busy() { # a node whose task is under way, a layer having been finished
     fail "no task on $1 is under way with $count layers finished"
 }
 
+fresh() { # a node whose task has just begun, so that it has all of it to lose
+    local before task=
+    before=$(running "$1")
+    for ((i = 0; i < 1200; i++)); do
+        task=$(running "$1")
+        [[ -n $task && $task != "$before" ]] && [[ -n $(tasks_of "$1") ]] && { echo "$task"; return; }
+        sleep 0.1
+    done
+    fail "no task begins on $1 after task $before"
+}
+
 cancelled=$(busy node1 1)
 scancel "${job}_$cancelled"
 echo "task $cancelled cancelled on node1 with $(layers) layers finished, after $SECONDS s"
@@ -119,7 +130,7 @@ for ((i = 0; ; i++)); do
     [[ $i -lt 150 ]] || fail "task $cancelled is not requeued 30 s after it was cancelled"
     sleep 0.2
 done
-lost=$(busy node2 2)
+lost=$(fresh node2)
 lose_node node2
 echo "node2 lost with task $lost under way and $(layers) layers finished, after $SECONDS s"
 for ((i = 0; i < 600; i++)); do

@@ -184,10 +184,10 @@ let networkFor (d: Draw) (owner: string) : Network =
 let plan (d: Draw) : Plan =
     Plan.make (d.Pick [ Order.Auto; Order.Exact; Order.Greedy ]) (if d.Chance 0.1 then hugeSpec d else spec d)
 
-let progress (d: Draw) : IProgress<FitProgress> =
+let progress (d: Draw) : IProgress<'T> =
     let throws = d.Chance 0.1
 
-    { new IProgress<FitProgress> with
+    { new IProgress<'T> with
         member _.Report _ =
             if throws then
                 raise Thrown
