@@ -41,6 +41,7 @@ run_program() {
     local folder=$1 program=$2 name exit_code=0
     shift 2
     name=$(basename "$program" .dll)
+    echo "== $name begins"
     dotnet "$program" "$@" >"$folder/$name.log" 2>&1 || exit_code=$?
     echo "$exit_code" >"$folder/$name.code"
     flock "$folder" cat - "$folder/$name.log" <<<"== $name"
@@ -49,15 +50,15 @@ run_program() {
 # Adds the counts of a program that was run to the totals. A crash counts as one failure.
 count_tests() {
     local folder=$1 name=$2 line exit_code
-    exit_code=$(<"$folder/$name.code")
-    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$folder/$name.log" | tail -1 || true)
-    grep '^Skipped: ' "$folder/$name.log" >>"$skips" || true
+    exit_code=$(cat "$folder/$name.code" 2>/dev/null || echo none)
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$folder/$name.log" 2>/dev/null | tail -1 || true)
+    grep '^Skipped: ' "$folder/$name.log" >>"$skips" 2>/dev/null || true
 
-    if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+    if [[ $exit_code != none && $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
         failed=$((failed + BASH_REMATCH[2]))
         skipped=$((skipped + BASH_REMATCH[3]))
-        if [[ $exit_code -ne 0 && ${BASH_REMATCH[2]} -eq 0 ]]; then
+        if [[ $exit_code != 0 && ${BASH_REMATCH[2]} -eq 0 ]]; then
             echo "$name ended with exit code $exit_code though no test failed: counted as 1 failure."
             failed=$((failed + 1))
         fi
@@ -85,19 +86,26 @@ run_tests_without_kernels() {
 # Runs every test program that was built; prints what was skipped and why, and last the total. Properties keeps every processor busy; the others,
 # which mostly wait for one program after the other, run beside it.
 run_all_tests() {
-    local project name folder others=()
+    local project name folder programs=() names=()
     passed=0 failed=0 skipped=0
     skips=$(mktemp) folder=$(mktemp -d)
 
     for project in tests/*/*.*proj; do
         name=$(basename "${project%.*}")
-        [[ $name == Properties ]] || others+=("$(dirname "$project")/bin/$configuration/net10.0/$name.dll")
+        names+=("$name")
+        programs+=("$(dirname "$project")/bin/$configuration/net10.0/$name.dll")
     done
 
+    # A job in the background does not hear Ctrl-C.
+    trap 'pkill -TERM -P "$beside" 2>/dev/null || true' EXIT
     run_program "$folder" "tests/Properties/bin/$configuration/net10.0/Properties.dll" "$@" &
-    for project in "${others[@]}"; do run_program "$folder" "$project" "$@"; done
-    wait
-    for name in "$folder"/*.code; do count_tests "$folder" "$(basename "$name" .code)"; done
+    beside=$!
+    for project in "${programs[@]}"; do
+        [[ $project == */Properties.dll ]] || run_program "$folder" "$project" "$@"
+    done
+    wait "$beside" || true
+    trap - EXIT
+    for name in "${names[@]}"; do count_tests "$folder" "$name"; done
     rm -rf "$folder"
     print_total
 }

@@ -8,14 +8,15 @@ internal sealed class GraphIndex
     /// <summary>Initializers and the values of Constant nodes by name.</summary>
     internal Dictionary<string, TensorProto> Constants { get; } = [];
 
-    /// <summary>The integers of a constant weight that DequantizeLinear restores, through a Cast or not; null: it does not.</summary>
-    internal TensorProto? Integers(string name)
+    /// <summary>The name of the constant integers that DequantizeLinear makes a weight of, through a Cast or not; null: it does
+    /// not.</summary>
+    internal string? Integers(string name)
     {
         NodeProto? Maker(string value) =>
             Producers.TryGetValue(value, out var node) && Graphs.IsStandard(node) && node.Input.Count > 0 ? node : null;
         var maker = Maker(name);
         if (maker?.OpType == "Cast") maker = Maker(maker.Input[0]);
-        return maker?.OpType == "DequantizeLinear" ? Constants.GetValueOrDefault(maker.Input[0]) : null;
+        return maker?.OpType == "DequantizeLinear" && Constants.ContainsKey(maker.Input[0]) ? maker.Input[0] : null;
     }
 
     /// <summary>The node that makes a value.</summary>

@@ -28,8 +28,8 @@ internal sealed class LayerFinder
         string PathOf(NodeProto node) => node.Name != "" && names[node.Name] == 1 ? node.Name : node.Output.FirstOrDefault(node.Name);
 
         var layers = new List<OnnxLayer>();
-        foreach (var group in nodes.GroupBy(node => Weight(node) is var (_, name) && index.Constants.ContainsKey(name)
-            ? (IsShared: true, name)
+        foreach (var group in nodes.GroupBy(node => Weight(node) is var (_, name) && Stored(name) is { } stored
+            ? (IsShared: true, stored)
             : (IsShared: false, PathOf(node))))
         {
             layers.Add(Shared([.. group.Select(node => Layer(node, PathOf(node)))]));
@@ -53,6 +53,9 @@ internal sealed class LayerFinder
         return left ? (0, Input(0)) : (1, Input(1));
     }
 
+    /// <summary>The constant that a weight is or is restored from; null: it is computed otherwise.</summary>
+    private string? Stored(string name) => index.Constants.ContainsKey(name) ? name : index.Integers(name);
+
     private static OnnxLayer Left(NodeProto node, string path, string reason) =>
         new(path, node.OpType, [], 0, null, reason) { Nodes = [node] };
 
@@ -71,7 +74,9 @@ internal sealed class LayerFinder
         if (!index.Constants.TryGetValue(name, out var weight))
         {
             var left = Left(node, path, Computed(name));
-            return index.Integers(name) is not { } integers ? left : left with
+            if (index.Integers(name) is not { } stored) return left;
+            var integers = index.Constants[stored];
+            return left with
             {
                 Shape = [.. integers.Dims],
                 Parameters = TensorData.Integers(integers),

@@ -40,8 +40,8 @@ public sealed partial class OnnxModel
     /// <summary>Entries of all integers of the main graph that DequantizeLinear restores.</summary>
     public long Integers => Proto.Graph.Node
         .Where(node => Graphs.IsStandard(node) && node is { OpType: "DequantizeLinear", Output.Count: > 0 })
-        .DistinctBy(node => node.Input.FirstOrDefault())
-        .Select(node => Index.Integers(node.Output[0])).OfType<TensorProto>().Sum(TensorData.Integers);
+        .Select(node => Index.Integers(node.Output[0])).OfType<string>().Distinct()
+        .Sum(name => TensorData.Integers(Index.Constants[name]));
 
     /// <summary>Reads a model, with the files beside it that hold numbers of it.</summary>
     /// <param name="path">The file.</param>

@@ -79,6 +79,10 @@ internal static class ReadingTests
         Expect.Equal(216L, quantized.Read().Integers);
         quantized.Graph.Initializer[0].Dims[0] = 1L << 40;
         Expect.Equal(0L, quantized.Read().Integers);
+        // Two nodes of one weight are one layer, as they are where it is no integers.
+        var twice = new GraphBuilder().Input("x", [2, 5]).Output("y", [2, 5]).Weight("v", [5, 5], DataType.Int8).Weight("s", [])
+            .Node("DequantizeLinear", ["v", "s"], "w").Node("MatMul", ["x", "w"], "a").Node("MatMul", ["a", "w"], "y").Read();
+        Expect.Equal(twice.Integers, twice.Layers.Single().Parameters);
         // No valid graph, but a file may hold it: nodes that make each other's inputs.
         foreach (var operation in (string[])["Cast", "DequantizeLinear"])
         {

@@ -1,10 +1,11 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using TensorNets.Tool;
 
 namespace TensorNets.Integration.Tool;
 
 /// <summary>What the command said, and its exit code.</summary>
-internal sealed record Said(int Code, string Output, string Errors)
+internal sealed partial record Said(int Code, string Output, string Errors)
 {
     /// <summary>Runs a command line in this process.</summary>
     internal static Said Of(params string[] args) => Of(CancellationToken.None, args);
@@ -33,9 +34,12 @@ internal sealed record Said(int Code, string Output, string Errors)
     internal void Refuses(int code, string word)
     {
         Expect.True(Code == code, $"exit code {Code}, expected {code}: {Errors}{Output}");
-        var said = Errors.TrimEnd().Split('\n').SkipWhile(line => line.Contains(" planned")).ToList();
+        var said = Errors.TrimEnd().Split('\n').SkipWhile(line => Planned().IsMatch(line)).ToList();
         Expect.True(said is [var only] && only.StartsWith("tensornets: "), $"not one line: {Errors}");
         Expect.True(said[0].Contains(word), $"no '{word}' in: {Errors}");
         Expect.Equal("", Output);
     }
+
+    [GeneratedRegex(@"^\d+/\d+ .* planned( about .* left)?\r?$")]
+    private static partial Regex Planned();
 }

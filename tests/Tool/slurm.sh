@@ -4,8 +4,9 @@
 #   slurm.sh TensorNets.Tool.dll model.safetensors plan.json compress.sbatch
 # Debian: slurm-wlm, munge. The exit code is 77 where they cannot be started, and the last line says why.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
 dll=$(realpath "$1") model=$(realpath "$2") plan=$(realpath "$3") batch=$(realpath "$4")
-folder=$(mktemp -d) host=$(hostname -s) shares=6
+folder=$(mktemp -d) host=$(hostname -s) shares=12
 
 skip() { echo "skipped: $1"; exit 77; }
 fail() { echo "failed: $1" >&2; tail -n 20 "$folder"/*.log >&2; exit 1; }
@@ -24,13 +25,15 @@ lose_node() {
     stop "$folder/$1.pid"
     mapfile -t own < <(tasks_of "$1")
     for pid in "${own[@]}"; do
-        parent=$(ps -o ppid= -p "$pid" | tr -d ' ')
-        [[ -n $parent && $(ps -o args= -p "$parent") == slurmstepd:* ]] && kill -9 "$parent"
+        parent=$(ps -o ppid= -p "$pid" | tr -d ' ' || true)
+        if [[ -n $parent && $(ps -o args= -p "$parent" || true) == slurmstepd:* ]]; then kill -9 "$parent" 2>/dev/null || true; fi
     done
     [[ ${#own[@]} -eq 0 ]] || kill -9 "${own[@]}" 2>/dev/null || true
 }
 
 clean() {
+    set +e
+    [[ -z ${single:-} ]] || kill "$single" 2>/dev/null
     lose_node node1
     lose_node node2
     stop "$folder/slurmctld.pid"

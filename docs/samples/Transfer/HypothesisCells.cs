@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using TensorNets.Samples.Stability;
 
@@ -13,7 +14,8 @@ public static class HypothesisCells
     /// <summary>The file of a cell.</summary>
     public static string FileOf(HypothesisSettings settings, int seed, Parametrization parametrization)
     {
-        var training = settings.IsMain ? "" : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}";
+        var rates = string.Join("-", settings.Rates.Select(rate => rate.ToString(CultureInfo.InvariantCulture)));
+        var training = settings.IsMain ? "" : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}-{rates}";
         return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{training}.json".ToLowerInvariant());
     }
 

@@ -109,14 +109,17 @@ module Surgery =
                 | None -> ()
         ]
 
-    /// What keeps the holders of a module from being given a replacement of a type.
+    /// What keeps the holders of a module from being given a replacement of a type; of an abstract one any type under it may come.
     let private obstacles path (replacement: Type) old (owner: nn.Module) (holders: Holder list) =
         let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, reason)
+        let isAbstract = replacement.IsAbstract
+        let holds (declared: Type) = declared.IsAssignableFrom replacement || isAbstract && replacement.IsAssignableFrom declared
+            || replacement.IsAbstract && replacement.IsAssignableFrom declared
 
         [
             for holder in holders do
                 match holder with
-                | Holder.Slot(_, field, declared, _) when not (declared.IsAssignableFrom replacement) ->
+                | Holder.Slot(_, field, declared, _) when not (holds declared) ->
                     let declared, replacement = SubmoduleFields.typeName declared, SubmoduleFields.typeName replacement
                     TensorNetError.SealedField(path, typeOf owner, field, declared, replacement)
                 | Holder.Slot _ -> ()

@@ -30,7 +30,8 @@ module Sensitivity =
     /// Networks of more cores than this are eliminated core by core without a look at their single terms, whose plans grow like N².
     let private termsLimit = 12
 
-    /// <summary>The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs.</summary>
+    /// <summary>The plan for a network's sensitivity: term by term, or by elimination where that takes fewer FLOPs. Of more than 12 cores
+    /// it is elimination, unasked: the plans of all terms grow with the square of their number.</summary>
     /// <example><code>Sensitivity.plan spec</code></example>
     let plan (spec: Spec) : SensitivityPlan =
         Argument.notNull (nameof spec) spec

@@ -21,7 +21,8 @@ module internal Fresh =
     /// numbers lie, so that the same input would have other bits in another run.
     let doubles (shape: int64[]) (values: float[]) : Tensor =
         use there = torch.tensor (values, dtype = torch.float64, device = torch.CPU)
-        there.clone().reshape shape
+        use shaped = there.reshape shape
+        shaped.clone ()
 
     /// White noise from a generator, which is one of the CPU, on a device.
     let noise (generator: torch.Generator) (dtype: torch.ScalarType) (device: torch.Device) (shape: int64[]) : Tensor =

@@ -127,7 +127,10 @@ module internal LayerDamage =
         let next dense (source, kept) =
             if kept = "" then
                 let made = evaluated options evaluate model dense source
-                tell source
+
+                if Result.isOk made then
+                    tell source
+
                 made
             else
                 Ok { PlanMaking.planned source with Kept = kept }

@@ -253,6 +253,31 @@ type private Narrow() as this =
     do this.RegisterComponents()
     override _.forward x = c.call (b.call (a.call x))
 
+/// A factorized layer in a field of its own type.
+type private Own(layer: FactorizedLinear) as this =
+    inherit torch.nn.Module<Tensor, Tensor>("Own")
+    let a = layer
+    let b: Layer = torch.nn.Linear(6L, 6L)
+    do this.RegisterComponents()
+    override _.forward x = b.call (a.call x)
+
+let private ownField =
+    testCase "a compressed model is loaded into one whose field is of the factorized layer's own type" (fun () ->
+        use _ = torch.NewDisposeScope()
+
+        let made seed =
+            let spec = Spec.parse [] "sa, at -> st | s=6 t=6 a=2" |> specOk
+            let network = Network.random torch.float32 seed spec
+            new Own((Layers.ofNetwork None (ConvGeometry.plain 0 6L 6L) None network |> ok) :?> FactorizedLinear)
+
+        inFolder (fun folder ->
+            let path = Path.Combine(folder, "model")
+            use model = made 1UL
+            use other = made 2UL
+            ModelFile.save path model |> ok
+            ModelFile.load path other |> ok
+            Expect.equal (stateOf other) (stateOf model) "the state"))
+
 let private everySealedField =
     testCase "loading into a model with fields of too narrow a type names each of them, and changes nothing" (fun () ->
         use _ = torch.NewDisposeScope()
@@ -325,4 +350,4 @@ let private leaks =
             Expect.equal (DenseKinds.settledCount () - before) (int64 (3 * (own + 2 * made))) "parameters"))
 
 let all =
-    testSequenced (testList "model files" [ formats; roundTrip; refused; everyMisfit; everySealedField; roots; leaks ])
+    testSequenced (testList "model files" [ formats; roundTrip; refused; everyMisfit; everySealedField; ownField; roots; leaks ])
