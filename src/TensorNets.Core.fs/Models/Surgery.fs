@@ -114,7 +114,6 @@ module Surgery =
         let unreachable reason = TensorNetError.UnreachableField(path, typeOf owner, reason)
         let isAbstract = replacement.IsAbstract
         let holds (declared: Type) = declared.IsAssignableFrom replacement || isAbstract && replacement.IsAssignableFrom declared
-            || replacement.IsAbstract && replacement.IsAssignableFrom declared
 
         [
             for holder in holders do
