@@ -527,12 +527,12 @@ let private leaks =
             act (fun () -> spatial 1 1 tiled bias images)
 
         once ()
-        let before = settledCount ()
+        let before = NativeTensors.settledCount ()
 
         for _ in 1..50 do
             once ()
 
-        Expect.equal (settledCount ()) before "tensors"
+        Expect.equal (NativeTensors.settledCount ()) before "tensors"
 
 /// What holds for kernels and for libtorch alone.
 let private both = [ matrices; spatialSizes; layers; everyKind; estimates; testSequenced leaks ]

@@ -390,12 +390,12 @@ let private counted =
         for _ in 1..3 do
             pass ()
 
-        let before = DenseKinds.settledCount ()
+        let before = NativeTensors.settledCount ()
 
         for _ in 1..20 do
             pass ()
 
-        Expect.isLessThan (DenseKinds.settledCount ()) (before + 10L) "tensors")
+        Expect.isLessThan (NativeTensors.settledCount ()) (before + 10L) "tensors")
 
 let all =
     testList "embeddings" [ rows; gradients; noTable; refused; options; factorized; trained; covering; counted ]

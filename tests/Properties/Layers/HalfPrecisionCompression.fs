@@ -172,7 +172,7 @@ let private handles =
 
         for act in rounds do
             act ()
-            let before = torch.Tensor.TotalCount
+            let before = NativeTensors.settledCount ()
 
             for _ in 1..100 do
                 act ()

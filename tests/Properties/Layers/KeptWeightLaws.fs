@@ -171,8 +171,8 @@ let private counted =
                         use _ = torch.NewDisposeScope()
                         pass layer x |> ignore
 
-                    let from = settledCount ()
-                    let held () = settledCount () - from
+                    let from = NativeTensors.settledCount ()
+                    let held () = NativeTensors.settledCount () - from
                     run ()
                     let kept = held ()
 
@@ -210,14 +210,14 @@ let private counted =
                     use _ = torch.NewDisposeScope()
                     pass layer tokens |> ignore
 
-                let from = settledCount ()
+                let from = NativeTensors.settledCount ()
 
                 for i in 1..20 do
                     run ()
-                    Expect.equal (settledCount () - from) 3L $"{i}: the table and a copy of each core"
+                    Expect.equal (NativeTensors.settledCount () - from) 3L $"{i}: the table and a copy of each core"
 
                 layer.Dispose()
-                Expect.equal (settledCount () - from) -2L "the layer frees it")
+                Expect.equal (NativeTensors.settledCount () - from) -2L "the layer frees it")
         ]
 
 let all = testList "kept weights" [ same; seen; tables; evicted; testSequenced counted ]

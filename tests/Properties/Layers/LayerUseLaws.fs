@@ -357,12 +357,12 @@ let private memory =
                     for _ in 1..3 do
                         step ()
 
-                    let before = settledCount ()
+                    let before = NativeTensors.settledCount ()
 
                     for _ in 1..1000 do
                         step ()
 
-                    Expect.equal (settledCount () - before) 0L $"{lowering}")
+                    Expect.equal (NativeTensors.settledCount () - before) 0L $"{lowering}")
         ]
 
 let all = testList "layer use" [ starts; files; states; many; testSequenced memory ]

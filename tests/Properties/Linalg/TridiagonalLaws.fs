@@ -127,12 +127,12 @@ let private leaks =
             system.At 0.1 |> ignore
 
         once ()
-        let before = settledCount ()
+        let before = NativeTensors.settledCount ()
 
         for _ in 1..20 do
             once ()
 
-        Expect.equal (settledCount ()) before "tensors"
+        Expect.equal (NativeTensors.settledCount ()) before "tensors"
 
         for tensor in [ gram; weight; c ] do
             tensor.Dispose()

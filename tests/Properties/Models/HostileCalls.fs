@@ -162,7 +162,7 @@ let words (entry: Entry) (seed: int) : string =
 
 /// The tensors that a draw of a seed itself leaves to the garbage collector: TorchSharp's layers leave some when they are made.
 let private leftByDraw (method: MethodInfo) (seed: int) : int64 =
-    let before = Tensor.TotalCount
+    let before = NativeTensors.settledCount ()
     let d = Draw seed
     drawn d method |> ignore
     d.Dispose()
@@ -292,7 +292,7 @@ let call (entry: Entry) (seed: int) : bool * string list =
     // Finalizers of earlier calls' tensors spoil the count: it holds where it comes again once they are done.
     let leak =
         if outcome.Leak > 0L then
-            DenseKinds.settledCount () |> ignore
+            NativeTensors.settledCount () |> ignore
             min outcome.Leak (attempt method seed).Leak
         else
             0L

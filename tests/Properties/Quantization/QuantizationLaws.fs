@@ -262,7 +262,7 @@ let private refusals =
 
                 let count (make: unit -> unit) =
                     make ()
-                    let before = torch.Tensor.TotalCount
+                    let before = NativeTensors.settledCount ()
                     make ()
                     torch.Tensor.TotalCount - before
 

@@ -28,11 +28,3 @@ let overKinds what check =
                     dense.``to`` torch.float64 |> ignore
                     check dense shape)
         ]
-
-/// TorchSharp's count of native tensors once the garbage collector has taken what nobody holds any more, other tests' tensors among it.
-let settledCount () =
-    for _ in 1..2 do
-        GC.Collect()
-        GC.WaitForPendingFinalizers()
-
-    torch.Tensor.TotalCount

@@ -40,7 +40,7 @@ let private acquits =
         let convolve probe (w: torch.Tensor) (x: torch.Tensor) =
             (ConvolutionCheck.byTorch probe (w.``to`` torch.float64) (x.``to`` torch.float64)).``to`` torch.float32
 
-        let before = torch.Tensor.TotalCount
+        let before = NativeTensors.settledCount ()
         Expect.isLessThan (ConvolutionCheck.worst convolve) 1e-6 "rounding"
         Expect.equal torch.Tensor.TotalCount before "tensors"
 

@@ -120,7 +120,7 @@ let private put =
 
             run 0 (fun () -> 0.0) |> ok |> ignore
             let all = calls
-            let count = torch.Tensor.TotalCount
+            let count = NativeTensors.settledCount ()
 
             for at in [ 1; all / 2 ] do
                 for found, act in

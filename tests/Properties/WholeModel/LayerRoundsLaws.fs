@@ -117,7 +117,7 @@ let private tensors =
                 inFolder (fun path ->
                     let made () = run options (Some path) spec kernel |> ignore
                     made ()
-                    let before = torch.Tensor.TotalCount
+                    let before = NativeTensors.settledCount ()
                     made ()
                     File.Delete path
                     made ()

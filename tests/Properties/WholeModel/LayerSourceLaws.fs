@@ -49,7 +49,7 @@ let private same =
             let other = CompressionPlan.ofSource (Budget.LayerError 2.0) options source |> ok
             Expect.equal (CompressionPlan.toJson other) (CompressionPlan.toJson plan) name
             let run = { ModelCompression.defaults with Sweeps = 2; Corrections = 1 }
-            let before = torch.Tensor.TotalCount
+            let before = NativeTensors.settledCount ()
             let apart = LayerCompression.run run other source |> ok
 
             let made =
@@ -83,7 +83,7 @@ let private shared =
             Expect.equal (states resumed) (states inside) "bits of what was resumed"
             // Modules leave shells of tensors behind, whoever disposes them.
             let left run =
-                let before = torch.Tensor.TotalCount
+                let before = NativeTensors.settledCount ()
                 let report: CompressReport = run ()
                 report, torch.Tensor.TotalCount - before
 

@@ -336,7 +336,7 @@ let private leaks =
                 ModelFile.load path fresh |> ok
 
             attempt ()
-            let before = DenseKinds.settledCount ()
+            let before = NativeTensors.settledCount ()
 
             for _ in 1..3 do
                 attempt ()
@@ -347,7 +347,7 @@ let private leaks =
             let made =
                 Compress.factorized model |> List.sumBy (fun (_, layer) -> Seq.length (layer.parameters true))
 
-            Expect.equal (DenseKinds.settledCount () - before) (int64 (3 * (own + 2 * made))) "parameters"))
+            Expect.equal (NativeTensors.settledCount () - before) (int64 (3 * (own + 2 * made))) "parameters"))
 
 let all =
     testSequenced (testList "model files" [ formats; roundTrip; refused; everyMisfit; everySealedField; ownField; roots; leaks ])

@@ -183,7 +183,7 @@ let private limited =
                 use model = model seed
                 let balanced = layersOf model { options with Corrections = 0 }
                 let whole = layersOf model options
-                let count = DenseKinds.settledCount ()
+                let count = NativeTensors.settledCount ()
                 // TorchSharp counts each Parameter twice when it is made and once when it goes.
                 let mutable own = 0
 
@@ -207,7 +207,7 @@ let private limited =
                         own <- own + Seq.length (layer.Layer.parameters true)
                         layer.Layer.Dispose()
 
-                Expect.equal (DenseKinds.settledCount ()) (count + int64 own) "tensors"
+                Expect.equal (NativeTensors.settledCount ()) (count + int64 own) "tensors"
 
                 for layer in Seq.append balanced.Layers whole.Layers do
                     layer.Layer.Dispose())
@@ -227,7 +227,7 @@ let private released =
                 TimeLimit = Some(TimeSpan.FromHours 1.0)
             }
 
-        let before = DenseKinds.settledCount ()
+        let before = NativeTensors.settledCount ()
         let mutable shells = 0
 
         let take _ (layer: FactorizedLayer) : Result<FactorizedLayer, TensorNetError list> =
@@ -252,7 +252,7 @@ let private released =
         for path in [ "c"; "d"; "e" ] do
             drop path
 
-        Expect.isLessThanOrEqual (DenseKinds.settledCount ()) (before + int64 shells) "tensors"
+        Expect.isLessThanOrEqual (NativeTensors.settledCount ()) (before + int64 shells) "tensors"
         // One layer, step by step.
         let planned, layer = Seq.zip plan.Layers source.Layers |> Seq.find (fun (layer, _) -> layer.Path = "b")
 
@@ -267,7 +267,7 @@ let private released =
 
         let hour _ = Some(TimeSpan.FromHours 1.0)
         let times: LayerRun.Times = { First = hour; Rounds = (fun () -> hour ()); Last = hour }
-        let before = torch.Tensor.TotalCount
+        let before = NativeTensors.settledCount ()
         let mutable stage = LayerRun.Fresh
 
         for _ in 1..2 do
