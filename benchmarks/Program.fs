@@ -38,6 +38,8 @@ let private tables =
         "memory 10", (fun () -> MemoryRun.run 10)
     ]
 
+let private (|Table|_|) words = tables |> List.tryFind (fst >> (=) (String.concat " " words))
+
 [<EntryPoint>]
 let main argv =
     Native.quiet ()
@@ -50,8 +52,7 @@ let main argv =
     Measure.keepMemory ()
 
     match argv |> Array.toList with
-    | words when tables |> List.exists (fst >> (=) (String.concat " " words)) ->
-        tables |> List.find (fst >> (=) (String.concat " " words)) ||> AllTables.print
+    | Table(name, run) -> AllTables.print name run
     | [ "all"; folder ] -> AllTables.write folder (List.map fst tables)
     | [ "kernels"; kernel ] -> KernelTable.run kernel ""
     | [ "kernels"; kernel; format ] -> KernelTable.run kernel format

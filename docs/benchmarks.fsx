@@ -58,6 +58,9 @@ let rows name =
     |> Array.filter (fun line -> line.Trim() <> "" && not (line.StartsWith "#"))
     |> Array.map (fun line -> if line.Contains " | " then line.Trim('|', ' ').Split " | " else Regex.Split(line.Trim(), " {2,}"))
 
+/// A picture of a file's numbers, and what its head says.
+let plot name title horizontal vertical series = $"{Chart.plot title horizontal vertical series}\n\n<p><small>{heading name}</small></p>"
+
 /// Multiplications of an image, from a name such as 64→64, 3×3, 56×56.
 let work (name: string) =
     let sides =
@@ -76,16 +79,13 @@ let ofImages images =
                 work row[0], float row[4]
     ]
 
-Chart.plot
+plot
+    "convolutions"
     "Own over libtorch's time, by the work of an image"
     (Chart.logarithmic "multiplications of one image")
     (Chart.linear "own / libtorch's time, forward")
     [ Chart.dots "one image" (ofImages "1"); Chart.dots "eight images" (ofImages "8") ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "convolutions"}"""
-(*** include-output ***)
 
 (** ## Layers
 
@@ -99,16 +99,13 @@ let ofPass pass =
                 float row[10], float row[7]
     ]
 
-Chart.plot
+plot
+    "layers"
     "Time of layers over dense ones, by the ratio of multiplications"
     (Chart.logarithmic "multiplications of the dense kernel / of the stages")
     (Chart.linear "layer / dense")
     [ Chart.dots "forward" (ofPass "forward"); Chart.dots "training step" (ofPass "step") ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "layers"}"""
-(*** include-output ***)
 
 (** ## Embeddings
 
@@ -121,7 +118,8 @@ let ofFormat format =
                 float row[2], float row[4]
     ]
 
-Chart.plot
+plot
+    "embeddings"
     "Time of a pass over that of copying rows, by tokens"
     (Chart.logarithmic "tokens")
     (Chart.logarithmic "factorized / dense")
@@ -131,10 +129,6 @@ Chart.plot
         Chart.line "ranks 32" (ofFormat "TT-matrix(40,30,25;8,8,8;32,32)")
     ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "embeddings"}"""
-(*** include-output ***)
 
 (** ## Large matrices
 
@@ -147,16 +141,13 @@ let ofPrefix prefix =
                 float row[0], float row[3]
     ]
 
-Chart.plot
+plot
+    "matrices"
     "Processor time of a factorization, by the size of the layer"
     (Chart.linear "rows and columns")
     (Chart.logarithmic "seconds of the processor")
     [ Chart.line "matrix" (ofPrefix "TT("); Chart.line "TT-matrix" (ofPrefix "TT-matrix") ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "matrices"}"""
-(*** include-output ***)
 
 (** ## Few bits
 
@@ -167,7 +158,8 @@ let ofNetwork name scales =
     |> Array.find (fun row -> row[0] = name && (name = "dense" || row.Length > 3 && row[3] = scales))
     |> fun row -> List.zip [ 8.0; 6.0; 5.0; 4.0; 3.0 ] [ for cell in row[row.Length - 5 ..] -> float cell ]
 
-Chart.plot
+plot
+    "bits-11-377"
     "Error of a kernel by the bits of its cores"
     (Chart.linear "bits")
     (Chart.linear "relative error")
@@ -177,10 +169,6 @@ Chart.plot
         Chart.line "dense kernel" (ofNetwork "dense" "")
     ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "bits-11-377"}"""
-(*** include-output ***)
 
 (** ## Fewer sweeps
 
@@ -193,16 +181,13 @@ let ofDepth (column: int) =
                 float row[2], float (row[column].Split ' ' |> Array.head)
     ]
 
-Chart.plot
+plot
+    "swamps"
     "Extrapolated sweeps, by the plain ones that they save"
     (Chart.logarithmic "plain sweeps")
     (Chart.logarithmic "extrapolated sweeps to the same error")
     [ Chart.dots "depth 4" (ofDepth 4); Chart.dots "depth 8" (ofDepth 5) ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "swamps"}"""
-(*** include-output ***)
 
 (** ## S of long chains
 
@@ -216,13 +201,10 @@ let ofColumn (column: int) =
                 float (row[0].Substring 9), float row[column]
     ]
 
-Chart.plot
+plot
+    "chain"
     "Work of S, by the number of cores"
     (Chart.logarithmic "cores")
     (Chart.logarithmic "MFLOP")
     [ Chart.line "one by one" (ofColumn 1); Chart.line "as planned" (ofColumn 3) ]
 (*** include-it-raw ***)
-
-(*** hide ***)
-printfn $"""{heading "chain"}"""
-(*** include-output ***)

@@ -14,7 +14,6 @@ internal sealed partial class ChainWriter
         if (stage.Integers is not { Value: var (integers, scales) }
             || IntegerWeight.Of(laid(integers).contiguous(), laid(scales)) is not { } weight)
         {
-            if (bits is not null && !shared.ContainsKey(part)) Floats += stage.Weight.numel();
             return Numbers(part, name => TensorData.Write(name, laid(stage.Weight) * factor, type));
         }
 

@@ -30,9 +30,6 @@ internal sealed partial class ChainWriter
 
     private bool IsLinear => layer.Geometry!.Kernel.IsEmpty;
 
-    /// <summary>Numbers of cores that are written in floating point though the network has integers.</summary>
-    internal long Floats { get; private set; }
-
     /// <summary>Puts a chain in the place of every node of the layer and takes its weight out. Returns the names of the nodes.</summary>
     internal List<string> Write()
     {

@@ -19,9 +19,6 @@ internal sealed record ChainedLayer(
     /// <summary>The least S that a change of gauge gives; NaN: unknown.</summary>
     internal double Balanced { get; init; } = double.NaN;
 
-    /// <summary>Numbers of cores that stand in floating point though the layer was rounded to integers.</summary>
-    internal long Floats { get; init; }
-
     /// <summary>The layers of which a model's metadata tell; what they tell in another form counts as unknown.</summary>
     internal static IReadOnlyList<ChainedLayer> Of(OnnxModel model) =>
         [.. OnnxModel.Records(model.Proto).OfType<JsonObject>().Select(Of).Where(layer => layer.Path != "")];
@@ -37,7 +34,6 @@ internal sealed record ChainedLayer(
     {
         Relative = Value(record["relative"], double.NaN),
         Balanced = Value(record["balanced"], double.NaN),
-        Floats = Value(record["floats"], 0L),
     };
 
     private static string Chosen(JsonObject? plan) =>

@@ -51,8 +51,7 @@ public sealed partial class OnnxModel
     /// <param name="integers">Whether a layer that was rounded to integers keeps them: each core that is the weight of a node as int4 (2 to
     /// 4 bits; opset 21) or int8 (5 to 8 bits; opset 13) with scales along an axis and DequantizeLinear, whose values are the layer's to
     /// the bit. The opset is raised to that where it is lower. A core whose scales belong to groups of entries, and one that is applied
-    /// together with others, is written in floating point; how many numbers that makes stands in the metadata of the layer as
-    /// <c>floats</c>. False: every core is.</param>
+    /// together with others, is written in floating point. False: every core is.</param>
     /// <returns>The model; this one is not changed.</returns>
     /// <exception cref="TensorNetException"><c>PathNotFound</c>; <c>Unsupported</c> where a network cannot be written, which
     /// <see cref="Check"/> finds beforehand, or where the opset cannot be raised, which <see cref="CheckBits"/> finds.</exception>
@@ -118,7 +117,7 @@ public sealed partial class OnnxModel
             var integers = replacement.Integers is { } own ? FSharpOption<QuantizedNetwork>.Some(own) : null;
             var staged = LayerStages.ofNetwork(layer.Geometry, size, integers, network).OrThrow();
             var writer = new ChainWriter(editor, replacement, staged);
-            records.Add(replacement.Record(writer.Write(), writer));
+            records.Add(replacement.Record(writer.Write()));
         }
 
         if (records.Count > 0 && networks.Any(replacement => replacement.Format != "")) Record(editor.Model, records);

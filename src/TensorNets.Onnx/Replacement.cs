@@ -30,7 +30,7 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
     internal QuantizedNetwork? Integers { get; init; }
 
     /// <summary>What the metadata say.</summary>
-    internal JsonObject Record(IEnumerable<string> nodes, ChainWriter writer) => new()
+    internal JsonObject Record(IEnumerable<string> nodes) => new()
     {
         ["path"] = Layer.Path,
         ["nodes"] = new JsonArray([.. nodes.Select(node => JsonValue.Create(node))]),
@@ -43,7 +43,6 @@ internal sealed record Replacement(OnnxLayer Layer, Network Network, IReadOnlyLi
         ["sensitivity"] = Known(Sensitivity),
         ["relative"] = Known(Relative),
         ["balanced"] = Known(Balanced),
-        ["floats"] = writer.Floats,
         ["plan"] = Plan?.DeepClone(),
     };
 

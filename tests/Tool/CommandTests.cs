@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Expecto;
 using TensorNets.Tool;
 using static Expecto.CSharp.Runner;
@@ -84,8 +85,9 @@ internal static class CommandTests
         var (dense, compressed) = (files.Dense(), files.Compressed());
         string[][] lines =
         [
-            ["inspect", compressed], ["sensitivity", compressed], ["compare", dense, compressed], ["plan", dense, "--ratio", "2.5"],
-            ["plan", dense, "--bytes", "5.5"], ["plan", dense, "--ratio", "2.5", "--json"],
+            ["inspect", compressed], ["sensitivity", compressed], ["compare", dense, compressed],
+            ["plan", dense, "--ratio", "2.5", "--workers", "1"], ["plan", dense, "--bytes", "5.5", "--workers", "1"],
+            ["plan", dense, "--ratio", "2.5", "--json", "--workers", "1"],
         ];
         var expected = lines.Select(line => Said.Of(line)).ToList();
         var culture = CultureInfo.CurrentCulture;
@@ -95,13 +97,16 @@ internal static class CommandTests
         };
         try
         {
-            foreach (var (line, said) in lines.Zip(expected)) Expect.Equal(said with { Errors = "" }, Said.Of(line) with { Errors = "" });
+            foreach (var (line, said) in lines.Zip(expected)) Expect.Equal(Timeless(said), Timeless(Said.Of(line)));
         }
         finally
         {
             CultureInfo.CurrentCulture = culture;
         }
     }
+
+    /// <summary>What was said, without the times left, which differ from run to run in their digits alone.</summary>
+    private static Said Timeless(Said said) => said with { Errors = Regex.Replace(said.Errors, "[0-9]+ (?=(s|min|h)\\b)", "N ") };
 
     private static void Refuses()
     {

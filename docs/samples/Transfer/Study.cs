@@ -159,7 +159,7 @@ public sealed class Study(
         if (!File.Exists(file))
         {
             var clock = Stopwatch.StartNew();
-            Cells.WriteWhole(file, Model.PlanToJson(_work.Planned(network, method.Formats, covariances, method.Cost == Cost.Bytes)));
+            CellFiles.WriteWhole(file, Model.PlanToJson(_work.Planned(network, method.Formats, covariances, method.Cost == Cost.Bytes)));
             say(FormattableString.Invariant($"{Path.GetFileName(file)}: {clock.Elapsed.TotalSeconds:F0} s"));
         }
 

@@ -32,12 +32,13 @@ module StateDict =
             ]
         | found, own -> found @ own
 
-    /// What of a state does not fit a module's own; unless it is to be strict, missing and extra keys do.
-    let internal errors
+    /// What of a state does not fit a module's own, by what of one tensor does not; unless it is to be strict, missing and extra keys fit.
+    let internal errorsBy
+        (misfits: string -> 'found -> 'own -> TensorNetError list)
         (strict: bool)
         (skip: IList<string> | null)
-        (state: IReadOnlyDictionary<string, Tensor>)
-        (own: Dictionary<string, Tensor>)
+        (state: IReadOnlyDictionary<string, 'found>)
+        (own: Dictionary<string, 'own>)
         =
         [
             for KeyValue(key, tensor) in own do
@@ -98,7 +99,7 @@ module StateDict =
         | [] ->
             let own = model.state_dict ()
 
-            match errors strict skip state own with
+            match errorsBy misfits strict skip state own with
             | [] ->
                 overwrite
                     [

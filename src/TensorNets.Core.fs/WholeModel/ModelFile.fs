@@ -178,32 +178,26 @@ module ModelFile =
         let isElsewhere (key: string) = not (prefixes |> List.exists (fun prefix -> key.StartsWith(prefix, StringComparison.Ordinal)))
         use _ = torch.NewDisposeScope()
 
-        let own =
-            dict
-                [
-                    for KeyValue(key, tensor) in model.state_dict () do
-                        if isElsewhere key then
-                            key, Check.shapeOf tensor
-                ]
+        let shapes all =
+            Dictionary(
+                dict
+                    [
+                        for key, shape in all do
+                            if isElsewhere key then
+                                key, shape
+                    ]
+            )
 
-        let found =
-            dict
-                [
-                    for entry in file.Entries do
-                        if isElsewhere entry.Name then
-                            entry.Name, entry.Shape
-                ]
+        let own = shapes [ for KeyValue(key, tensor) in model.state_dict () -> key, Check.shapeOf tensor ]
+        let found = shapes [ for entry in file.Entries -> entry.Name, entry.Shape ]
 
-        [
-            for KeyValue(key, shape) in own do
-                match found.TryGetValue key with
-                | true, other when other <> shape -> TensorNetError.KeyShape(key, other, shape)
-                | true, _ -> ()
-                | _ -> TensorNetError.MissingKey key
-            for key in found.Keys do
-                if not (own.ContainsKey key) then
-                    TensorNetError.UnknownKey(key, StateDict.nearest own.Keys key)
-        ]
+        let misfits key found own =
+            [
+                if found <> own then
+                    TensorNetError.KeyShape(key, found, own)
+            ]
+
+        StateDict.errorsBy misfits true null found own
 
     /// The factorized layer of a place, in the dtype and on the device of the model.
     let private made (tensors: Dictionary<string, Tensor>) (place: Place) : Result<Place * FactorizedLayer, TensorNetError list> =
