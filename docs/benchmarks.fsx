@@ -107,6 +107,88 @@ plot
     [ Chart.dots "forward" (ofPass "forward"); Chart.dots "training step" (ofPass "step") ]
 (*** include-it-raw ***)
 
+(** ## Each kernel written by hand
+
+How many times longer libtorch takes than the library's own code for vector units, forward and one thread, on the size at which each kernel gains most; the sizes are of layers of ResNet-18 and ResNet-50 and of products in factorizations. A kernel that gains less than 1.2 on
+all of them goes. *)
+(*** hide ***)
+let gains =
+    rows "handwritten"
+    |> Array.filter (fun row -> row.Length > 4 && Char.IsDigit row[4].[0])
+    |> Array.groupBy (fun row -> row[0])
+    |> Array.map (fun (kernel, all) -> kernel, all |> Array.map (fun row -> float row[4]) |> Array.max)
+    |> Array.sortByDescending snd
+    |> Array.toList
+
+titled "handwritten" (Chart.bars "Time of libtorch over that of each kernel" "libtorch's time / own, at best" 1.2 gains)
+(*** include-it-raw ***)
+
+(** ## Products of matrices instead of einsum
+
+The time of a step of a plan, as products of stacks of matrices, over that of one call of libtorch's `einsum`; float64, one thread. *)
+(*** hide ***)
+let products =
+    [
+        for row in rows "products" do
+            if row.Length > 6 && row[1] = "double" then
+                row[0], float row[6]
+    ]
+
+titled "products" (Chart.bars "Time of products over that of einsum" "time / einsum's" 1.0 products)
+(*** include-it-raw ***)
+
+(** ## S beside a training step
+
+What S and its gradient take, in percent of a forward and backward pass of the layer itself, eight images of 14×14, 256 channels in and out; one thread. *)
+(*** hide ***)
+let shares =
+    [
+        for row in rows "sensitivity" do
+            if row.Length > 4 && row[4].EndsWith '%' then
+                row[0], float (row[4].TrimEnd('%', ' '))
+    ]
+
+titled "sensitivity" (Chart.bars "Time of S beside a training step" "% of a forward and backward pass" 5.0 shares)
+(*** include-it-raw ***)
+
+(** ## Sweeps grow as the target and the rank do
+
+Time of a sweep of least squares and of a block sweep of the correction for CP of rank 32 of an n×9×n kernel, by n, divided by entries and rank: level lines are linear growth. *)
+(*** hide ***)
+let growth (column: int) =
+    [
+        for row in rows "factorize" do
+            if row.Length > 6 && row[0].StartsWith "n = " && row[1] = "32" then
+                float (row[0].Substring 4), float row[column]
+    ]
+
+plot
+    "factorize"
+    "Time of a sweep by entry and rank, over the size of the kernel"
+    (Chart.linear "n")
+    (Chart.linear "ps per entry and rank")
+    [ Chart.line "least squares" (growth 5); Chart.line "correction" (growth 6) ]
+(*** include-it-raw ***)
+
+(** ## The whole model, by its number of layers
+
+Seconds of plan and compression for copies of one trained kernel at a third of their parameters, on all processors. *)
+(*** hide ***)
+let seconds (column: int) =
+    [
+        for row in rows "whole" do
+            if row.Length > 4 && Char.IsDigit row[0].[0] then
+                float row[0], float row[column]
+    ]
+
+plot
+    "whole"
+    "Seconds of plan and compression, by layers"
+    (Chart.linear "layers")
+    (Chart.linear "seconds")
+    [ Chart.line "Tucker-2" (seconds 1); Chart.line "CP" (seconds 3) ]
+(*** include-it-raw ***)
+
 (** ## Embeddings
 
 A forward pass of an embedding of 30,000 tokens by 512 features, over copying the rows of a dense table, by the number of tokens: a matrix, and TT-matrices of ranks 16 and 32. *)

@@ -1,4 +1,4 @@
-/// Line charts as SVG text, for the pages: no picture lies in the repository that a page can draw.
+/// Charts as SVG text, for the pages: no picture lies in the repository that a page can draw.
 module TensorNets.Documents.Chart
 
 open System
@@ -91,6 +91,26 @@ let plot (title: string) (horizontal: Scale) (vertical: Scale) (series: Series l
                 text (from + 10.0) 320.0 "start" one.Name
         text ((left + right) / 2.0) 297.0 "middle" horizontal.Label
         text left 18.0 "start" vertical.Label
+        "</svg>"
+    ]
+    |> String.concat ""
+
+/// Horizontal bars from zero, each with its name and number; a dashed line stands at a value that means something, such as one.
+let bars (title: string) (label: string) (mark: float) (values: (string * float) list) : string =
+    let edge, most = 300.0, values |> List.map snd |> List.max |> max mark
+    let length value = value / most * (540.0 - edge)
+    let bottom = 8.0 + 22.0 * float values.Length
+
+    [
+        $"<svg viewBox='0 0 600 {bottom + 40.0:F0}' width='600' role='img' aria-label='{title}'>"
+        for i, (name, value) in List.indexed values do
+            let y = 8.0 + 22.0 * float i
+            text (edge - 8.0) (y + 13.0) "end" name
+            $"<rect x='{edge}' y='{y:F0}' width='{length value:F1}' height='16' fill='{colours[0]}'/>"
+            text (edge + length value + 6.0) (y + 13.0) "start" $"{Math.Round(value, 2)}"
+        $"<path d='M{edge + length mark:F1},4 V{bottom:F0}' stroke='currentColor' stroke-dasharray='4 3'/>"
+        text (edge + length mark) (bottom + 14.0) "middle" $"{mark}"
+        text edge (bottom + 32.0) "start" label
         "</svg>"
     ]
     |> String.concat ""

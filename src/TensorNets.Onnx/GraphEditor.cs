@@ -18,7 +18,8 @@ internal sealed class GraphEditor
         Model = model.Clone();
     }
 
-    private ModelProto Source { get; }
+    /// <summary>The model as it came.</summary>
+    internal ModelProto Source { get; }
 
     internal ModelProto Model { get; }
 

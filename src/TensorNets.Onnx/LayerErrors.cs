@@ -25,8 +25,9 @@ internal sealed class LayerErrors : IDisposable
         _records = [.. OnnxModel.Records(after.Proto).Where(record => Paths(record, "outputs").All(before.Index.Producers.ContainsKey))];
         _values = [.. _records.SelectMany(record => Paths(record, "outputs")).Distinct()];
         if (_records.Count == 0) return;
-        var both = before.Proto.Clone();
-        if (after.Opset > before.Opset) OpsetRaising.Raise(both, after.Opset, before.Path);
+        var editor = new GraphEditor(before.Proto, new GraphIndex(before.Proto.Graph));
+        if (after.Opset > before.Opset) OpsetRaising.Raise(editor, after.Opset, before.Path);
+        var both = editor.Done();
         foreach (var record in _records) PutBeside(both, after.Proto, Paths(record, "nodes").ToHashSet());
         _session = new OnnxSession(both, before.Path, _values.Concat(_values.Select(value => Beside + value)), threads);
     }

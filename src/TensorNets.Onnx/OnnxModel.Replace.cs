@@ -106,7 +106,7 @@ public sealed partial class OnnxModel
         var editor = new GraphEditor(Proto, new GraphIndex(Proto.Graph));
         if (networks.Min(replacement => replacement.Integers?.Bits) is { } least)
         {
-            OpsetRaising.Raise(editor.Model, OpsetRaising.For(least), Path);
+            OpsetRaising.Raise(editor, OpsetRaising.For(least), Path);
         }
 
         var records = new JsonArray();

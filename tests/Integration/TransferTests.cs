@@ -15,9 +15,10 @@ internal static class TransferTests
     private const double SinglePrecision = 1e-6;
 
     internal static Test All => TestSequenced(TestList("transfer", [
-        TestCase("every number of the trained network but the classifier's comes from the file", () =>
+        TestCase("every number of the trained network but the classifier's comes from the file, which others may read meanwhile", () =>
         {
             using var scope = torch.NewDisposeScope();
+            using var reader = File.OpenRead(TrainedResNet.DefaultFile);
             using var one = TrainedResNet.Create(10, 1);
             using var two = TrainedResNet.Create(10, 2);
             var other = two.state_dict();
@@ -89,11 +90,14 @@ internal static class TransferTests
                 File.Delete(HypothesisCells.FileOf(cells[Parametrization.Penalty].Settings, 1, Parametrization.Penalty));
                 Expect.Equal(1, Run([.. study, "--shard", "1/2"]).Text.Trim().Split('\n').Length);
 
+                Expect.Equal(0, Run([.. study, "--kernels", "tensorChain", "--variants", "Svd"]).Code);
                 var (file, picture) = (Path.Combine(folder, "all.jsonl"), Path.Combine(folder, "hypotheses.png"));
                 var (code, tables) = Run(["table", folder, "--hypotheses", "--collect", file, "--picture", picture]);
                 Expect.Equal(0, code);
                 Expect.Equal(tables, Run(["table", file, "--hypotheses"]).Text);
                 Expect.True(new FileInfo(picture).Length > 10_000, "no picture");
+                Expect.True(tables.Contains("**tensor chain: trained**"), tables);
+                Expect.True(File.Exists(Path.Combine(folder, "hypotheses-tensorchain.png")), "no picture of chains");
             })),
         TestCase("columns of length 1 leave the tensor of a CP network as it was", () =>
         {

@@ -20,6 +20,7 @@ internal static class IntegerTests
         TestCase("a model of an old opset is raised, keeps its integers, and means what it meant", Raised),
         TestCase("a plan for bytes is written with the bits of each layer, dense kernels of few bits too", PlannedBits),
         TestCase("every core of a format is integers, unless scales belong to groups", CountsFloats),
+        TestCase("nodes whose attributes are inputs later, or that flatten, mean the same in a raised opset", Rewritten),
         TestCase("an opset that changes what a node means is not raised, and the node is named", NotRaised),
     ]);
 
@@ -136,7 +137,7 @@ internal static class IntegerTests
         var same = Onnx.OnnxVerify.Compare(floats, integers, [Onnx.OnnxInputs.Noise(model)], pairs: 0).Relative;
         Expect.True(same < 1e-6, $"the integers are {same} from their floats");
         CountsEntries(model, report, integers);
-        var refused = Read(Old("Softmax"));
+        var refused = Read(Old("LpNormalization"));
         Expect.Throws<TensorNetException>(() => refused.Check(plan));
     }
 
@@ -196,12 +197,85 @@ internal static class IntegerTests
         }
     }
 
+    /// <summary>A convolution of an old opset, and behind it an operator.</summary>
+    private static GraphBuilder Followed(long opset, long[] shape, string operation, params (string Name, object Value)[] attributes) =>
+        new GraphBuilder(4, opset).Input("x", [2, 8, 5, 6]).Output("y", shape).Weight("u", [6, 8, 3, 3], seed: 1)
+            .Node("Conv", ["x", "u"], "d", ("pads", new long[] { 1, 1, 1, 1 })).Node(operation, ["d"], "y", attributes);
+
+    private static IEnumerable<GraphBuilder> Rewritable()
+    {
+        long[] same = [2, 6, 5, 6];
+        yield return Followed(9, same, "Clip", ("min", -.1f), ("max", .3f));
+        yield return Followed(7, same, "Clip", ("max", .3f));
+        yield return Followed(10, same, "Clip", ("min", 0f));
+        yield return Followed(8, same, "Clip");
+        yield return Followed(9, same, "Dropout", ("ratio", .3f));
+        yield return Followed(10, [2, 7, 8, 6], "Pad", ("pads", new long[] { 0, 1, 2, 0, 0, 0, 1, 0 }), ("value", .5f));
+        yield return Followed(7, [2, 6, 7, 6], "Pad", ("pads", new long[] { 0, 0, 2, 0, 0, 0, 0, 0 }), ("mode", "reflect"));
+        yield return Followed(9, [2, 4, 3, 6], "Slice", ("starts", new long[] { 1, 2 }), ("ends", new long[] { 5, 99 }), ("axes", new long[] { 1, 2 }));
+        yield return Followed(9, [1, 4, 5, 6], "Slice", ("starts", new long[] { 1, 2 }), ("ends", new long[] { 2, 6 }));
+        yield return Followed(11, [1, 2, 6, 5, 6], "Unsqueeze", ("axes", new long[] { 0 }));
+        foreach (var operation in new[] { "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp" })
+        {
+            yield return Followed(9, [2, 6, 1, 1], $"Reduce{operation}", ("axes", new long[] { 2, 3 }));
+            yield return Followed(12, [2, 5, 6], $"Reduce{operation}", ("axes", new long[] { 1 }), ("keepdims", 0L));
+            // The product of all numbers would be zero.
+            if (operation != "Prod") yield return Followed(11, [1, 1, 1, 1], $"Reduce{operation}");
+        }
+
+        foreach (var operation in new[] { "Softmax", "LogSoftmax", "Hardmax" })
+        {
+            yield return Followed(8, same, operation);
+            foreach (var axis in new[] { 0L, 1, 2, 3 }) yield return Followed(9, same, operation, ("axis", axis));
+            foreach (var axis in new[] { -1L, -2, -4 }) yield return Followed(12, same, operation, ("axis", axis));
+        }
+
+        foreach (var (opset, own) in new[] { (9L, true), (12L, true), (11L, false) })
+        {
+            var halves = Followed(opset, [2, 3, 5, 6], "Split", [("axis", 1L), .. own ? new[] { ("split", (object)new long[] { 3, 3 }) } : []]);
+            halves.Graph.Node[^1].Output.Add("z");
+            yield return halves;
+        }
+
+        var squeezed = Followed(9, [2, 6, 5, 6], "Squeeze", ("axes", new long[] { 2 }));
+        squeezed.Graph.Node[^1].Input[0] = "e";
+        squeezed.Graph.Node.Insert(1, Onnx.Nodes.Of("Unsqueeze", "Unsqueeze_e", ["d"], "e", Onnx.Nodes.List("axes", [2])));
+        yield return squeezed;
+        var resized = Followed(11, [2, 6, 10, 12], "Resize", ("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"));
+        resized.Graph.Node[^1].Input.Add(["r", "s"]);
+        resized.Graph.Initializer.Add(new TensorProto { Name = "r", DataType = 1, Dims = { 0 } });
+        resized.Graph.Initializer.Add(new TensorProto { Name = "s", DataType = 1, Dims = { 4 }, FloatData = { 1, 1, 2, 2 } });
+        yield return resized;
+    }
+
+    private static void Rewritten()
+    {
+        using var scope = NewDisposeScope();
+        var graphs = Rewritable().ToList();
+        foreach (var bits in new[] { 8, 4 })
+        {
+            // All have the same convolution.
+            var first = graphs[0].Read();
+            var source = first.Source(Onnx.OnnxInputs.Noise(first));
+            var plan = CSharp.Model.Plan(source, Budget.NewParameterRatio(2), new(KeepFirst: false, KeepLast: false));
+            var report = CSharp.Model.Compress(source, plan, new(Workers: 1, Quantize: new(bits)));
+            foreach (var graph in graphs)
+            {
+                var model = graph.Read();
+                var (floats, integers) = (model.With(report), model.With(report, integers: true));
+                Expect.True(integers.Opset >= 13, $"opset {integers.Opset}");
+                var same = Onnx.OnnxVerify.Compare(floats, integers, [Onnx.OnnxInputs.Noise(model)], pairs: 0).Relative;
+                Expect.True(same < 1e-5, $"{same} at {bits} bits: {graph.Graph.Node[^1]}");
+            }
+        }
+    }
+
     private static void NotRaised()
     {
         using var scope = NewDisposeScope();
-        var (model, report) = Compressed(Old("Softmax"), 6);
+        var (model, report) = Compressed(Old("LpNormalization"), 6);
         var message = Expect.Throws<TensorNetException>(() => model.With(report, integers: true)).Message;
-        Expect.True(message.Contains("Softmax_y") && message.Contains("13"), message);
+        Expect.True(message.Contains("LpNormalization_y") && message.Contains("13"), message);
         Expect.Equal(message, Expect.Throws<TensorNetException>(() => model.CheckBits(6)).Message);
         Expect.Equal(8, model.With(report).Opset);
     }

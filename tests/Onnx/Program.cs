@@ -11,6 +11,8 @@ return args is ["resnet18", .. var rest]
     ? FormatTable.Run(ratio)
     : args is ["recognition", .. var study]
     ? StudyCommand.Run(study)
+    : args is ["recognition-bits", .. var bits]
+    ? StudyCommand.RunBits(bits)
     : args is ["ocr", .. var others]
     ? RealNetworks.Ocr(others)
     : Runner.Run(args, TestSequenced(TestList("Onnx", [

@@ -22,11 +22,13 @@ public static partial class CommandLine
         var stepper = With("--optimizer", "Who makes the steps; with another than the default training alone is measured.", plain.Stepper);
         var frozen = With("--frozen", "Batch norms keep their means and variances in training, which alone is measured.", false);
         var alone = With("--training", "Training alone is measured, as at other rates.", false);
+        var kernels = With("--kernels", "The format of the 3×3 kernels.", plain.Kernels);
+        var backbone = With("--network", "The network: resNet18 of ImageNet, or plain, without batch norms.", plain.Run.Backbone);
         var shard = ShardOption();
         var command = new Command(
             "hypotheses", "Networks that differ by their cores alone, rounded and trained, a cell at a time; a run that was ended goes on.")
         {
-            seeds, variants, rates, steps, stepper, frozen, alone, shard, Output, Data, Threads, Quick,
+            seeds, variants, kernels, backbone, rates, steps, stepper, frozen, alone, shard, Output, Data, Threads, Quick,
         };
         command.SetAction(parsed => Guarded(() =>
         {
@@ -34,14 +36,21 @@ public static partial class CommandLine
             var start = parsed.GetValue(Quick) ? HypothesisSettings.Quick : plain;
             var settings = start with
             {
-                Run = run with { TestImages = start.Run.TestImages, TuneSteps = parsed.GetValue(steps) ?? start.Run.TuneSteps },
+                Run = run with
+                {
+                    Backbone = parsed.GetValue(backbone),
+                    TestImages = start.Run.TestImages,
+                    TuneSteps = parsed.GetValue(steps) ?? start.Run.TuneSteps,
+                },
                 Rates = parsed.GetValue(rates) is { Length: > 0 } given ? given : start.Rates,
+                Kernels = parsed.GetValue(kernels),
                 Stepper = parsed.GetValue(stepper),
                 Frozen = parsed.GetValue(frozen),
                 TrainingAlone = parsed.GetValue(alone),
             };
             using var images = new Images(settings.Run);
-            var cells = HypothesisStudy.CellsOf(parsed.GetValue(seeds)!, parsed.GetValue(variants)!);
+            var cells = HypothesisStudy.CellsOf(
+                parsed.GetValue(seeds)!, HypothesisStudy.ParametrizationsOf(settings.Kernels, parsed.GetValue(variants)!));
             new HypothesisStudy(settings, images, console.WriteLine).Run(Study.ShareOf(parsed.GetValue(shard), cells));
         }));
         return command;
@@ -57,7 +66,11 @@ public static partial class CommandLine
 
         if (picture is not null)
         {
-            HypothesisPicture.Save(cells, picture);
+            foreach (var kind in HypothesisKind.Of(cells))
+            {
+                HypothesisPicture.Save(
+                    kind.Cells(cells), Path.ChangeExtension(picture, null) + kind.Suffix + Path.GetExtension(picture));
+            }
         }
 
         WriteWide(console, HypothesisTable.Of(cells));

@@ -12,7 +12,7 @@ public static class HypothesisCells
     {
         var rates = string.Join("-", settings.Rates.Select(rate => rate.ToString(CultureInfo.InvariantCulture)));
         var training = settings.IsMain ? "" : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}-{rates}";
-        return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{training}.json".ToLowerInvariant());
+        return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{HypothesisKind.Of(settings).Suffix}{training}.json".ToLowerInvariant());
     }
 
     /// <summary>Writes a cell.</summary>

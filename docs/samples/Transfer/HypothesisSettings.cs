@@ -12,6 +12,9 @@ public sealed record HypothesisSettings
     /// <summary>Training images by which batch norms of compressed networks are re-estimated.</summary>
     public int NormImages { get; init; } = 512;
 
+    /// <summary>The format of the 3×3 kernels.</summary>
+    public Formats Kernels { get; init; } = Formats.CP;
+
     /// <summary>How many times fewer parameters every 3×3 layer has.</summary>
     public double Ratio { get; init; } = 3;
 
@@ -63,7 +66,8 @@ public sealed record HypothesisSettings
 
     /// <summary>Names the files of compressed networks: what they depend on.</summary>
     [JsonIgnore]
-    public string ModelKey => Settings.KeyOf(Run.DenseKey, Run.Sweeps, Ratio, Corrections, Tolerance, ToldBits);
+    public string ModelKey => Settings.KeyOf(
+        [Run.DenseKey, Run.Sweeps, Ratio, Corrections, Tolerance, ToldBits, .. Kernels == Formats.CP ? Array.Empty<object>() : [Kernels]]);
 
     /// <summary>A run of seconds that shows that everything works; its numbers say nothing.</summary>
     public static HypothesisSettings Quick => new()

@@ -21,6 +21,10 @@ public sealed class HypothesisStudy(HypothesisSettings settings, Images images, 
         IReadOnlyList<int> seeds, IReadOnlyList<Parametrization> parametrizations) =>
         [.. from seed in seeds from parametrization in parametrizations select (seed, parametrization)];
 
+    /// <summary>What is measured of a format: columns can be brought to length 1 in CP alone, and the dense kernels stand beside CP.</summary>
+    public static IReadOnlyList<Parametrization> ParametrizationsOf(Formats kernels, IReadOnlyList<Parametrization> asked) =>
+        kernels == Formats.CP ? asked : [.. asked.Except([Parametrization.Dense, Parametrization.UnitColumns])];
+
     /// <summary>Makes the cells that are missing of those that are named, and gives these.</summary>
     public IReadOnlyList<HypothesisCell> Run(IReadOnlyList<(int Seed, Parametrization Parametrization)> cells)
     {

@@ -9,8 +9,26 @@ public static class HypothesisTable
     public static string Of(IReadOnlyList<HypothesisCell> cells) =>
         string.Join("\n\n", Tables(cells).Select(table => $"**{table.Title}**\n\n{table.Text}"));
 
-    /// <summary>The tables that cells have numbers for.</summary>
-    public static IReadOnlyList<(string Title, string Text)> Tables(IReadOnlyList<HypothesisCell> cells)
+    /// <summary>The tables that cells have numbers for: of the main kind, then of the others.</summary>
+    public static IReadOnlyList<(string Title, string Text)> Tables(IReadOnlyList<HypothesisCell> cells) =>
+    [
+        .. TablesOf(HypothesisKind.Main.Cells(cells)),
+        .. from kind in HypothesisKind.Of(cells)
+           where kind != HypothesisKind.Main
+           let own = kind.Cells(cells)
+           from table in new[]
+           {
+               ("the networks", Networks(own)),
+               ("a scale for each slice, batch norms re-estimated", Bits(own, "slice", reading => reading.Renormed)),
+               ("trained", Training(own)),
+               ("trained, then rounded with a scale for each slice", BitsAfter(own)),
+               ("differences in one seed", HypothesisDifferences.Of(own)),
+               ("changes of outputs, predicted and measured", Predictions(own)),
+           }
+           select ($"{kind.Name}: {table.Item1}", table.Item2),
+    ];
+
+    private static IReadOnlyList<(string Title, string Text)> TablesOf(IReadOnlyList<HypothesisCell> cells)
     {
         var main = cells.Where(cell => cell.Settings.IsMain).ToList();
         IEnumerable<(string Title, string Text)> others = cells.Where(cell => !cell.Settings.IsMain)

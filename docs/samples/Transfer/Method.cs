@@ -21,6 +21,9 @@ public enum Formats
     /// <summary>CP, corrected.</summary>
     CP,
 
+    /// <summary>A tensor chain, corrected.</summary>
+    TensorChain,
+
     /// <summary>Dense kernels, which few bits alone make smaller.</summary>
     Dense,
 

@@ -13,13 +13,13 @@ public sealed class Network(Settings settings, Images images)
     {
         if (File.Exists(file))
         {
-            var known = TrainedResNet.Untrained(ImageSet.Classes);
+            var known = Backbones.Untrained(settings.Backbone);
             Model.LoadCompressed(known, file);
             return known;
         }
 
-        var network = TrainedResNet.Create(ImageSet.Classes, seed);
-        var options = new TrainingOptions(settings.Steps, settings.LearningRate, seed) { Anneal = true };
+        var network = Backbones.Create(settings.Backbone, seed);
+        var options = new TrainingOptions(Backbones.Steps(settings.Backbone, settings.Steps), settings.LearningRate, seed) { Anneal = true };
         Training.Run(network, images.Train, options, stepDone: stepDone);
         Renorm(network);
         Model.SaveCompressed(network, file);
@@ -58,7 +58,7 @@ public sealed class Network(Settings settings, Images images)
         Module<Tensor, Tensor> network, Formats formats, double ratio, IReadOnlyDictionary<string, Tensor>? covariances)
     {
         var options = new PlanSettings(
-            Families: [formats == Formats.CP ? Families.Cp : Families.Tucker2],
+            Families: FamiliesOf(formats),
             Keep: [.. TrainedResNet.Shortcuts.Select(at => at.Convolution)],
             Covariances: covariances,
             Workers: settings.Threads,
@@ -82,21 +82,24 @@ public sealed class Network(Settings settings, Images images)
     public CompressionPlan Planned(
         Module<Tensor, Tensor> network, Formats formats, IReadOnlyDictionary<string, Tensor>? covariances, bool ofBytes = false)
     {
-        IReadOnlyList<FormatFamily>? families = formats switch
-        {
-            Formats.CP => [Families.Cp],
-            Formats.Tucker2 => [Families.Tucker2],
-            Formats.Dense => [],
-            _ => null,
-        };
         var options = new PlanSettings(
-            Families: families,
+            Families: FamiliesOf(formats),
             Keep: ofBytes ? [.. TrainedResNet.Shortcuts.Select(at => at.Convolution)] : null,
             Covariances: covariances,
             Workers: settings.Threads,
             Bits: [8, 6, 5, 4, 3, 2]);
         return Model.Plan(network, TrainedResNet.InputShape, ofBytes ? Budgets.Bytes(long.MaxValue) : Budgets.LayerError(0), options);
     }
+
+    /// <summary>What plans choose from; null: every family.</summary>
+    private static IReadOnlyList<FormatFamily>? FamiliesOf(Formats formats) => formats switch
+    {
+        Formats.CP => [Families.Cp],
+        Formats.Tucker2 => [Families.Tucker2],
+        Formats.TensorChain => [Families.TensorChain],
+        Formats.Dense => [],
+        _ => null,
+    };
 
     /// <summary>The network compressed in place.</summary>
     public CompressReport Compress(

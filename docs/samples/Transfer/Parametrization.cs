@@ -6,24 +6,24 @@ public enum Parametrization
     /// <summary>The dense kernels.</summary>
     Dense,
 
-    /// <summary>CP by least squares from noise, balanced: the same kernels as <see cref="Random"/>.</summary>
+    /// <summary>Least squares from noise, balanced: the same kernels as <see cref="Random"/>.</summary>
     Balanced,
 
-    /// <summary>The least sensitive CP found at the error of <see cref="Random"/>.</summary>
+    /// <summary>The least sensitive network found at the error of <see cref="Random"/>.</summary>
     Corrected,
 
-    /// <summary>CP by least squares from noise, the cores as they come.</summary>
+    /// <summary>Least squares from noise, the cores as they come.</summary>
     Random,
 
-    /// <summary>The same kernels as <see cref="Random"/>, every column of length 1 but those of the last core.</summary>
+    /// <summary>The same kernels as <see cref="Random"/>, every column of length 1 but those of the last core; of CP alone.</summary>
     UnitColumns,
 
-    /// <summary>CP corrected for rounding to few bits; it may have another error.</summary>
+    /// <summary>A network corrected for rounding to few bits; it may have another error.</summary>
     ToldBits,
 
     /// <summary><see cref="Corrected"/> with the sensitivity in the loss: differs in training alone.</summary>
     Penalty,
 
-    /// <summary>CP by least squares from singular value decompositions, the cores as they come.</summary>
+    /// <summary>Least squares from singular value decompositions, the cores as they come.</summary>
     Svd,
 }

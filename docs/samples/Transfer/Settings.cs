@@ -7,6 +7,9 @@ namespace TensorNets.Samples.Transfer;
 /// <summary>What all runs share; the values here are those of the documents.</summary>
 public sealed record Settings
 {
+    /// <summary>The network.</summary>
+    public Backbone Backbone { get; init; }
+
     /// <summary>Images to train on.</summary>
     public int Images { get; init; } = 8000;
 
@@ -45,7 +48,8 @@ public sealed record Settings
 
     /// <summary>Names the files of dense networks: what training them depends on.</summary>
     [JsonIgnore]
-    public string DenseKey => KeyOf(Images, Steps, LearningRate, NormImages, Data);
+    public string DenseKey => KeyOf(
+        [Images, Steps, LearningRate, NormImages, Data, .. Backbone == Backbone.ResNet18 ? Array.Empty<object>() : [Backbone]]);
 
     /// <summary>Names the files of candidates: what they depend on.</summary>
     [JsonIgnore]

@@ -26,7 +26,12 @@ public static class SizeTable
         _ => $"{NameOf(method.Formats)}, ranks planned, float",
     };
 
-    private static string NameOf(Formats formats) => formats == Formats.Tucker2 ? "Tucker-2" : $"{formats}";
+    internal static string NameOf(Formats formats) => formats switch
+    {
+        Formats.Tucker2 => "Tucker-2",
+        Formats.TensorChain => "tensor chain",
+        _ => $"{formats}",
+    };
 
     /// <summary>The table.</summary>
     public static string Of(IReadOnlyList<Cell> cells)

@@ -48,7 +48,9 @@ public static class TrainedResNet
     {
         using var noGradients = no_grad();
         using var scope = NewDisposeScope();
-        var graph = ModelProto.Parser.ParseFromFile(onnxFile).Graph;
+        // The parser's own way to open files lets nobody else read them.
+        using var file = File.OpenRead(onnxFile);
+        var graph = ModelProto.Parser.ParseFrom(file).Graph;
         var weights = graph.Initializer.ToDictionary(tensor => tensor.Name);
         var norms = graph.Node.Where(node => node.OpType == "BatchNormalization").ToDictionary(node => node.Input[0]);
         var convolutions = graph.Node.Where(node => node.OpType == "Conv").ToLookup(node => weights[node.Input[1]].Dims[^1] == 1);

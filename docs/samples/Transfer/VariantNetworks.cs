@@ -22,16 +22,22 @@ public sealed class VariantNetworks(HypothesisSettings settings, Network work)
             settings.Run.Output, $"hypotheses-{settings.ModelKey}-seed{seed}-{kept}.safetensors".ToLowerInvariant());
         if (File.Exists(file))
         {
-            var known = TrainedResNet.Untrained(ImageSet.Classes);
+            var known = Backbones.Untrained(settings.Run.Backbone);
             Model.LoadCompressed(known, file);
             return known;
         }
 
         var network = Trained(seed);
         using var source = SourceOf(kept) is { } of ? Of(seed, of) : null;
+        var formats = source is null && kept != Parametrization.Dense ? FormatsOf(network) : null;
         foreach (var (path, _) in TrainedResNet.Blocks)
         {
-            Replace(network, path, kept, seed, source is null ? null : Model.Find<FactorizedLayer>(source, path));
+            using var scope = NewDisposeScope();
+            var convolution = Model.Find<Conv2d>(network, path);
+            var kernel = TensorNetwork.KernelOfWeight(convolution.weight!.detach());
+            using var start = source is null ? null : Model.Find<FactorizedLayer>(source, path).Network();
+            using var made = Made(kernel, kept, (ulong)seed, start, formats?[path]);
+            Model.Replace(network, path, Model.Layer(convolution, made));
         }
 
         Model.SaveCompressed(network, file);
@@ -46,23 +52,21 @@ public sealed class VariantNetworks(HypothesisSettings settings, Network work)
         _ => Parametrization.Random,
     };
 
-    private void Replace(Module<Tensor, Tensor> network, string path, Parametrization parametrization, int seed, FactorizedLayer? source)
-    {
-        using var scope = NewDisposeScope();
-        var convolution = Model.Find<Conv2d>(network, path);
-        var kernel = TensorNetwork.KernelOfWeight(convolution.weight!.detach());
-        using var start = source?.Network();
-        using var made = Made(kernel, parametrization, (ulong)seed, start);
-        Model.Replace(network, path, Model.Layer(convolution, made));
-    }
+    /// <summary>The format of each 3×3 kernel, of so many times fewer parameters.</summary>
+    private IReadOnlyDictionary<string, Format> FormatsOf(Module<Tensor, Tensor> network) =>
+        settings.Kernels == Formats.CP
+            ? TrainedResNet.Blocks.ToDictionary(at => at.Convolution, at => CpOf(Model.Find<Conv2d>(network, at.Convolution).weight!))
+            : work.Uniform(network, settings.Kernels, settings.Ratio, covariances: null).Layers
+                .Where(layer => layer.IsFactorized).ToDictionary(layer => layer.Path, layer => layer.Choice.Format);
 
-    private TensorNets.Network Made(Tensor kernel, Parametrization parametrization, ulong seed, TensorNets.Network? start)
+    private TensorNets.Network Made(
+        Tensor kernel, Parametrization parametrization, ulong seed, TensorNets.Network? start, Format? format)
     {
         var fit = new FitOptions(settings.Run.Sweeps, settings.Tolerance, seed, RandomStart: parametrization == Parametrization.Random);
         var correction = new FitOptions(settings.Corrections, settings.Tolerance);
         return parametrization switch
         {
-            Parametrization.Random or Parametrization.Svd => TensorNetwork.Factorize(kernel, CpOf(kernel), fit).Network,
+            Parametrization.Random or Parametrization.Svd => TensorNetwork.Factorize(kernel, format!, fit).Network,
             Parametrization.UnitColumns => UnitColumns(start!),
             Parametrization.Balanced => TensorNetwork.Balance(start!),
             Parametrization.Corrected =>
@@ -73,9 +77,10 @@ public sealed class VariantNetworks(HypothesisSettings settings, Network work)
         };
     }
 
-    /// <summary>CP of so many times fewer parameters.</summary>
-    private Format CpOf(Tensor kernel) =>
-        CSharp.Formats.Cp(Math.Max(1, (int)(kernel.numel() / settings.Ratio / kernel.shape.Sum())));
+    /// <summary>CP of so many times fewer parameters than a weight.</summary>
+    private Format CpOf(Tensor weight) =>
+        CSharp.Formats.Cp(Math.Max(
+            1, (int)(weight.numel() / settings.Ratio / (weight.shape[0] + weight.shape[1] + (weight.shape[2] * weight.shape[3])))));
 
     /// <summary>‖K − T‖.</summary>
     public static double ErrorOf(Tensor kernel, TensorNets.Network network)

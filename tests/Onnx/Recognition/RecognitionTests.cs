@@ -50,6 +50,10 @@ internal static class RecognitionTests
         {
             Expect.True(row.Parameters < dense.Parameters && row.Accuracy > .4, $"{row}");
         }
+
+        var bits = study.RunBits([8], ratio: 1.1, calibration: 4, test: 10, _ => { });
+        Expect.Equal(4, bits.Rows.Count);
+        foreach (var row in bits.Rows.Skip(1)) Expect.True(row.Bytes < bits.Rows[0].Bytes / 2 && row.Accuracy > .4, $"{row}");
     }
 
     private static void PageHasTable()
@@ -58,5 +62,7 @@ internal static class RecognitionTests
         var result = StudyResult.Read(StudyCommand.At("data", "ocr", "recognition.json"));
         Expect.True(page.Contains(string.Join("\n", result.Table())), "another table");
         Expect.True(page.Contains($"{result.Lines} lines"), "another number of lines");
+        var bits = BitsResult.Read(StudyCommand.At("data", "ocr", "recognition-bits.json"));
+        Expect.True(page.Contains(string.Join("\n", bits.Table())), "another table of bits");
     }
 }

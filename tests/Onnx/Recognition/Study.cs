@@ -10,7 +10,7 @@ namespace TensorNets.Integration.OnnxFiles.Recognition;
 /// <param name="model">The network.</param>
 /// <param name="characters">What its classes stand for, from class 1 on.</param>
 /// <param name="lines">Where lines come from.</param>
-internal sealed class Study(OnnxModel model, IReadOnlyList<string> characters, Lines lines)
+internal sealed partial class Study(OnnxModel model, IReadOnlyList<string> characters, Lines lines)
 {
     private const int CalibrationSeed = 1, TestSeed = 2;
 

@@ -19,6 +19,17 @@ internal static class StudyCommand
         return 0;
     }
 
+    /// <summary>The study of bits: its results in data/ocr/recognition-bits.json.</summary>
+    internal static int RunBits(string[] args)
+    {
+        var count = args is [var text, ..] ? int.Parse(text) : 400;
+        if (Study.Here(reason => Console.WriteLine($"Skipped: {reason}")) is not { } study) return 0;
+        var result = study.RunBits([8, 6, 5, 4], ratio: 1.2, calibration: 64, test: count, Console.WriteLine);
+        result.Write(At("data", "ocr", "recognition-bits.json"));
+        foreach (var line in result.Table()) Console.WriteLine(line);
+        return 0;
+    }
+
     internal static string At(params string[] parts) => Path.Combine([Root(), .. parts]);
 
     private static string Root([CallerFilePath] string here = "") =>
