@@ -11,8 +11,8 @@ index: 6
 
 $$\text{minimise } S(\theta) \quad\text{subject to}\quad \lVert K - T(\theta) \rVert \le \delta.$$
 
-`Correction.epc` starts from any network of the wanted ranks, lowers S over one core after the other, each exactly, then over all cores at once, and never leaves the bound
-([how](notation.html#The-correction)).
+`Correction.epc` starts from any network of the wanted ranks, lowers S over one core after the other, each exactly, then over all cores at once. What it
+returns is within the bound; on the way it may leave it ([how](notation.html#The-correction)).
 *)
 
 (*** hide ***)

@@ -9,6 +9,7 @@ index: 3
 
 Functions of F# return `Error` with a list of everything that is wrong; C# and constructors throw one exception, `TensorNetException`, whose `Errors` is that list. What
 an error says has numbers and names in it; here is what each means. The list is made from the types themselves.
+A network, layer or model that was disposed is a mistake of the program: whatever asks for its cores throws `TensorNetException` with `Disposed`, in F# too.
 *)
 
 (*** hide ***)
@@ -59,13 +60,25 @@ let rec example (at: int) (name: string) (kind: Type) : obj =
     if kind = typeof<string> then
         box $"‹{name}›"
     elif kind = typeof<int> then
-        box (if at = 0 then 7 else 3 + at)
+        box (
+            match name with
+            | "found" -> 0
+            | "largest" -> 6
+            | _ when at = 0 -> 7
+            | _ -> 3 + at
+        )
     elif kind = typeof<int64> then
         box (if at = 0 then 7L else 3L + int64 at)
     elif kind = typeof<float> then
-        box (if name.Contains "entries" then 8e9 else 0.25 * float (1 + at))
+        box (
+            match name with
+            | "entries" -> 8e12
+            | "most" -> 6e9
+            | "log10" -> 41.0
+            | _ -> 0.25 * float (1 + at)
+        )
     elif kind = typeof<bigint> then
-        box 5000000000I
+        box (2I * bigint Int64.MaxValue)
     elif kind = typeof<int list> then
         box [ 2; 3 + at ]
     elif kind = typeof<int64 list> then

@@ -50,7 +50,7 @@ The same network can be applied in several ways; which is fastest depends on the
 | `Staged` | core after core: for Tucker-2 a 1×1, a 3×3 and a 1×1 convolution; for CP the middle one in groups. The order is searched for |
 | `Windowed` | the windows of the input as one more core of the network, in the cheapest order of contraction |
 | `Dense` | the kernel is contracted, and one convolution made by it: the best for large bonds |
-| `Cheapest` | whichever takes the fewest FLOPs at the size of the input (the default) |
+| `Cheapest` | whichever should take the least time at the size of the input, by its FLOPs and steps (the default) |
 | `Measured` | whichever was the fastest when tried once at that size |
 
 All give the same output to rounding: *)

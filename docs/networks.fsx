@@ -19,6 +19,7 @@ It is written as an einsum with dimensions. No tensor is needed to read, check, 
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 
+(** Texts and specs have errors of their own, `SpecError`; the page stops at one: *)
 open TensorNets
 
 let orStop result =
@@ -43,7 +44,6 @@ SpecDiagram.svg train
 `Format` names the usual networks, with their ranks; each is a spec and nothing else. Over a kernel *s*, *d*, *t*:
 *)
 
-(*** hide ***)
 let ofFormat format =
     match Format.spec [ 64; 9; 64 ] format with
     | Ok spec -> spec
@@ -100,7 +100,7 @@ let tree =
     Spec.parse [] "sa, db, abe, tc, ud, cdf, ef -> sdtu | s=8 d=3 t=8 u=3 a=4 b=3 c=4 d=3 e=5 f=5"
 (*** include-value: tree ***)
 
-(** The text names the axis *d* twice; the errors of a text are found all at once, and say where. Mended: *)
+(** The text names the axis *d* twice, for a mode and for a bond. All errors of a network are found at once, and name its cores and axes; of a text that cannot be read, the places. Mended: *)
 let mended =
     Spec.parse [] "sa, hb, abe, tc, wd, cdf, ef -> shtw | s=8 h=3 t=8 w=3 a=4 b=3 c=4 d=3 e=5 f=5"
     |> orStop

@@ -14,7 +14,8 @@ $$S(\theta) = \lim_{\sigma \to 0} \sigma^{-2}\, \mathsf{E} \lVert T(\theta + \si
 = \sum_k \lVert \partial T / \partial \theta_k \rVert^2 = \sum_k m_k \lVert E_k \rVert^2.$$
 
 $E_k$ is the network without core $k$, and $m_k$ the product of the dimensions that core $k$ alone carries. Rounding to few bits is such noise, and so is a step of
-training: a network of low S bears both.
+training: a network of low S bears both. (Rounding with a scale for each slice disturbs large slices more than small ones: it does not see how
+slices are scaled, S does; `Quantization.predicted` reckons with what it does.)
 *)
 
 (*** hide ***)
@@ -108,10 +109,11 @@ Chart.plot
 
 ## What it costs
 
-All terms share their parts, so that S takes about as much as the squared norm of T, which is never formed. For CP these are Grams of columns:
+All terms share their parts, and T is never formed: S of trains and of Tucker-2 takes about as much as the squared norm of T. Of CP it takes far
+less, the lengths of the columns alone:
 *)
 let large = formatOf [ 512; 9; 512 ] (Format.CP 761)
 let plan = Sensitivity.plan large
 
-printfn $"S of CP 761 over 512×9×512: {plan.Flops / 1e6:F0} MFLOP; its tensor alone: {2.0 * 761.0 * 512.0 * 9.0 * 512.0 / 1e6:F0}"
+printfn $"S of CP 761 over 512×9×512: {plan.Flops / 1e6:F1} MFLOP; its tensor alone: {2.0 * 761.0 * 512.0 * 9.0 * 512.0 / 1e6:F0}"
 (*** include-output ***)

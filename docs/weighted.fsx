@@ -8,7 +8,8 @@ index: 11
 # The weighted norm: what counts is the output
 
 A kernel's entries do not count alike: those that act on channels of little strength hardly change the output. The norm weighted by the
-covariance $\Sigma$ of the inputs, $\lVert (K - T)\, \Sigma^{1/2} \rVert$, measures what does. For a 1×1 convolution or a linear layer its square is the mean squared change of the output.
+covariance $\Sigma$ of the inputs, $\lVert (K - T)\, \Sigma^{1/2} \rVert$, measures what does; Σ is the mean of x xᵀ, from which no mean is
+taken off. For a linear layer or a 1×1 convolution of stride 1 its square is the mean squared change of the output, for each position.
 *)
 
 (*** hide ***)

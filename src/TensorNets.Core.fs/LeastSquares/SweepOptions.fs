@@ -105,10 +105,16 @@ module SweepOptions =
 
     /// What is wrong with them.
     let internal check (options: SweepOptions) =
-        match options.Extrapolation with
-        | Extrapolation.Anderson depth when depth < 2 ->
-            [ TensorNetError.Unsupported("The depth of extrapolation", string depth, "2 or more") ]
-        | _ -> []
+        [
+            if options.MaxSweeps < 0 then
+                TensorNetError.Unsupported("The number of sweeps", string options.MaxSweeps, "0 or more")
+            if Double.IsNaN options.Tolerance then
+                TensorNetError.Unsupported("The tolerance", "NaN", "a number")
+            match options.Extrapolation with
+            | Extrapolation.Anderson depth when depth < 2 ->
+                TensorNetError.Unsupported("The depth of extrapolation", string depth, "2 or more")
+            | _ -> ()
+        ]
 
     /// Why an iteration ends after n sweeps, whatever it has reached.
     let internal ending (options: SweepOptions) (n: int) : Stop option =
