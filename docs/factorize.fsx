@@ -44,7 +44,9 @@ let stable = Factorize.stable Factorize.defaults None (Format.CP 10) kernel |> o
 
 printfn $"least squares  relative error {plain.RelativeError:F4}   S {plain.Sensitivity:F0}"
 let balanced = Gauge.balance plain.Network |> orStop
-let looser = Factorize.stable Factorize.defaults (Some(ErrorBound.Relative 0.25)) (Format.CP 10) kernel |> orStop
+
+let looser =
+    Factorize.stable Factorize.defaults (Some(ErrorBound.Relative 0.25)) (Format.CP 10) kernel |> orStop
 
 printfn $"  balanced     the same tensor           S {Sensitivity.value balanced:F0}"
 printfn $"stable         relative error {stable.RelativeError:F4}   S {stable.Sensitivity:F0}"
@@ -61,7 +63,9 @@ let errors =
 Chart.plot "Relative error over the rank of CP" (Chart.linear "rank") (Chart.linear "relative error") [ Chart.line "CP" errors ]
 (*** include-it-raw ***)
 
-(** ## At an error that is given
+(** In C#: `TensorNetwork.Factorize(kernel, Formats.Cp(10))`, `FactorizeStable(kernel, Formats.Cp(10), bound)`, and for what follows `FactorizeToBound` and `FactorizeStableToBound(kernel, Families.Cp, ErrorBounds.Relative(.25))`. (`Chart` is this site's own.)
+
+## At an error that is given
 
 The smallest network that is found of each family whose relative error is at most .25, stable: *)
 for family in [ FormatFamily.CP; FormatFamily.Tucker2; FormatFamily.TensorTrain; FormatFamily.TensorChain ] do
@@ -79,7 +83,7 @@ For the layers of a model nobody picks ranks one by one: [a plan](whole-model.ht
 
 ## When it says no
 
-A bound that cannot be met is an error that says how near it came:
+A bound that cannot be met is an error that says how near it came; raise the rank or the bound then, or `Sweeps.MaxSweeps`, or `Starts`:
 *)
 match Factorize.stable Factorize.defaults (Some(ErrorBound.Relative 0.05)) (Format.CP 10) kernel with
 | Ok fit -> printfn $"error {fit.RelativeError:F4}"
@@ -95,6 +99,6 @@ Least squares for CP and for chains can stop in a valley that is not the lowest,
 helps, in this order: one rank more or less; `Starts = 3`; more sweeps (`MaxSweeps`, with a smaller `Tolerance`); `Extrapolation`, which combines the last sweeps where columns are nearly collinear.
 Trains and Tucker networks start from singular values near the best and do not have the trouble.
 
-Raise the rank, the bound, `Sweeps.MaxSweeps` or `Starts` then. A start from singular values (`Start.Svd`, the default) is the same at every run; `Starts` above one tries random ones
+A start from singular values (`Start.Svd`, the default) is the same at every run; `Starts` above one tries random ones
 beside it and keeps the best.
 *)

@@ -31,12 +31,12 @@ internal static class MovedAttributes
         ["Unsqueeze"] = new(13, "axes"),
     };
 
-    /// <summary>Whether a node of one version can be written as one of another. Real numbers need the type of the values beside them: that is
-    /// known where a model has but one.</summary>
+    /// <summary>Whether a node of one version can be written as one of another. Real numbers need the type of the values beside them: that
+    /// is known where a model has but one.</summary>
     internal static bool CanMove(NodeProto node, long found, long version, bool isFloat) =>
         Due(node, found, version) is not { } move
-        || ((isFloat || node.OpType == "Dropout" || move.Attributes.All(name => Graphs.Attribute(node, name) is not { Type: AttributeType.Float }))
-            && (node.OpType != "Dropout" || node.Output.Count == 1));
+        || (node.OpType == "Dropout" ? node.Output.Count == 1
+            : isFloat || move.Attributes.All(name => Graphs.Attribute(node, name) is not { Type: AttributeType.Float }));
 
     /// <summary>Writes a node of one version as one of another, in place.</summary>
     internal static void Write(NodeProto node, long found, long version, GraphEditor editor)

@@ -17,8 +17,8 @@ internal static class OpsetRaising
     /// <summary>The versions of files that hold those.</summary>
     private const long IrOfInt8 = 7, IrOfInt4 = 10;
 
-    /// <summary>The version since which a node of an operator means the same up to version 21, or is written here as one that does: else only
-    /// types and optional attributes, whose defaults are what was meant before, have been added since.</summary>
+    /// <summary>The version since which a node of an operator means the same up to version 21, or is written here as one that does: else
+    /// only types and optional attributes, whose defaults are what was meant before, have been added since.</summary>
     private static readonly Dictionary<string, long> Since = new()
     {
         ["Abs"] = 6,
@@ -178,7 +178,8 @@ internal static class OpsetRaising
 
     /// <summary>Whether a node is one of those that bring their input to two axes first, and not just normalize along the last one.</summary>
     private static bool IsFlattened(NodeProto node, long found) =>
-        Graphs.IsStandard(node) && node.OpType is "Softmax" or "LogSoftmax" or "Hardmax" && found < Int8 && Graphs.Integer(node, "axis", 1) != -1;
+        Graphs.IsStandard(node) && node.OpType is "Softmax" or "LogSoftmax" or "Hardmax"
+        && found < Int8 && Graphs.Integer(node, "axis", 1) != -1;
 
     /// <summary>The same by nodes that normalize along one axis: of the input brought to two axes, or along the last one where it is
     /// that.</summary>
@@ -186,7 +187,8 @@ internal static class OpsetRaising
     {
         var (input, output, axis) = (node.Input[0], node.Output[0], Graphs.Integer(node, "axis", 1));
         if (editor.Rank(input) == axis + 1) return [Nodes.Of(node.OpType, node.Name, [input], output, Nodes.Whole("axis", -1))];
-        var (shape, flat, result) = (editor.Fresh($"{output}/shape"), editor.Fresh($"{output}/flat"), editor.Fresh($"{output}/normalized"));
+        var (shape, flat) = (editor.Fresh($"{output}/shape"), editor.Fresh($"{output}/flat"));
+        var result = editor.Fresh($"{output}/normalized");
         return
         [
             Nodes.Of("Shape", shape, [input], shape),
@@ -199,7 +201,8 @@ internal static class OpsetRaising
     private static bool IsSame(NodeProto node, long version) =>
         Since.TryGetValue(node.OpType, out var since) && version >= since
         && (node.OpType != "BatchNormalization" || (node.Output.Count == 1 && Graphs.Integer(node, "spatial", 1) == 1))
-        && (node.OpType != "Resize" || Graphs.Attribute(node, "coordinate_transformation_mode")?.S.ToStringUtf8() != "tf_half_pixel_for_nn");
+        && (node.OpType != "Resize"
+            || Graphs.Attribute(node, "coordinate_transformation_mode")?.S.ToStringUtf8() != "tf_half_pixel_for_nn");
 
     private static TensorNetException Refused(string path, long found, long version, string reason) => Errors.Unsupported(
         $"The opset of '{path}'", $"{found}", $"{version} or later, which its integers need; it cannot be raised since {reason}");

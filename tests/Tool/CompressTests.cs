@@ -267,6 +267,8 @@ internal static class CompressTests
         Compress(dense, dense, "--ratio", "2").Refuses(ExitCode.Failed, "itself");
         Compress(dense, files.At("no/small.safetensors"), "--ratio", "2").Refuses(ExitCode.Failed, "no folder");
         Compress(dense, output, "--ratio", "2", "--plan", "plan.json").Refuses(ExitCode.Usage, "--plan");
+        Compress(dense, output, "--keep", "middle", "--plan", "plan.json").Refuses(ExitCode.Usage, "--keep says how a plan is made");
+        Said.Of("plan", dense, "--flops", "2").Refuses(ExitCode.Failed, "FLOPs are not known");
         Compress(dense, output, "--plan", files.At("none.json")).Refuses(ExitCode.Failed, "none.json");
         Expect.True(!File.Exists(output), "an output was written");
     }

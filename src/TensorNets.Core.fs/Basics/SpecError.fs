@@ -82,7 +82,7 @@ type SpecError =
         | Syntax(position, found, expected) -> $"At position {position}: found {found}, expected {expected}."
         | MalformedJson(line, position, reason) -> $"Malformed JSON in line {line}, position {position}: {reason}"
         | JsonVersion(found, expected) -> $"The network is saved in version {found}; expected version {expected}."
-        | JsonType(path, found, expected) -> $"In the saved network, {path} is {found}; expected {expected}."
+        | JsonType(path, found, expected) -> $"In the JSON, {path} is {found}; expected {expected}."
         | UnknownAxis(axis, known) -> $"There is no axis '{axis}'; the network has {quoted known}."
         | NameTaken name -> $"The name '{name}' is taken; expected one that the network does not use yet."
         | ListedTwice axis -> $"Axis '{axis}' is listed more than once; expected once."

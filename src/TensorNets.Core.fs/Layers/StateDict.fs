@@ -152,13 +152,26 @@ module StateDict =
     /// As `read`, of a file with nothing behind the state.
     let internal readFile (path: string) : Result<Dictionary<string, Tensor>, TensorNetError list> = AtomicFile.read path (read true path)
 
-    /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written. All of the file is checked before any of it is used.
-    /// Errors: <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
+    /// Whether a file begins as safetensors do, with the length of a header that it has. What TorchSharp writes has letters there.
+    let private isSafeTensors (path: string) : bool =
+        try
+            use stream = File.OpenRead path
+            use reader = new BinaryReader(stream)
+            stream.Length > 8L && reader.ReadUInt64() <= uint64 (stream.Length - 8L)
+        with
+        | :? IOException
+        | :? UnauthorizedAccessException
+        | :? ArgumentException -> false
+
+    /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written, or a safetensors file. All of the file is checked
+    /// before any of it is used. Errors: <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
     /// <example><code>StateDict.saveFile path model |> Result.bind (fun () -> StateDict.loadFile path model) |> orStop</code></example>
     let loadFile (path: string) (model: torch.nn.Module) : Result<unit, TensorNetError list> =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         use _ = torch.NewDisposeScope()
-        readFile path |> Result.bind (fun state -> load state model)
+
+        (if isSafeTensors path then Result.map ofList (SafeTensors.load path) else readFile path)
+        |> Result.bind (fun state -> load state model)
 
     /// <summary>Writes the parameters and buffers of a module as TorchSharp's <c>save</c> does, but the file holds its old content or the
     /// new one whole, whatever happens meanwhile. Equivalent to: <c>loadFile</c> of the file changes nothing. Errors: <c>DType</c>,

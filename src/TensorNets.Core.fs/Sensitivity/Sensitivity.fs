@@ -133,7 +133,7 @@ module Sensitivity =
         |> List.map scope.MoveToOuter
 
     /// <summary>S, a scalar that can be added to a loss, in the dtype of the network: differentiable in every core.</summary>
-    /// <remarks>Cost: for CP, the lengths of the columns; T is never formed. A network of 16 bits is measured in float32 and S rounded once;
+    /// <remarks>Cost: for CP, the lengths of columns; T is never formed. A network of 16 bits is measured in float32 and S rounded once;
     /// float16 holds none above 65,504. Equivalent to the squared norm of the Jacobian of T.</remarks>
     /// <example><code>Sensitivity.total network</code></example>
     let total (network: Network) : Tensor =

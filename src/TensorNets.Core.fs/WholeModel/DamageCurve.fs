@@ -30,7 +30,14 @@ module internal DamageCurve =
 
     /// What curves are made with: parameters of the points, options, and what tells the noise of rounding.
     [<NoComparison; NoEquality>]
-    type private Making = { Sizes: float list; Options: PlanOptions; Rounding: CandidateRounding }
+    type private Making =
+        {
+            Sizes: float list
+            /// The error that one more candidate should just keep, where the spectrum tells its rank.
+            Bound: float option
+            Options: PlanOptions
+            Rounding: CandidateRounding
+        }
 
     /// So many eigenvectors of the largest eigenvalues, which stand last.
     let private last (count: int) (vectors: Tensor) : Tensor = vectors.narrow (1L, vectors.shape[1] - int64 count, int64 count)
@@ -76,8 +83,12 @@ module internal DamageCurve =
             |> Option.map (fun directions -> CandidateRounding.noise making.Rounding (network rank directions))
             |> Option.defaultValue []
 
-        making.Sizes
-        |> List.map (fun size -> min (min s t) (max 1 (int (size / float (s + t)))))
+        let atBound =
+            making.Bound
+            |> Option.bind (fun bound -> Seq.tryFind (fun rank -> tail[rank] <= bound * bound * tail[0]) (seq { 1 .. min s t }))
+
+        List.map (fun size -> min (min s t) (max 1 (int (size / float (s + t))))) making.Sizes
+        @ Option.toList atBound
         |> List.distinct
         |> List.map (fun rank ->
             {
@@ -139,29 +150,11 @@ module internal DamageCurve =
 
         run None [] specs
 
-    /// The largest rank of equal ranks whose network has at most so many parameters.
-    let private equalRank (size: float) (shape: int list) (ofRank: int -> Format) : (Format * Spec) option =
-        let attempt rank =
-            match Format.spec shape (ofRank rank) with
-            | Ok spec when float (Spec.parameters spec) <= size -> Some(ofRank rank, spec)
-            | _ -> None
-
-        let rec grow low high = if (attempt high).IsSome && high < (1 <<< 20) then grow high (2 * high) else bisect low high
-
-        and bisect low high =
-            if high - low <= 1 then
-                attempt low
-            else
-                let middle = (low + high) / 2
-                if (attempt middle).IsSome then bisect middle high else bisect low middle
-
-        if (attempt 1).IsNone then None else grow 1 2
-
     /// The points of formats that go by one rank: each of the largest that its size allows, swept from small to large.
     let private byRank axes (making: Making) (kernel: Tensor) (shape: int list) (ofRank: int -> Format) : Point list =
         making.Sizes
         |> List.sort
-        |> List.choose (fun size -> equalRank size shape ofRank)
+        |> List.choose (fun size -> EqualRank.within size shape ofRank)
         |> List.distinctBy fst
         |> swept making kernel
         |> List.map (fun (format, error, noise, fits) -> { Axes = axes; Format = format; Error = error; Noise = noise; Fits = fits })
@@ -248,8 +241,9 @@ module internal DamageCurve =
                 Fits = points |> List.collect _.Fits
             })
 
-    /// Every point of a layer's curve for parameters of the kernel of one group; its networks belong to the scope of the caller.
-    let points (options: PlanOptions) (g: ConvGeometry) (norm: InputNorm) (sizes: float list) (weight: Tensor) : Point list =
+    /// Every point of a layer's curve; its networks belong to the scope of the caller. With a bound on the error, matrices and Tucker-2
+    /// have the point that just keeps it too.
+    let points (bound: float option) (options: PlanOptions) (g: ConvGeometry) (norm: InputNorm) (weight: Tensor) : Point list =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use scope = torch.NewDisposeScope()
@@ -259,6 +253,7 @@ module internal DamageCurve =
             if g.Groups = 1L then [ kernel ] else [ for i in 0L .. g.Groups - 1L -> kernel.select (0L, i) ]
 
         let kernels = plains |> List.map (KernelProjection.whitened norm)
+        let sizes = [ for ratio in options.Ratios -> float (plains.Head.numel ()) / ratio ]
         let isSpatial = not g.IsEmbedding && GeometryChecks.positions g > 1L
 
         let spectra =
@@ -269,12 +264,12 @@ module internal DamageCurve =
 
         // All groups have one format.
         let ranks =
-            Tucker2Ranks.ofSizes sizes [ for kernel, (_, vectors) in Seq.zip kernels spectra -> kernel, vectors ]
+            Tucker2Ranks.ofSizes bound sizes [ for kernel, (_, vectors) in Seq.zip kernels spectra -> kernel, vectors ]
 
         let one (i: int) (plain: Tensor) (kernel: Tensor) =
             let bits = if g.IsEmbedding then [] else options.Bits
             let rounding = { Bits = bits; Inputs = norm; Norm2 = kernel.squared().sum().number() }
-            let making = { Sizes = sizes; Options = options; Rounding = rounding }
+            let making = { Sizes = sizes; Bound = bound; Options = options; Rounding = rounding }
 
             let factorized =
                 if g.IsEmbedding then

@@ -19,7 +19,7 @@ module LayerCompression =
             Sweeps = 30
             Tolerance = 1e-4
             Corrections = 15
-            Slack = 1.02
+            Slack = PlanMaking.slack
             Covariances = []
             Workers = 0
             Quantize = None
@@ -137,7 +137,8 @@ module LayerCompression =
             cost <- cost + task.Cost
 
             match options.Progress with
-            | Some progress ->
+            // What is cancelled is no news of a layer.
+            | Some progress when not options.Cancellation.IsCancellationRequested ->
                 let left = clock.Elapsed * ((whole - cost) / max 1e-300 cost)
 
                 progress.Report
@@ -149,7 +150,7 @@ module LayerCompression =
                         Sensitivity = sensitivity
                         TimeLeft = (if left < TimeSpan.Zero then TimeSpan.Zero else left)
                     }
-            | None -> ()
+            | _ -> ()
 
         member _.Elapsed = clock.Elapsed
 

@@ -85,7 +85,7 @@ module internal LayerDamage =
     /// A layer with its candidates, their points and norm, which belong to nobody.
     let private curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list * InputNorm =
         use scope = torch.NewDisposeScope()
-        let layer, points, norm = PlanMaking.curve options source
+        let layer, points, norm = PlanMaking.curve None options source
         layer, DamageCurve.toOuter scope points, InputNorm.toOuter scope norm
 
     /// A layer with its candidates and their damages: by how much each raises the value.

@@ -86,7 +86,9 @@ module internal PlanJson =
         | text, [] ->
             match FormatText.parse text with
             | Some format -> format, []
-            | None -> Format.CP 1, [ SpecError.JsonType(path, SafeTensorHeader.shown text, "a format, such as CP(8)") ]
+            | None ->
+                let expected = "a format, such as CP(8), Tucker-2(8,8), TT(8) or TC(3,3,3)"
+                Format.CP 1, [ SpecError.JsonType(path, SafeTensorHeader.shown text, expected) ]
         | _, errors -> Format.CP 1, errors
 
     let private candidate path element : PlanCandidate * SpecError list =

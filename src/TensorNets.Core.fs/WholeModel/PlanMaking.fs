@@ -117,18 +117,24 @@ module internal PlanMaking =
         |> Option.map snd
         |> KernelProjection.inputNorm layer.Geometry
 
+    /// By how much a compression may raise errors, unless it is told otherwise: a plan with a bound on errors leaves room for it.
+    let slack = 1.02
+
+    /// The bound on the errors of candidates under a budget of errors.
+    let bound (budget: Budget) : float option =
+        match budget with
+        | Budget.LayerError error when error > 0.0 && error < 1.0 -> Some(error / slack)
+        | _ -> None
+
     /// A layer with its candidates, the points that they are, and the norm of their errors; or with the reason why its weight or its Σ
     /// gives none. What points and norm hold belongs to the scope of the caller.
-    let curve (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list * InputNorm =
+    let curve (bound: float option) (options: PlanOptions) (source: SourceLayer) : PlannedLayer * DamageCurve.Point list * InputNorm =
         let layer = planned source
 
         match SourceLayer.weight source, inputNorm options layer with
         | Ok weight, Ok norm ->
-            let entries = float (SourceLayer.size source) / float layer.Geometry.Groups
-            let sizes = options.Ratios |> List.map (fun ratio -> entries / ratio)
-
             let candidates, points =
-                DamageCurve.points options layer.Geometry norm sizes weight
+                DamageCurve.points bound options layer.Geometry norm weight
                 |> List.collect (fun point -> [ for c in candidates layer point -> c, point ])
                 |> unbeaten
                 |> List.unzip
@@ -138,9 +144,9 @@ module internal PlanMaking =
         | Ok _, Error errors -> { layer with Kept = String.Join(" ", errors |> List.map _.Message) }, [], InputNorm.Alike
 
     /// A layer with its candidates, or with the reason why there are none.
-    let withCandidates (options: PlanOptions) (source: SourceLayer) : PlannedLayer =
+    let withCandidates (bound: float option) (options: PlanOptions) (source: SourceLayer) : PlannedLayer =
         use _ = torch.NewDisposeScope()
-        let layer, _, _ = curve options source
+        let layer, _, _ = curve bound options source
         layer
 
     /// A layer with a candidate that is none of the plan's, and chosen.
@@ -215,11 +221,13 @@ module internal PlanMaking =
         | Budget.LatencyRatio value -> ratio value PlanCost.latency 0.0
         | Budget.Latency time -> within PlanCost.latency 0.0 time
         | Budget.LayerError error when error >= 0.0 ->
+            let most = defaultArg (bound budget) error
+
             Ok
                 [
                     for layer in layers ->
                         // The bound is one of networks of numbers: what rounding adds is expected, not measured.
-                        let isWithin (_, c: PlanCandidate) = c.Bits = 0 && c.Error <= error
+                        let isWithin (_, c: PlanCandidate) = c.Bits = 0 && c.Error <= most
 
                         match layer.Candidates |> Seq.indexed |> Seq.filter isWithin |> List.ofSeq with
                         | [] -> -1

@@ -44,7 +44,7 @@ module CompressionPlan =
     type private Net = torch.nn.Module<Tensor, Tensor>
 
     /// Layers with their candidates, the largest first, so that the workers end together.
-    let private sideBySide (options: PlanOptions) (layers: (SourceLayer * string) list) : PlannedLayer list =
+    let private sideBySide (bound: float option) (options: PlanOptions) (layers: (SourceLayer * string) list) : PlannedLayer list =
         let tell = PlanTeller.of' options layers
 
         let finished =
@@ -57,7 +57,7 @@ module CompressionPlan =
                 (fun (layer, kept) ->
                     layer.Path,
                     if kept = "" then
-                        let made = PlanMaking.withCandidates options layer
+                        let made = PlanMaking.withCandidates bound options layer
                         tell layer
                         made
                     else
@@ -81,7 +81,7 @@ module CompressionPlan =
 
         match options.Evaluate, model with
         | Some evaluate, Some model -> LayerDamage.layers options evaluate model (PlanTeller.of' options kept) kept
-        | _ -> Ok(sideBySide options kept)
+        | _ -> Ok(sideBySide (PlanMaking.bound budget) options kept)
         |> Result.bind (fun layers ->
             // Times are taken one by one, with nothing beside them.
             TensorNetError.collect

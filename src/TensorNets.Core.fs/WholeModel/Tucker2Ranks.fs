@@ -35,9 +35,25 @@ module internal Tucker2Ranks =
             | [] -> None
             | pairs -> Some(pairs |> List.maxBy (fun (a, b) -> kept[a - 1, b - 1]))
 
+    /// The pair of least size that keeps all but a share of it, of what the largest keep.
+    let private atShare (share: float) (s, d, t) (kept: float[,]) : (int * int) option =
+        let whole = kept[s - 1, t - 1]
+        let least = whole * (1.0 - share)
+
+        let keeps size = within size (s, d, t) kept |> Option.filter (fun (a, b) -> kept[a - 1, b - 1] >= least)
+
+        let rec bisect low high =
+            if high - low <= 1 then
+                keeps (float high)
+            else
+                let middle = (low + high) / 2
+                if (keeps (float middle)).IsSome then bisect low middle else bisect middle high
+
+        bisect 0 (s * s + s * d * t + t * t)
+
     /// The pairs for networks of some sizes, one network for each of several kernels of one shape, (s, d, t), given with the eigenvectors
-    /// of their first modes: those that keep most of all of them together.
-    let ofSizes (sizes: float list) (kernels: (Tensor * Tensor) list) : (int * int) list =
+    /// of their first modes: those that keep most of all of them together; with a bound on the relative error, the smallest that keeps it.
+    let ofSizes (bound: float option) (sizes: float list) (kernels: (Tensor * Tensor) list) : (int * int) list =
         use _ = torch.NewDisposeScope()
 
         let keptOf (kernel: Tensor, first: Tensor) =
@@ -51,4 +67,7 @@ module internal Tucker2Ranks =
             let s, d, t = int one.shape[0], int one.shape[1], int one.shape[2]
             let all = kernels |> List.map keptOf
             let together = Array2D.init s t (fun a b -> all |> List.sumBy (fun of' -> of'[a, b]))
-            sizes |> List.choose (fun size -> within size (s, d, t) together) |> List.distinct
+            let atBound = bound |> Option.bind (fun bound -> atShare (bound * bound) (s, d, t) together)
+
+            List.choose (fun size -> within size (s, d, t) together) sizes @ Option.toList atBound
+            |> List.distinct

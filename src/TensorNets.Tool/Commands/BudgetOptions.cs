@@ -79,8 +79,11 @@ internal sealed class BudgetOptions
     internal string? Problem(CommandResult result, bool hasPlan)
     {
         var given = new[] { _ratio, _flops, _bytes, _latency, _error }.Where(result.IsGiven).Select(option => option.Name).ToList();
+        Option[] making = [_formats, _trainMatrices, _keep, _ends];
         return (given.Count, hasPlan) switch
         {
+            (0, true) when making.FirstOrDefault(result.IsGiven) is { } option =>
+                $"{option.Name} says how a plan is made, and --plan gives one that is: leave it out, or edit the plan.",
             (0, true) or (1, false) => null,
             (0, false) => "No budget is given: add one of --ratio, --flops, --bytes, --latency, --error, as in --ratio 3.",
             (_, true) => $"Both --plan and {given[0]} are given: leave one out.",
@@ -97,6 +100,13 @@ internal sealed class BudgetOptions
         Inputs inputs,
         IReadOnlyDictionary<string, Tensor>? covariances)
     {
+        if (parsed.GetValue(_flops) is not null && !network.KnowsOrder)
+        {
+            throw new ToolException(
+                $"'{network.Path}' does not say how large the inputs of its layers are, so that FLOPs are not known",
+                "use --ratio, --bytes or --error, or an .onnx file");
+        }
+
         var settings = Settings(parsed, network) with { Covariances = covariances };
         var plan = LiveProgress.Plan(
             terminal, progress => Model.Plan(source, Budget(parsed), settings with { Progress = progress }));

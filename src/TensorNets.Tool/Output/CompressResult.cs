@@ -26,6 +26,9 @@ internal sealed record CompressResult(
     /// <summary>The name and version of this object's form.</summary>
     public string Schema => "tensornets.compress/1";
 
+    /// <summary>Linear layers and convolutions that the plan leaves dense.</summary>
+    public int KeptDense { get; init; }
+
     /// <summary>How the written file runs, held against the dense one; null where nobody here can run it.</summary>
     public Verified? Verified { get; init; }
 
@@ -42,7 +45,10 @@ internal sealed record CompressResult(
             plan.DenseParameters + made.Sum(layer => layer.Parameters - planned[layer.Name].Parameters),
             report.Time.TotalSeconds,
             made,
-            [.. report.Failed.Select(failed => new FailedLayer(failed.Path, string.Join(" ", failed.Reasons)))]);
+            [.. report.Failed.Select(failed => new FailedLayer(failed.Path, string.Join(" ", failed.Reasons)))])
+        {
+            KeptDense = plan.Layers.Count(layer => !layer.IsFactorized),
+        };
     }
 
     /// <summary>Writes the result for people or for programs, and gives the exit code.</summary>
@@ -66,6 +72,7 @@ internal sealed record CompressResult(
                 layer.IsResumed ? "from the work folder" : "",
             ]));
         foreach (var failed in result.Failed) terminal.Line($"{failed.Name} stays dense: {failed.Reason}");
+        if (result.KeptDense > 0) terminal.Line($"{result.KeptDense} layers are left dense, for the reasons that tensornets plan gives.");
         if (result.Output == "") return;
         terminal.Line(
             $"{result.Output}: {Text.Bytes(result.Bytes)} of {Text.Bytes(result.DenseBytes)}, {Text.Count(result.Parameters)} of "

@@ -7,6 +7,9 @@ namespace TensorNets.Integration.OnnxFiles.Recognition;
 
 internal sealed partial class Study
 {
+    /// <summary>The share of the unit matrix in Σ.</summary>
+    private const double Share = .05;
+
     /// <summary>Measures networks whose kernels are integers of few bits: the dense kernels at so many bits, factorized ones of so many times
     /// fewer parameters at as many, and what a plan makes of the bytes of the first.</summary>
     /// <param name="bits">Bits of an entry.</param>
@@ -18,12 +21,15 @@ internal sealed partial class Study
     {
         using var scope = NewDisposeScope();
         var tested = lines.Draw(test, TestSeed);
-        var sigmas = model.Covariances([.. lines.Draw(calibration, CalibrationSeed).Select(Input)]);
+        // Two layers stand behind an average over each whole line, and so see one vector of a line: fewer than they have channels.
+        var sigmas = model.Covariances([.. lines.Draw(calibration, CalibrationSeed).Select(Input)])
+            .ToDictionary(pair => pair.Key, pair => Norms.Shrunk(pair.Value, Share));
         var source = model.Source(Input(tested[0]));
-        var all = Model.Plan(source, Budgets.Bytes(long.MaxValue), new(KeepLast: false, Covariances: sigmas, Bits: bits));
+        var settings = new PlanSettings(KeepLast: false, Covariances: sigmas, Bits: bits);
+        var all = Model.Plan(source, Budgets.Bytes(long.MaxValue), settings);
         var open = all.Layers.Where(layer => layer.Candidates.Count > 0).ToList();
         var entries = open.Sum(layer => layer.Parameters);
-        var ranks = Model.Plan(all, Budgets.Parameters((long)(all.DenseParameters - entries + (entries / ratio))));
+        var ranks = Model.Plan(source, Budgets.Parameters((long)(all.DenseParameters - entries + (entries / ratio))), settings);
         var rows = new List<BitsRow>();
         Add("dense", 32, model);
         foreach (var count in bits)

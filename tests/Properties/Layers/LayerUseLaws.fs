@@ -283,6 +283,16 @@ let private states =
 
                     for KeyValue(key, tensor) in model.state_dict () do
                         Expect.isTrue (identical tensor good[key]) $"{key}, buffers too"
+
+                    let other =
+                        [ for KeyValue(key, tensor) in model.state_dict () -> key, tensor.minus (torch.ones_like tensor) ]
+
+                    SafeTensors.save path [] other |> ok
+                    StateDict.loadFile path model |> ok
+                    let others = dict other
+
+                    for KeyValue(key, tensor) in model.state_dict () do
+                        Expect.isTrue (identical tensor others[key]) $"{key}, of safetensors"
                 finally
                     File.Delete path
 

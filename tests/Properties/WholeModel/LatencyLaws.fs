@@ -104,7 +104,7 @@ let private measured =
             | Error errors -> failtestf "%s: %A" name errors
 
             let source = LayerSource.ofModel input model |> ok
-            let candidate = PlanMaking.withCandidates { options with Ratios = [ 2.0 ] } source.Layers[0]
+            let candidate = PlanMaking.withCandidates None { options with Ratios = [ 2.0 ] } source.Layers[0]
             let times = LayerLatency.measure candidate (List.ofSeq candidate.Candidates)
             Expect.equal times.Length (candidate.Candidates.Count + 1) name
             Expect.isTrue (times |> List.forall (fun time -> time > 0.0 && Double.IsFinite time)) $"{name}: {times}")
