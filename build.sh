@@ -98,7 +98,8 @@ run_all_tests() {
 
     # A job in the background does not hear Ctrl-C.
     trap 'pkill -TERM -P "$beside" 2>/dev/null || true' EXIT
-    run_program "$folder" "tests/Properties/bin/$configuration/net10.0/Properties.dll" "$@" &
+    # Its laws of products want ours, which on processors of Intel are made for this word alone.
+    TENSORNETS_KERNELS=${TENSORNETS_KERNELS:-all} run_program "$folder" "tests/Properties/bin/$configuration/net10.0/Properties.dll" "$@" &
     beside=$!
     for project in "${programs[@]}"; do
         [[ $project == */Properties.dll ]] || run_program "$folder" "$project" "$@"

@@ -28,6 +28,14 @@ internal static class TransferTests
                 Expect.True(tensor.eq(other[name]).all().item<bool>() == isFromFile, name);
             }
         }),
+        TestCase("the network without batch norms has the same layers by name, and takes the same images", () =>
+        {
+            using var scope = torch.NewDisposeScope();
+            using var images = new Images(Settings.Quick);
+            using var network = Backbones.Create(Backbone.Plain, 1);
+            foreach (var (path, _) in TrainedResNet.Blocks) Expect.Equal(3L, Model.Find<TorchSharp.Modules.Conv2d>(network, path).weight!.shape[^1]);
+            Expect.SequenceEqual([images.Test.Count, 10], network.call(images.Test.Images).shape);
+        }),
         TestCase("the network's float32 gives what float64 gives, on whatever processor", () =>
         {
             using var scope = torch.NewDisposeScope();

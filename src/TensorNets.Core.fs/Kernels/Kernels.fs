@@ -18,7 +18,8 @@ open TorchSharp
 /// <para>Gradients: first ones are kernels too, those of gradients are libtorch's operations. What a kernel has made its own backward pass
 /// differentiates, whatever the switch says by then.</para>
 /// <para>Off: by the AppContext switch <c>TensorNets.Kernels</c> (false) or the environment variable <c>TENSORNETS_KERNELS=off</c>, both
-/// read once; in a scope by <c>withoutKernels</c>; and where the processor has no 512-bit vectors. Then libtorch does it all, and
+/// read once; in a scope by <c>withoutKernels</c>; and where the processor has no 512-bit vectors. Products of matrices are libtorch's
+/// on processors of Intel too, unless the variable is <c>all</c>. Then libtorch does it all, and
 /// tridiagonal systems go by scalar loops (which a processor without those vectors does not need: their loops run anywhere). No algorithm
 /// depends on it.</para>
 /// </remarks>
@@ -101,7 +102,7 @@ module internal Kernels =
 
     /// Seconds of products of matrices of a number of operations, by whichever makes them.
     let matmulSeconds (operations: float) : float =
-        if isOn () && Gemm.pays operations then
+        if KernelSwitch.multiplies () && Gemm.pays operations then
             operations / tuning.ContractionRate / float (ParallelFor.threadsFor operations)
         else
             operations / tuning.TorchContractionRate

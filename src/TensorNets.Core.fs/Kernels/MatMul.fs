@@ -53,7 +53,7 @@ module private PlainMatMul =
         && (let first, second = a.shape, b.shape
             let m, k, n = first[0], first[1], second[1]
 
-            KernelSwitch.isOn ()
+            KernelSwitch.multiplies ()
             && Gemm.pays (2.0 * float m * float k * float n)
             && min m (min k n) >= Tuning.measured.LeastGemmSize
             && second[0] = k

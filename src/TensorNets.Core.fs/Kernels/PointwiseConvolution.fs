@@ -190,7 +190,8 @@ type internal PointwiseConvolution() =
 
     /// Whether channels that are summed and new ones at a number of positions, were they float32, are multiplied here.
     static member Pays(images: int64, summed: int64, fresh: int64, positions: int64) =
-        Gemm.pays (2.0 * float images * float positions * float summed * float fresh)
+        KernelSwitch.multiplies ()
+        && Gemm.pays (2.0 * float images * float positions * float summed * float fresh)
         && min summed (min fresh positions) >= Tuning.measured.LeastGemmSize
         && images * positions * max summed fresh < int64 Int32.MaxValue
         && summed * fresh < int64 Int32.MaxValue
