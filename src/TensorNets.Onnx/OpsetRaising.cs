@@ -176,7 +176,7 @@ internal static class OpsetRaising
         model.IrVersion = Math.Max(model.IrVersion, version < Int4 ? IrOfInt8 : IrOfInt4);
     }
 
-    /// <summary>Whether a node is one of those that bring their input to two axes first, and not just normalize along the last one.</summary>
+    /// <summary>Whether a node brings its input to two axes first, and does not just normalize along the last one.</summary>
     private static bool IsFlattened(NodeProto node, long found) =>
         Graphs.IsStandard(node) && node.OpType is "Softmax" or "LogSoftmax" or "Hardmax"
         && found < Int8 && Graphs.Integer(node, "axis", 1) != -1;
