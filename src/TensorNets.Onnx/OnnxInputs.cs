@@ -64,7 +64,7 @@ public static class OnnxInputs
             ? TensorNetError.NewUnsupported($"Input '{input.Name}'", $"{input.Type?.ValueCase}", "a tensor of numbers")
             : shape.Any(size => size < 0) || shape.Aggregate(1.0, (n, size) => n * size) > int.MaxValue
             ? TensorNetError.NewUnsupported($"The shape of input '{input.Name}'", Errors.Shape(shape),
-                "given, with a number for each size that is open (-1)")
+                "given (in the tool by --input), with a number for each size that is open (-1)")
             : null;
 
     private static Tensor Drawn(ValueInfoProto input, long[] shape, Generator generator)
