@@ -15,7 +15,7 @@ OMP_NUM_THREADS=2 dotnet run -c Release --project benchmarks -- all benchmarks/r
 ```
 
 reruns every table that the documents show, each into a file with processor, day, load and versions; hours in all. The pictures here are made from such files, in `benchmarks/results`, whenever the site is.
-The commands without a file here (`kernels`, `torchvision`, `whole 3 …`) take long, or data that is not in the repository; they print their tables.
+The commands without a file here (`kernels`, `torchvision`) take long, or data that is not in the repository; they print their tables.
 
 | claim | command, in whose name the file is |
 |---|---|
