@@ -60,7 +60,9 @@ let rows name =
     |> Array.map (fun line -> if line.Contains " | " then line.Trim('|', ' ').Split " | " else Regex.Split(line.Trim(), " {2,}"))
 
 /// A picture of a file's numbers, and what its head says.
-let plot name title horizontal vertical series = $"{Chart.plot title horizontal vertical series}\n\n<p><small>{heading name}</small></p>"
+let titled name picture = $"{picture}\n\n<p><small>{heading name}</small></p>"
+
+let plot name title horizontal vertical series = titled name (Chart.plot title horizontal vertical series)
 
 /// Multiplications of an image, from a name such as 64→64, 3×3, 56×56.
 let work (name: string) =
