@@ -161,7 +161,7 @@ internal static class OpsetRaising
                 // Version 9 has no such attribute; what it said is what is meant now.
                 if (node.OpType == "BatchNormalization") Drop(node, "spatial");
                 if (node.OpType == "Split" && found < NumberedSplit && version >= NumberedSplit && Graphs.Attribute(node, "split") is null
-                    && node.Input.Count < 2)
+                    && node.Input.Skip(1).All(input => input == ""))
                 {
                     node.Attribute.Add(Nodes.Whole("num_outputs", node.Output.Count));
                 }
@@ -201,8 +201,12 @@ internal static class OpsetRaising
     private static bool IsSame(NodeProto node, long version) =>
         Since.TryGetValue(node.OpType, out var since) && version >= since
         && (node.OpType != "BatchNormalization" || (node.Output.Count == 1 && Graphs.Integer(node, "spatial", 1) == 1))
+        && (node.OpType != "ConvTranspose" || version >= 11 || (Graphs.Attribute(node, "output_shape") is null && !IsPadded(node)))
         && (node.OpType != "Resize"
             || Graphs.Attribute(node, "coordinate_transformation_mode")?.S.ToStringUtf8() != "tf_half_pixel_for_nn");
+
+    /// <summary>Whether a node's padding follows from sizes.</summary>
+    private static bool IsPadded(NodeProto node) => Graphs.Attribute(node, "auto_pad")?.S.ToStringUtf8() is "SAME_UPPER" or "SAME_LOWER";
 
     private static TensorNetException Refused(string path, long found, long version, string reason) => Errors.Unsupported(
         $"The opset of '{path}'", $"{found}", $"{version} or later, which its integers need; it cannot be raised since {reason}");

@@ -157,7 +157,7 @@ module StateDict =
         try
             use stream = File.OpenRead path
             use reader = new BinaryReader(stream)
-            stream.Length > 8L && reader.ReadUInt64() <= uint64 (stream.Length - 8L)
+            stream.CanSeek && stream.Length > 8L && reader.ReadUInt64() <= uint64 (stream.Length - 8L)
         with
         | :? IOException
         | :? UnauthorizedAccessException

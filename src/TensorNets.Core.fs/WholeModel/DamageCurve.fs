@@ -221,23 +221,28 @@ module internal DamageCurve =
             ofFamily family KernelAxes.Separate making (kernel.reshape (List.toArray shape))
         | family -> ofFamily family KernelAxes.Fused making kernel
 
-    /// The points of several groups: the mean over those that have the candidate.
-    let private overGroups (groups: Point list list) : Point list =
-        groups
+    /// The points of several groups that all of them have, by the shares that their kernels have of the square of all.
+    let private overGroups (squares: float list) (groups: Point list list) : Point list =
+        let whole = max 1e-300 (List.sum squares)
+
+        List.map2 (fun square points -> [ for point in points -> square / whole, point ]) squares groups
         |> List.concat
-        |> List.groupBy (fun point -> point.Axes, point.Format)
-        // A network for each group, where there are any.
-        |> List.filter (fun (_, points) -> points.Head.Fits.IsEmpty || points.Length = groups.Length)
-        |> List.map (fun ((axes, format), points) ->
+        |> List.groupBy (fun (_, point) -> point.Axes, point.Format)
+        |> List.filter (fun (_, points) -> points.Length = groups.Length)
+        |> List.map (fun ((axes, format), shared) ->
+            let points = List.map snd shared
+
             {
                 Axes = axes
                 Format = format
-                Error = sqrt (points |> List.averageBy (fun point -> point.Error * point.Error))
+                Error = sqrt (shared |> List.sumBy (fun (share, point) -> share * point.Error * point.Error))
                 Noise =
-                    points
-                    |> List.collect _.Noise
+                    [
+                        for share, point in shared do
+                            for bits, noise in point.Noise -> bits, share * noise
+                    ]
                     |> List.groupBy fst
-                    |> List.map (fun (bits, of') -> bits, List.averageBy snd of')
+                    |> List.map (fun (bits, of') -> bits, List.sumBy snd of')
                 Fits = points |> List.collect _.Fits
             })
 
@@ -285,7 +290,8 @@ module internal DamageCurve =
 
             if bits.IsEmpty then factorized else dense making kernel :: factorized
 
-        let found =
-            if g.Groups = 1L then one 0 plains.Head kernels.Head else overGroups (List.mapi2 one plains kernels)
-
-        toOuter scope found
+        if g.Groups = 1L then
+            one 0 plains.Head kernels.Head
+        else
+            overGroups [ for kernel in kernels -> kernel.squared().sum().number() ] (List.mapi2 one plains kernels)
+        |> toOuter scope

@@ -28,15 +28,25 @@ let private model (seed: int) : torch.nn.Module<torch.Tensor, torch.Tensor> =
         |> ignore
 
     let first, second = torch.nn.Conv2d(12L, 16L, 3L, padding = 1L), torch.nn.Conv2d(16L, 20L, 1L)
+    let groups = torch.nn.Conv2d(20L, 24L, 1L, groups = 2L)
+    let spatialGroups = torch.nn.Conv2d(24L, 20L, 3L, padding = 1L, groups = 2L)
     let last = torch.nn.Linear(20L * 36L, 24L)
 
     for weight in [ first.weight; second.weight; last.weight ] do
         falling weight
 
+    // One group is small and of low rank: what it alone could do without is no candidate of both.
+    for weight, channels in [ groups.weight, 12L; spatialGroups.weight, 10L ] do
+        falling (weight.narrow (0L, 0L, channels))
+        let small = weight.narrow (0L, channels, channels)
+        small.copy_ (small.select(1L, 0L).unsqueeze(1L).mul(torch.tensor 0.2f).expand_as small) |> ignore
+
     torch.nn.Sequential
         [|
             struct ("spatial", (first :> torch.nn.Module<torch.Tensor, torch.Tensor>))
             struct ("pointwise", (second :> torch.nn.Module<torch.Tensor, torch.Tensor>))
+            struct ("groups", (groups :> torch.nn.Module<torch.Tensor, torch.Tensor>))
+            struct ("spatial groups", (spatialGroups :> torch.nn.Module<torch.Tensor, torch.Tensor>))
             struct ("flatten", (torch.nn.Flatten() :> torch.nn.Module<torch.Tensor, torch.Tensor>))
             struct ("linear", (last :> torch.nn.Module<torch.Tensor, torch.Tensor>))
         |]
@@ -66,7 +76,7 @@ let private smallest =
             for bound in bounds do
                 for layer in (planned bound model).Layers do
                     match (if layer.IsFactorized then layer.Choice.Format else Format.Dense) with
-                    | Format.TensorTrain [ rank ] when rank > 1 ->
+                    | Format.TensorTrain [ rank ] when rank > 1 && layer.Geometry.Groups = 1L ->
                         let values =
                             model.state_dict().[$"{layer.Path}.weight"].detach().``to``(torch.float64).flatten(1L)
                             |> torch.linalg.svdvals
