@@ -59,6 +59,16 @@ let rows name =
     |> Array.filter (fun line -> line.Trim() <> "" && not (line.StartsWith "#"))
     |> Array.map (fun line -> if line.Contains " | " then line.Trim('|', ' ').Split " | " else Regex.Split(line.Trim(), " {2,}"))
 
+/// The number of a cell, and what stands in the rows of a file that are asked for.
+let cell (column: int) (row: string[]) = float row[column]
+
+let numbers name isAsked x y =
+    [
+        for row in rows name do
+            if isAsked row then
+                x row, y row
+    ]
+
 /// A picture of a file's numbers, and what its head says.
 let titled name picture = $"{picture}\n\n<p><small>{heading name}</small></p>"
 
@@ -76,11 +86,7 @@ let work (name: string) =
 The time of the library's own convolution over that of libtorch's, forward, one thread, sizes of ResNet-18. Above one libtorch's is taken, where layers know it. *)
 (*** hide ***)
 let ofImages images =
-    [
-        for row in rows "convolutions" do
-            if row[0].Contains '→' && row[1] = images && row[2] = "1" then
-                work row[0], float row[4]
-    ]
+    numbers "convolutions" (fun row -> row[0].Contains '→' && row[1] = images && row[2] = "1") (fun row -> work row[0]) (cell 4)
 
 plot
     "convolutions"
@@ -96,11 +102,7 @@ The time of a factorized layer over that of libtorch's dense convolution, by how
 rebuilt and the dense convolution made by less multiplications than libtorch's. *)
 (*** hide ***)
 let ofPass pass =
-    [
-        for row in rows "layers" do
-            if row[0].Contains '→' && row[3] = "1" && row[4] = pass then
-                float row[10], float row[7]
-    ]
+    numbers "layers" (fun row -> row[0].Contains '→' && row[3] = "1" && row[4] = pass) (cell 10) (cell 7)
 
 plot
     "layers"
@@ -131,11 +133,7 @@ titled "handwritten" (Chart.bars "Time of libtorch over that of each kernel" "li
 The time of a step of a plan, as products of stacks of matrices, over that of one call of libtorch's `einsum`; float64, one thread. On this processor the products are libtorch's own. *)
 (*** hide ***)
 let products =
-    [
-        for row in rows "products" do
-            if row.Length > 6 && row[1] = "double" then
-                row[0], float row[6]
-    ]
+    numbers "products" (fun row -> row.Length > 6 && row[1] = "double") (fun row -> row[0]) (cell 6)
 
 titled "products" (Chart.bars "Time of products over that of einsum" "time / einsum's" 1.0 products)
 (*** include-it-raw ***)
@@ -145,11 +143,8 @@ titled "products" (Chart.bars "Time of products over that of einsum" "time / ein
 What S and its gradient take, in percent of a forward and backward pass of the layer itself, eight images of 14×14, 256 channels in and out; one thread. *)
 (*** hide ***)
 let shares =
-    [
-        for row in rows "sensitivity" do
-            if row.Length > 4 && row[4].EndsWith '%' then
-                row[0], float (row[4].TrimEnd('%', ' '))
-    ]
+    numbers "sensitivity" (fun row -> row.Length > 4 && row[4].EndsWith '%') (fun row -> row[0]) (fun row ->
+        float (row[4].TrimEnd('%', ' ')))
 
 titled "sensitivity" (Chart.bars "Time of S beside a training step" "% of a forward and backward pass" 15.0 shares)
 (*** include-it-raw ***)
@@ -158,12 +153,12 @@ titled "sensitivity" (Chart.bars "Time of S beside a training step" "% of a forw
 
 Time of a sweep of least squares and of a block sweep of the correction for CP of rank 32 of an n×9×n kernel, by n, divided by entries and rank: level lines are linear growth. *)
 (*** hide ***)
-let growth (column: int) =
-    [
-        for row in rows "factorize" do
-            if row.Length > 6 && row[0].StartsWith "n = " && row[1] = "32" then
-                float (row[0].Substring 4), float row[column]
-    ]
+let growth column =
+    numbers
+        "factorize"
+        (fun row -> row.Length > 6 && row[0].StartsWith "n = " && row[1] = "32")
+        (fun row -> float (row[0].Substring 4))
+        (cell column)
 
 plot
     "factorize"
@@ -177,12 +172,7 @@ plot
 
 Seconds of plan and compression for copies of one trained kernel at a third of their parameters, on all processors. *)
 (*** hide ***)
-let seconds (column: int) =
-    [
-        for row in rows "whole" do
-            if row.Length > 4 && Char.IsDigit row[0].[0] then
-                float row[0], float row[column]
-    ]
+let seconds column = numbers "whole" (fun row -> row.Length > 4 && Char.IsDigit row[0].[0]) (cell 0) (cell column)
 
 plot
     "whole"
@@ -196,12 +186,7 @@ plot
 
 A forward pass of an embedding of 30,000 tokens by 512 features, over copying the rows of a dense table, by the number of tokens: a matrix, and TT-matrices of ranks 16 and 32. *)
 (*** hide ***)
-let ofFormat format =
-    [
-        for row in rows "embeddings" do
-            if row[0] = format then
-                float row[2], float row[4]
-    ]
+let ofFormat format = numbers "embeddings" (fun row -> row[0] = format) (cell 2) (cell 4)
 
 plot
     "embeddings"
@@ -219,12 +204,7 @@ plot
 
 Processor time of a linear layer at a quarter of its parameters, as a matrix of low rank and as a TT-matrix of three cores, by its size; weights of noise, one thread. *)
 (*** hide ***)
-let ofPrefix prefix =
-    [
-        for row in rows "matrices" do
-            if row.Length > 3 && row[1].StartsWith(prefix: string) then
-                float row[0], float row[3]
-    ]
+let ofPrefix (prefix: string) = numbers "matrices" (fun row -> row.Length > 3 && row[1].StartsWith prefix) (cell 0) (cell 3)
 
 plot
     "matrices"
@@ -260,11 +240,8 @@ plot
 How many extrapolated sweeps of least squares reach the error of so many plain ones, on collinear tensors and trained kernels. *)
 (*** hide ***)
 let ofDepth (column: int) =
-    [
-        for row in rows "swamps" do
-            if row.Length > 4 && Char.IsDigit row[2].[0] then
-                float row[2], float (row[column].Split ' ' |> Array.head)
-    ]
+    numbers "swamps" (fun row -> row.Length > 4 && Char.IsDigit row[2].[0]) (cell 2) (fun row ->
+        float (row[column].Split ' ' |> Array.head))
 
 plot
     "swamps"
@@ -279,12 +256,8 @@ plot
 Multiplications and additions of S, by the number of cores of a closed chain: its terms one by one, and as they are planned. Above 12 cores that is elimination without a look at the terms, whose plans grow with the square of the number of cores: it takes more
 multiplications up to 64 cores, and grows more slowly. Times in the file are those of a busy machine. *)
 (*** hide ***)
-let ofColumn (column: int) =
-    [
-        for row in rows "chain" do
-            if row[0].StartsWith "chain of " then
-                float (row[0].Substring 9), float row[column]
-    ]
+let ofColumn column =
+    numbers "chain" (fun row -> row[0].StartsWith "chain of ") (fun row -> float (row[0].Substring 9)) (cell column)
 
 plot
     "chain"

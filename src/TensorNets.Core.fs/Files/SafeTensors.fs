@@ -118,6 +118,14 @@ module SafeTensors =
         | :? EndOfStreamException -> badFile name [ "it ends too early" ]
         | :? IOException as problem -> badFile name [ problem.Message.TrimEnd '.' ]
 
+    /// Whether a stream that can seek goes on as safetensors begin, with the length of a header that it has; it stays where it is. What
+    /// TorchSharp writes has letters there.
+    let internal isAt (stream: Stream) : bool =
+        let start, length = stream.Position, Array.zeroCreate<byte> 8
+        let count = stream.ReadAtLeast(length, 8, throwOnEndOfStream = false)
+        stream.Position <- start
+        count = 8 && BinaryPrimitives.ReadUInt64LittleEndian length <= uint64 (stream.Length - start - 8L)
+
     /// <summary>The file from the position of a stream to its end; the stream can seek (a file, memory, a view of a mapped file) and stays
     /// the caller's. Errors: <c>BadFile</c>, with the reasons.</summary>
     /// <example><code>SafeTensors.ofStream "memory" (new MemoryStream()) // Error: no header</code></example>

@@ -45,8 +45,11 @@ module internal KernelSwitch =
     /// Whether what needs 512-bit vectors may run.
     let isOn () = hasVectors && isAllowed ()
 
-    /// Whether products of matrices may be ours: where they are faster than libtorch's, or everywhere if the variable says `all`.
-    let multiplies () = isOn () && (not isIntel || says [ "all" ])
+    /// Whether our products of matrices are faster than libtorch's, or wanted all the same: the variable says `all`.
+    let private hasProducts = not isIntel || says [ "all" ]
+
+    /// Whether products of matrices may be ours.
+    let multiplies () = hasProducts && isOn ()
 
     /// Kernels are off for the flow of control that this is called in, gradients that it asks for included, until what comes out is
     /// disposed.

@@ -152,17 +152,6 @@ module StateDict =
     /// As `read`, of a file with nothing behind the state.
     let internal readFile (path: string) : Result<Dictionary<string, Tensor>, TensorNetError list> = AtomicFile.read path (read true path)
 
-    /// Whether a file begins as safetensors do, with the length of a header that it has. What TorchSharp writes has letters there.
-    let private isSafeTensors (path: string) : bool =
-        try
-            use stream = File.OpenRead path
-            use reader = new BinaryReader(stream)
-            stream.CanSeek && stream.Length > 8L && reader.ReadUInt64() <= uint64 (stream.Length - 8L)
-        with
-        | :? IOException
-        | :? UnauthorizedAccessException
-        | :? ArgumentException -> false
-
     /// <summary>As <c>load</c>, from a file that TorchSharp's <c>save</c> has written, or a safetensors file. All of the file is checked
     /// before any of it is used. Errors: <c>BadFile</c>, with the reason; those of <c>load</c>.</summary>
     /// <example><code>StateDict.saveFile path model |> Result.bind (fun () -> StateDict.loadFile path model) |> orStop</code></example>
@@ -170,7 +159,14 @@ module StateDict =
         ArgumentNullException.ThrowIfNull(model, nameof model)
         use _ = torch.NewDisposeScope()
 
-        (if isSafeTensors path then Result.map ofList (SafeTensors.load path) else readFile path)
+        AtomicFile.read path (fun stream ->
+            if SafeTensors.isAt stream then
+                SafeTensors.ofStream path stream
+                |> Result.bind (fun file ->
+                    use file = file
+                    file.ReadAll() |> Result.map ofList)
+            else
+                read true path stream)
         |> Result.bind (fun state -> load state model)
 
     /// <summary>Writes the parameters and buffers of a module as TorchSharp's <c>save</c> does, but the file holds its old content or the

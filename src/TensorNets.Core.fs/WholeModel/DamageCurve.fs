@@ -221,7 +221,7 @@ module internal DamageCurve =
             ofFamily family KernelAxes.Separate making (kernel.reshape (List.toArray shape))
         | family -> ofFamily family KernelAxes.Fused making kernel
 
-    /// The points of several groups that all of them have, by the shares that their kernels have of the square of all.
+    /// The points that all groups have, by the shares that their kernels have of the square of all.
     let private overGroups (squares: float list) (groups: Point list list) : Point list =
         let whole = max 1e-300 (List.sum squares)
 
@@ -258,6 +258,7 @@ module internal DamageCurve =
             if g.Groups = 1L then [ kernel ] else [ for i in 0L .. g.Groups - 1L -> kernel.select (0L, i) ]
 
         let kernels = plains |> List.map (KernelProjection.whitened norm)
+        let squares = [ for kernel in kernels -> kernel.squared().sum().number() ]
         let sizes = [ for ratio in options.Ratios -> float (plains.Head.numel ()) / ratio ]
         let isSpatial = not g.IsEmbedding && GeometryChecks.positions g > 1L
 
@@ -273,7 +274,7 @@ module internal DamageCurve =
 
         let one (i: int) (plain: Tensor) (kernel: Tensor) =
             let bits = if g.IsEmbedding then [] else options.Bits
-            let rounding = { Bits = bits; Inputs = norm; Norm2 = kernel.squared().sum().number() }
+            let rounding = { Bits = bits; Inputs = norm; Norm2 = squares[i] }
             let making = { Sizes = sizes; Bound = bound; Options = options; Rounding = rounding }
 
             let factorized =
@@ -283,7 +284,7 @@ module internal DamageCurve =
                 elif not isSpatial then
                     matrices making kernel @ trainMatrices g making kernel
                 else
-                    options.Families
+                    List.distinct options.Families
                     |> List.collect (function
                         | FormatFamily.Tucker2 -> tucker2 making ranks spectra[i] kernel
                         | family -> ofKernel g making kernel family)
@@ -293,5 +294,5 @@ module internal DamageCurve =
         if g.Groups = 1L then
             one 0 plains.Head kernels.Head
         else
-            overGroups [ for kernel in kernels -> kernel.squared().sum().number() ] (List.mapi2 one plains kernels)
+            overGroups squares (List.mapi2 one plains kernels)
         |> toOuter scope

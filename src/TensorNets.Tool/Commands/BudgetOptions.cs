@@ -100,11 +100,9 @@ internal sealed class BudgetOptions
         Inputs inputs,
         IReadOnlyDictionary<string, Tensor>? covariances)
     {
-        if (parsed.GetValue(_flops) is not null && !network.KnowsOrder)
+        if (parsed.GetValue(_flops) is not null && !network.IsGraph)
         {
-            throw new ToolException(
-                $"'{network.Path}' does not say how large the inputs of its layers are, so that FLOPs are not known",
-                "use --ratio, --bytes or --error, or an .onnx file");
+            throw network.Sizeless("FLOPs are not known");
         }
 
         var settings = Settings(parsed, network) with { Covariances = covariances };
@@ -129,8 +127,8 @@ internal sealed class BudgetOptions
 
     private PlanSettings Settings(ParseResult parsed, NetworkFile network) => new(
         Families: parsed.GetValue(_formats) is { Length: > 0 } names ? [.. names.Select(name => Named[name])] : null,
-        KeepFirst: network.KnowsOrder && !parsed.GetValue(_ends),
-        KeepLast: network.KnowsOrder && !parsed.GetValue(_ends),
+        KeepFirst: network.IsGraph && !parsed.GetValue(_ends),
+        KeepLast: network.IsGraph && !parsed.GetValue(_ends),
         TrainMatrixModes: parsed.GetValue(_trainMatrices),
         Keep: parsed.GetValue(_keep),
         Workers: Workers(parsed),

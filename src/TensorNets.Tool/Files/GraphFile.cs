@@ -12,7 +12,7 @@ internal sealed class GraphFile(string path) : NetworkFile(path)
 
     internal override string Format => "onnx";
 
-    internal override bool KnowsOrder => true;
+    internal override bool IsGraph => true;
 
     private protected override string Ending => ".onnx";
 

@@ -47,8 +47,8 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>Whether <see cref="Save"/> takes layers from the work folder, so that a run need not hold them.</summary>
     internal virtual bool TakesFiles => false;
 
-    /// <summary>Whether the file says which layer is the first and which the last.</summary>
-    internal virtual bool KnowsOrder => false;
+    /// <summary>Whether the file says which layer is the first and which the last, and how large their inputs are.</summary>
+    internal virtual bool IsGraph => false;
 
     /// <summary>Its layers, to be planned and factorized.</summary>
     /// <exception cref="ToolException">The file is compressed already.</exception>
@@ -60,9 +60,12 @@ internal abstract class NetworkFile(string path) : IDisposable
     /// <summary>What measures candidates of a plan, for a budget of latency.</summary>
     /// <exception cref="ToolException">Files of this format do not say how large inputs are.</exception>
     internal virtual Func<PlannedLayer, IReadOnlyList<PlanCandidate>, IReadOnlyList<double>> CandidateTimes() =>
-        throw new ToolException(
-            $"'{Path}' does not say how large the inputs of its layers are, so that none can be timed",
-            "use --ratio or --error, or an .onnx file");
+        throw Sizeless("none can be timed");
+
+    /// <summary>That a file which is no graph cannot be planned so.</summary>
+    internal ToolException Sizeless(string consequence) => new(
+        $"'{Path}' does not say how large the inputs of its layers are, so that {consequence}",
+        "use --ratio, --bytes or --error, or an .onnx file");
 
     /// <summary>How long the network takes by a plan, beside the dense one: of files that <see cref="CandidateTimes"/> times.</summary>
     internal virtual OnnxTimes Times(CompressionPlan plan, Inputs inputs) => new(double.NaN, double.NaN, double.NaN);

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using TensorNets.CSharp;
 using TensorNets.Onnx;
 using static TorchSharp.torch;
@@ -67,12 +66,6 @@ internal sealed partial class Study
 /// <param name="Rows">The dense network, then the compressed ones.</param>
 internal sealed record BitsResult(int Lines, int CalibrationLines, double Ratio, IReadOnlyList<BitsRow> Rows)
 {
-    private static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web) { WriteIndented = true };
-
-    internal static BitsResult Read(string path) => JsonSerializer.Deserialize<BitsResult>(File.ReadAllText(path), Options)!;
-
-    internal void Write(string path) => File.WriteAllText(path, JsonSerializer.Serialize(this, Options) + "\n");
-
     /// <summary>The rows as a table of Markdown.</summary>
     internal IEnumerable<string> Table() =>
     [

@@ -59,10 +59,10 @@ internal static class RecognitionTests
     private static void PageHasTable()
     {
         var page = File.ReadAllText(StudyCommand.At("docs", "recognition.md"));
-        var result = StudyResult.Read(StudyCommand.At("data", "ocr", "recognition.json"));
+        var result = ResultFile.Read<StudyResult>("recognition.json");
         Expect.True(page.Contains(string.Join("\n", result.Table())), "another table");
         Expect.True(page.Contains($"{result.Lines} lines"), "another number of lines");
-        var bits = BitsResult.Read(StudyCommand.At("data", "ocr", "recognition-bits.json"));
+        var bits = ResultFile.Read<BitsResult>("recognition-bits.json");
         Expect.True(page.Contains(string.Join("\n", bits.Table())), "another table of bits");
     }
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using TensorNets.CSharp;
 using TensorNets.Onnx;
 using static TorchSharp.torch;
@@ -84,12 +83,6 @@ internal sealed partial class Study(OnnxModel model, IReadOnlyList<string> chara
 /// <param name="Rows">The dense network, then the compressed ones.</param>
 internal sealed record StudyResult(int Lines, int CalibrationLines, int Characters, int Fonts, IReadOnlyList<StudyRow> Rows)
 {
-    private static readonly JsonSerializerOptions Options = new(JsonSerializerDefaults.Web) { WriteIndented = true };
-
-    internal static StudyResult Read(string path) => JsonSerializer.Deserialize<StudyResult>(File.ReadAllText(path), Options)!;
-
-    internal void Write(string path) => File.WriteAllText(path, JsonSerializer.Serialize(this, Options) + "\n");
-
     /// <summary>The rows as a table of Markdown.</summary>
     internal IEnumerable<string> Table() =>
     [

@@ -13,7 +13,7 @@ internal static class StudyCommand
         var count = args is [var text, ..] ? int.Parse(text) : 400;
         if (Study.Here(reason => Console.WriteLine($"Skipped: {reason}")) is not { } study) return 0;
         var result = study.Run(Ratios, calibration: 64, test: count, Console.WriteLine);
-        result.Write(At("data", "ocr", "recognition.json"));
+        ResultFile.Write("recognition.json", result);
         Draw(result, At("docs", "img", "recognition.png"));
         foreach (var line in result.Table()) Console.WriteLine(line);
         return 0;
@@ -25,7 +25,7 @@ internal static class StudyCommand
         var count = args is [var text, ..] ? int.Parse(text) : 400;
         if (Study.Here(reason => Console.WriteLine($"Skipped: {reason}")) is not { } study) return 0;
         var result = study.RunBits([8, 6, 5, 4], ratio: 1.2, calibration: 64, test: count, Console.WriteLine);
-        result.Write(At("data", "ocr", "recognition-bits.json"));
+        ResultFile.Write("recognition-bits.json", result);
         foreach (var line in result.Table()) Console.WriteLine(line);
         return 0;
     }

@@ -75,10 +75,26 @@ let private beyond (spec: Spec) (more: (Axis * int) list) =
     let full = Spec.resized [ for axis in Spec.bonds spec -> axis, 1000 ] spec |> TreeRanks.admissible
     [ for axis, size in more -> axis, Spec.dim axis full + size - 1 ]
 
+/// Most are far below that.
+let private usual =
+    testCase "in four of five cases S of least squares is below a thousand times that after the correction" (fun () ->
+        let drawn = Gen.sampleWithSeed (FsCheck.Rnd 20261130UL) 50 40 (cases formats (fun _ -> id)).Generator
+
+        let large =
+            drawn
+            |> Array.filter (fun case ->
+                use _ = torch.NewDisposeScope()
+                let fit = Factorize.runSpec Factorize.defaults case.Spec (target case) |> ok
+                let stable = Factorize.stableSpec Factorize.defaults None case.Spec (target case) |> ok
+                fit.Sensitivity > 1e3 * stable.Sensitivity)
+
+        Expect.isLessThanOrEqual large.Length 8 $"%A{Array.map string large}")
+
 let all =
     testList
         "oversized ranks"
         [
+            usual
             costlyLawOver
                 (cases formats (fun _ -> id))
                 "whatever the sizes of bonds, S of least squares is of a normal size, and the correction leaves no bond that cannot be full"
