@@ -51,21 +51,56 @@ let private groups: (string * (ConvolutionProbe -> bool)) list =
         "  stride and dilation 1", (fun p -> not (isPoint p) && not (isFull p) && List.forall ((=) 1L) (p.Stride @ p.Dilation))
     ]
 
-let private table (threads: int) (results: (ConvolutionProbe * float * float) list) =
-    printfn $"{threads} thread(s): wrong of convolutions, largest relative error, wrong with channels last"
+let private table (threads: int) (results: (ConvolutionProbe * float list) list) =
+    printfn $"{threads} thread(s): wrong of convolutions, wrong with channels last, wrong without oneDNN, largest relative error of each"
 
     for name, belongs in groups do
-        let mine = results |> List.filter (fun (probe, _, _) -> belongs probe)
-        let wrong = mine |> List.filter (fun (_, error, _) -> isWrong error)
-        let last = mine |> List.filter (fun (_, _, error) -> isWrong error)
-        let errors = mine |> List.map (fun (_, error, _) -> error)
-        let largest = if errors |> List.exists Double.IsNaN then nan else List.fold max 0.0 errors
-        printfn $"%-40s{name} %4d{wrong.Length} of %4d{mine.Length}   %9.1e{largest}   %4d{last.Length}"
+        let mine = results |> List.filter (fst >> belongs) |> List.map snd |> List.transpose
+        let wrong = mine |> List.map (List.filter isWrong >> List.length >> sprintf "%4d")
+
+        let largest =
+            mine
+            |> List.map (fun errors -> if errors |> List.exists Double.IsNaN then nan else List.max errors)
+            |> List.map (sprintf "%9.1e")
+
+        let count = results |> List.filter (fst >> belongs) |> List.length
+        printfn $"%-40s{name} of %4d{count} %s{String.Join(' ', wrong)}   %s{String.Join(' ', largest)}"
+
+/// What dense convolutions take without oneDNN over what they take with it, the least of some times each.
+let private slower () =
+    use _ = torch.NewDisposeScope()
+    use _ = torch.no_grad ()
+
+    for channels, size in [ 64L, 56L; 256L, 14L; 512L, 7L ] do
+        let x = torch.ones ([| 8L; channels; size; size |], dtype = torch.float32, device = torch.CPU)
+        let weight = torch.ones ([| channels; channels; 3L; 3L |], dtype = torch.float32, device = torch.CPU)
+
+        let least () =
+            [
+                for _ in 1..9 do
+                    let clock = Diagnostics.Stopwatch.StartNew()
+                    use _ = torch.nn.functional.conv2d (x, weight, padding = [| 1L; 1L |])
+                    clock.Elapsed.TotalMilliseconds
+            ]
+            |> List.min
+
+        let along = least ()
+        OneDnn.set false |> ignore
+        let alone = least ()
+        OneDnn.set true |> ignore
+        printfn $"{channels} to {channels} channels, 3×3, 8 images of {size}×{size}: %.1f{alone / along} times as long without oneDNN"
 
 let run (count: int) : unit =
     let limit = Environment.GetEnvironmentVariable "ONEDNN_MAX_CPU_ISA"
     printfn $"libtorch {torch.__version__}, ONEDNN_MAX_CPU_ISA '{limit}'"
     printfn $"Native.check: %A{Native.check ()}"
+    let error = ConvolutionCheck.error
+
+    let without probe =
+        OneDnn.set false |> ignore
+        let found = error ConvolutionCheck.byTorch probe
+        OneDnn.set true |> ignore
+        found
 
     for threads in [ 1; 2 ] do
         torch.set_num_threads threads
@@ -75,10 +110,13 @@ let run (count: int) : unit =
             [
                 for _ in 1..count do
                     let probe = draw random
-                    probe, ConvolutionCheck.error ConvolutionCheck.byTorch probe, ConvolutionCheck.error channelsLast probe
+                    probe, [ error ConvolutionCheck.byTorch probe; error channelsLast probe; without probe ]
             ]
 
         table threads results
 
-        for probe, error, _ in results |> List.filter (fun (_, error, _) -> isWrong error) |> List.truncate 10 do
-            printfn $"  {error:G2}: %A{probe}"
+        for probe, errors in results |> List.filter (snd >> List.exists isWrong) |> List.truncate 10 do
+            printfn $"  %A{errors}: %A{probe}"
+
+    torch.set_num_threads 1
+    slower ()

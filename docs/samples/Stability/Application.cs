@@ -14,7 +14,7 @@ public static class Application
         torch.set_num_threads(options.Threads);
         try
         {
-            SayFaults(console);
+            Native.Guard();
             var dataset = FashionMnist.Load(options.Data);
             if (FashionMnist.Shortage(dataset, options.Images, options.TestImages) is { } shortage)
             {
@@ -37,20 +37,6 @@ public static class Application
         {
             Console.Error.WriteLine(error.Message);
             return 1;
-        }
-    }
-
-    /// <summary>The net's own convolutions are libtorch's. Their channels fill blocks of 16, but for the one of the images, and there no
-    /// fault was seen; a user who changes them is told.</summary>
-    private static void SayFaults(IAnsiConsole console)
-    {
-        try
-        {
-            Native.Check();
-        }
-        catch (TensorNetException error) when (error.Errors.All(fault => fault.IsWrongConvolutions))
-        {
-            console.WriteLine(error.Message);
         }
     }
 }

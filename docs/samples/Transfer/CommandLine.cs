@@ -63,6 +63,7 @@ public static partial class CommandLine
                 where format != Formats.Dense || cost == Cost.Bytes
                 where rank == Ranks.Planned || cost == (format == Formats.Dense ? Cost.Bytes : Cost.Parameters)
                 where rank == Ranks.Planned || format != Formats.Any
+                where rank == Ranks.Uniform || format != Formats.Matrix
                 select new Method(rank, format, cost, error, ratio);
             var settings = SettingsOf(parsed);
             using var images = new Images(settings);
@@ -75,7 +76,7 @@ public static partial class CommandLine
     private static Command SizesCommand(IAnsiConsole console)
     {
         var seeds = Several("--seeds", "Seeds.", 1, 2, 3, 4, 5);
-        var formats = Several("--formats", "Formats.", Formats.CP, Formats.Dense, Formats.Tucker2);
+        var formats = Several("--formats", "Formats.", Formats.CP, Formats.Dense, Formats.Tucker2, Formats.Matrix);
         var command = new Command("sizes", "The study of bytes, a cell at a time; a run that was ended goes on. Prints its table.")
         {
             seeds, formats, Output, Data, Threads, Quick,
@@ -134,6 +135,7 @@ public static partial class CommandLine
         Native.Quiet();
         try
         {
+            Native.Guard();
             act();
             return 0;
         }

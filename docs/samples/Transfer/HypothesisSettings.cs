@@ -28,10 +28,10 @@ public sealed record HypothesisSettings
     public int ToldBits { get; init; } = 4;
 
     /// <summary>The bits that accuracy is measured at before training.</summary>
-    public IReadOnlyList<int> Bits { get; init; } = [6, 5, 4, 3];
+    public IReadOnlyList<int> Bits { get; init; } = [8, 6, 5, 4, 3];
 
     /// <summary>The bits that accuracy is measured at after training at the rate <see cref="RateOfBits"/>.</summary>
-    public IReadOnlyList<int> BitsAfter { get; init; } = [6, 5, 4];
+    public IReadOnlyList<int> BitsAfter { get; init; } = [8, 6, 5, 4];
 
     /// <summary>The bits at which changes of outputs are predicted and measured.</summary>
     public IReadOnlyList<int> BitsPredicted { get; init; } = [6, 4];

@@ -24,6 +24,9 @@ public enum Formats
     /// <summary>A tensor chain, corrected.</summary>
     TensorChain,
 
+    /// <summary>Two factors of the unfolded kernel, a 3×3 convolution and a 1×1 one: the same ratio for every layer, without a plan.</summary>
+    Matrix,
+
     /// <summary>Dense kernels, which few bits alone make smaller.</summary>
     Dense,
 

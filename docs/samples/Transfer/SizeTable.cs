@@ -20,8 +20,10 @@ public static class SizeTable
     public static string NameOf(Method? method) => method switch
     {
         null => "dense, float",
+        { Formats: Formats.Matrix } => "matrix, float",
         { Ranks: Ranks.Uniform } => "dense",
         { Formats: Formats.Dense } => "dense, bits planned",
+        { Errors: Errors.Kernel } => $"{NameOf(method with { Errors = Errors.Calibrated })}, without data",
         { Cost: Cost.Bytes } => $"{NameOf(method.Formats)}, ranks and bits planned",
         _ => $"{NameOf(method.Formats)}, ranks planned, float",
     };
@@ -30,6 +32,7 @@ public static class SizeTable
     {
         Formats.Tucker2 => "Tucker-2",
         Formats.TensorChain => "tensor chain",
+        Formats.Matrix => "matrix",
         _ => $"{formats}",
     };
 

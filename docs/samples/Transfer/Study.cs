@@ -71,6 +71,17 @@ public sealed class Study(
     {
         var clock = Stopwatch.StartNew();
         var covariances = _work.Covariances(network, method.Errors);
+        if (method.Formats == Formats.Matrix)
+        {
+            var made = MatrixKernels.Replace(network, method.Ratio, covariances, settings.Sweeps);
+            return Measured(network, Empty(seed, method) with
+            {
+                Sensitivity = Model.RelativeSensitivity(network).item<float>(),
+                CompressSeconds = clock.Elapsed.TotalSeconds,
+                Layers = made,
+            });
+        }
+
         var plan = Plan(network, seed, method, covariances);
 
         var planned = clock.Elapsed.TotalSeconds;

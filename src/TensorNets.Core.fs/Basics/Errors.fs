@@ -73,8 +73,8 @@ type TensorNetError =
     | UnwrittenFile of path: string * reason: string
     /// <summary>A native library under torch is missing or does not fit the system; do what <c>remedy</c> says.</summary>
     | NativeLibrary of found: string * remedy: string
-    /// <summary>libtorch's float32 convolutions are wrong on this processor, by a relative error or NaN; set ONEDNN_MAX_CPU_ISA=AVX2 before
-    /// it is loaded, as <c>Native.guard</c> does.</summary>
+    /// <summary>libtorch's float32 convolutions are wrong on this processor, by a relative error or NaN; call <c>Native.guard</c>, or set
+    /// ONEDNN_MAX_CPU_ISA=SSE41 before libtorch is loaded.</summary>
     | WrongConvolutions of relativeError: float
     /// A call has no effect any more, for the reason given; make it the first of the program.
     | TooLate of call: string * reason: string
@@ -125,7 +125,7 @@ type TensorNetError =
         | NativeLibrary(found, remedy) -> found + Environment.NewLine + remedy
         | WrongConvolutions error ->
             $"libtorch's float32 convolutions are wrong on this processor where channels fill no block of 16 (relative error {error:G2}); "
-            + "set ONEDNN_MAX_CPU_ISA=AVX2 before the program starts, or call Native.guard before anything of torch."
+            + "call Native.guard, or set ONEDNN_MAX_CPU_ISA=SSE41 before the program starts."
         | TooLate(call, reason) ->
             $"{call} comes too late: {reason}; call it before anything else, or set the environment variable outside."
 

@@ -57,6 +57,7 @@ module Calibration =
         : Result<unit, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
+        let wrong = ConvolutionCheck.mend ()
         let before = modes model
 
         let hooks =
@@ -76,7 +77,7 @@ module Calibration =
                 if inTraining m then
                     m.train true
 
-            match batches |> Seq.map (applied model) |> Seq.tryFind (List.isEmpty >> not) with
+            match Seq.append [ wrong ] (batches |> Seq.map (applied model)) |> Seq.tryFind (List.isEmpty >> not) with
             | Some errors -> Error errors
             | None -> Ok()
         finally
@@ -98,8 +99,7 @@ module Calibration =
     /// <c>PlanOptions.Covariances</c> and <c>CompressOptions.Covariances</c>.</para>
     /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution nor an embedding, dense or factorized; no
     /// batch, or none that reached the layer; one that the model does not take; inputs that are NaN or infinite; <c>WrongConvolutions</c>
-    /// where libtorch's convolutions are wrong (<c>Native.check</c>) and the model has such of one dimension: others are given
-    /// their channels side by side, which it convolves rightly. Source: arXiv 2511.04494.</para></remarks>
+    /// where libtorch's convolutions are wrong and <c>Native.guard</c>, which is called, does not help. Source: arXiv 2511.04494.</para></remarks>
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>
@@ -107,9 +107,7 @@ module Calibration =
     let covariance (path: string) (batches: Tensor seq) (model: Module<Tensor, Tensor>) : Result<Tensor, TensorNetError list> =
         Surgery.find path model
         |> Result.bind (fun layer -> geometryAt path layer |> Result.map (fun g -> (layer :?> Module<Tensor, Tensor>), g))
-        |> Result.bind (fun found -> SoundConvolutions.within (ConvolutionCheck.check ()) model |> Result.map (fun sound -> found, sound))
-        |> Result.bind (fun ((layer, g), sound) ->
-            use _ = sound
+        |> Result.bind (fun (layer, g) ->
             use sum = moment path g
             pass (fun _ -> false) [ layer, sum.Add ] batches model |> Result.bind sum.Mean)
 

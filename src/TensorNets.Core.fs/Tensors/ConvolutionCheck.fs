@@ -33,11 +33,12 @@ module internal ConvolutionCheck =
             Transposed = false
         }
 
-    /// Where wrong results were seen: channels that fill no block of 16, two images or more, several positions.
+    /// Where wrong results were seen: channels that fill no block of 8 or 16, two images or more, several positions.
     let probes: ConvolutionProbe list =
         [
             square
             { square with In = 20L; Out = 40L }
+            { square with In = 16L; Out = 100L }
             { square with Transposed = true }
             { square with
                 Images = 3L
@@ -103,7 +104,22 @@ module internal ConvolutionCheck =
         |> List.tryFind (fun e -> not (e < tolerance))
         |> Option.defaultWith (fun () -> List.max errors)
 
-    let private found = lazy (worst byTorch)
+    let private gate = obj ()
+    let mutable private found: float voption = ValueNone
 
-    /// Errors where libtorch can be loaded and convolves wrongly; worked out once.
-    let check () : TensorNetError list = if found.Value < tolerance then [] else [ TensorNetError.WrongConvolutions found.Value ]
+    /// Errors where libtorch convolves wrongly, as it computes now; worked out once.
+    let check () : TensorNetError list =
+        lock gate (fun () ->
+            let error = found |> ValueOption.defaultWith (fun () -> worst byTorch)
+            found <- ValueSome error
+            if error < tolerance then [] else [ TensorNetError.WrongConvolutions error ])
+
+    /// Switches oneDNN off, for the whole process, where libtorch convolves wrongly with it. Errors where that does not help.
+    let mend () : TensorNetError list =
+        lock gate (fun () ->
+            match check () with
+            | [] -> []
+            | errors when not (OneDnn.set false) -> errors
+            | _ ->
+                found <- ValueNone
+                check ())

@@ -1,18 +1,13 @@
 namespace TensorNets
 
+open System
 open System.Runtime.InteropServices
 
 /// <summary>The native libraries under TorchSharp: what they print, whether they compute rightly on this machine, and the remedy where they
 /// do not.</summary>
-/// <remarks>Nothing here is called by the library itself but the check, by what runs a model's own convolutions
-/// (<c>Calibration</c>).</remarks>
+/// <remarks>The library itself calls the guard, nothing else.</remarks>
 [<RequireQualifiedAccess; CompilationRepresentation(CompilationRepresentationFlags.ModuleSuffix)>]
 module Native =
-    let private variable = "ONEDNN_MAX_CPU_ISA"
-
-    /// Instruction sets of oneDNN's below AVX-512.
-    let private sound = set [ "SSE41"; "AVX"; "AVX2"; "AVX2_VNNI"; "AVX2_VNNI_2" ]
-
     /// <summary>From now on libtorch and NNPACK print errors only, for the whole process: no "Could not initialize NNPACK" for each of many
     /// convolutions.</summary>
     /// <remarks>It sets the level of libc10's log. Where libtorch cannot be loaded nothing happens: whatever needs it says why.</remarks>
@@ -24,7 +19,7 @@ module Native =
 
     /// <summary>Whether libtorch can be loaded, and whether its float32 convolutions are right on this processor.</summary>
     /// <remarks>A few small convolutions are compared with float64, once for the process, in less than half a second. libtorch 2.10
-    /// computes wrongly on processors with AVX-512 where channels fill no block of 16; not on all of them.</remarks>
+    /// computes wrongly on some machines where channels fill no block of 16. After <c>Native.guard</c> they are right.</remarks>
     /// <returns>Errors: <c>NativeLibrary</c>, with the line to add; <c>WrongConvolutions</c>, with the relative error seen.</returns>
     /// <example><code>Native.check () |> Result.isOk</code></example>
     let check () : Result<unit, TensorNetError list> =
@@ -35,24 +30,37 @@ module Native =
             | errors -> Error errors
         | errors -> Error errors
 
-    /// <summary>Sets ONEDNN_MAX_CPU_ISA=AVX2 in the process's native environment, so that libtorch's convolutions are right; dense ones
-    /// take about 1.4 times as long.</summary>
-    /// <remarks>libtorch reads it once: this call must be the first of the program's that has to do with torch. Where the variable names
-    /// AVX2 or less already, and on processors other than x64, there is nothing to do.</remarks>
-    /// <returns>Error: <c>TooLate</c>, where libtorch is loaded already.</returns>
-    /// <example><code>Native.guard () |> Result.isError // torch is in use by now</code></example>
+    /// <summary>Where libtorch's float32 convolutions are wrong on this processor (<c>Native.check</c>), switches oneDNN off, for the whole
+    /// process and from now on: they are right then, and dense ones take about three times as long.</summary>
+    /// <remarks>Nothing is changed where they are right. Whatever of this library runs a model or makes a layer that convolves calls it;
+    /// dense networks of a program's own need it before their first convolution.</remarks>
+    /// <returns>Errors: <c>NativeLibrary</c>; <c>WrongConvolutions</c>, where this libtorch cannot do without oneDNN.</returns>
+    /// <example><code>Native.guard () |> orStop</code></example>
     let guard () : Result<unit, TensorNetError list> =
-        let set =
-            NativeEnvironment.get variable
-            |> ValueOption.exists (fun isa -> sound.Contains(isa.ToUpperInvariant()))
+        match NativeLibraries.check () with
+        | [] ->
+            match ConvolutionCheck.mend () with
+            | [] -> Ok()
+            | errors -> Error errors
+        | errors -> Error errors
 
-        if set || RuntimeInformation.ProcessArchitecture <> Architecture.X64 then
+    /// <summary>Sets THP_MEM_ALLOC_ENABLE=1 in the process's native environment: tensors of 2 MiB and more lie in huge pages.</summary>
+    /// <remarks>libtorch gives the memory of large tensors back to the system and takes it anew, page by page of 4 KiB. On virtual machines
+    /// that was seen to be a third of the time of a decomposition (<c>docs/many-machines.md</c>). libtorch reads the variable once: this
+    /// call must be the first of the program's that has to do with torch. Where the variable is set, to whatever, and on systems other than
+    /// Linux, there is nothing to do.</remarks>
+    /// <returns>Error: <c>TooLate</c>, where libtorch is loaded already.</returns>
+    /// <example><code>Native.hugePages () |> Result.isError // torch is in use by now</code></example>
+    let hugePages () : Result<unit, TensorNetError list> =
+        let variable = "THP_MEM_ALLOC_ENABLE"
+
+        if not (OperatingSystem.IsLinux()) || (NativeEnvironment.get variable).IsSome then
             Ok()
         elif NativeLibraries.areLoaded () then
             Error
                 [
-                    TensorNetError.TooLate("Native.guard", $"libtorch, which reads {variable} once, is loaded already")
+                    TensorNetError.TooLate("Native.hugePages", $"libtorch, which reads {variable} once, is loaded already")
                 ]
         else
-            NativeEnvironment.set variable "AVX2"
+            NativeEnvironment.set variable "1"
             Ok()

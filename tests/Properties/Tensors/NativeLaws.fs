@@ -44,34 +44,76 @@ let private acquits =
         Expect.isLessThan (ConvolutionCheck.worst convolve) 1e-6 "rounding"
         Expect.equal torch.Tensor.TotalCount before "tensors"
 
-/// Random shapes of channels that fill no block of 16, several positions, two images or more.
-let private agrees =
-    testCase "where any of many random convolutions is wrong, the check says so"
-    <| fun () ->
-        let random = Random 5
-        let among (values: int64 list) = values[random.Next values.Length]
+/// Random convolutions of several positions, of one image and of many, of channels that fill blocks of 16 and that do not.
+let private drawn (random: Random) =
+    let among (values: int64 list) = values[random.Next values.Length]
 
-        let errors =
+    { ConvolutionCheck.square with
+        Images = among [ 1L; 2L; 3L; 4L ]
+        In = among [ 16L; 20L; 24L; 40L; 65L ]
+        Out = among [ 16L; 17L; 20L; 24L; 40L; 48L; 100L ]
+        Size = [ random.NextInt64(9L, 20L); random.NextInt64(9L, 20L) ]
+        Kernel = [ among [ 1L; 2L; 3L; 5L ]; among [ 3L; 5L ] ]
+        Stride = [ among [ 1L; 2L ]; 1L ]
+        Padding = [ among [ 0L; 1L; 2L ]; 1L ]
+        Dilation = [ 1L; among [ 1L; 2L ] ]
+        Transposed = random.Next 3 = 0
+    }
+
+/// The input with the channels of a position side by side.
+let private lastOnes probe (weight: torch.Tensor) (x: torch.Tensor) =
+    use turned = x.permute (0L, 2L, 3L, 1L)
+    use lying = turned.contiguous ()
+    use last = lying.permute (0L, 3L, 1L, 2L)
+    ConvolutionCheck.byTorch probe weight last
+
+/// The errors of random convolutions with oneDNN on or off, which is left as it was.
+let private errorsWith (isOn: bool) =
+    match OneDnn.isOn () with
+    | ValueNone -> skiptest "this libtorch has no switch for oneDNN"
+    | ValueSome before ->
+        try
+            Expect.isTrue (OneDnn.set isOn) "switched"
+            Expect.equal (OneDnn.isOn ()) (ValueSome isOn) "the switch"
+            let random = Random 5
+
             [
                 for _ in 1..60 do
-                    { ConvolutionCheck.square with
-                        Images = among [ 2L; 3L; 4L ]
-                        In = among [ 20L; 24L; 40L; 65L ]
-                        Out = among [ 17L; 20L; 24L; 40L; 48L ]
-                        Size = [ random.NextInt64(9L, 20L); random.NextInt64(9L, 20L) ]
-                        Kernel = [ among [ 1L; 2L; 3L; 5L ]; among [ 3L; 5L ] ]
-                        Stride = [ among [ 1L; 2L ]; 1L ]
-                        Padding = [ among [ 0L; 1L; 2L ]; 1L ]
-                        Dilation = [ 1L; among [ 1L; 2L ] ]
-                        Transposed = random.Next 3 = 0
-                    }
-                    |> ConvolutionCheck.error ConvolutionCheck.byTorch
-            ]
+                    let probe = drawn random
+                    probe, [ ConvolutionCheck.error ConvolutionCheck.byTorch probe; ConvolutionCheck.error lastOnes probe ]
+            ],
+            ConvolutionCheck.worst ConvolutionCheck.byTorch
+        finally
+            OneDnn.set before |> ignore
 
-        if errors |> List.exists (fun e -> not (e < ConvolutionCheck.tolerance)) then
-            match Native.check () with
-            | Error [ TensorNetError.WrongConvolutions error ] -> Expect.isFalse (error < ConvolutionCheck.tolerance) "its error"
-            | other -> failtest $"{other}, though errors are {List.max errors}"
+let private agrees =
+    testCase "where any of many random convolutions is wrong with oneDNN, one of the probes is"
+    <| fun () ->
+        let errors, worst = errorsWith true
+
+        if errors |> List.exists (snd >> List.exists (fun e -> not (e < ConvolutionCheck.tolerance))) then
+            Expect.isFalse (worst < ConvolutionCheck.tolerance) $"the probes have {worst}"
+
+let private without =
+    testCase "without oneDNN every convolution is right to float32's rounding, on every processor"
+    <| fun () ->
+        let errors, worst = errorsWith false
+
+        for probe, found in errors do
+            for error in found do
+                Expect.isLessThan error 2e-6 $"{probe}"
+
+        Expect.isLessThan worst 2e-6 "probes"
+
+let private guarded =
+    testCase "after the guard the check acquits; where it acquits already the guard leaves oneDNN as it is"
+    <| fun () ->
+        let before, sound = OneDnn.isOn (), Native.check ()
+        Expect.isOk (Native.guard ()) "guard"
+        Expect.isOk (Native.check ()) "check"
+
+        if Result.isOk sound then
+            Expect.equal (OneDnn.isOn ()) before "the switch"
 
 /// What loaders say, whether libtorch and TorchSharp's library are there, and what the two lines must name.
 let private failures =
@@ -97,16 +139,17 @@ let private says =
             Expect.stringContains lines[1] remedy said
 
 let private late =
-    testCase "a guard that comes too late is refused by name"
+    testCase "what must come before libtorch is refused by name where it comes too late"
     <| fun () ->
         use _ = torch.zeros ([| 1L |], dtype = torch.float32, device = torch.CPU)
 
-        match NativeEnvironment.get "ONEDNN_MAX_CPU_ISA", Native.guard () with
+        match NativeEnvironment.get "THP_MEM_ALLOC_ENABLE", Native.hugePages () with
         | ValueNone, Error [ TensorNetError.TooLate(call, reason) ] ->
-            Expect.equal call "Native.guard" "call"
+            Expect.equal call "Native.hugePages" "call"
             Expect.stringContains reason "loaded already" "reason"
-        | ValueNone, other -> failtest $"{other}"
-        | ValueSome _, _ -> skiptest "ONEDNN_MAX_CPU_ISA is set"
+        | ValueSome _, Ok() -> ()
+        | _, other when OperatingSystem.IsLinux() -> failtest $"{other}"
+        | _ -> ()
 
 /// The build target that a package carries.
 let private targets =
@@ -167,4 +210,4 @@ let private absent =
             Expect.isTrue (ScriptLibraries.original assembly).IsNone assembly
 
 let all =
-    testSequenced (testList "libraries under torch" [ finds; acquits; agrees; says; late; agree; placed; absent ])
+    testSequenced (testList "libraries under torch" [ finds; acquits; agrees; without; guarded; says; late; agree; placed; absent ])

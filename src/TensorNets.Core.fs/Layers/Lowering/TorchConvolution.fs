@@ -77,34 +77,6 @@ module internal TorchConvolution =
         let struct (one, several) = Kernels.tuning.SmallPointwise
         if images = 1L then one else several
 
-    /// The engine's blocks of channels.
-    let private block = 16L
-
-    /// libtorch 2.10 takes float32 channels in blocks and reads numbers behind the last one that nobody wrote: results and gradients of
-    /// convolutions of several positions without groups were seen to be wrong by up to half of them, or NaN, wherever channels coming in or
-    /// out do not fill their blocks (AVX-512, two images or more). Where the channels of a position lie side by side it has none. The
-    /// result then lies as the input does.
-    let private guarded (apply: Tensor -> (Tensor | null) -> Tensor -> Tensor) : Tensor -> (Tensor | null) -> Tensor -> Tensor =
-        fun w bias x ->
-            let isFull = w.shape[0] % block = 0L && w.shape[1] % block = 0L
-
-            if isFull || x.dtype <> torch.float32 || x.device_type <> DeviceType.CPU then
-                apply w bias x
-            else
-                let n = int64 (x.dim ())
-                let last = [| yield 0L; yield! [ 2L .. n - 1L ]; yield 1L |]
-                let first = [| yield 0L; yield n - 1L; yield! [ 1L .. n - 2L ] |]
-                use last = x.permute last
-                use packed = last.contiguous ()
-                use x' = packed.permute first
-                let y = apply w bias x'
-
-                if x.is_contiguous () && not (y.is_contiguous ()) then
-                    use y = y
-                    y.contiguous ()
-                else
-                    y
-
     /// A convolution over the spatial dimensions given, of groups, with everything but its tensors worked out: the others are left as they
     /// are. `thin`: the engine passes float32 1×1 convolutions of few images on to plain matrix products when it has one thread. A
     /// dilation, which a kernel of one position does not feel, keeps them in the vectorised code; measured up to twice as fast.
@@ -141,7 +113,9 @@ module internal TorchConvolution =
                     torch.nn.functional.conv2d (x, w, bias, strides, padding, dilation, groups)
 
         let positions = dims |> List.fold (fun p i -> p * g.Kernel[i]) 1L
-        let apply = if groups = 1L && positions > 1L then guarded apply else apply
+
+        if groups = 1L && positions > 1L then
+            TensorNetError.raiseAny (ConvolutionCheck.mend ())
 
         let apply =
             if groups = 1L && isSpatial g dims then
