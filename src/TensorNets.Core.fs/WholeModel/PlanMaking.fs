@@ -187,11 +187,19 @@ module internal PlanMaking =
                 |> Seq.truncate named
                 |> Seq.map (fun (layer, share) -> $"'{layer.Path}' {cost.Text share}")
 
+            let dense = rest + List.sumBy cost.OfLayer layers
+            let least = rest + Array.sum least
+            // Rounded down: a ratio that can be asked for.
+            let reached = floor (100.0 * dense / least) / 100.0
+
             let expected =
-                $"at least {cost.Text(rest + Array.sum least)}, which the smallest candidates take, most of all "
+                $"at least {cost.Text least}, {reached} {cost.Less}, which the smallest candidates take, most of all "
                 + String.Join(", ", largest)
 
-            Error [ TensorNetError.Unsupported("The budget", cost.Text most, expected) ]
+            let asked =
+                if most > 0.0 then $", {dense / most:G4} {cost.Less} than the dense {cost.Text dense}," else ""
+
+            Error [ TensorNetError.Unsupported("The budget", cost.Text most + asked, expected) ]
 
     /// The place of the candidate that is chosen for every layer; −1: dense.
     let allocate (budget: Budget) (other: int64) (layers: PlannedLayer list) : Result<int list, TensorNetError list> =

@@ -2,6 +2,7 @@
 module CompressionPlanLaws
 
 open System
+open System.Text.RegularExpressions
 open Expecto
 open FsCheck
 open FsCheck.FSharp
@@ -157,8 +158,15 @@ let private budgets =
                 let errors = [ for c in layer.Candidates -> c.Error ]
                 Expect.isTrue (errors |> List.forall (fun e -> e >= 0.0 && e < 1.0)) $"{layer.Path}: {errors}"
 
-        match CompressionPlan.make (Budget.Parameters 10L) CompressionPlan.defaults shape (wide ()) with
-        | Error [ TensorNetError.Unsupported("The budget", _, _) ] -> ()
+        let dense = (plan (Budget.ParameterRatio 2.0)).DenseParameters
+
+        match CompressionPlan.make (Budget.ParameterRatio 1000.0) CompressionPlan.defaults shape (wide ()) with
+        | Error [ TensorNetError.Unsupported("The budget", found, expected) ] ->
+            Expect.stringContains found $", 1000 times fewer than the dense {dense} parameters" "what was asked"
+            let reached = float (Regex.Match(expected, "([0-9.]+) times fewer").Groups[1].Value)
+            let under ratio = CompressionPlan.make (Budget.ParameterRatio ratio) CompressionPlan.defaults shape (wide ())
+            Expect.isOk (under reached) "the ratio that it names can be had"
+            Expect.isError (under (reached + 0.01)) "and no greater one"
         | other -> failtestf "%A" other)
 
 let private predicted =
