@@ -3,7 +3,7 @@
 title: Benchmarks
 category: Reference
 categoryindex: 4
-index: 7
+index: 8
 ---
 # Benchmarks
 

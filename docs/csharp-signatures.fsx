@@ -3,7 +3,7 @@
 title: C# signatures
 category: Reference
 categoryindex: 4
-index: 8
+index: 9
 ---
 # C# signatures, as the compiler has them
 

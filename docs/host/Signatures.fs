@@ -2,10 +2,9 @@
 module TensorNets.Documents.Signatures
 
 open System
-open System.IO
-open System.Net
 open System.Reflection
 open System.Xml.Linq
+open TensorNets.Documents.Documentation
 
 let private keywords =
     dict
@@ -54,7 +53,8 @@ let rec private nameOf (known: NullabilityInfo option) (kind: Type) : string =
 
     if mayBeNull then name + "?" else name
 
-let private defaultOf (parameter: ParameterInfo) : string =
+/// The default of a parameter behind its sign; nothing where there is none.
+let defaultOf (parameter: ParameterInfo) : string =
     if not parameter.HasDefaultValue then
         ""
     else
@@ -64,9 +64,14 @@ let private defaultOf (parameter: ParameterInfo) : string =
         | :? bool as value -> if value then " = true" else " = false"
         | :? string as value -> $" = \"{value}\""
         | value when parameter.ParameterType.IsEnum -> $" = {parameter.ParameterType.Name}.{Enum.ToObject(parameter.ParameterType, value)}"
-        | value -> " = " + Convert.ToString(value, Globalization.CultureInfo.InvariantCulture)
+        | value ->
+            " = "
+            + (string (Convert.ToString(value, Globalization.CultureInfo.InvariantCulture))).Replace("E-0", "e-")
 
 let private context = NullabilityInfoContext()
+
+/// The type of a parameter.
+let typeOf (parameter: ParameterInfo) : string = nameOf (Some(context.Create parameter)) parameter.ParameterType
 
 let private parameterOf (isExtension: bool) (at: int) (parameter: ParameterInfo) : string =
     let isParams =
@@ -74,7 +79,7 @@ let private parameterOf (isExtension: bool) (at: int) (parameter: ParameterInfo)
         |> Seq.exists (fun attribute -> attribute.GetType().Name.StartsWith "Param")
 
     let before = (if isExtension && at = 0 then "this " else "") + (if isParams then "params " else "")
-    $"{before}{nameOf (Some(context.Create parameter)) parameter.ParameterType} {parameter.Name}{defaultOf parameter}"
+    $"{before}{typeOf parameter} {parameter.Name}{defaultOf parameter}"
 
 /// A call with its parameters, on lines of their own where one line is too long.
 let private callOf (head: string) isExtension (parameters: ParameterInfo[]) : string =
@@ -148,36 +153,9 @@ let private kindOf (kind: Type) : string =
     elif not (isNull (kind.GetMethod "<Clone>$")) then "record"
     else "class"
 
-let private summaries (assembly: Assembly) =
-    let file = Path.ChangeExtension(assembly.Location, ".xml") |> nonNull
-
-    let text (element: XElement | null) =
-        match element with
-        | null -> ""
-        | element ->
-            let shown (node: XNode) =
-                match node with
-                | :? XElement as reference when not (isNull (reference.Attribute(XName.Get "cref"))) ->
-                    let name = (nonNull (reference.Attribute(XName.Get "cref"))).Value.Split('(')[0]
-                    name.Split([| '.'; ':' |]) |> Array.last
-                | :? XElement as other -> other.Value
-                | other -> string other
-
-            element.Nodes() |> Seq.map shown |> String.concat "" |> WebUtility.HtmlDecode |> nonNull
-
-    dict
-        [
-            for entry in XDocument.Load(file).Descendants(XName.Get "member") do
-                match entry.Attribute(XName.Get "name") with
-                | null -> ()
-                | name when name.Value.StartsWith "T:" -> name.Value[2..], text (entry.Element(XName.Get "summary"))
-                | _ -> ()
-        ]
-
 /// Every public type with what it is for and its members, as HTML.
 let page (assembly: Assembly) : string =
-    let summaries = summaries assembly
-    let escaped (text: string) = WebUtility.HtmlEncode text |> nonNull
+    let documented = entries assembly
 
     [
         for kind in assembly.GetExportedTypes() |> Array.sortBy _.Name do
@@ -185,12 +163,12 @@ let page (assembly: Assembly) : string =
             | [] -> ()
             | members ->
                 let said =
-                    match summaries.TryGetValue((nonNull kind.FullName).Replace('+', '.')) with
-                    | true, text -> text
+                    match documented.TryGetValue("T:" + (nonNull kind.FullName).Replace('+', '.')) with
+                    | true, entry -> words (entry.Element(XName.Get "summary"))
                     | _ -> ""
 
                 $"<h3 id='{kind.Name.ToLowerInvariant()}'>{escaped kind.Name}</h3>"
-                $"<p>{escaped (kindOf kind)}: {escaped said}</p>"
+                $"<p>{escaped (kindOf kind)}: {html said}</p>"
                 "<pre><code>" + escaped (String.concat "\n" members) + "</code></pre>"
     ]
     |> String.concat "\n"
