@@ -13,9 +13,8 @@ A bound on the error is a choice. The front shows what each choice costs: the le
 (*** hide ***)
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
-#r ".build/DocsHost/bin/Release/net10.0/linux-x64/DocsHost.dll"
-
-open TensorNets.Documents
+#r ".build/DocsHost/bin/Release/net10.0/linux-x64/SkiaSharp.dll"
+#r ".build/DocsHost/bin/Release/net10.0/linux-x64/ScottPlot.dll"
 
 (** Every result is unwrapped here, so that the page stays short; a program handles each [error](errors.html). *)
 open TorchSharp
@@ -59,12 +58,23 @@ for point in front.Points do
 printfn $"out of reach: %A{List.ofSeq front.Unreached}"
 (*** include-output ***)
 
+(**
+To draw it, take two arrays out of the front: any chart package draws them, and a file of comma-separated values is read by a spreadsheet. Here it is ScottPlot, which a script gets by
+<code>#r "nuget: ScottPlot"</code>. S spans decades, so its logarithm is drawn.
+*)
+let bound = [| for point in front.Points -> point.Bound |]
+let sensitivity = [| for point in front.Points -> point.Sensitivity |]
+
+let lines = Array.map2 (fun (bound: float) (s: float) -> $"{bound},{s}") bound sensitivity
+System.IO.File.WriteAllLines(System.IO.Path.Combine(System.IO.Path.GetTempPath(), "front.csv"), Array.append [| "bound,S" |] lines)
+
+let chart = new ScottPlot.Plot()
+chart.Add.Scatter(bound, Array.map log10 sensitivity) |> ignore
+chart.XLabel "bound on the relative error"
+chart.YLabel "log10 S"
+let svg = chart.GetSvgXml(600, 320) // or chart.SavePng("front.png", 600, 320)
 (*** hide ***)
-Chart.plot
-    "Sensitivity over the bound on the relative error"
-    (Chart.linear "bound on the relative error")
-    (Chart.logarithmic "S")
-    [ Chart.line "S" [ for point in front.Points -> point.Bound, point.Sensitivity ] ]
+svg.Substring(svg.IndexOf "<svg")
 (*** include-it-raw ***)
 
 (**
