@@ -189,7 +189,7 @@ docs() {
 finish_site() {
     local page absent=(-e '/{{fsdocs-repository-link}}/d' -e '/class="repository" href=""/d') # where no repository is set
     rm -rf output/host output/content/{img,katex} output/*.config output/*.props
-    find output/samples -type f ! -name '*.html' -delete
+    find output/samples -type f ! -name '*.html' ! -name '*.md' -delete
     find output/samples -type d -empty -delete
     fetch_katex || absent+=(-e '/content\/katex\//d')
 
@@ -209,6 +209,7 @@ finish_site() {
 
     { printf 'window.searchIndex = ' && sed -e 's#%root%/##g' output/index.json; } >output/content/search-index.js
     rm output/index.json
+    dotnet "docs/.build/DocsHost/bin/$configuration/net10.0/linux-x64/DocsHost.dll" output
 }
 
 katex_version=0.19.1
