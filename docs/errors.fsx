@@ -97,7 +97,8 @@ let message (case: UnionCaseInfo) =
 
     case.DeclaringType.GetProperty("Message").GetValue error :?> string
 
-let escaped (text: string) = Net.WebUtility.HtmlEncode(text).Replace(Environment.NewLine, "<br>")
+/// With places where long names may break.
+let escaped (text: string) = Net.WebUtility.HtmlEncode(text).Replace(Environment.NewLine, "<br>").Replace("_", "_<wbr>")
 
 let table (kind: Type) =
     [

@@ -62,11 +62,14 @@ printfn $"out of reach: %A{List.ofSeq front.Unreached}"
 To draw it, take two arrays out of the front: any chart package draws them, and a file of comma-separated values is read by a spreadsheet. Here it is ScottPlot, which a script gets by
 <code>#r "nuget: ScottPlot"</code>. S spans decades, so its logarithm is drawn.
 *)
+open System.IO
+
 let bound = [| for point in front.Points -> point.Bound |]
 let sensitivity = [| for point in front.Points -> point.Sensitivity |]
 
-let lines = Array.map2 (fun (bound: float) (s: float) -> $"{bound},{s}") bound sensitivity
-System.IO.File.WriteAllLines(System.IO.Path.Combine(System.IO.Path.GetTempPath(), "front.csv"), Array.append [| "bound,S" |] lines)
+let lines = [| for point in front.Points -> $"{point.Bound},{point.Sensitivity}" |]
+let file = Path.Combine(Path.GetTempPath(), "front.csv")
+File.WriteAllLines(file, Array.append [| "bound,S" |] lines)
 
 let chart = new ScottPlot.Plot()
 chart.Add.Scatter(bound, Array.map log10 sensitivity) |> ignore

@@ -95,15 +95,20 @@ let rec private valueOf (known: (Type * (string * obj) list) list) (kind: Type) 
         |> Option.map (fun (_, modules) -> $"{fst modules.Head}.defaults")
         |> Option.defaultWith (fun () -> Convert.ToString(value, CultureInfo.InvariantCulture) |> nonNull)
 
-/// A heading with what a record is for, and a table of its fields: name, type, default, what it is.
+/// Code of a cell; what is short stays in one line.
+let private code (text: string) =
+    let style = if text.Length <= 26 then " style='white-space: nowrap'" else ""
+    $"<code{style}>{escaped text}</code>"
+
+/// A heading with what a record is for, and a table of its fields: name and type, default, what it is.
 let private table (kind: Type) (before: string) (rows: (string * string * string * string) list) : string =
     let address = (nonNull kind.FullName).ToLowerInvariant().Replace('.', '-')
 
     [
         $"<h3 id='{address}'><a href='reference/{address}.html'>{kind.Name}</a></h3><p>{html before}</p>"
-        "<table><thead><tr><th>field</th><th>type</th><th>default</th><th>what it is</th></tr></thead><tbody>"
+        "<table><thead><tr><th>field, type</th><th>default</th><th>what it is</th></tr></thead><tbody>"
         for name, written, value, meaning in rows do
-            $"<tr><td><code>{name}</code></td><td><code>{escaped written}</code></td><td><code>{escaped value}</code></td><td>{html meaning}</td></tr>"
+            $"<tr><td>{code name}<br>{code written}</td><td>{code value}</td><td>{html meaning}</td></tr>"
         "</tbody></table>"
     ]
     |> String.concat ""

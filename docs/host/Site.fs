@@ -36,10 +36,11 @@ let writeFullText (site: string) : unit =
         Regex.Replace(File.ReadAllText page, @"\A---\n.*?\n---\n|<svg .*?</svg>", "", RegexOptions.Singleline)
 
     let old = File.ReadAllText path
+    let list = File.ReadAllText(Path.Combine(site, "llms.txt"))
 
     let pages =
         [
-            for entry in Regex.Matches(File.ReadAllText(Path.Combine(site, "llms.txt")), @"^- \[.*?\]\((\S+\.md)\)", RegexOptions.Multiline) do
+            for entry in Regex.Matches(list, @"^- \[.*?\]\((\S+\.md)\)", RegexOptions.Multiline) do
                 let page = Path.Combine(site, entry.Groups[1].Value)
 
                 if File.Exists page then

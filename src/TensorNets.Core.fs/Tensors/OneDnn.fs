@@ -25,8 +25,7 @@ module internal OneDnn =
         else
             "_ZN2at13globalContextEv", "_ZN2at7Context20setUserEnabledMkldnnEb", "_ZNK2at7Context17userEnabledMkldnnEv"
 
-    let private exported name =
-        NativeLibraries.exported "torch_cpu" name
+    let private exported name = NativeLibraries.exported "torch_cpu" name
 
     let private withContext (name: string) (apply: nativeint -> nativeint -> 'T) : 'T voption =
         match exported context, exported name with
@@ -37,9 +36,7 @@ module internal OneDnn =
 
     /// Whether it is on; none where libtorch does not say.
     let isOn () : bool voption =
-        withContext getter (fun context address ->
-            Marshal.GetDelegateForFunctionPointer<GetFlag>(address).Invoke context
-            <> 0uy)
+        withContext getter (fun context address -> Marshal.GetDelegateForFunctionPointer<GetFlag>(address).Invoke context <> 0uy)
 
     /// Switches it on or off; false where libtorch has no such switch.
     let set (on: bool) : bool =

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using Expecto;
 using PuppeteerSharp;
 using static Expecto.CSharp.Runner;
@@ -20,6 +21,7 @@ internal static class SiteTests
         TestCase("no entry of the reference is empty, namespaces included", NoEntryIsEmpty),
         TestCase("the reference says of a record's values once what they are", NothingIsSaidTwice),
         TestCase("every formula is drawn", EveryFormulaIsDrawn),
+        TestCase("the pages in Markdown that llms.txt names are there, with whole heads of tables, and llms-full.txt has their code", MarkdownIsWhole),
         TestCase("the search finds a guide before the reference, the menu of a narrow screen and the details open, and the theme turns", ButtonsWork),
     ]));
 
@@ -78,6 +80,27 @@ internal static class SiteTests
         if (Pages.Value.Count > 0 && !File.Exists(katex)) Expect.Skip("the site was built without KaTeX, which npm fetches");
         Expect.True(Pages.Value.Sum(page => page.Formulas) > 0, "there are no formulas");
         NoneHas(page => page.UndrawnFormulas);
+    }
+
+    private static void MarkdownIsWhole()
+    {
+        var list = Path.Combine(Site, "llms.txt");
+        if (!File.Exists(list)) Expect.Skip("the site is not built (./build.sh docs)");
+        var named = Regex.Matches(File.ReadAllText(list), @"\((\S+\.md)\)").Select(match => match.Groups[1].Value).ToList();
+        Expect.True(named.Count > 30, $"llms.txt names {named.Count} pages only");
+        var whole = File.ReadAllText(Path.Combine(Site, "llms-full.txt"));
+        var fences = 0;
+        foreach (var page in named)
+        {
+            var lines = File.ReadAllLines(Path.Combine(Site, page));
+            fences += lines.Count(line => line.StartsWith("```"));
+            foreach (var (head, rule) in lines.Zip(lines.Skip(1)).Where(pair => Regex.IsMatch(pair.Second, @"^\| :?-+:? \|")))
+            {
+                Expect.True(rule.Count(c => c == '|') == head.Count(c => c == '|'), $"{page}: {head}");
+            }
+        }
+
+        Expect.Equal(fences, whole.Split('\n').Count(line => line.StartsWith("```")));
     }
 
     private static void ButtonsWork() => Browser.With(Site, async page =>
