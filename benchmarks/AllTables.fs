@@ -29,12 +29,16 @@ let private load =
     else
         ""
 
+/// Whether dense convolutions are slower than those of other machines.
+let private engine () =
+    if TensorNets.OneDnn.isOn () = ValueSome false then ", without oneDNN, which is wrong here" else ""
+
 /// The lines above a table: command, day, machine, versions.
 let private heading (name: string) =
     [
         $"# benchmarks -- {name}"
         $"# {DateOnly.FromDateTime(DateTime.UtcNow):O}, {processor}, {Environment.ProcessorCount} processors, threads: {threads}{load}"
-        $"# {RuntimeInformation.FrameworkDescription}, libtorch {TorchSharp.torch.__version__}, {RuntimeInformation.OSDescription}"
+        $"# {RuntimeInformation.FrameworkDescription}, libtorch {TorchSharp.torch.__version__}{engine ()}, {RuntimeInformation.OSDescription}"
     ]
 
 /// Prints a table under its heading.
