@@ -30,8 +30,7 @@ let private load =
         ""
 
 /// Whether dense convolutions are slower than those of other machines.
-let private engine () =
-    if TensorNets.OneDnn.isOn () = ValueSome false then ", without oneDNN, which is wrong here" else ""
+let private engine () = if TensorNets.OneDnn.isOn () = ValueSome false then ", without oneDNN, which is wrong here" else ""
 
 /// The lines above a table: command, day, machine, versions.
 let private heading (name: string) =

@@ -113,6 +113,9 @@ Chart.plot
 (*** include-it-raw ***)
 
 (**
+A sweep over the blocks takes the time of 1.7 to 1.9 sweeps of least squares for CP, of 2.5 for Tucker-2 (`benchmarks/results/factorize.txt`, [benchmarks](benchmarks.html)); the steps of all cores together, which
+follow where blocks go slowly, cost more each and are counted against what they gain.
+
 For trees, such as Tucker and the train, least squares leave nothing to correct at their own error: there the balanced network is the least sensitive one, and only a looser bound lowers S further.
 
 Factorizing and correcting in one call is `Factorize.stable`. Kernels of trained networks: [the tables](trained-kernels.html). The whole trade between error and S: [the front](front.html).

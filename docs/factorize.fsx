@@ -76,10 +76,18 @@ for family in [ FormatFamily.CP; FormatFamily.Tucker2; FormatFamily.TensorTrain;
 (*** include-output ***)
 
 (**
+Compare formats by S only like this: at one error, and in the best gauge of each. `Factorize.toBound` alone leaves S wherever least squares end; a train, whose cores come out nearly orthogonal, may look
+less sensitive than CP then, and be more sensitive in the end.
+
 For trees (Tucker, tensor train, hierarchical Tucker) ranks follow from the singular values of unfoldings: what each bond leaves out adds up to at most the error. For CP and chains, which
 have no such formula, they are searched for, and every network tried is a fit.
 
 For the layers of a model nobody picks ranks one by one: [a plan](whole-model.html) shares a budget among them.
+
+## Whose tensors they are
+
+A `Fit` owns its network, and the network its cores: `use fit = …` frees them. Made inside a `torch.NewDisposeScope` they die with the scope, unless moved out of it. What is made from a network, such as
+`Gauge.balance` or a correction, has cores of its own and outlives it. Results that nobody disposes go when the garbage collector finds them, as TorchSharp's own tensors do.
 
 ## When it says no
 

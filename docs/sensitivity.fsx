@@ -35,18 +35,20 @@ let formatOf shape format = Format.spec shape format |> Result.defaultWith (fail
 
 (** ## By hand
 
-The smallest ring: three cores of 2×2 matrices with entries of one, each with an open axis of dimension 1. *)
-let ring = parsed "asb, bdc, cta -> sdt | s=1 d=1 t=1 a=2 b=2 c=2"
+A small ring: three cores of 2×2 matrices with entries of one, with open axes of dimensions 3, 4 and 5. *)
+let ring = parsed "asb, bdc, cta -> sdt | s=3 d=4 t=5 a=2 b=2 c=2"
 
 let ones =
-    Network.create ring (ring.Cores |> List.map (fun core -> core.Name, torch.ones (2L, 1L, 2L)))
+    List.zip ring.Cores [ 3L; 4L; 5L ]
+    |> List.map (fun (core, size) -> core.Name, torch.ones (2L, size, 2L))
+    |> Network.create ring
     |> orStop
 
 (**
-Each $E_k$ is a product of two 2×2 matrices of ones, that is, four twos: $\lVert E_k \rVert^2 = 16$. There are no axes of dimension above 1 that one core alone carries, so every $m_k$ is 1, and
-$S = 3 \cdot 16$. The tensor itself is the trace of a product of three such matrices, 8.
+$E_1$ is a product of two 2×2 matrices of ones, that is, four twos, for each of the $4 \cdot 5$ places of the other two open axes: $\lVert E_1 \rVert^2 = 16 \cdot 20$. The first core alone carries an axis of
+dimension 3: $m_1 = 3$. So each of the three terms is $16 \cdot 60$, and $S = 2880$. Every entry of the tensor is the trace of a product of three such matrices, 8.
 *)
-printfn $"S = {Sensitivity.value ones}, T = {(Contraction.reconstruct ones).sum().item<float32>()}"
+printfn $"S = {Sensitivity.value ones}, the largest entry of T {(Contraction.reconstruct ones).max().item<float32>()}"
 
 for core, term in List.zip ring.Cores (Sensitivity.ofCores ones) do
     printfn $"  {core.Name}: {term.item<float32>()}"
@@ -58,9 +60,21 @@ for m, term in Spec.sensitivityTerms ring do
 (*** include-output ***)
 
 (**
-## By trial
+## When a core is scaled
 
-A CP network of rank 6 over 8×9×10, and noise of falling size in its cores: the mean of 400 trials of $\lVert \Delta T \rVert^2 / \sigma^2$, over S.
+$T$ is linear in each core. So with core $k$ times $c$ the term of core $k$, which does not hold it, stays, and all others grow by $c^2$: $S(c) = S_k + c^2 (S - S_k)$. *)
+let scaled =
+    let cores = ring.Cores |> List.map (fun core -> core.Name, ones[core.Name])
+    let first, rest = cores.Head, cores.Tail
+    Network.create ring ((fst first, (snd first).mul(torch.tensor 3.0f)) :: rest) |> orStop
+
+printfn $"{Sensitivity.value scaled} = {960.0 + 9.0 * (2880.0 - 960.0)}"
+(*** include-output ***)
+
+(**
+## By trial: Monte Carlo
+
+`Sensitivity.estimate` does it in one call, with the standard error. In full: a CP network of rank 6 over 8×9×10, and noise of falling size in its cores: the mean of 400 trials of $\lVert \Delta T \rVert^2 / \sigma^2$, over S.
 For small noise the quotient is one; for large noise the products of noises, of higher order in $\sigma$, come on top.
 *)
 let network = Network.random torch.float64 1UL (formatOf [ 8; 9; 10 ] (Format.CP 6))

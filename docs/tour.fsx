@@ -14,6 +14,7 @@ From a network on paper to a compressed model in a file. Each step has a page of
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TorchSharp.dll"
 #r ".build/DocsHost/bin/Release/net10.0/linux-x64/TensorNets.Core.dll"
 
+(** Functions return every error that they find. A script may as well stop there. The seed makes the numbers below: *)
 open System.IO
 open TorchSharp
 open TensorNets
@@ -21,7 +22,6 @@ open TensorNets
 Native.quiet ()
 torch.random.manual_seed 1L |> ignore
 
-(** Functions return every error that they find. A script may as well stop there: *)
 let orStop result = TensorNetError.raiseErrors result
 let shapeOf (tensor: torch.Tensor) = tensor.shape |> Seq.map string |> String.concat "×"
 

@@ -63,6 +63,19 @@ for rank in [ 4; 8; 16 ] do
 (*** include-output ***)
 
 (**
+The weighted error of a network that is there, here of the fit in the plain norm, is that of a fit without sweeps:
+*)
+let held = ConvGeometry.kernelOfWeight (ConvGeometry.ofWeight conv.weight) (conv.weight.detach ())
+let plainFit = Factorize.run (options Norm.Frobenius) (Format.CP 16) held |> orStop
+
+let measured =
+    Als.run { SweepOptions.defaults with MaxSweeps = 0; Norm = Norm.Weighted([ 0 ], covariance) } held plainFit.Network
+    |> orStop
+
+printfn $"relative error {plainFit.RelativeError:F4}, weighted {measured.RelativeError:F4}"
+(*** include-output ***)
+
+(**
 Sensitivity, gauge and correction follow the norm: with it in the options, `Factorize.stable`, `Correction.epc`, `ParetoFront.trace` and `LeastError.fit` bound the
 weighted error and lower the weighted S, `Sensitivity.totalIn`. Channels that never fire make Σ singular; there T is of least norm. Where inputs beyond the
 calibration are to count too, `Norm.shrunk` adds a share of the identity:

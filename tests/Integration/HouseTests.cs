@@ -30,6 +30,7 @@ internal static partial class HouseTests
         TestCase($"no function of the core is longer than {MostOfFunction} lines", FunctionsAreShort),
         TestCase($"no function of the core takes more than {MostParameters} parameters", ParametersAreFew),
         TestCase("the table of docs/notation.md names what stands in the file that it gives", NotationIsRight),
+        TestCase("the calls of docs/notation.md are public", CallsArePublic),
         TestCase("only the kernels' room reads pointers, and other rooms name nothing in it but its door", OneDoor),
     ]);
 
@@ -168,6 +169,20 @@ internal static partial class HouseTests
 
     [GeneratedRegex(@"^\|.*\| `(?<name>[\w.]+)` \| (?<file>\w[\w/]*\.fs) \|$", RegexOptions.Multiline)]
     private static partial Regex NotationRows();
+
+    private static void CallsArePublic()
+    {
+        var page = File.ReadAllText(At("docs", "notation.md")).ReplaceLineEndings("\n");
+        var table = page[page.IndexOf("## Formulas and the functions to call", StringComparison.Ordinal)..page.IndexOf("## Formulas inside", StringComparison.Ordinal)];
+        var surface = File.ReadAllText(At(Core, "PublicSurface.txt")).ReplaceLineEndings("\n");
+        var calls = Regex.Matches(table, @"`([A-Z]\w+)\.(\w+)").Select(call => (Type: call.Groups[1].Value, Member: call.Groups[2].Value)).ToList();
+        Expect.True(calls.Count > 20, $"the table has {calls.Count} calls");
+        var absent =
+            from call in calls
+            where !Regex.IsMatch(surface, $@"^(module|union) {call.Type}\n(?:    .*\n)*?    (\| )?{call.Member}\(", RegexOptions.Multiline)
+            select $"{call.Type}.{call.Member}";
+        Expect.SequenceEqual(Array.Empty<string>(), absent);
+    }
 
     private static void NotationIsRight()
     {

@@ -98,8 +98,9 @@ module Calibration =
     /// <para>Of an embedding x is one 1 among zeros, and Σ diagonal: what is returned is its diagonal alone, the share of each token, for
     /// <c>PlanOptions.Covariances</c> and <c>CompressOptions.Covariances</c>.</para>
     /// <para>Errors: a path that leads nowhere; a module that is neither linear nor a convolution nor an embedding, dense or factorized; no
-    /// batch, or none that reached the layer; one that the model does not take; inputs that are NaN or infinite; <c>WrongConvolutions</c>
-    /// where libtorch's convolutions are wrong and <c>Native.guard</c>, which is called, does not help. Source: arXiv 2511.04494.</para></remarks>
+    /// batch, or none that reached the layer; one that the model does not take; inputs that are NaN or infinite;
+    /// <c>WrongConvolutions</c> where libtorch's are wrong and <c>Native.guard</c>, which is called, does not help.
+    /// Source: arXiv 2511.04494.</para></remarks>
     /// <param name="path">The path of the layer, such as <c>layer1.1.conv2</c>.</param>
     /// <param name="batches">Inputs of the model; they are not disposed.</param>
     /// <param name="model">The model.</param>

@@ -12,18 +12,20 @@ type private SetFlag = delegate of nativeint * byte -> unit
 [<UnmanagedFunctionPointer(CallingConvention.Cdecl)>]
 type private GetFlag = delegate of nativeint -> byte
 
-/// Whether libtorch gives its convolutions to oneDNN, of the whole process: what PyTorch has as torch.backends.mkldnn.enabled and TorchSharp
-/// has not. Without it they are sums of matrix products of libtorch's own.
+/// Whether libtorch gives its convolutions to oneDNN, in the whole process: what PyTorch has as torch.backends.mkldnn.enabled and
+/// TorchSharp has not. Without it they are sums of matrix products of libtorch's own: NNPACK, which would come next, goes with it.
 [<RequireQualifiedAccess>]
 module internal OneDnn =
-    /// The names that C++ compilers give at::globalContext, Context::setUserEnabledMkldnn and Context::userEnabledMkldnn.
-    let private context, private setter, private getter =
+    /// The names that C++ compilers give at::globalContext, Context::setUserEnabledMkldnn and NNPACK, and Context::userEnabledMkldnn.
+    let private context, private setters, private getter =
         if OperatingSystem.IsWindows() then
             "?globalContext@at@@YAAEAVContext@1@XZ",
-            "?setUserEnabledMkldnn@Context@at@@QEAAX_N@Z",
+            [ "?setUserEnabledNNPACK@Context@at@@QEAAX_N@Z"; "?setUserEnabledMkldnn@Context@at@@QEAAX_N@Z" ],
             "?userEnabledMkldnn@Context@at@@QEBA_NXZ"
         else
-            "_ZN2at13globalContextEv", "_ZN2at7Context20setUserEnabledMkldnnEb", "_ZNK2at7Context17userEnabledMkldnnEv"
+            "_ZN2at13globalContextEv",
+            [ "_ZN2at7Context20setUserEnabledNNPACKEb"; "_ZN2at7Context20setUserEnabledMkldnnEb" ],
+            "_ZNK2at7Context17userEnabledMkldnnEv"
 
     let private exported name = NativeLibraries.exported "torch_cpu" name
 
@@ -40,6 +42,8 @@ module internal OneDnn =
 
     /// Switches it on or off; false where libtorch has no such switch.
     let set (on: bool) : bool =
-        withContext setter (fun context address ->
-            Marshal.GetDelegateForFunctionPointer<SetFlag>(address).Invoke(context, (if on then 1uy else 0uy)))
-        |> ValueOption.isSome
+        setters
+        |> List.map (fun setter ->
+            withContext setter (fun context address ->
+                Marshal.GetDelegateForFunctionPointer<SetFlag>(address).Invoke(context, (if on then 1uy else 0uy))))
+        |> List.forall _.IsSome
