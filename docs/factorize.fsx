@@ -86,7 +86,7 @@ For the layers of a model nobody picks ranks one by one: [a plan](whole-model.ht
 
 ## Whose tensors they are
 
-A `Fit` owns its network, and the network its cores: `use fit = …` frees them. Made inside a `torch.NewDisposeScope` they die with the scope, unless moved out of it. What is made from a network, such as
+A `Fit` owns its network, and the network its cores: `use fit = …` frees them. Made inside a `torch.NewDisposeScope` they die with the scope, unless moved out of it: `for core in fit.Network.Cores do core.MoveToOuterDisposeScope() |> ignore`. What is made from a network, such as
 `Gauge.balance` or a correction, has cores of its own and outlives it. Results that nobody disposes go when the garbage collector finds them, as TorchSharp's own tensors do.
 
 ## When it says no

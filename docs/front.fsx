@@ -60,14 +60,14 @@ printfn $"out of reach: %A{List.ofSeq front.Unreached}"
 
 (**
 To draw it, take two arrays out of the front: any chart package draws them, and a file of comma-separated values is read by a spreadsheet. Here it is ScottPlot, which a script gets by
-<code>#r "nuget: ScottPlot"</code>. S spans decades, so its logarithm is drawn.
+<code>#r "nuget: ScottPlot"</code> at its head, beside the other two: after torch is loaded it is too late for its native library. S spans decades, so its logarithm is drawn.
 *)
 open System.IO
 
 let bound = [| for point in front.Points -> point.Bound |]
 let sensitivity = [| for point in front.Points -> point.Sensitivity |]
 
-let lines = [| for point in front.Points -> $"{point.Bound},{point.Sensitivity}" |]
+let lines = [| for point in front.Points -> sprintf "%g,%.9g" point.Bound point.Sensitivity |] // points, not decimal commas, in any language
 let file = Path.Combine(Path.GetTempPath(), "front.csv")
 File.WriteAllLines(file, Array.append [| "bound,S" |] lines)
 

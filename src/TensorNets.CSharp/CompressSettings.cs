@@ -9,7 +9,7 @@ namespace TensorNets.CSharp;
 /// <param name="Corrections">The most sweeps of correction for networks with a loop or a hyperedge; trees are balanced.</param>
 /// <param name="Slack">The correction may raise the error of least squares to this many times it.</param>
 /// <param name="Covariances">Σ by path, from <see cref="Model.Covariances"/>: the error is then that of the layers' outputs.</param>
-/// <param name="Workers">Layers worked on side by side; 0: as many as there are processors.</param>
+/// <param name="Workers">Layers worked on side by side, on one thread of libtorch each; 0: as many as there are processors.</param>
 /// <param name="Folder">A folder for finished layers, from which a run that was ended goes on.</param>
 /// <param name="TimeLimit">The time for the whole run: correction then goes on layer by layer where it lowers S most a second, and the
 /// result depends on the clock.</param>

@@ -13,7 +13,7 @@ namespace TensorNets.CSharp;
 /// <param name="KeepLast">Whether the last layer stays dense.</param>
 /// <param name="Keep">Paths of further layers that stay dense.</param>
 /// <param name="Covariances">Σ by path, from <see cref="Model.Covariances"/>: errors are then those of the layers' outputs.</param>
-/// <param name="Workers">Layers worked on side by side; 0: as many as there are processors.</param>
+/// <param name="Workers">Layers worked on side by side, on one thread of libtorch each; 0: as many as there are processors.</param>
 /// <param name="Ratios">How many times fewer parameters than the dense layer the candidates have, each above 1; null: from 1.5 to
 /// 13.</param>
 /// <param name="Sweeps">Sweeps of least squares for each candidate whose error singular values do not give; 0: the plan's own

@@ -47,6 +47,7 @@ internal static class NativeTests
         try
         {
             if (what is "guard" or "twice") Native.Guard();
+            if (what is "replace") return SurgeryTests.MegabytesOfReplacing();
             if (what is "quiet") Native.Quiet();
             if (what is "pages") Native.HugePages();
             if (what is "pages" or "small pages") return HasHugePages() ? 1 : 0;
@@ -91,6 +92,7 @@ internal static class NativeTests
         for (var i = 0; i < 5; i++) nn.functional.conv2d(images, weight);
     }
 
-    private static (int Code, string Output, string Errors) Run(string what, params (string Name, string Value)[] environment) =>
+    /// <summary>Runs this program with one thing to do.</summary>
+    internal static (int Code, string Output, string Errors) Run(string what, params (string Name, string Value)[] environment) =>
         Command.Run(AppContext.BaseDirectory, "dotnet", [typeof(NativeTests).Assembly.Location, "--native", what], environment);
 }

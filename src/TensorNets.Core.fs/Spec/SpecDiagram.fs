@@ -2,6 +2,7 @@ namespace TensorNets
 
 open System
 open System.Collections.Generic
+open System.Globalization
 open System.Xml.Linq
 
 /// What a diagram draws: points, and lines between them.
@@ -142,7 +143,7 @@ module SpecDiagram =
         let sign = if fst level[0] > 1e-9 then -1.0 else 1.0
         level |> Array.map (fun (x, y) -> sign * x, sign * y)
 
-    let private digits (x: float) = $"{x:F1}"
+    let private digits (x: float) = x.ToString("F1", CultureInfo.InvariantCulture)
 
     let private element (name: string) (attributes: (string * string) list) (content: obj list) : XElement =
         XElement(
@@ -179,7 +180,7 @@ module SpecDiagram =
             element
                 "path"
                 [
-                    "d", $"M{ax:F1} {ay:F1}Q{mx:F1} {my:F1} {bx:F1} {by:F1}"
+                    "d", $"M{digits ax} {digits ay}Q{digits mx} {digits my} {digits bx} {digits by}"
                     "class", "bond"
                     "fill", "none"
                     "stroke", "currentColor"
@@ -241,7 +242,7 @@ module SpecDiagram =
 
         let attributes: (string * string) list =
             [
-                "viewBox", $"{left:F1} {top:F1} {width:F1} {height:F1}"
+                "viewBox", $"{digits left} {digits top} {digits width} {digits height}"
                 "width", digits width
                 "height", digits height
                 "role", "img"

@@ -46,17 +46,28 @@ let all =
                 Expect.equal (marked "bond" svg).Length (lineCount case.Spec) "lines"
                 let labels = [ for axis, dim in Map.toList case.Spec.Dims -> $"{axis.Name} {dim}" ]
                 Expect.equal (marked "axis" svg |> List.map _.Value |> List.sort) (List.sort labels) "labels")
-            lawOver namedNetworks "all stands within the picture, and the same network gives the same text" (fun case ->
-                let svg = read case.Spec
+            lawOver
+                namedNetworks
+                "all stands within the picture, and the same network gives the same text, whatever the language"
+                (fun case ->
+                    let svg = read case.Spec
 
-                let box =
-                    (nonNull (svg.Attribute(XName.Get "viewBox"))).Value.Split ' '
-                    |> Array.map (fun text -> Double.Parse(text, CultureInfo.InvariantCulture))
+                    let box =
+                        (nonNull (svg.Attribute(XName.Get "viewBox"))).Value.Split ' '
+                        |> Array.map (fun text -> Double.Parse(text, CultureInfo.InvariantCulture))
 
-                for x, y in centres svg do
-                    Expect.isTrue (x > box[0] && x < box[0] + box[2] && y > box[1] && y < box[1] + box[3]) $"({x}, {y})"
+                    for x, y in centres svg do
+                        Expect.isTrue (x > box[0] && x < box[0] + box[2] && y > box[1] && y < box[1] + box[3]) $"({x}, {y})"
 
-                Expect.equal (SpecDiagram.svg case.Spec) (SpecDiagram.svg case.Spec) "text")
+                    let text = SpecDiagram.svg case.Spec
+                    let before = CultureInfo.CurrentCulture
+
+                    try
+                        CultureInfo.CurrentCulture <- CultureInfo.GetCultureInfo "de-DE"
+                        Expect.equal (1.5.ToString "F1") "1,5" "the language is one of decimal commas"
+                        Expect.equal (SpecDiagram.svg case.Spec) text "text"
+                    finally
+                        CultureInfo.CurrentCulture <- before)
             law "circles of a format do not touch" (fun (case: FormatCase) ->
                 let all = centres (read case.Spec) |> List.indexed
 
