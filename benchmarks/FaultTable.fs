@@ -21,14 +21,8 @@ let private draw (random: Random) : ConvolutionProbe =
         Padding = two [ 0L; 1L; 2L ]
         Dilation = two [ 1L; 1L; 2L ]
         Transposed = random.Next 3 = 0
+        ChannelsLast = false
     }
-
-/// The same convolution of an input with the channels of a position side by side.
-let private channelsLast (probe: ConvolutionProbe) (weight: torch.Tensor) (x: torch.Tensor) =
-    use turned = x.permute (0L, 2L, 3L, 1L)
-    use lying = turned.contiguous ()
-    use x = lying.permute (0L, 3L, 1L, 2L)
-    ConvolutionCheck.byTorch probe weight x
 
 let private isWrong (error: float) = not (error < ConvolutionCheck.tolerance)
 
@@ -85,22 +79,17 @@ let private slower () =
             |> List.min
 
         let along = least ()
-        OneDnn.set false |> ignore
-        let alone = least ()
-        OneDnn.set true |> ignore
-        printfn $"{channels} to {channels} channels, 3×3, 8 images of {size}×{size}: %.1f{alone / along} times as long without oneDNN"
+
+        OneDnn.during false least
+        |> ValueOption.iter (fun alone ->
+            printfn $"{channels} to {channels} channels, 3×3, 8 images of {size}×{size}: %.1f{along} ms, %.1f{alone} without oneDNN")
 
 let run (count: int) : unit =
     let limit = Environment.GetEnvironmentVariable "ONEDNN_MAX_CPU_ISA"
     printfn $"libtorch {torch.__version__}, ONEDNN_MAX_CPU_ISA '{limit}'"
     printfn $"Native.check: %A{Native.check ()}"
-    let error = ConvolutionCheck.error
-
-    let without probe =
-        OneDnn.set false |> ignore
-        let found = error ConvolutionCheck.byTorch probe
-        OneDnn.set true |> ignore
-        found
+    let error = ConvolutionCheck.error ConvolutionCheck.byTorch
+    let without probe = OneDnn.during false (fun () -> error probe) |> ValueOption.defaultValue nan
 
     for threads in [ 1; 2 ] do
         torch.set_num_threads threads
@@ -110,7 +99,7 @@ let run (count: int) : unit =
             [
                 for _ in 1..count do
                     let probe = draw random
-                    probe, [ error ConvolutionCheck.byTorch probe; error channelsLast probe; without probe ]
+                    probe, [ error probe; error { probe with ChannelsLast = true }; without probe ]
             ]
 
         table threads results

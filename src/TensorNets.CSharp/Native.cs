@@ -13,8 +13,9 @@ public static class Native
     public static void Check() => NativeModule.check().OrThrow();
 
     /// <summary>Where libtorch's float32 convolutions are wrong on this processor, switches oneDNN off, for the whole process and from now
-    /// on: they are right then, and dense ones take about three times as long. Whatever of this library runs a model or makes a layer
-    /// that convolves calls it; dense networks of a program's own need it before their first convolution.</summary>
+    /// on: they are right then, and dense ones take about three times as long; large ones far longer without <see cref="HugePages"/>.
+    /// Whatever of this library runs a model or makes a layer that convolves calls it; dense networks of a program's own need it before
+    /// their first convolution.</summary>
     /// <exception cref="TensorNetException">NativeLibrary, or WrongConvolutions where this libtorch cannot do without oneDNN.</exception>
     public static void Guard() => NativeModule.guard().OrThrow();
 

@@ -13,7 +13,8 @@ public static class SizePicture
     private static readonly IReadOnlyList<(string Color, MarkerShape Marker)> Styles =
     [
         (Vermilion, MarkerShape.FilledCircle), (Blue, MarkerShape.FilledTriangleUp), (Orange, MarkerShape.FilledSquare),
-        (Green, MarkerShape.FilledDiamond), (Grey, MarkerShape.FilledTriangleDown),
+        (Green, MarkerShape.FilledDiamond), (Grey, MarkerShape.FilledTriangleDown), (SkyBlue, MarkerShape.OpenCircle),
+        (Purple, MarkerShape.OpenSquare), (Black, MarkerShape.OpenTriangleUp), (Vermilion, MarkerShape.Eks),
     ];
 
     /// <summary>Writes the picture as PNG.</summary>
@@ -46,7 +47,7 @@ public static class SizePicture
         double[] ticks = [4, 8, 16, 32, 64];
         plot.Axes.Bottom.SetTicks([.. ticks.Select(Math.Log2)], [.. ticks.Select(tick => $"{tick}×")]);
         ShareAccuracyAxis(plot);
-        plot.ShowLegend(Alignment.LowerLeft).FontSize = TickSize;
+        plot.ShowLegend(Edge.Right).Legend.FontSize = TickSize;
         Label(plot, "ResNet-18, its 3×3 layers in fewer bytes", "times fewer bytes", "% of the test images, after 60 steps");
         plot.SavePng(file, Width, Height);
     }

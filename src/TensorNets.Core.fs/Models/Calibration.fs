@@ -49,7 +49,7 @@ module Calibration =
 
     /// Runs batches through a model without gradients, in evaluation mode but for the modules that are to be in training mode; what watches
     /// a layer is given each of its inputs. Every module's mode is as it was afterwards.
-    let internal pass
+    let private passed
         (inTraining: Module -> bool)
         (watched: (Module<Tensor, Tensor> * (Tensor -> unit)) list)
         (batches: Tensor seq)
@@ -57,7 +57,6 @@ module Calibration =
         : Result<unit, TensorNetError list> =
         use _ = Mode.left ()
         use _ = torch.no_grad ()
-        let wrong = ConvolutionCheck.mend ()
         let before = modes model
 
         let hooks =
@@ -77,7 +76,7 @@ module Calibration =
                 if inTraining m then
                     m.train true
 
-            match Seq.append [ wrong ] (batches |> Seq.map (applied model)) |> Seq.tryFind (List.isEmpty >> not) with
+            match batches |> Seq.map (applied model) |> Seq.tryFind (List.isEmpty >> not) with
             | Some errors -> Error errors
             | None -> Ok()
         finally
@@ -86,6 +85,12 @@ module Calibration =
 
             for m, training in before do
                 m.train training
+
+    /// The same where libtorch's convolutions are right, or can be mended.
+    let internal pass inTraining watched batches model =
+        match ConvolutionCheck.mend () with
+        | [] -> passed inTraining watched batches model
+        | errors -> Error errors
 
     /// <summary>Σ, the mean of x xᵀ over all inputs x of a layer, in float64: channels × channels, for <c>Norm.Weighted([ 0 ],
     /// Σ)</c>.</summary>

@@ -15,6 +15,8 @@ type internal ConvolutionProbe =
         Dilation: int64 list
         /// The gradient of the input instead, which is the transposed convolution.
         Transposed: bool
+        /// Whether the channels of a position lie side by side in the input.
+        ChannelsLast: bool
     }
 
 /// Whether libtorch's float32 convolutions are right on this processor.
@@ -31,6 +33,7 @@ module internal ConvolutionCheck =
             Padding = [ 1L; 1L ]
             Dilation = [ 1L; 1L ]
             Transposed = false
+            ChannelsLast = false
         }
 
     /// Where wrong results were seen: channels that fill no block of 8 or 16, two images or more, several positions.
@@ -39,6 +42,7 @@ module internal ConvolutionCheck =
             square
             { square with In = 20L; Out = 40L }
             { square with In = 16L; Out = 100L }
+            { square with In = 16L; Out = 100L; ChannelsLast = true }
             { square with Transposed = true }
             { square with
                 Images = 3L
@@ -77,6 +81,8 @@ module internal ConvolutionCheck =
     let byTorch (probe: ConvolutionProbe) (weight: Tensor) (x: Tensor) : Tensor =
         let stride, padding, dilation =
             List.toArray probe.Stride, List.toArray probe.Padding, List.toArray probe.Dilation
+
+        let x = if probe.ChannelsLast then x.permute(0L, 2L, 3L, 1L).contiguous().permute(0L, 3L, 1L, 2L) else x
 
         if probe.Transposed then
             torch.nn.functional.conv_transpose2d (x, weight, strides = stride, padding = padding, dilation = dilation)

@@ -47,3 +47,13 @@ module internal OneDnn =
             withContext setter (fun context address ->
                 Marshal.GetDelegateForFunctionPointer<SetFlag>(address).Invoke(context, (if on then 1uy else 0uy))))
         |> List.forall _.IsSome
+
+    /// What an act gives with it on or off; then it is as it was. None where libtorch has no such switch.
+    let during (on: bool) (act: unit -> 'T) : 'T voption =
+        match isOn () with
+        | ValueSome before when set on ->
+            try
+                ValueSome(act ())
+            finally
+                set before |> ignore
+        | _ -> ValueNone

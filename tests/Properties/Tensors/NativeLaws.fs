@@ -60,31 +60,25 @@ let private drawn (random: Random) =
         Transposed = random.Next 3 = 0
     }
 
-/// The input with the channels of a position side by side.
-let private lastOnes probe (weight: torch.Tensor) (x: torch.Tensor) =
-    use turned = x.permute (0L, 2L, 3L, 1L)
-    use lying = turned.contiguous ()
-    use last = lying.permute (0L, 3L, 1L, 2L)
-    ConvolutionCheck.byTorch probe weight last
-
-/// The errors of random convolutions with oneDNN on or off, which is left as it was.
+/// The errors of random convolutions, and the worst of the probes, with oneDNN on or off, which is left as it was.
 let private errorsWith (isOn: bool) =
-    match OneDnn.isOn () with
-    | ValueNone -> skiptest "this libtorch has no switch for oneDNN"
-    | ValueSome before ->
-        try
-            Expect.isTrue (OneDnn.set isOn) "switched"
+    let before = OneDnn.isOn ()
+
+    let found =
+        OneDnn.during isOn (fun () ->
             Expect.equal (OneDnn.isOn ()) (ValueSome isOn) "the switch"
             let random = Random 5
+            let error = ConvolutionCheck.error ConvolutionCheck.byTorch
 
             [
                 for _ in 1..60 do
                     let probe = drawn random
-                    probe, [ ConvolutionCheck.error ConvolutionCheck.byTorch probe; ConvolutionCheck.error lastOnes probe ]
+                    probe, [ error probe; error { probe with ChannelsLast = true } ]
             ],
-            ConvolutionCheck.worst ConvolutionCheck.byTorch
-        finally
-            OneDnn.set before |> ignore
+            ConvolutionCheck.worst ConvolutionCheck.byTorch)
+
+    Expect.equal (OneDnn.isOn ()) before "the switch afterwards"
+    found |> ValueOption.defaultWith (fun () -> skiptest "this libtorch has no switch for oneDNN")
 
 let private agrees =
     testCase "where any of many random convolutions is wrong with oneDNN, one of the probes is"
