@@ -166,13 +166,21 @@ check_format() {
     format_csharp --verify-no-changes
 }
 
-# Every script under docs/ runs by itself, then again inside its page. fsdocs passes over exceptions, so both are looked at.
+# Runs a script and shows what it printed when it has ended.
+run_script() {
+    local log exit_code=0
+    log=$(mktemp)
+    dotnet fsi --quiet "$1" >"$log" 2>&1 || exit_code=$?
+    flock docs/host cat - "$log" <<<"== $1"
+    rm -f "$log"
+    [[ $exit_code -eq 0 ]] || { echo "$1 ended with exit code $exit_code." >&2 && return 1; }
+}
+
+# Every script under docs/ runs by itself, as many at once as there are processors, then again inside its page. fsdocs passes over exceptions, so both
+# are looked at.
 docs() {
-    local script
-    while IFS= read -r script; do
-        echo "== $script"
-        dotnet fsi --quiet "$script"
-    done < <(git ls-files --cached --others --exclude-standard 'docs/*.fsx')
+    export -f run_script
+    git ls-files --cached --others --exclude-standard 'docs/*.fsx' | xargs -P "$(nproc)" -I '{}' bash -c 'run_script "$1"' _ '{}'
 
     mkdir -p output # cleaning wants it to exist
     dotnet fsdocs build --eval --clean --strict --nodefaultcontent --properties Configuration="$configuration" --parameters root '%root%/' |

@@ -15,7 +15,7 @@ OMP_NUM_THREADS=2 dotnet run -c Release --project benchmarks -- all benchmarks/r
 ```
 
 reruns every table that the documents show, each into a file with processor, day, load and versions; hours in all. The pictures here are made from such files, in `benchmarks/results`, whenever the site is.
-The commands without a file here (`kernels`, `torchvision`) take long, or data that is not in the repository; they print their tables.
+`kernels` and `limits` read data that is not in the repository.
 
 | claim | command, in whose name the file is |
 |---|---|
@@ -26,10 +26,12 @@ The commands without a file here (`kernels`, `torchvision`) take long, or data t
 | a TT-matrix takes no longer to make than a matrix of as many parameters | `benchmarks -- matrices` |
 | what S adds to a training step | `benchmarks -- sensitivity` |
 | S of chains and rings costs what grows like the number of cores | `benchmarks -- chain` |
+| orders of contraction are found in milliseconds | `benchmarks -- planner` |
 | sweeps of least squares and of the correction near the rate of a plain product | `benchmarks -- factorize` |
 | a network of low S loses less at few bits | `benchmarks -- bits 11 377` |
 | which of libtorch's own convolutions are wrong | `benchmarks -- faults` |
 | S at an error on trained kernels | `benchmarks -- kernels` |
+| from where the correction goes no further | `benchmarks -- limits` |
 | fewer sweeps by extrapolation | `benchmarks -- swamps` |
 | a whole ResNet-18 in a minute or two | `benchmarks -- whole 3 tucker2`, `whole 3 cp` |
 | every network of TorchVision | `benchmarks -- torchvision` |
@@ -214,6 +216,55 @@ plot
     [ Chart.line "matrix" (ofPrefix "TT("); Chart.line "TT-matrix" (ofPrefix "TT-matrix") ]
 (*** include-it-raw ***)
 
+(** ## Every network of TorchVision
+
+Processor time of plan and compression at half the parameters, by the parameters before; random weights, two sweeps a layer. Layers of a network are replaced until half is left; the file says how many, and why the others stay. *)
+(*** hide ***)
+let ofVision column = numbers "torchvision" (fun row -> row.Length > 7 && Char.IsDigit row[3].[0]) (cell 3) (cell column)
+
+plot
+    "torchvision"
+    "Processor time for TorchVision's networks, by their parameters"
+    (Chart.logarithmic "parameters before")
+    (Chart.logarithmic "seconds of the processor")
+    [ Chart.dots "plan" (ofVision 5); Chart.dots "compress" (ofVision 6) ]
+(*** include-it-raw ***)
+
+(** ## Trained kernels at an error
+
+S of five trained kernels at a relative error of at most .3 as Tucker-2, tensor chain and CP, after balance and after correction, over S as least squares leave it. The [page](trained-kernels.html) has the table. *)
+(*** hide ***)
+let ofKernels column = numbers "kernels" (fun row -> row.Length > 6 && Char.IsDigit row[4].[0]) (cell 4) (cell column)
+
+plot
+    "kernels"
+    "S of trained kernels, over S as least squares leave it"
+    (Chart.logarithmic "S of least squares")
+    (Chart.logarithmic "S afterwards")
+    [ Chart.dots "balanced" (ofKernels 5); Chart.dots "corrected" (ofKernels 6) ]
+(*** include-it-raw ***)
+
+(** ## Where the correction ends
+
+S of given CP networks of such kernels, at their own errors, after the correction has converged: least squares with the lengths of columns as they came, balanced, and corrected. *)
+(*** hide ***)
+let given =
+    rows "limits" |> Array.filter (fun row -> row.Length > 5 && Char.IsDigit row[3].[0]) |> Array.toList
+
+let stages = [ "as given", 3; "balanced", 4; "corrected", 5 ]
+
+titled
+    "limits"
+    (Chart.bars
+        "S of CP networks of trained kernels"
+        "S"
+        0.0
+        [
+            for row in given do
+                for stage, column in stages -> $"{row[1]}, {stage}", cell column row
+        ])
+(*** include-it-raw ***)
+
 (** ## Few bits
 
 The relative error of a trained kernel of 128×9×256 whose CP cores of rank 377 are rounded to integers with a scale for each slice: from the network that least squares leave, from the corrected one at the same error, and the dense kernel itself rounded. *)
@@ -265,4 +316,23 @@ plot
     (Chart.logarithmic "cores")
     (Chart.logarithmic "MFLOP")
     [ Chart.line "one by one" (ofColumn 1); Chart.line "as planned" (ofColumn 3) ]
+(*** include-it-raw ***)
+
+(** ## Plans
+
+Time to find an order of contraction, one thread: all terms of S of four formats together, exact search over ten cores, and chains and rings of a hundred cores with their squared norms. *)
+(*** hide ***)
+let plans =
+    numbers "planner" (fun row -> row.Length > 4 && Char.IsDigit row[1].[0]) (fun row -> row[0]) (cell 2)
+
+/// Rows named `its squared norm` belong to the row before.
+let named =
+    plans
+    |> List.mapi (fun i (name, ms) ->
+        if name.StartsWith "its" then
+            (fst plans[i - 1]).Split(',').[0] + ": " + name.Split(',').[0], ms
+        else
+            name, ms)
+
+titled "planner" (Chart.bars "Time to find a plan" "ms" 0.0 named)
 (*** include-it-raw ***)

@@ -150,23 +150,43 @@ const [box, results] = [dialog.querySelector('input'), dialog.querySelector('ul'
 
 // Pages of words stand above the reference, of which what every type has is left out.
 const isReference = page => page.uri.startsWith('reference/');
-const ofEveryType = /(^|\.)(Equals|GetHashCode|ToString|CompareTo|\.?ctor|Is[A-Z]\w*)$/;
+const ofEveryType = /(^|\.)(Equals|GetHashCode|ToString|CompareTo|Deconstruct|\(=\)|\(<>\)|.*<Clone>.*|\.?ctor|Is[A-Z]\w*)$/;
 
-const score = (page, words) => words.reduce((sum, word) => {
-    const title = page.title.toLowerCase();
-    const rest = `${page.headings.join(' ')} ${page.content}`.toLowerCase();
-    const points = title === word ? 100 : title.includes(word) ? 20 : rest.includes(word) ? 1 + Math.min(rest.split(word).length, 5) : -1000;
-    return sum + points;
-}, isReference(page) ? 0 : 100);
+// Words that every page has, and the stem of each other one.
+const everywhere = new Set('a an and are as at be can do does for from have how i if in is it me my of on or so that the there to what when where which who why will with'.split(' '));
+const stem = word => word.replace(/(?<=.{4})(ibility|ible|ing|ions?|ed|es|s|e)$|(?<=.{3})s$/, '');
+const asked = text => [...new Set(text.toLowerCase().split(/[^\p{L}\p{N}.-]+/u).filter(word => word.length > 1 && !everywhere.has(word)).map(stem))];
+
+// Lower case once: the titles, headings and text of a page.
+const read = page => page.lower ??= {
+    title: page.title.toLowerCase(),
+    headings: page.headings.map(heading => heading.toLowerCase()),
+    text: page.content.toLowerCase(),
+};
+
+// A word of the title counts most, then one of a heading, then those of the text, by how often they are there for its length, and rare words
+// count more than those of many pages; a heading with all of them doubles it. Half of the words must be there.
+const ranked = (pages, words) => {
+    const inPage = (page, word) => [read(page).title, ...read(page).headings, read(page).text].some(part => part.includes(word));
+    const rarity = words.map(word => Math.log(1 + pages.length / (1 + pages.filter(page => inPage(page, word)).length)));
+    const points = page => {
+        const { title, headings, text } = read(page);
+        const each = words.map((word, i) => {
+            const count = text.split(word).length - 1;
+            const said = count / (count + 1 + text.length / 5000);
+            return rarity[i] * ((title === word ? 20 : title.includes(word) ? 8 : 0) + (headings.some(one => one.includes(word)) ? 6 : 0) + 4 * said);
+        });
+        const there = each.filter(one => one > 0).length;
+        const together = words.length > 1 && headings.some(one => words.every(word => one.includes(word))) ? 2 : 1;
+        return 2 * there < words.length || there === 0 ? 0 : together * each.reduce((a, b) => a + b) * (there / words.length) * (isReference(page) ? 1 : 4);
+    };
+    return pages.map(page => ({ page, points: points(page) })).filter(one => one.points > 0).sort((a, b) => b.points - a.points);
+};
 
 const search = () => {
-    const words = box.value.toLowerCase().split(/\s+/).filter(word => word.length > 1);
-    const found = (window.searchIndex ?? [])
-        .filter(page => !(isReference(page) && ofEveryType.test(page.title)))
-        .map(page => ({ page, points: words.length ? score(page, words) : 0 }))
-        .filter(one => one.points > 0)
-        .sort((a, b) => b.points - a.points)
-        .slice(0, 20);
+    const words = asked(box.value);
+    const pages = (window.searchIndex ?? []).filter(page => !(isReference(page) && ofEveryType.test(page.title)));
+    const found = words.length ? ranked(pages, words).slice(0, 20) : [];
     results.replaceChildren(...found.map(({ page }) => {
         const [item, link] = [document.createElement('li'), document.createElement('a')];
         link.href = root + page.uri;

@@ -29,6 +29,7 @@ internal static partial class DocumentTests
         TestCase("every block names its language, and one of XML can be read", EveryBlockIsKnown),
         TestCase("every link from one document to another leads to a file", EveryLinkLeadsToAFile),
         TestCase("every file of results bears the name of a table and says when and where it was measured", EveryResultIsKnown),
+        TestCase("a table in Markdown of a file of results stands in a document, row by row", ResultsStandInDocuments),
         TestCase("what is printed counts as said within two per cent of each number, and not beyond", ComparisonTells),
     ]);
 
@@ -181,6 +182,17 @@ internal static partial class DocumentTests
             Expect.True(program.Contains($"\"{name}\", "), $"benchmarks has no table {name}");
             Expect.True(Regex.IsMatch(lines[1], @"^# \d{4}-\d\d-\d\d, .+ processors, threads: "), $"{file}: {lines[1]}");
         }
+    }
+
+    private static void ResultsStandInDocuments()
+    {
+        var documents = Documents.Select(path => File.ReadAllText(At(path))).ToList();
+        var tables = FilesIn("benchmarks/results", "*.txt")
+            .Select(file => (File: file, Rows: File.ReadAllLines(file).Where(line => line.StartsWith("| ")).ToList()))
+            .Where(table => table.Rows.Count > 0).ToList();
+        Expect.True(tables.Count > 3, $"{tables.Count} files of results are tables in Markdown");
+        var missing = tables.Where(table => !documents.Any(text => text.Contains(string.Join("\n", table.Rows))));
+        Expect.True(!missing.Any(), "in no document: " + string.Join(", ", missing.Select(table => table.File)));
     }
 
     private static void ComparisonTells()

@@ -22,6 +22,8 @@ internal static class SiteTests
         TestCase("the reference says of a record's values once what they are", NothingIsSaidTwice),
         TestCase("every formula is drawn", EveryFormulaIsDrawn),
         TestCase("the pages in Markdown that llms.txt names are there, with whole heads of tables, and llms-full.txt has their code", MarkdownIsWhole),
+        TestCase("the reference of C# types is in the notation of C#", CSharpIsInItsOwnNotation),
+        TestCase("the search finds the page that answers a question among the first three", QuestionsAreAnswered),
         TestCase("the search finds a guide before the reference, the menu of a narrow screen and the details open, and the theme turns", ButtonsWork),
     ]));
 
@@ -126,6 +128,54 @@ internal static class SiteTests
         await page.WaitForSelectorAsync("#search li a", new WaitForSelectorOptions { Timeout = 5000 });
         await page.ClickAsync("#search li a");
         await page.WaitForFunctionAsync("() => document.title.includes('correction')", new WaitForFunctionOptions { Timeout = 5000 });
+        return true;
+    }).GetAwaiter().GetResult();
+
+    private static void CSharpIsInItsOwnNotation()
+    {
+        var files = Directory.GetFiles(Path.Combine(Site, "reference"), "tensornets-csharp-*.html");
+        Expect.True(files.Length > 10, $"the reference has {files.Length} types of C#");
+        var foreign = new Regex(@"<code>(?:<span>)?(?:byref&lt;|int64|uint64|float\b|obj\b|unit\b|this\.)[^\n]*|[^\n]*(?: |&#32;)seq<[^\n]*|id=""Deconstruct""");
+        var found = files.SelectMany(file => foreign.Matches(File.ReadAllText(file)).Select(one => $"{Path.GetFileName(file)}: {one.Value}")).ToList();
+        Expect.True(found.Count == 0, string.Join("\n", found.Take(20)));
+    }
+
+    /// <summary>What readers looked for, and the page that has it.</summary>
+    private static readonly (string Question, string Page)[] Questions =
+    [
+        ("which layers can be compressed", "whole-model.html"),
+        ("threads", "troubleshooting.html"),
+        ("is it reproducible", "troubleshooting.html"),
+        ("options and their defaults", "options.html"),
+        ("load a .pth file", "weights.html"),
+        ("convolutions are wrong", "troubleshooting.html"),
+        ("sensitivity of a ring", "sensitivity.html"),
+        ("balance", "gauge.html"),
+        ("kubernetes", "many-machines.html"),
+        ("add a format", "format.html"),
+        ("int4", "few-bits.html"),
+    ];
+
+    private static void QuestionsAreAnswered() => Browser.With(Site, async page =>
+    {
+        await page.GoToAsync(new Uri(Path.Combine(Site, "index.html")).AbsoluteUri, WaitUntilNavigation.Load);
+        await page.ClickAsync("#search-button");
+        await page.WaitForFunctionAsync("() => window.searchIndex", new WaitForFunctionOptions { Timeout = 5000 });
+        var missed = new List<string>();
+        foreach (var (question, answer) in Questions)
+        {
+            var found = await page.EvaluateFunctionAsync<string[]>(
+                @"question => {
+                    const box = document.querySelector('#search input');
+                    box.value = question;
+                    box.dispatchEvent(new Event('input'));
+                    return [...document.querySelectorAll('#search li a')].slice(0, 3).map(link => link.href);
+                }",
+                question);
+            if (!found.Any(link => link.EndsWith('/' + answer))) missed.Add($"{question}: {string.Join(" ", found)}");
+        }
+
+        Expect.True(missed.Count == 0, string.Join("\n", missed));
         return true;
     }).GetAwaiter().GetResult();
 }
