@@ -20,6 +20,8 @@ let run (minutes: int) =
     use optimizer = torch.optim.SGD(layer.parameters (), 1e-3)
     use generator = new torch.Generator(1UL)
     use x = torch.randn ([| 2L; 16L; 8L; 8L |], generator = generator)
+    // Something to learn: trained to give zeros, S would leave the range of float32.
+    use target = torch.randn ([| 2L; 16L; 8L; 8L |], generator = generator)
     let clock = Stopwatch.StartNew()
     let mutable steps = 0L
     let mutable next = 0
@@ -37,8 +39,8 @@ let run (minutes: int) =
         for _ in 1..1000 do
             use _ = torch.NewDisposeScope()
             optimizer.zero_grad ()
-            layer.call(x).square().mean().backward()
-            layer.Sensitivity().backward()
+            layer.call(x).sub(target).square().mean().backward()
+            layer.Sensitivity().mul(1e-4.ToScalar()).backward()
             optimizer.step () |> ignore
 
         steps <- steps + 1000L

@@ -33,7 +33,11 @@ reruns every table that the documents show, each into a file with processor, day
 | S at an error on trained kernels | `benchmarks -- kernels` |
 | from where the correction goes no further | `benchmarks -- limits` |
 | fewer sweeps by extrapolation | `benchmarks -- swamps` |
-| a whole ResNet-18 in a minute or two | `benchmarks -- whole 3 tucker2`, `whole 3 cp` |
+| a whole ResNet-18 in a minute or two, and workers get what was predicted | `benchmarks -- whole 3 tucker2`, `whole 3 cp` |
+| the time of a plan and its compression grows with the number of layers | `benchmarks -- whole` |
+| planning and compressing take the memory that is reckoned with | `benchmarks -- whole memory` |
+| training holds its memory | `benchmarks -- memory 10` |
+| how soon the correction reaches an S | `benchmarks -- correction` |
 | every network of TorchVision | `benchmarks -- torchvision` |
 | each kernel written by hand is worth its lines | `benchmarks -- handwritten` |
 *)
@@ -184,6 +188,44 @@ plot
     [ Chart.line "Tucker-2" (seconds 1); Chart.line "CP" (seconds 3) ]
 (*** include-it-raw ***)
 
+(** ## A whole ResNet-18
+
+Seconds, on both processors, of planning and compressing the sixteen 3×3 convolutions of a trained ResNet-18 at a third of their parameters. *)
+(*** hide ***)
+let wholeSeconds name stage =
+    lines name
+    |> Array.pick (fun line ->
+        match Regex.Match(line, $@"^\S+: {stage}: ([\d.]+) s,") with
+        | found when found.Success -> Some(float found.Groups[1].Value)
+        | _ -> None)
+
+titled
+    "whole-3-cp"
+    (Chart.bars
+        "Seconds of a whole ResNet-18"
+        "seconds"
+        120.0
+        [
+            for format, name in [ "Tucker-2", "whole-3-tucker2"; "CP", "whole-3-cp" ] do
+                for stage in [ "plan"; "compress" ] -> $"{format}, {stage}", wholeSeconds name stage
+        ])
+(*** include-it-raw ***)
+
+(** What each layer was predicted to take of the time of all, by which workers share a plan, and what it took. *)
+(*** hide ***)
+let wholeShares name = numbers name (fun row -> row.Length = 4 && row[0].StartsWith "conv") (cell 1) (cell 2)
+
+plot
+    "whole-3-tucker2"
+    "Share of the time of each layer, predicted and real"
+    (Chart.linear "predicted, %")
+    (Chart.linear "real, %")
+    [
+        Chart.dots "Tucker-2" (wholeShares "whole-3-tucker2")
+        Chart.dots "CP" (wholeShares "whole-3-cp")
+    ]
+(*** include-it-raw ***)
+
 (** ## Embeddings
 
 A forward pass of an embedding of 30,000 tokens by 512 features, over copying the rows of a dense table, by the number of tokens: a matrix, and TT-matrices of ranks 16 and 32. *)
@@ -265,6 +307,16 @@ titled
         ])
 (*** include-it-raw ***)
 
+(** ## How soon
+
+The time in which the correction reaches an S that so many plain block sweeps come near to, over the time of these sweeps. *)
+(*** hide ***)
+let sooner =
+    numbers "correction" (fun row -> row.Length > 6 && Char.IsDigit row[3].[0]) (fun row -> $"{row[0]}, {row[1]}") (cell 5)
+
+titled "correction" (Chart.bars "Time of the correction to an S over that of block sweeps" "time / of the sweeps" 1.0 sooner)
+(*** include-it-raw ***)
+
 (** ## Few bits
 
 The relative error of a trained kernel of 128×9×256 whose CP cores of rank 377 are rounded to integers with a scale for each slice: from the network that least squares leave, from the corrected one at the same error, and the dense kernel itself rounded. *)
@@ -335,4 +387,53 @@ let named =
             name, ms)
 
 titled "planner" (Chart.bars "Time to find a plan" "ms" 0.0 named)
+(*** include-it-raw ***)
+
+(** ## libtorch's convolutions
+
+Random float32 convolutions that libtorch computes wrongly on a processor of AMD, of 300, by how their channels lie in memory, and with oneDNN switched off, which the library does where it finds them wrong
+([troubleshooting](troubleshooting.html)). On most processors none is. *)
+(*** hide ***)
+let wrong =
+    lines "faults"
+    |> Array.find _.StartsWith("all ")
+    |> fun line -> Regex.Split(line.Trim(), " +")
+    |> fun row -> List.zip [ "as they come"; "channels last"; "without oneDNN" ] [ for cell in row[3..5] -> float cell ]
+
+titled "faults" (Chart.bars "Wrong convolutions of 300" "wrong of 300" 0.0 wrong)
+(*** include-it-raw ***)
+
+(** ## Memory of layers side by side
+
+The peak of planning and of compressing one layer beyond what the process held before, over what the library takes it for when it decides how many layers run side by side; kernels of 128 to 512 channels as Tucker-2, CP and tensor chain. *)
+(*** hide ***)
+let ofPeak reckoned peak =
+    numbers "whole-memory" (fun row -> row.Length > 5 && Char.IsDigit row[2].[0]) (cell reckoned) (cell peak)
+
+plot
+    "whole-memory"
+    "Peak memory of a layer, over what it was taken for"
+    (Chart.logarithmic "taken for, MB")
+    (Chart.logarithmic "peak, MB")
+    [ Chart.dots "plan" (ofPeak 3 2); Chart.dots "compress" (ofPeak 5 4) ]
+(*** include-it-raw ***)
+
+(** ## Memory of training
+
+The memory of a process that trains a small layer for ten minutes: code is compiled in the first one, then nothing grows. *)
+(*** hide ***)
+let minutes =
+    [
+        for line in lines "memory-10" do
+            match Regex.Match(line, @"^minute (\d+): \d+ steps, \d+ tensors, working set (\d+) MB") with
+            | found when found.Success -> float found.Groups[1].Value, float found.Groups[2].Value
+            | _ -> ()
+    ]
+
+plot
+    "memory-10"
+    "Working set over ten minutes of training"
+    (Chart.linear "minutes")
+    (Chart.linear "MB")
+    [ Chart.line "working set" minutes ]
 (*** include-it-raw ***)
