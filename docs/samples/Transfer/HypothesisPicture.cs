@@ -47,9 +47,9 @@ public static class HypothesisPicture
         double At(int bits) => -Math.Min(bits, FloatAt);
         foreach (var (key, group) in HypothesisTable.Untrained(cells))
         {
-            var readings = bits.Select(bits => (At(bits), (IReadOnlyList<double>)
-                [.. group.Select(cell => 100 * value(HypothesisTable.At(cell, bits, scales)))]));
-            Line(plot, key, [.. readings]);
+            var readings = bits.Select(bits => (X: At(bits), Values: (IReadOnlyList<double>)
+                [.. HypothesisTable.At(group, bits, scales).Select(reading => 100 * value(reading))]));
+            Line(plot, key, [.. readings.Where(reading => reading.Values.Count > 0)]);
         }
 
         plot.Axes.Bottom.SetTicks([.. bits.Select(At)], [.. bits.Select(bits => bits == 32 ? "float" : $"{bits}")]);

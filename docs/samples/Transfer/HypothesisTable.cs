@@ -5,6 +5,9 @@ namespace TensorNets.Samples.Transfer;
 /// <summary>The cells of the study of hypotheses as Markdown tables: means over the seeds and standard deviations.</summary>
 public static class HypothesisTable
 {
+    /// <summary>In place of a number that is not there.</summary>
+    private const string None = "–";
+
     /// <summary>All tables, each under its title.</summary>
     public static string Of(IReadOnlyList<HypothesisCell> cells) =>
         string.Join("\n\n", Tables(cells).Select(table => $"**{table.Title}**\n\n{table.Text}"));
@@ -80,15 +83,20 @@ public static class HypothesisTable
         _ => "least squares from SVD",
     };
 
-    /// <summary>A network's reading at some bits.</summary>
-    public static RoundedReading At(HypothesisCell cell, int bits, string scales) =>
-        cell.Rounded.Single(reading => reading.Bits == bits && (bits == 32 || reading.Scales == scales));
+    /// <summary>The readings of networks at some bits; none where not all were rounded to these.</summary>
+    public static IReadOnlyList<RoundedReading> At(IReadOnlyList<HypothesisCell> cells, int bits, string scales)
+    {
+        IReadOnlyList<RoundedReading> found =
+            [.. cells.SelectMany(cell => cell.Rounded.Where(reading => reading.Bits == bits && (bits == 32 || reading.Scales == scales)))];
+        return found.Count == cells.Count ? found : [];
+    }
 
     /// <summary>The bits of cells that are rounded, most first, 32 for floats before them.</summary>
     public static IReadOnlyList<int> BitsOf(IEnumerable<HypothesisCell> cells) =>
         [.. cells.SelectMany(cell => cell.Rounded).Select(reading => reading.Bits).Distinct().OrderDescending()];
 
-    private static string Percent(IEnumerable<double> values) => Markdown.Spread([.. values.Select(value => 100 * value)], "F1");
+    private static string Percent(IEnumerable<double> values) =>
+        values.Select(value => 100 * value).ToList() is { Count: > 0 } all ? Markdown.Spread(all, "F1") : None;
 
     private static string Networks(IReadOnlyList<HypothesisCell> cells)
     {
@@ -105,7 +113,7 @@ public static class HypothesisTable
                 Markdown.Spread([.. group.Cells.Select(cell => cell.Layers.Average(layer => layer.Error))], "F4", "F4"),
                 Markdown.Spread([.. group.Cells.Select(cell => cell.RelativeSensitivity)], "N0", "N0"),
                 Markdown.Spread([.. group.Cells.Select(cell => cell.Layers.Sum(layer => layer.Sensitivity))], "N0", "N0"),
-                .. bits.Select(bits => Markdown.Text(group.Cells.Average(cell => At(cell, bits, "slice").Bytes) / 1e6, "F2")),
+                .. bits.Select(bits => At(group.Cells, bits, "slice") is { Count: > 0 } all ? Markdown.Text(all.Average(one => one.Bytes) / 1e6, "F2") : None),
             ]));
     }
 
@@ -118,7 +126,7 @@ public static class HypothesisTable
             [
                 NameOf(group.Key),
                 $"{group.Cells.Count}",
-                .. bits.Select(bits => Percent(group.Cells.Select(cell => value(At(cell, bits, scales))))),
+                .. bits.Select(bits => Percent(At(group.Cells, bits, scales).Select(value))),
             ]));
     }
 
@@ -146,7 +154,7 @@ public static class HypothesisTable
         var all = cells.SelectMany(cell => cell.Rates.Where(reading => reading.Rate == rate)).ToList();
         var stable = all.Where(reading => !reading.Diverged).Select(value).ToList();
         var diverged = all.Count - stable.Count;
-        var spread = stable.Count > 0 ? Markdown.Spread(stable, format, format) : "–";
+        var spread = stable.Count > 0 ? Markdown.Spread(stable, format, format) : None;
         return diverged > 0 && names ? $"{spread} ({diverged} diverged)" : spread;
     }
 
@@ -164,9 +172,13 @@ public static class HypothesisTable
                 $"{group.Rates.Count}",
                 Markdown.Spread([.. group.Rates.Select(reading => reading.Sensitivity)], "N0", "N0"),
                 Percent(group.Rates.Select(reading => reading.Accuracy)),
-                .. bits.Select(bits => Percent(group.Rates.Select(reading => reading.Rounded.At(bits)))),
+                .. bits.Select(bits => Percent(After(group.Rates, bits))),
             ]));
     }
+
+    /// <summary>Accuracies of trained networks at some bits; none where not all were rounded to these.</summary>
+    private static IReadOnlyList<double> After(IReadOnlyList<RateReading> rates, double bits) =>
+        rates.All(reading => reading.Rounded.Any(one => one.Setting == bits)) ? [.. rates.Select(reading => reading.Rounded.At(bits))] : [];
 
     private static string Predictions(IReadOnlyList<HypothesisCell> cells)
     {
