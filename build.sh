@@ -36,15 +36,23 @@ TEXT
 
 build() { dotnet build "$solution" --configuration "$configuration" --verbosity minimal --nologo; }
 
+# Runs a command and shows what it printed, whole, under a title when it has ended; ends as it did.
+show_at_end() {
+    local lock=$1 title=$2 log=$3 exit_code=0
+    shift 3
+    "$@" >"$log" 2>&1 || exit_code=$?
+    flock "$lock" cat - "$log" <<<"== $title"
+    return "$exit_code"
+}
+
 # Runs one test program, leaves what it prints and its exit code in a folder, and shows it, whole, when it has ended.
 run_program() {
     local folder=$1 program=$2 name exit_code=0
     shift 2
     name=$(basename "$program" .dll)
     echo "== $name begins"
-    dotnet "$program" "$@" >"$folder/$name.log" 2>&1 || exit_code=$?
+    show_at_end "$folder" "$name" "$folder/$name.log" dotnet "$program" "$@" || exit_code=$?
     echo "$exit_code" >"$folder/$name.code"
-    flock "$folder" cat - "$folder/$name.log" <<<"== $name"
 }
 
 # Adds the counts of a program that was run to the totals. A crash counts as one failure.
@@ -166,21 +174,15 @@ check_format() {
     format_csharp --verify-no-changes
 }
 
-# Runs a script and shows what it printed when it has ended.
-run_script() {
-    local log exit_code=0
-    log=$(mktemp)
-    dotnet fsi --quiet "$1" >"$log" 2>&1 || exit_code=$?
-    flock docs/host cat - "$log" <<<"== $1"
-    rm -f "$log"
-    [[ $exit_code -eq 0 ]] || { echo "$1 ended with exit code $exit_code." >&2 && return 1; }
-}
-
 # Every script under docs/ runs by itself, as many at once as there are processors, then again inside its page. fsdocs passes over exceptions, so both
 # are looked at.
 docs() {
-    export -f run_script
-    git ls-files --cached --others --exclude-standard 'docs/*.fsx' | xargs -P "$(nproc)" -I '{}' bash -c 'run_script "$1"' _ '{}'
+    local logs
+    logs=$(mktemp -d)
+    export -f show_at_end
+    git ls-files --cached --others --exclude-standard 'docs/*.fsx' |
+        xargs -P "$(nproc)" -I '{}' bash -c 'show_at_end "$1" "$2" "$1/$(basename "$2")" dotnet fsi --quiet "$2"' _ "$logs" '{}'
+    rm -rf "$logs"
 
     mkdir -p output # cleaning wants it to exist
     dotnet fsdocs build --eval --clean --strict --nodefaultcontent --properties Configuration="$configuration" --parameters root '%root%/' |

@@ -75,6 +75,21 @@ let numbers name isAsked x y =
                 x row, y row
     ]
 
+/// Two numbers of each row of a file that has both.
+let both name x y =
+    let has column (row: string[]) =
+        row.Length > column
+        && fst (Double.TryParse(row[column], Globalization.CultureInfo.InvariantCulture))
+
+    numbers name (fun row -> has x row && has y row) (cell x) (cell y)
+
+/// The lines of a file that are of a form.
+let ofForm name form =
+    lines name
+    |> Array.map (fun line -> Regex.Match(line, form))
+    |> Array.filter _.Success
+    |> Array.toList
+
 /// A picture of a file's numbers, and what its head says.
 let titled name picture = $"{picture}\n\n<p><small>{heading name}</small></p>"
 
@@ -178,7 +193,7 @@ plot
 
 Seconds of plan and compression for copies of one trained kernel at a third of their parameters, on all processors. *)
 (*** hide ***)
-let seconds column = numbers "whole" (fun row -> row.Length > 4 && Char.IsDigit row[0].[0]) (cell 0) (cell column)
+let seconds column = both "whole" 0 column
 
 plot
     "whole"
@@ -192,12 +207,7 @@ plot
 
 Seconds, on both processors, of planning and compressing the sixteen 3×3 convolutions of a trained ResNet-18 at a third of their parameters. *)
 (*** hide ***)
-let wholeSeconds name stage =
-    lines name
-    |> Array.pick (fun line ->
-        match Regex.Match(line, $@"^\S+: {stage}: ([\d.]+) s,") with
-        | found when found.Success -> Some(float found.Groups[1].Value)
-        | _ -> None)
+let wholeSeconds name stage = ofForm name $@"^\S+: {stage}: ([\d.]+) s," |> List.head |> fun found -> float found.Groups[1].Value
 
 titled
     "whole-3-cp"
@@ -262,7 +272,7 @@ plot
 
 Processor time of plan and compression at half the parameters, by the parameters before; random weights, two sweeps a layer. Layers of a network are replaced until half is left; the file says how many, and why the others stay. *)
 (*** hide ***)
-let ofVision column = numbers "torchvision" (fun row -> row.Length > 7 && Char.IsDigit row[3].[0]) (cell 3) (cell column)
+let ofVision column = both "torchvision" 3 column
 
 plot
     "torchvision"
@@ -276,7 +286,7 @@ plot
 
 S of five trained kernels at a relative error of at most .3 as Tucker-2, tensor chain and CP, after balance and after correction, over S as least squares leave it. The [page](trained-kernels.html) has the table. *)
 (*** hide ***)
-let ofKernels column = numbers "kernels" (fun row -> row.Length > 6 && Char.IsDigit row[4].[0]) (cell 4) (cell column)
+let ofKernels column = both "kernels" 4 column
 
 plot
     "kernels"
@@ -407,15 +417,12 @@ titled "faults" (Chart.bars "Wrong convolutions of 300" "wrong of 300" 0.0 wrong
 
 The peak of planning and of compressing one layer beyond what the process held before, over what the library takes it for when it decides how many layers run side by side; kernels of 128 to 512 channels as Tucker-2, CP and tensor chain. *)
 (*** hide ***)
-let ofPeak reckoned peak =
-    numbers "whole-memory" (fun row -> row.Length > 5 && Char.IsDigit row[2].[0]) (cell reckoned) (cell peak)
-
 plot
     "whole-memory"
     "Peak memory of a layer, over what it was taken for"
     (Chart.logarithmic "taken for, MB")
     (Chart.logarithmic "peak, MB")
-    [ Chart.dots "plan" (ofPeak 3 2); Chart.dots "compress" (ofPeak 5 4) ]
+    [ Chart.dots "plan" (both "whole-memory" 3 2); Chart.dots "compress" (both "whole-memory" 5 4) ]
 (*** include-it-raw ***)
 
 (** ## Memory of training
@@ -424,10 +431,8 @@ The memory of a process that trains a small layer for ten minutes: code is compi
 (*** hide ***)
 let minutes =
     [
-        for line in lines "memory-10" do
-            match Regex.Match(line, @"^minute (\d+): \d+ steps, \d+ tensors, working set (\d+) MB") with
-            | found when found.Success -> float found.Groups[1].Value, float found.Groups[2].Value
-            | _ -> ()
+        for found in ofForm "memory-10" @"^minute (\d+): \d+ steps, \d+ tensors, working set (\d+) MB" ->
+            float found.Groups[1].Value, float found.Groups[2].Value
     ]
 
 plot

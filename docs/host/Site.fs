@@ -52,7 +52,7 @@ let writeFullText (site: string) : unit =
 
 /// What the compiler adds to a record, which says nothing.
 let private isAdded =
-    Regex @"<a id=""(Deconstruct|Equals|GetHashCode|ToString|\(=\)|\(<>\)|\(&lt;&gt;\)|``<Clone>\$``|``&lt;Clone&gt;\$``)"">"
+    Regex @"<a id=""(Deconstruct|Equals|GetHashCode|ToString|\(=\)|\(<>\)|``<Clone>\$``)"">"
 
 /// A page without the rows of members that the compiler adds, and without tables that have no others.
 let private withoutAdded (page: string) : string =
@@ -75,7 +75,6 @@ let private names =
         "float32", "float"
         "obj", "object"
         "unit", "void"
-        "sbyte", "sbyte"
     ]
     |> dict
 
