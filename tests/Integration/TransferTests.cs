@@ -1,5 +1,6 @@
 using Expecto;
 using Spectre.Console;
+using System.Text.RegularExpressions;
 using TensorNets.CSharp;
 using TensorNets.Samples.Transfer;
 using TensorNets.Tool.Commands;
@@ -99,12 +100,17 @@ internal static class TransferTests
                 Expect.Equal(1, Run([.. study, "--shard", "1/2"]).Text.Trim().Split('\n').Length);
 
                 Expect.Equal(0, Run([.. study, "--kernels", "tensorChain", "--variants", "Svd"]).Code);
+                Expect.Equal(0, Run([.. study, "--training", "--steps", "2", "--variants", "Balanced"]).Code);
                 var (file, picture) = (Path.Combine(folder, "all.jsonl"), Path.Combine(folder, "hypotheses.png"));
                 var (code, tables) = Run(["table", folder, "--hypotheses", "--collect", file, "--picture", picture]);
                 Expect.Equal(0, code);
                 Expect.Equal(tables, Run(["table", file, "--hypotheses"]).Text);
                 Expect.True(new FileInfo(picture).Length > 10_000, "no picture");
-                Expect.True(tables.Contains("**tensor chain: trained**"), tables);
+                foreach (var title in new[] { "tensor chain: trained", "Trained, 2 steps", "The largest rate without divergence" })
+                {
+                    Expect.True(tables.Contains($"**{title}**"), tables);
+                }
+
                 Expect.True(File.Exists(Path.Combine(folder, "hypotheses-tensorchain.png")), "no picture of chains");
             })),
         TestCase("columns of length 1 leave the tensor of a CP network as it was", () =>
@@ -137,6 +143,14 @@ internal static class TransferTests
             foreach (var line in text.ToString().Split('\n').Select(line => line.Trim()).Where(line => line.Length > 0))
             {
                 Expect.True(readme.Contains(line), "README lacks " + line);
+            }
+
+            foreach (var row in readme.Split('\n').SkipWhile(line => !line.StartsWith("| cores ")).Skip(2).TakeWhile(line => line.StartsWith('|')))
+            {
+                foreach (Match number in Regex.Matches(row, @"\d+\.\d ± \d+\.\d"))
+                {
+                    Expect.True(hypotheses.Contains($" {number.Value} "), $"docs/hypotheses.md lacks {number.Value} of README");
+                }
             }
         }),
         TestCase("a dataset or a folder that is missing ends the program with 1", () => TempFolder.With(folder =>

@@ -11,7 +11,9 @@ public static class HypothesisCells
     public static string FileOf(HypothesisSettings settings, int seed, Parametrization parametrization)
     {
         var rates = string.Join("-", settings.Rates.Select(rate => rate.ToString(CultureInfo.InvariantCulture)));
-        var training = settings.IsMain ? "" : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}-{rates}";
+        var training = settings.IsMain
+            ? ""
+            : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}-{settings.Run.TuneSteps}steps-{rates}";
         return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{HypothesisKind.Of(settings).Suffix}{training}.json".ToLowerInvariant());
     }
 
@@ -30,6 +32,19 @@ public static class HypothesisCells
     public static HypothesisCell? Find(HypothesisSettings settings, int seed, Parametrization parametrization) =>
         CellFiles.Found<HypothesisCell>(FileOf(settings, seed, parametrization)).FirstOrDefault(cell =>
             CellFiles.Line(Anywhere(cell.Settings, 1)) == CellFiles.Line(Anywhere(settings, 1)));
+
+    /// <summary>Cells of the same network and training put together, whether they were made at once or in pieces, such as some rates each.</summary>
+    public static IReadOnlyList<HypothesisCell> Joined(IEnumerable<HypothesisCell> cells) =>
+    [
+        .. cells.GroupBy(cell => (HypothesisKind.Of(cell.Settings), HypothesisTraining.Of(cell.Settings), cell.Seed, cell.Parametrization))
+            .Select(group => group.OrderByDescending(cell => cell.Settings.IsMain).ToList())
+            .Select(pieces => pieces[0] with
+            {
+                Rounded = [.. pieces.SelectMany(cell => cell.Rounded).DistinctBy(one => (one.Bits, one.Scales))],
+                Rates = [.. pieces.SelectMany(cell => cell.Rates).DistinctBy(one => one.Rate).OrderBy(one => one.Rate)],
+                Predictions = [.. pieces.SelectMany(cell => cell.Predictions).DistinctBy(one => (one.Path, one.Bits))],
+            }),
+    ];
 
     private static HypothesisSettings Anywhere(HypothesisSettings settings, int threads) =>
         settings with { Run = settings.Run with { Output = new Settings().Output, Threads = threads } };

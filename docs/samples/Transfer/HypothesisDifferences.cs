@@ -32,16 +32,14 @@ internal static class HypothesisDifferences
         return Markdown.Table(["3×3 kernels", "less", .. Measures.Select(measure => measure.Name)], rows);
     }
 
-    /// <summary>Each network at its own best rates, those of least loss and of most accuracy, of all cells with batch norms as they are in
-    /// training.</summary>
+    /// <summary>Each network at its own best rates, those of least loss and of most accuracy.</summary>
     internal static string OfBest(IReadOnlyList<HypothesisCell> cells)
     {
-        var best = cells.Where(cell => cell.Settings.Stepper == Stability.Stepper.Sgd && !cell.Settings.Frozen)
-            .GroupBy(cell => (cell.Parametrization, cell.Seed))
-            .Select(group => (group.Key, Rates: group.SelectMany(cell => cell.Rates).Where(one => !one.Diverged).ToList()))
-            .Where(group => group.Rates.Count > 0)
-            .ToDictionary(group => group.Key, group => (
-                Loss: group.Rates.Min(one => one.Loss), Accuracy: 100 * group.Rates.Max(one => one.Accuracy)));
+        var best = cells
+            .Select(cell => (Key: (cell.Parametrization, cell.Seed), Rates: cell.Rates.Where(one => !one.Diverged).ToList()))
+            .Where(one => one.Rates.Count > 0)
+            .ToDictionary(one => one.Key, one => (
+                Loss: one.Rates.Min(rate => rate.Loss), Accuracy: 100 * one.Rates.Max(rate => rate.Accuracy)));
         var rows = from key in best.Keys.Select(key => key.Parametrization).Distinct().Order()
                    let seeds = best.Keys.Where(one => one.Parametrization == key).Select(one => one.Seed).ToList()
                    let both = seeds.Where(seed => best.ContainsKey((Parametrization.Balanced, seed))).ToList()

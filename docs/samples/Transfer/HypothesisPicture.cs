@@ -26,16 +26,15 @@ public static class HypothesisPicture
     /// <summary>Writes the picture as PNG.</summary>
     public static void Save(IReadOnlyList<HypothesisCell> all, string file)
     {
-        IReadOnlyList<HypothesisCell> cells = [.. all.Where(cell => cell.Settings.IsMain)];
+        IReadOnlyList<HypothesisCell> cells = [.. HypothesisCells.Joined(all).Where(cell => cell.Settings.IsMain)];
         var picture = new Multiplot();
         picture.AddPlots(6);
         picture.Layout = new Grid(rows: 2, columns: 3);
         DrawBits(picture.GetPlot(0), cells, "core", "One scale for each core", reading => reading.Accuracy);
         DrawBits(picture.GetPlot(1), cells, "slice", "One scale for each slice, batch norm", reading => reading.Renormed);
         DrawPredictions(picture.GetPlot(2), cells);
-        IReadOnlyList<HypothesisCell> trained = [.. all.Where(cell => cell.Settings.Stepper == Stepper.Sgd && !cell.Settings.Frozen)];
-        DrawRates(picture.GetPlot(3), trained, "Loss of the last steps", "loss", reading => reading.Loss);
-        DrawRates(picture.GetPlot(4), trained, "Accuracy after training", "% of the test images", reading => 100 * reading.Accuracy);
+        DrawRates(picture.GetPlot(3), cells, "Loss of the last steps", "loss", reading => reading.Loss);
+        DrawRates(picture.GetPlot(4), cells, "Accuracy after training", "% of the test images", reading => 100 * reading.Accuracy);
         DrawLegend(picture.GetPlot(5), cells);
         picture.SavePng(file, Width, Height);
     }

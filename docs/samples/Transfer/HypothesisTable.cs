@@ -6,37 +6,44 @@ namespace TensorNets.Samples.Transfer;
 public static class HypothesisTable
 {
     /// <summary>In place of a number that is not there.</summary>
-    private const string None = "–";
+    internal const string None = "–";
 
     /// <summary>All tables, each under its title.</summary>
     public static string Of(IReadOnlyList<HypothesisCell> cells) =>
         string.Join("\n\n", Tables(cells).Select(table => $"**{table.Title}**\n\n{table.Text}"));
 
     /// <summary>The tables that cells have numbers for: of the main kind, then of the others.</summary>
-    public static IReadOnlyList<(string Title, string Text)> Tables(IReadOnlyList<HypothesisCell> cells) =>
-    [
-        .. TablesOf(HypothesisKind.Main.Cells(cells)),
-        .. from kind in HypothesisKind.Of(cells)
-           where kind != HypothesisKind.Main
-           let own = kind.Cells(cells)
-           from table in new[]
-           {
-               ("the networks", Networks(own)),
-               ("a scale for each slice, batch norms re-estimated", Bits(own, "slice", reading => reading.Renormed)),
-               ("trained", Training(own)),
-               ("trained, then rounded with a scale for each slice", BitsAfter(own)),
-               ("differences in one seed", HypothesisDifferences.Of(own)),
-               ("changes of outputs, predicted and measured", Predictions(own)),
-           }
-           select ($"{kind.Name}: {table.Item1}", table.Item2),
-    ];
+    public static IReadOnlyList<(string Title, string Text)> Tables(IReadOnlyList<HypothesisCell> all)
+    {
+        var cells = HypothesisCells.Joined(all);
+        return
+        [
+            .. TablesOf(HypothesisKind.Main.Cells(cells)),
+            .. from kind in HypothesisKind.Of(cells)
+               where kind != HypothesisKind.Main
+               let own = kind.Cells(cells)
+               from table in new[]
+               {
+                   ("the networks", Networks(own)),
+                   ("a scale for each slice, batch norms re-estimated", Bits(own, "slice", reading => reading.Renormed)),
+                   ("trained", Training(own)),
+                   ("trained, then rounded with a scale for each slice", BitsAfter(own)),
+                   ("differences in one seed", HypothesisDifferences.Of(own)),
+                   ("changes of outputs, predicted and measured", Predictions(own)),
+               }
+               select ($"{kind.Name}: {table.Item1}", table.Item2),
+            ("The largest rate without divergence", HypothesisRates.Of(cells)),
+        ];
+    }
 
     private static IReadOnlyList<(string Title, string Text)> TablesOf(IReadOnlyList<HypothesisCell> cells)
     {
         var main = cells.Where(cell => cell.Settings.IsMain).ToList();
-        IEnumerable<(string Title, string Text)> others = cells.Where(cell => !cell.Settings.IsMain)
-            .GroupBy(cell => (cell.Settings.Stepper, cell.Settings.Frozen))
-            .Select(group => ($"Trained by {group.Key.Stepper}{NameOf(group.Key.Stepper, group.Key.Frozen)}", Training([.. group])));
+        var others = from cell in cells
+                     where !cell.Settings.IsMain
+                     group cell by HypothesisTraining.Of(cell.Settings) into alike
+                     orderby alike.Key.Stepper, alike.Key.Frozen, alike.Key.Steps
+                     select ($"Trained{alike.Key.Beside(StepsOf(main))}", Training([.. alike]));
         return
         [
             ("The networks", Networks(main)),
@@ -48,15 +55,16 @@ public static class HypothesisTable
             ("Differences in one seed", HypothesisDifferences.Of(main)),
             ("Changes of outputs, predicted and measured", Predictions(main)),
             .. others,
-            ("Trained by Sgd at the best of all rates", HypothesisDifferences.OfBest(cells)),
+            ("Trained, each at its best rate", HypothesisDifferences.OfBest(main)),
         ];
     }
 
+    /// <summary>The steps of training of those cells that all is measured of; null: there are none.</summary>
+    internal static int? StepsOf(IEnumerable<HypothesisCell> cells) =>
+        cells.FirstOrDefault(cell => cell.Settings.IsMain)?.Settings.Run.TuneSteps;
+
     /// <summary>A rate as tables and pictures write it.</summary>
     public static string TextOf(double rate) => Markdown.Text(rate, "0.######");
-
-    private static string NameOf(Stepper stepper, bool frozen) =>
-        frozen ? ", batch norms frozen" : stepper == Stepper.Sgd ? " at other rates" : "";
 
     /// <summary>Cells by their parametrization, by seed in each.</summary>
     public static IReadOnlyList<(Parametrization Key, IReadOnlyList<HypothesisCell> Cells)> Groups(IEnumerable<HypothesisCell> cells) =>
