@@ -18,6 +18,11 @@ public static partial class CommandLine
             Description = $"Constant rates of training (default {string.Join(" ", plain.Rates)}).",
             AllowMultipleArgumentsPerToken = true,
         };
+        var bits = new Option<int[]?>("--bits")
+        {
+            Description = $"Bits before training, without changes of outputs (default {string.Join(" ", plain.Bits)}, with them).",
+            AllowMultipleArgumentsPerToken = true,
+        };
         var steps = AtLeastOne("--steps", $"Steps of each training (default {plain.Run.TuneSteps}).");
         var stepper = With("--optimizer", "Who makes the steps; with another than the default training alone is measured.", plain.Stepper);
         var frozen = With("--frozen", "Batch norms keep their means and variances in training, which alone is measured.", false);
@@ -28,7 +33,7 @@ public static partial class CommandLine
         var command = new Command(
             "hypotheses", "Networks that differ by their cores alone, rounded and trained, a cell at a time; a run that was ended goes on.")
         {
-            seeds, variants, kernels, backbone, rates, steps, stepper, frozen, alone, shard, Output, Data, Threads, Quick,
+            seeds, variants, kernels, backbone, bits, rates, steps, stepper, frozen, alone, shard, Output, Data, Threads, Quick,
         };
         command.SetAction(parsed => Guarded(() =>
         {
@@ -48,6 +53,11 @@ public static partial class CommandLine
                 Frozen = parsed.GetValue(frozen),
                 TrainingAlone = parsed.GetValue(alone),
             };
+            if (parsed.GetValue(bits) is { Length: > 0 } some)
+            {
+                settings = settings with { Bits = some, BitsPredicted = [] };
+            }
+
             using var images = new Images(settings.Run);
             var cells = HypothesisStudy.CellsOf(
                 parsed.GetValue(seeds)!, HypothesisStudy.ParametrizationsOf(settings.Kernels, parsed.GetValue(variants)!));

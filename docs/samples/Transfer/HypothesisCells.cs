@@ -14,7 +14,9 @@ public static class HypothesisCells
         var training = settings.IsMain
             ? ""
             : $"-{settings.Stepper}{(settings.Frozen ? "-frozen" : "-training")}-{settings.Run.TuneSteps}steps-{rates}";
-        return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{HypothesisKind.Of(settings).Suffix}{training}.json".ToLowerInvariant());
+        var bits = settings.BitsPredicted.Count > 0 ? "" : $"-bits{string.Join("-", settings.Bits)}";
+        var kind = HypothesisKind.Of(settings).Suffix;
+        return Path.Combine(settings.Run.Output, $"{Prefix}{seed}-{parametrization}{kind}{training}{bits}.json".ToLowerInvariant());
     }
 
     /// <summary>Writes a cell.</summary>
@@ -41,7 +43,11 @@ public static class HypothesisCells
             .Select(pieces => pieces[0] with
             {
                 Rounded = [.. pieces.SelectMany(cell => cell.Rounded).DistinctBy(one => (one.Bits, one.Scales))],
-                Rates = [.. pieces.SelectMany(cell => cell.Rates).DistinctBy(one => one.Rate).OrderBy(one => one.Rate)],
+                Rates =
+                [
+                    .. pieces.SelectMany(cell => cell.Rates).OrderByDescending(one => one.Rounded.Count).DistinctBy(one => one.Rate)
+                        .OrderBy(one => one.Rate),
+                ],
                 Predictions = [.. pieces.SelectMany(cell => cell.Predictions).DistinctBy(one => (one.Path, one.Bits))],
             }),
     ];

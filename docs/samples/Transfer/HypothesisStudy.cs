@@ -47,7 +47,7 @@ public sealed class HypothesisStudy(HypothesisSettings settings, Images images, 
         var rounded = Rounded(network, isMeasured);
         var weight = parametrization == Parametrization.Penalty ? settings.Penalty / layers.Sum(layer => layer.Sensitivity) : 0;
         var rates = Rates(network, seed, weight);
-        var predictions = isMeasured ? new OutputChanges(settings, _work, images).Measure(trained, network) : [];
+        var predictions = isMeasured && settings.BitsPredicted.Count > 0 ? new OutputChanges(settings, _work, images).Measure(trained, network) : [];
         var seconds = clock.Elapsed.TotalSeconds;
         var cell = new HypothesisCell(
             seed, parametrization, settings, layers, sensitivity, weight, rounded, rates, predictions, making, seconds, Study.Machine());

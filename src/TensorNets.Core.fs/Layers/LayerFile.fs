@@ -68,12 +68,14 @@ module LayerFile =
         use _ = torch.NewDisposeScope()
         let tensors = LayerTensors.contents "" layer
 
-        match tensors |> List.collect (fun (name, tensor) -> TensorBytes.errors $"'{name}'" tensor) with
-        | [] when tensors.IsEmpty -> Error [ TensorNetError.Unsupported("The layer", "disposed", "a layer that is alive") ]
+        match
+            Check.alive "The layer" layer
+            @ (tensors |> List.collect (fun (name, tensor) -> TensorBytes.errors $"'{name}'" tensor))
+        with
         | [] -> write [ versionKey, version; layerKey, LayerDescription.write layer ] tensors
         | errors -> Error errors
 
-    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written;
+    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written; <c>Disposed</c>;
     /// <c>UnwrittenFile</c>, where the stream takes no more.</summary>
     /// <example><code>LayerFile.write (new MemoryStream()) layer |> orStop</code></example>
     let write (stream: Stream) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =

@@ -70,14 +70,12 @@ module internal LayerTensors =
     let names (prefix: string) (layer: LayerDescription) : string list = wanted layer |> List.map (fun (name, _, _, _) -> prefix + name)
 
     /// Puts the cores that integers stand for in the place of those, under every path of the layer: the integers, where there are any.
-    let restore (prefixes: string list) (layer: LayerDescription) (tensors: Dictionary<string, Tensor>) : QuantizedNetwork option =
-        layer.Quantized
-        |> Option.map (fun quantized ->
-            let integers =
-                QuantizedDescription.network layer.Spec quantized (fun name -> tensors[prefixes.Head + name])
-
-            let cores = integers.Restored quantized.DType
-
+    let private restore
+        (prefixes: string list)
+        (layer: LayerDescription)
+        (tensors: Dictionary<string, Tensor>)
+        : Result<QuantizedNetwork option, TensorNetError list> =
+        let inPlace (quantized: QuantizedDescription) (integers: QuantizedNetwork) (cores: Network) =
             for name, _, _ in QuantizedDescription.tensors layer.Spec quantized do
                 for prefix in prefixes do
                     tensors.Remove(prefix + name) |> ignore
@@ -86,7 +84,13 @@ module internal LayerTensors =
                 for prefix in prefixes do
                     tensors[prefix + core.Name] <- cores[core.Name]
 
-            integers)
+            Some integers
+
+        match layer.Quantized with
+        | None -> Ok None
+        | Some quantized ->
+            QuantizedDescription.network layer.Spec quantized (fun name -> tensors[prefixes.Head + name])
+            |> Result.bind (fun integers -> integers.TryRestored quantized.DType |> Result.map (inPlace quantized integers))
 
     /// The layer of numbers that have been held against its description.
     let private made (prefix: string) (layer: LayerDescription) (tensors: IReadOnlyDictionary<string, Tensor>) =
@@ -114,12 +118,12 @@ module internal LayerTensors =
     /// The layer of tensors that have been held against its description. The cores that integers stand for take the place of those among
     /// the tensors, under every path of the layer.
     let layer (prefixes: string list) (layer: LayerDescription) (tensors: Dictionary<string, Tensor>) =
-        let integers = restore prefixes layer tensors
-        made prefixes.Head layer tensors |> LayerQuantization.remembered integers
+        restore prefixes layer tensors
+        |> Result.bind (fun integers -> made prefixes.Head layer tensors |> LayerQuantization.remembered integers)
 
     /// What a file holds of a layer: none of one that is disposed. What is new belongs to the scope of the caller.
     let contents (prefix: string) (layer: FactorizedLayer) : (string * Tensor) list =
-        let integers = LayerQuantization.current layer
+        let integers = if (Check.alive "The layer" layer).IsEmpty then LayerQuantization.current layer else None
 
         [
             for struct (name, parameter) in layer.named_parameters () do

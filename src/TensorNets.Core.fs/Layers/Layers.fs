@@ -248,8 +248,8 @@ module Layers =
                 follow like layer
                 layer))
 
-    /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training, each parameter trained or not
-    /// as there. Hooks stay behind.</summary>
+    /// <summary>A layer of its own with the same network, numbers, integers of few bits, bias, lowering, norm and mode of training, each
+    /// parameter trained or not as there. Hooks stay behind.</summary>
     /// <example><code>Layers.copy layer</code></example>
     let copy (layer: FactorizedLayer) : FactorizedLayer =
         ArgumentNullException.ThrowIfNull(layer, nameof layer)
@@ -264,6 +264,7 @@ module Layers =
         let trained (name: string) = (nonNull (layer.get_parameter name)).requires_grad
         let fresh = LayerMaking.made layer.Plan network.DType network.Device network bias trained
         fresh.Origin <- layer.Origin
+        fresh.Integers <- layer.Integers |> Option.map _.Copy()
         fresh.SetNorm layer.Norm
         fresh.train layer.training
         fresh

@@ -135,8 +135,23 @@ module internal QuantizedDescription =
         ]
         |> List.distinctBy fst
 
-    /// The network of integers of such tensors, which have been held against the description: new tensors.
-    let network (spec: Spec) (quantized: QuantizedDescription) (find: string -> Tensor) : QuantizedNetwork =
+    /// What is wrong with the numbers of a core that was read.
+    let private faults (bits: int) (core: QuantizedCore) : TensorNetError list =
+        let least = if core.Scales.numel () = 0L then 0.0 else core.Scales.min().number()
+        let largest = int64 (NearestRounding.largest bits)
+        let found = if core.Integers.numel () = 0L then 0L else core.Integers.min().integer()
+
+        [
+            yield! Check.finite $"The scales of core '{core.Name}'" core.Scales
+            if least < 0.0 then
+                TensorNetError.Unsupported($"A scale of core '{core.Name}'", string least, "0 or more")
+            if found < -largest then
+                TensorNetError.Unsupported($"An integer of core '{core.Name}'", string found, $"{-largest} to {largest}")
+        ]
+
+    /// The network of integers of such tensors, which have been held against the description: new tensors. Errors: scales that are not
+    /// finite or below zero, integers beyond the bits.
+    let network (spec: Spec) (quantized: QuantizedDescription) (find: string -> Tensor) : Result<QuantizedNetwork, TensorNetError list> =
         let scales =
             [
                 for core, (_, layout) in List.zip spec.Cores quantized.Layouts -> fst (scalesOf spec core layout)
@@ -152,4 +167,8 @@ module internal QuantizedDescription =
             let name, _ = scalesOf spec core layout
             QuantizedCore(core.Name, integers, name.Substring(0, name.Length - ".scales".Length), scales[name], layout)
 
-        new QuantizedNetwork(spec, quantized.Bits, List.zip spec.Cores quantized.Layouts |> List.map core)
+        let cores = List.zip spec.Cores quantized.Layouts |> List.map core
+
+        match cores |> List.collect (faults quantized.Bits) with
+        | [] -> Ok(new QuantizedNetwork(spec, quantized.Bits, cores))
+        | errors -> Error errors

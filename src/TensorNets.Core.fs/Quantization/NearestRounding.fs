@@ -9,6 +9,9 @@ type internal RoundedCore = { Integers: Tensor; Scales: Tensor; Layout: ScaleLay
 /// Entries to the nearest multiple of a scale, and which scale.
 [<RequireQualifiedAccess>]
 module internal NearestRounding =
+    /// The smallest positive number that float32 has in full.
+    let smallest: float = 1.17549435e-38
+
     /// The largest integer of so many bits, which has its negative.
     let largest (bits: int) : float = float ((1 <<< (bits - 1)) - 1)
 
@@ -62,8 +65,11 @@ module internal NearestRounding =
     let scales (bits: int) (layout: ScaleLayout) (core: Tensor) : Tensor =
         use scope = torch.NewDisposeScope()
         let struct (best, _) = leastOf bits (ScaleLayout.rows layout core)
-        // Scales are kept in float32: integers are those of what is kept.
-        best.reshape(-1L).``to``(torch.float32).``to``(torch.float64) |> scope.MoveToOuter
+        // Scales are kept in float32: integers are those of what is kept. Beyond its range they wait for those of the other cores, with
+        // which they may come to one in it.
+        let kept = best.``to``(torch.float32).``to`` torch.float64
+        let isHeld = kept.isfinite().logical_and(kept.ge (Num.tensor smallest))
+        (torch.where (isHeld, kept, best)).reshape -1L |> scope.MoveToOuter
 
     /// Rows by which the share that is cut is told for all.
     let private sampled = 16L

@@ -1,6 +1,7 @@
 namespace TensorNets
 
 open System
+open System.Collections.Generic
 open TorchSharp
 
 /// <summary>Networks of small integers: their cores rounded to 2 to 8 bits.</summary>
@@ -10,7 +11,8 @@ module Quantization =
     /// <example><code>{ Quantization.defaults with Bits = 5 }</code></example>
     let defaults: QuantizeOptions = { Bits = 8; Scales = Scales.PerSlice; Norm = Norm.Frobenius }
 
-    let private check (options: QuantizeOptions) : TensorNetError list =
+    /// What is wrong with bits and scales.
+    let internal check (options: QuantizeOptions) : TensorNetError list =
         [
             if options.Bits < 2 || options.Bits > 8 then
                 TensorNetError.Unsupported("The bits of an entry", string options.Bits, "2 to 8")
@@ -26,8 +28,17 @@ module Quantization =
         List.map2 (fun (core: Core) tensor -> Check.finite $"Core '{core.Name}'" tensor) network.Spec.Cores (List.ofSeq network.Cores)
         |> List.concat
 
+    /// Scales in float32, or the error that it does not hold them: one is infinite, or the largest is nearly zero.
+    let private kept (what: string) (scales: Tensor) : Result<Tensor, TensorNetError list> =
+        let largest = if scales.numel () = 0L then 0.0 else scales.max().number()
+
+        if largest > float Single.MaxValue || (largest > 0.0 && largest < NearestRounding.smallest) then
+            Error [ TensorNetError.OutOfRange($"The scale of {what}", Math.Log10 largest, string torch.float32) ]
+        else
+            Ok(scales.``to`` (torch.float32, copy = true))
+
     /// The quantized network of rounded cores: the scales of slices of one bond become one vector, the geometric mean of theirs.
-    let private made (bits: int) (spec: Spec) (rounded: RoundedCore list) : QuantizedNetwork =
+    let private made (bits: int) (spec: Spec) (rounded: RoundedCore list) : Result<QuantizedNetwork, TensorNetError list> =
         use scope = torch.NewDisposeScope()
 
         let bond (core: Core) (own: RoundedCore) =
@@ -43,19 +54,22 @@ module Quantization =
             |> List.groupBy fst
             |> List.map (fun (axis, scales) ->
                 let logs = torch.stack(scales |> List.map (fun (_, s) -> s.log ()) |> List.toArray, 0L).mean [| 0L |]
-                axis, logs.exp().``to``(torch.float32) |> scope.MoveToOuter)
-            |> dict
 
-        let core (core: Core, own: RoundedCore) =
-            let integers = scope.MoveToOuter own.Integers
+                kept $"bond '{Axis.name axis}'" (logs.exp ())
+                |> Result.map (fun scales -> axis, scope.MoveToOuter scales))
+            |> TensorNetError.collect
+            |> Result.map dict
+
+        let core (shared: IDictionary<Axis, Tensor>) (core: Core, own: RoundedCore) =
+            let made name scales = QuantizedCore(core.Name, scope.MoveToOuter own.Integers, name, scales, own.Layout)
 
             match bond core own with
-            | Some axis -> QuantizedCore(core.Name, integers, bondScales axis, shared[axis], own.Layout)
-            | None ->
-                let scales = own.Scales.``to`` (torch.float32, copy = true) |> scope.MoveToOuter
-                QuantizedCore(core.Name, integers, core.Name, scales, own.Layout)
+            | Some axis -> Ok(made (bondScales axis) shared[axis])
+            | None -> kept $"core '{core.Name}'" own.Scales |> Result.map (scope.MoveToOuter >> made core.Name)
 
-        new QuantizedNetwork(spec, bits, all |> List.map core)
+        shared
+        |> Result.bind (fun shared -> all |> List.map (core shared) |> TensorNetError.collect)
+        |> Result.map (fun cores -> new QuantizedNetwork(spec, bits, cores))
 
     let private toOuter (scope: DisposeScope) (network: QuantizedNetwork) : QuantizedNetwork =
         for core in network.Cores do
@@ -72,7 +86,8 @@ module Quantization =
 
     /// <summary>Every entry to the nearest multiple of its scale, the scales those of least squared rounding error of the cores.</summary>
     /// <remarks>Balance the network first: rounding costs what its sensitivity says (<c>predicted</c>). The given network is not changed.
-    /// Errors: bits other than 2 to 8; groups without entries; cores that are not finite.</remarks>
+    /// Errors: bits other than 2 to 8; groups without entries; cores that are not finite; scales that float32 does not hold
+    /// (<c>OutOfRange</c>).</remarks>
     /// <param name="options">Bits and scales.</param>
     /// <param name="network">The network.</param>
     /// <example><code>Quantization.round { Quantization.defaults with Bits = 6 } network |> orStop</code></example>
@@ -86,15 +101,17 @@ module Quantization =
         | [] ->
             use scope = torch.NewDisposeScope()
             use work = CoreArray.Of network
-            Ok(made options.Bits network.Spec (nearest options network.Spec work.Cores) |> toOuter scope)
+
+            made options.Bits network.Spec (nearest options network.Spec work.Cores)
+            |> Result.map (toOuter scope)
         | errors -> Error errors
 
     /// The variances of the errors of a core's entries that are rounded at some scales.
     let private entryVariances (layout: ScaleLayout) (core: Tensor) (scales: Tensor) : Tensor =
         // The largest entry of those that share a scale stands on the grid.
-        let share = 1.0 - 1.0 / float (ScaleLayout.rows layout core).shape[1]
+        let share = (Num.tensor 1.0).minus((ScaleLayout.counts layout core.shape).reciprocal())
         // Few scales are squared, not one for every entry; of cores that share a bond each has its own here.
-        scales.squared().mul(Num.tensor (share / 12.0)) |> ScaleLayout.spread layout core.shape
+        scales.squared().mul(share).div(Num.tensor 12.0) |> ScaleLayout.spread layout core.shape
 
     /// E‖ΔT‖² for the scales of rounded cores.
     let private noise (problem: RoundingProblem) (rounded: RoundedCore list) : float =
@@ -186,12 +203,12 @@ module Quantization =
             use plain = CoreArray.Of network
 
             RoundingProblem.create options.Norm network
-            |> Result.map (fun problem ->
+            |> Result.bind (fun problem ->
                 let start = nearest options network.Spec plain.Cores
                 let sigma2 = variance problem start
                 let k = RoundingProblem.target problem (Check.double target)
                 let best = CompensatedSweeps.run options.Bits sigma2 problem k start
-                made options.Bits network.Spec best |> toOuter scope)
+                made options.Bits network.Spec best |> Result.map (toOuter scope))
         | errors -> Error errors
 
     /// How often σ² is asked for anew.

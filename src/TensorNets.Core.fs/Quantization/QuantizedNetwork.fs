@@ -64,6 +64,9 @@ type QuantizedCore internal (name: string, integers: Tensor, scaleName: string, 
 /// The arithmetic of scales.
 [<RequireQualifiedAccess>]
 module internal ScaleLayout =
+    /// The entries of a group, all of a core that has fewer.
+    let private groupSize (entries: int) (count: int64) : int64 = int64 entries |> min count |> max 1L
+
     /// A core as rows of entries that share a scale; the last row of groups is filled up with zeros.
     let rows (layout: ScaleLayout) (core: Tensor) : Tensor =
         match layout with
@@ -71,7 +74,7 @@ module internal ScaleLayout =
         | ScaleLayout.Along place -> core.movedim([| int64 place |], [| 0L |]).reshape(core.shape[place], -1L)
         | ScaleLayout.Groups entries ->
             let flat = core.reshape -1L
-            let size = int64 entries
+            let size = groupSize entries flat.shape[0]
             let missing = (size - flat.shape[0] % size) % size
 
             let filled =
@@ -82,6 +85,19 @@ module internal ScaleLayout =
 
             filled.reshape (-1L, size)
 
+    /// For every scale how many entries of a core of a shape share it: one number where all have as many.
+    let counts (layout: ScaleLayout) (shape: int64[]) : Tensor =
+        let count = Array.fold (*) 1L shape
+
+        match layout with
+        | ScaleLayout.Whole -> Num.tensor (float count)
+        | ScaleLayout.Along place -> Num.tensor (float (count / shape[place]))
+        | ScaleLayout.Groups entries ->
+            let size = groupSize entries count
+            let groups = (count + size - 1L) / size
+            let last = count - size * (groups - 1L)
+            torch.tensor (Array.init (int groups) (fun i -> float (if int64 i = groups - 1L then last else size)), dtype = torch.float64)
+
     /// A scale for every entry of a core of a shape, in a view where possible.
     let spread (layout: ScaleLayout) (shape: int64[]) (scales: Tensor) : Tensor =
         match layout with
@@ -89,13 +105,19 @@ module internal ScaleLayout =
         | ScaleLayout.Along place -> scales.reshape(shape |> Array.mapi (fun i size -> if i = place then size else 1L)).expand shape
         | ScaleLayout.Groups entries ->
             let count = Array.fold (*) 1L shape
-            scales.unsqueeze(-1L).expand(scales.shape[0], int64 entries).reshape(-1L).narrow(0L, 0L, count).reshape shape
+            scales.unsqueeze(-1L).expand(scales.shape[0], groupSize entries count).reshape(-1L).narrow(0L, 0L, count).reshape shape
 
 /// <summary>A network whose cores are small integers with scales.</summary>
 /// <remarks>Whoever holds it disposes it; that disposes integers and scales. Source of the rounding with compensation: Frantar et al.,
 /// "GPTQ", ICLR 2023 (arXiv 2210.17323), there for matrices.</remarks>
 [<Sealed>]
 type QuantizedNetwork internal (spec: Spec, bits: int, cores: QuantizedCore list) =
+    let alive () : TensorNetError list =
+        if cores |> List.exists (fun core -> core.Integers.IsInvalid || core.Scales.IsInvalid) then
+            [ TensorNetError.Disposed "The network of integers" ]
+        else
+            []
+
     /// The network without numbers.
     member _.Spec = spec
     /// Bits of an entry.
@@ -105,28 +127,56 @@ type QuantizedNetwork internal (spec: Spec, bits: int, cores: QuantizedCore list
 
     /// Bytes of the cores, each packed by itself, and of the scales in float32.
     member _.Bytes: int64 =
+        alive () |> TensorNetError.raiseAny
         let packed = cores |> List.sumBy (fun core -> (core.Integers.numel () * int64 bits + 7L) / 8L)
         let scales = cores |> List.distinctBy _.ScaleName |> List.sumBy (fun core -> 4L * core.Scales.numel ())
         packed + scales
 
+    /// As `Restored`, or what is wrong.
+    member internal _.TryRestored(dtype: torch.ScalarType) : Result<Network, TensorNetError list> =
+        use _ = Mode.left ()
+        use _ = torch.no_grad ()
+        use scope = torch.NewDisposeScope()
+
+        let restored (core: QuantizedCore) =
+            let scales = ScaleLayout.spread core.Layout core.Integers.shape (core.Scales.``to`` torch.float64)
+            let wide = (core.Integers.``to`` torch.float64).mul scales
+            // In every dtype what float32 has: a layer may be moved from one to another.
+            let held = wide.``to``(torch.float32).``to``(dtype).contiguous()
+
+            if dtype = torch.float16 && not (held.isfinite().all().truth()) then
+                Error
+                    [
+                        TensorNetError.OutOfRange($"Core '{core.Name}'", Math.Log10(wide.abs().max().number()), string dtype)
+                    ]
+            else
+                Ok(scope.MoveToOuter held)
+
+        match alive () @ Check.floating "The restored network" dtype with
+        | [] ->
+            cores
+            |> List.map restored
+            |> TensorNetError.collect
+            |> Result.map (fun tensors -> new Network(spec, List.toArray tensors))
+        | errors -> Error errors
+
     /// <summary>The network that the integers and scales stand for, in a dtype: new tensors, which the caller owns. Entries are the
     /// products in float32.</summary>
     /// <param name="dtype">Float64, Float32, BFloat16 or Float16.</param>
-    member _.Restored(dtype: torch.ScalarType) : Network =
-        match Check.floating "The restored network" dtype with
-        | [] ->
-            use _ = Mode.left ()
-            use _ = torch.no_grad ()
-            use scope = torch.NewDisposeScope()
+    /// <exception cref="T:TensorNets.TensorNetException">It is disposed (<c>Disposed</c>); the dtype is another (<c>DType</c>), or does not
+    /// hold an entry (<c>OutOfRange</c>).</exception>
+    member this.Restored(dtype: torch.ScalarType) : Network = this.TryRestored dtype |> TensorNetError.raiseErrors
 
-            let restored (core: QuantizedCore) =
-                let scales = ScaleLayout.spread core.Layout core.Integers.shape (core.Scales.``to`` torch.float64)
-                let wide = (core.Integers.``to`` torch.float64).mul scales
-                // In every dtype what float32 has: a layer may be moved from one to another.
-                wide.``to``(torch.float32).``to``(dtype).contiguous() |> scope.MoveToOuter
+    /// The same with integers and scales of its own, in no scope.
+    member internal _.Copy() : QuantizedNetwork =
+        let own (tensor: Tensor) : Tensor = tensor.clone().DetachFromDisposeScope()
 
-            new Network(spec, [| for core in cores -> restored core |])
-        | errors -> TensorNetError.raiseErrors (Error errors)
+        let scales =
+            dict [ for core in cores |> List.distinctBy _.ScaleName -> core.ScaleName, own core.Scales ]
+
+        let copy (core: QuantizedCore) = QuantizedCore(core.Name, own core.Integers, core.ScaleName, scales[core.ScaleName], core.Layout)
+
+        new QuantizedNetwork(spec, bits, List.map copy cores)
 
     override _.ToString() = $"{spec} at {bits} bits"
 

@@ -36,6 +36,9 @@ module LayerCompression =
                 TensorNetError.Unsupported("The sweeps", string options.Sweeps, "1 or more")
             if not (options.Slack >= 1.0) then
                 TensorNetError.Unsupported("The slack", $"{options.Slack:G6}", "1 or more")
+            match options.Quantize with
+            | Some quantize -> yield! Quantization.check quantize
+            | None -> ()
             if options.ReleaseLayers && options.Folder.IsNone then
                 TensorNetError.Unsupported("Layers that are released", "no work folder", "a folder that they stand in")
             match options.Folder with

@@ -113,6 +113,8 @@ module internal PlanJson =
         let range =
             if isRounded && e8.IsEmpty && (bits < 2 || bits > 8) then
                 [ SpecError.JsonType($"{path}.bits", string bits, "2 to 8") ]
+            elif isRounded && bytes < 0L then
+                [ SpecError.JsonType($"{path}.bytes", string bytes, "0 or more") ]
             else
                 []
 

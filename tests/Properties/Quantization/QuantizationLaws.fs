@@ -233,8 +233,82 @@ let private madeUp =
             Expect.isLessThanOrEqual told.Sweeps 30 "sweeps")
     ]
 
+let private sameIntegers (one: QuantizedNetwork) (other: QuantizedNetwork) =
+    for a, b in Seq.zip one.Cores other.Cores do
+        Expect.isTrue (identical a.Integers b.Integers) $"integers of {a.Name}"
+        Expect.isTrue (identical (a.Scales.reshape -1L) (b.Scales.reshape -1L)) $"scales of {a.Name}"
+
+/// A network with one core times a number and another over it.
+let private regauged (first: int) (second: int) (factor: float) (network: Network) : Network =
+    let scale i =
+        if i = first then factor
+        elif i = second then 1.0 / factor
+        else 1.0
+
+    new Network(network.Spec, [| for i, core in Seq.indexed network.Cores -> core.mul (Num.tensor (scale i)) |])
+
+let private ranges =
+    [
+        law "a group of more entries than a core has is the core" (fun (case: AnyNetwork) ->
+            use _ = torch.NewDisposeScope()
+            let network = randomNetwork case.Seed case.Spec
+            let most = network.Cores |> Seq.map _.numel() |> Seq.max |> int
+            let entries = [ most; most + 1; Int32.MaxValue ][case.Seed % 3]
+            let whole = { options case.Seed with Scales = Scales.PerCore }
+            let grouped = { whole with Scales = Scales.PerGroup entries }
+            use one = Quantization.round whole network |> orStop
+            use other = Quantization.round grouped network |> orStop
+            sameIntegers one other
+            Expect.equal other.Bytes one.Bytes "bytes"
+            Expect.equal (Quantization.predicted grouped network) (Quantization.predicted whole network) "predicted"
+            let alone = { whole with Scales = Scales.PerGroup 1 }
+            Expect.equal (Quantization.predicted alone network |> orStop) 0.0 "an entry alone stands on its grid")
+        law "cores however far apart in size are rounded as well, or refused" (fun (case: AnyNetwork) ->
+            use _ = torch.NewDisposeScope()
+            let network = randomNetwork case.Seed case.Spec
+            let count = Seq.length network.Cores
+
+            if count > 1 then
+                let first = case.Seed % count
+                let factor = Math.ScaleB(1.0, case.Seed / 3 % 400 - 200)
+                let moved = regauged first ((first + 1) % count) factor network
+                let options = options case.Seed
+                let t = Contraction.reconstruct network
+                use plain = Quantization.round options network |> orStop
+
+                match Quantization.round options moved with
+                | Ok found ->
+                    use found = found
+                    let lost (rounded: QuantizedNetwork) = distance Norm.Frobenius t (restored rounded)
+                    Expect.isLessThanOrEqual (lost found) (lost plain * 1.001 + 1e-4 * reach network) $"by {factor}"
+                | Error errors ->
+                    Expect.isTrue (abs (Math.Log10 factor) > 25.0 && errors |> List.forall _.IsOutOfRange) $"by {factor}: {errors}")
+    ]
+
 let private refusals =
     [
+        testCase "what a dtype does not hold and what is disposed is refused" (fun () ->
+            use _ = torch.NewDisposeScope()
+            let spec = Format.spec [ 4; 3; 5 ] (Format.CP 2) |> Result.defaultWith (failtestf "%A")
+            let network = regauged 0 1 1e6 (randomNetwork 1 spec)
+
+            let integers =
+                Quantization.round { Quantization.defaults with Scales = Scales.PerCore } network |> orStop
+
+            let refused (call: unit -> unit) (isExpected: TensorNetError -> bool) =
+                let found =
+                    try
+                        call ()
+                        []
+                    with :? TensorNetException as problem ->
+                        List.ofSeq problem.Errors
+
+                Expect.isTrue (not found.IsEmpty && List.forall isExpected found) $"{found}"
+
+            refused (fun () -> integers.Restored torch.float16 |> ignore) _.IsOutOfRange
+            (integers :> IDisposable).Dispose()
+            refused (fun () -> integers.Restored torch.float32 |> ignore) _.IsDisposed
+            refused (fun () -> integers.Bytes |> ignore) _.IsDisposed)
         testCase "bits, groups, cores and targets that cannot be are refused by name" (fun () ->
             use _ = torch.NewDisposeScope()
             let spec = Format.spec [ 4; 3; 5 ] (Format.CP 2) |> Result.defaultWith (failtestf "%A")
@@ -279,4 +353,4 @@ let private refusals =
         )
     ]
 
-let all = testList "quantization" (rounding @ told @ madeUp @ refusals)
+let all = testList "quantization" (rounding @ ranges @ told @ madeUp @ refusals)

@@ -179,6 +179,8 @@ let private failing =
         Expect.isError (ModelCompression.run options plan other) "other model"
         Expect.equal (stateOf other) before "as it was"
         Expect.isError (ModelCompression.run { options with Sweeps = 0 } plan (make ())) "sweeps"
+        let bits = { Quantization.defaults with Bits = 9 }
+        Expect.isError (ModelCompression.run { options with Quantize = Some bits } plan (make ())) "bits"
         use once = make ()
         ModelCompression.run options (planOf once) once |> ok |> ignore
         Expect.isError (ModelCompression.run options plan once) "compressed already")

@@ -99,6 +99,51 @@ let all =
                 layer.Factors[0].add_(Num.like layer.Factors[0] 1e-3) |> ignore
                 Expect.isNone (LayerQuantization.current layer) "trained on"
                 Expect.isFalse (isOfIntegers ()) "the file of numbers")
+            testCase "a copy has integers of its own, and what is disposed is refused by name" (fun () ->
+                use _ = torch.NewDisposeScope()
+
+                for scales in scales do
+                    let layer = layer torch.float32 5 scales
+                    use copy = Layers.copy layer
+                    sameIntegers (LayerQuantization.current layer).Value (LayerQuantization.current copy).Value
+                    Expect.equal ((written copy).ToArray()) ((written layer).ToArray()) "the file"
+                    let bytes = LayerQuantization.bytes layer
+                    layer.Dispose()
+                    Expect.equal (LayerQuantization.bytes copy) bytes "bytes"
+
+                    match LayerFile.write (new MemoryStream()) layer with
+                    | Error errors -> Expect.isTrue (errors |> List.forall _.IsDisposed) $"{errors}"
+                    | Ok() -> failtest "it was written"
+
+                    for call in
+                        [
+                            fun () -> LayerQuantization.bytes layer |> ignore
+                            fun () -> LayerQuantization.current layer |> ignore
+                            fun () -> LayerQuantization.fit Quantization.defaults None layer |> ignore
+                        ] do
+                        Expect.throwsT<TensorNetException> call "disposed")
+            testCase "scales and integers that rounding never makes are refused" (fun () ->
+                use _ = torch.NewDisposeScope()
+                use layer = layer torch.float32 5 Scales.PerCore
+                let reader = SafeTensors.ofStream "memory" (written layer) |> ok
+                let metadata = [ "tensornets", "1"; "layer", reader.Metadata["layer"] ]
+                let tensors = reader.ReadAll() |> ok |> Map.ofSeq
+                let least = torch.tensor (Array.replicate 12 -16y, dtype = torch.int8)
+
+                for name, other in
+                    [
+                        for scale in [ nanf; infinityf; -1.0f ] do
+                            "A.scales", torch.tensor ([| scale |], dtype = torch.float32)
+                        "A.integers", PackedBits.pack 5 least
+                    ] do
+                    Expect.equal other.shape tensors[name].shape "the shape"
+                    use file = new MemoryStream()
+                    SafeTensors.write metadata (tensors |> Map.add name other |> Map.toList) file |> ok
+                    file.Position <- 0L
+
+                    match LayerFile.read "memory" file with
+                    | Error errors -> Expect.isTrue (errors |> List.forall _.Message.Contains("'A'")) $"{errors}"
+                    | Ok _ -> failtest $"{name} was read")
             testCase "a model comes back with its integers, and its file is the smaller" (fun () ->
                 use _ = torch.NewDisposeScope()
                 let path = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName())
