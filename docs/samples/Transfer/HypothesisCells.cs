@@ -43,11 +43,7 @@ public static class HypothesisCells
             .Select(pieces => pieces[0] with
             {
                 Rounded = [.. pieces.SelectMany(cell => cell.Rounded).DistinctBy(one => (one.Bits, one.Scales))],
-                Rates =
-                [
-                    .. pieces.SelectMany(cell => cell.Rates).OrderByDescending(one => one.Rounded.Count).DistinctBy(one => one.Rate)
-                        .OrderBy(one => one.Rate),
-                ],
+                Rates = [.. pieces.SelectMany(cell => cell.Rates).DistinctBy(one => one.Rate).OrderBy(one => one.Rate)],
                 Predictions = [.. pieces.SelectMany(cell => cell.Predictions).DistinctBy(one => (one.Path, one.Bits))],
             }),
     ];

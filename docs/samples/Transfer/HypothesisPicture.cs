@@ -59,11 +59,12 @@ public static class HypothesisPicture
     private static void DrawRates(
         Plot plot, IReadOnlyList<HypothesisCell> cells, string title, string left, Func<RateReading, double> value)
     {
-        double[] rates = [.. cells.SelectMany(cell => cell.Rates).Select(reading => reading.Rate).Distinct().Order()];
+        var rates = HypothesisTable.RatesOf(cells);
         foreach (var (key, group) in HypothesisTable.Groups(cells))
         {
             // A line ends where a seed diverges: the mean of the others would flatter.
-            var stable = group.SelectMany(cell => cell.Rates).GroupBy(one => one.Rate).Where(all => all.All(one => !one.Diverged));
+            var stable = group.SelectMany(cell => cell.Rates).GroupBy(one => one.Rate)
+                .Where(all => rates.Contains(all.Key) && all.All(one => !one.Diverged));
             var readings = stable.OrderBy(all => all.Key)
                 .Select(all => (Math.Log10(all.Key), (IReadOnlyList<double>)[.. all.Select(value)]));
             Line(plot, key, [.. readings]);

@@ -103,6 +103,13 @@ public static class HypothesisTable
     public static IReadOnlyList<int> BitsOf(IEnumerable<HypothesisCell> cells) =>
         [.. cells.SelectMany(cell => cell.Rounded).Select(reading => reading.Bits).Distinct().OrderDescending()];
 
+    /// <summary>The rates that cells are trained at; of dense ones, which stand beside all formats, those of the others alone.</summary>
+    public static IReadOnlyList<double> RatesOf(IReadOnlyList<HypothesisCell> cells)
+    {
+        var factorized = cells.Where(cell => cell.Parametrization != Parametrization.Dense).ToList();
+        return [.. (factorized.Count > 0 ? factorized : cells).SelectMany(cell => cell.Rates).Select(reading => reading.Rate).Distinct().Order()];
+    }
+
     private static string Percent(IEnumerable<double> values) =>
         values.Select(value => 100 * value).ToList() is { Count: > 0 } all ? Markdown.Spread(all, "F1") : None;
 
@@ -140,7 +147,7 @@ public static class HypothesisTable
 
     private static string Training(IReadOnlyList<HypothesisCell> cells)
     {
-        var rates = cells.SelectMany(cell => cell.Rates).Select(reading => reading.Rate).Distinct().Order().ToList();
+        var rates = RatesOf(cells);
         return Markdown.Table(
             [
                 "3×3 kernels", "seeds",

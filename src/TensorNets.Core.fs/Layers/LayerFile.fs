@@ -75,8 +75,8 @@ module LayerFile =
         | [] -> write [ versionKey, version; layerKey, LayerDescription.write layer ] tensors
         | errors -> Error errors
 
-    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written; <c>Disposed</c>;
-    /// <c>UnwrittenFile</c>, where the stream takes no more.</summary>
+    /// <summary>Writes a layer to a stream. Errors: <c>Unsupported</c>, <c>DType</c>, for parameters that cannot be written;
+    /// <c>Disposed</c>; <c>UnwrittenFile</c>, where the stream takes no more.</summary>
     /// <example><code>LayerFile.write (new MemoryStream()) layer |> orStop</code></example>
     let write (stream: Stream) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         written layer (fun metadata tensors -> SafeTensors.write metadata tensors stream)
