@@ -76,10 +76,11 @@ public static partial class CommandLine
 
         if (picture is not null)
         {
-            foreach (var kind in HypothesisKind.Of(cells))
+            var joined = HypothesisCells.Joined(cells);
+            foreach (var kind in HypothesisKind.Of(joined))
             {
                 HypothesisPicture.Save(
-                    kind.Cells(cells), Path.ChangeExtension(picture, null) + kind.Suffix + Path.GetExtension(picture));
+                    kind.Cells(joined), Path.ChangeExtension(picture, null) + kind.Suffix + Path.GetExtension(picture));
             }
         }
 

@@ -23,10 +23,10 @@ public static class HypothesisPicture
         (SkyBlue, MarkerShape.OpenSquare), (Black, MarkerShape.OpenCircle),
     ];
 
-    /// <summary>Writes the picture as PNG.</summary>
+    /// <summary>Writes the picture of joined cells as PNG.</summary>
     public static void Save(IReadOnlyList<HypothesisCell> all, string file)
     {
-        IReadOnlyList<HypothesisCell> cells = [.. HypothesisCells.Joined(all).Where(cell => cell.Settings.IsMain)];
+        IReadOnlyList<HypothesisCell> cells = [.. all.Where(cell => cell.Settings.IsMain)];
         var picture = new Multiplot();
         picture.AddPlots(6);
         picture.Layout = new Grid(rows: 2, columns: 3);
