@@ -1,6 +1,6 @@
+using System.Text.RegularExpressions;
 using Expecto;
 using Spectre.Console;
-using System.Text.RegularExpressions;
 using TensorNets.CSharp;
 using TensorNets.Samples.Transfer;
 using TensorNets.Tool.Commands;
