@@ -112,7 +112,8 @@ public static partial class Model
         Module like, Format format, ulong seed = 0, double gain = 1.0, KernelAxes? axes = null, Lowering? lowering = null) =>
         Layers.fresh(Results.Option(lowering), axes ?? KernelAxes.Fused, seed, gain, format, like).OrThrow();
 
-    /// <summary>A layer of its own with the same network, numbers, bias, lowering, norm and mode of training. Hooks stay behind.</summary>
+    /// <summary>A layer of its own with the same network, numbers, integers of few bits, bias, lowering, norm and mode of training. Hooks
+    /// stay behind.</summary>
     /// <param name="layer">The layer; it is not changed.</param>
     /// <exception cref="TensorNetException">The layer is disposed.</exception>
     public static FactorizedLayer Copy(FactorizedLayer layer) => Layers.copy(layer);

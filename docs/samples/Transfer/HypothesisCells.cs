@@ -35,7 +35,8 @@ public static class HypothesisCells
         CellFiles.Found<HypothesisCell>(FileOf(settings, seed, parametrization)).FirstOrDefault(cell =>
             CellFiles.Line(Anywhere(cell.Settings, 1)) == CellFiles.Line(Anywhere(settings, 1)));
 
-    /// <summary>Cells of the same network and training put together, whether they were made at once or in pieces, such as some rates each.</summary>
+    /// <summary>Cells of the same network and training put together, whether they were made at once or in pieces, such as some rates each.
+    /// Of a reading that was made twice the first one stands, that of cells of which all is measured before others.</summary>
     public static IReadOnlyList<HypothesisCell> Joined(IEnumerable<HypothesisCell> cells) =>
     [
         .. cells.GroupBy(cell => (HypothesisKind.Of(cell.Settings), HypothesisTraining.Of(cell.Settings), cell.Seed, cell.Parametrization))

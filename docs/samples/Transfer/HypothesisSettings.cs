@@ -33,7 +33,7 @@ public sealed record HypothesisSettings
     /// <summary>The bits that accuracy is measured at after training at the rate <see cref="RateOfBits"/>.</summary>
     public IReadOnlyList<int> BitsAfter { get; init; } = [8, 6, 5, 4];
 
-    /// <summary>The bits at which changes of outputs are predicted and measured.</summary>
+    /// <summary>The bits at which changes of outputs are predicted and measured; none: they are not.</summary>
     public IReadOnlyList<int> BitsPredicted { get; init; } = [6, 4];
 
     /// <summary>The images by which changes of outputs are measured; none of them is among those of the covariances.</summary>

@@ -46,6 +46,7 @@ public static class HypothesisTable
                      select ($"Trained{alike.Key.Beside(StepsOf(main))}", Training([.. alike]));
         return
         [
+            ("In short", HypothesisSummary.Of(main)),
             ("The networks", Networks(main)),
             ("A scale for each core, as it stands", Bits(main, "core", reading => reading.Accuracy)),
             ("A scale for each slice, as it stands", Bits(main, "slice", reading => reading.Accuracy)),
@@ -110,7 +111,8 @@ public static class HypothesisTable
         return [.. (factorized.Count > 0 ? factorized : cells).SelectMany(cell => cell.Rates).Select(reading => reading.Rate).Distinct().Order()];
     }
 
-    private static string Percent(IEnumerable<double> values) =>
+    /// <summary>Shares in %, their mean and standard deviation.</summary>
+    internal static string Percent(IEnumerable<double> values) =>
         values.Select(value => 100 * value).ToList() is { Count: > 0 } all ? Markdown.Spread(all, "F1") : None;
 
     private static string Networks(IReadOnlyList<HypothesisCell> cells)
@@ -163,7 +165,7 @@ public static class HypothesisTable
     }
 
     /// <summary>Of the trainings that did not diverge; where some did, how many.</summary>
-    private static string OfStable(
+    internal static string OfStable(
         IEnumerable<HypothesisCell> cells, double rate, Func<RateReading, double> value, string format, bool names)
     {
         var all = cells.SelectMany(cell => cell.Rates.Where(reading => reading.Rate == rate)).ToList();

@@ -7,10 +7,6 @@ open TorchSharp
 /// they are written to files.</summary>
 [<RequireQualifiedAccess>]
 module LayerQuantization =
-    let private checkAlive (layer: FactorizedLayer) =
-        ArgumentNullException.ThrowIfNull(layer, nameof layer)
-        Check.alive "The layer" layer |> TensorNetError.raiseAny
-
     /// A layer that was restored from integers remembers them.
     let internal remembered (integers: QuantizedNetwork option) (layer: Result<FactorizedLayer, TensorNetError list>) =
         match layer, integers with
@@ -29,7 +25,7 @@ module LayerQuantization =
     /// cores have changed since.</summary>
     /// <example><code>LayerQuantization.current layer // None</code></example>
     let current (layer: FactorizedLayer) : QuantizedNetwork option =
-        checkAlive layer
+        Check.layer layer
 
         layer.Integers
         |> Option.filter (fun integers ->
@@ -45,7 +41,7 @@ module LayerQuantization =
     /// <summary>The bytes of a layer's numbers in a file: of its integers and scales, or of its cores; and of its bias.</summary>
     /// <example><code>LayerQuantization.bytes layer // of all parameters</code></example>
     let bytes (layer: FactorizedLayer) : int64 =
-        checkAlive layer
+        Check.layer layer
         let ofNumbers (tensor: Tensor) = tensor.numel () * int64 (tensor.element_size ())
 
         let bias =
@@ -80,7 +76,7 @@ module LayerQuantization =
     /// <example><code>LayerQuantization.fit { Quantization.defaults with Bits = 5 } None layer |> orStop</code></example>
     let fit (options: QuantizeOptions) (weight: Tensor option) (layer: FactorizedLayer) : Result<unit, TensorNetError list> =
         Argument.notNull (nameof options) options
-        checkAlive layer
+        Check.layer layer
         use _ = Mode.left ()
         use _ = torch.no_grad ()
         use _ = torch.NewDisposeScope()

@@ -252,8 +252,7 @@ module Layers =
     /// parameter trained or not as there. Hooks stay behind.</summary>
     /// <example><code>Layers.copy layer</code></example>
     let copy (layer: FactorizedLayer) : FactorizedLayer =
-        ArgumentNullException.ThrowIfNull(layer, nameof layer)
-        Check.alive "The layer" layer |> TensorNetError.raiseAny
+        Check.layer layer
         use network = layer.Network()
 
         let bias =

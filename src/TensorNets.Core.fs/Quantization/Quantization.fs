@@ -28,11 +28,14 @@ module Quantization =
         List.map2 (fun (core: Core) tensor -> Check.finite $"Core '{core.Name}'" tensor) network.Spec.Cores (List.ofSeq network.Cores)
         |> List.concat
 
-    /// Scales in float32, or the error that it does not hold them: one is infinite, or the largest is nearly zero.
-    let private kept (what: string) (scales: Tensor) : Result<Tensor, TensorNetError list> =
+    /// Scales in float32, or the error that it does not hold them: what the largest integer stands for is infinite, or all are nearly zero.
+    let private kept (bits: int) (what: string) (scales: Tensor) : Result<Tensor, TensorNetError list> =
         let largest = if scales.numel () = 0L then 0.0 else scales.max().number()
 
-        if largest > float Single.MaxValue || (largest > 0.0 && largest < NearestRounding.smallest) then
+        if
+            largest * NearestRounding.largest bits > float Single.MaxValue
+            || (largest > 0.0 && largest < NearestRounding.smallest)
+        then
             Error [ TensorNetError.OutOfRange($"The scale of {what}", Math.Log10 largest, string torch.float32) ]
         else
             Ok(scales.``to`` (torch.float32, copy = true))
@@ -55,7 +58,7 @@ module Quantization =
             |> List.map (fun (axis, scales) ->
                 let logs = torch.stack(scales |> List.map (fun (_, s) -> s.log ()) |> List.toArray, 0L).mean [| 0L |]
 
-                kept $"bond '{Axis.name axis}'" (logs.exp ())
+                kept bits $"bond '{Axis.name axis}'" (logs.exp ())
                 |> Result.map (fun scales -> axis, scope.MoveToOuter scales))
             |> TensorNetError.collect
             |> Result.map dict
@@ -65,7 +68,7 @@ module Quantization =
 
             match bond core own with
             | Some axis -> Ok(made (bondScales axis) shared[axis])
-            | None -> kept $"core '{core.Name}'" own.Scales |> Result.map (scope.MoveToOuter >> made core.Name)
+            | None -> kept bits $"core '{core.Name}'" own.Scales |> Result.map (scope.MoveToOuter >> made core.Name)
 
         shared
         |> Result.bind (fun shared -> all |> List.map (core shared) |> TensorNetError.collect)

@@ -144,7 +144,7 @@ type QuantizedNetwork internal (spec: Spec, bits: int, cores: QuantizedCore list
             // In every dtype what float32 has: a layer may be moved from one to another.
             let held = wide.``to``(torch.float32).``to``(dtype).contiguous()
 
-            if dtype = torch.float16 && not (held.isfinite().all().truth()) then
+            if not (held.isfinite().all().truth()) then
                 Error
                     [
                         TensorNetError.OutOfRange($"Core '{core.Name}'", Math.Log10(wide.abs().max().number()), string dtype)

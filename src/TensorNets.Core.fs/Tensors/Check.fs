@@ -55,6 +55,11 @@ module internal Check =
         with :? System.ObjectDisposedException ->
             [ TensorNetError.Disposed what ]
 
+    /// Raises where a layer is null or has been disposed.
+    let layer (layer: torch.nn.Module) : unit =
+        System.ArgumentNullException.ThrowIfNull(layer, nameof layer)
+        alive "The layer" layer |> TensorNetError.raiseAny
+
     /// What is wrong with a tensor of numbers: it cannot be read, a dtype that is not real, entries that are NaN or infinite.
     let finite (what: string) (tensor: Tensor) : TensorNetError list =
         let errors = readable what tensor

@@ -287,6 +287,27 @@ let private ranges =
 
 let private refusals =
     [
+        testCase "a scale whose largest multiple float32 does not hold is refused, and the one below is not" (fun () ->
+            use _ = torch.NewDisposeScope()
+            let spec = Format.spec [ 4; 3; 5 ] (Format.CP 2) |> Result.defaultWith (failtestf "%A")
+
+            for bits in 2..8 do
+                for scales in [ Scales.PerCore; Scales.PerGroup 3 ] do
+                    let options = { Quantization.defaults with Bits = bits; Scales = scales }
+                    let most = float Single.MaxValue
+
+                    for share, isHeld in [ 0.99, true; 3.0, false ] do
+                        let network = randomNetwork bits spec
+                        let core = network.Cores[0]
+                        core.mul_ ((Num.tensor (share * most)).div(core.abs().max())) |> ignore
+
+                        match Quantization.round options network with
+                        | Ok found ->
+                            use found = found
+                            use back = found.Restored torch.float32
+                            Expect.isTrue isHeld $"{bits} bits, {share} of the largest number"
+                            Expect.isTrue (back.Cores |> Seq.forall (fun core -> core.isfinite().all().truth())) "finite"
+                        | Error errors -> Expect.isTrue (not isHeld && errors |> List.forall _.IsOutOfRange) $"{bits} bits: {errors}")
         testCase "what a dtype does not hold and what is disposed is refused" (fun () ->
             use _ = torch.NewDisposeScope()
             let spec = Format.spec [ 4; 3; 5 ] (Format.CP 2) |> Result.defaultWith (failtestf "%A")

@@ -325,8 +325,9 @@ let private data =
         for bits in [ -1; 1; 9 ] do
             Expect.isError (CompressionPlan.chooseBits "a" bits made) $"{bits} bits"
 
-        match CompressionPlan.ofJson (json.Replace("\"bits\": ", "\"bits\": 9")) with
-        | Ok _ -> failtest "bits"
-        | Error errors -> Expect.stringContains (String.Join("; ", errors |> List.map _.Message)) "2 to 8" "reason")
+        for part, other, reason in [ "\"bits\": ", "\"bits\": 9", "2 to 8"; "\"bytes\": ", "\"bytes\": -", "0 or more" ] do
+            match CompressionPlan.ofJson (json.Replace(part, other)) with
+            | Ok _ -> failtest other
+            | Error errors -> Expect.stringContains (String.Join("; ", errors |> List.map _.Message)) reason "reason")
 
 let all = testList "budgets of bytes" [ chosen; unrounded; bounded; known; obeyed; predicted; data ]

@@ -104,8 +104,9 @@ let all =
 
                 for scales in scales do
                     let layer = layer torch.float32 5 scales
-                    use copy = Layers.copy layer
-                    sameIntegers (LayerQuantization.current layer).Value (LayerQuantization.current copy).Value
+                    let copy = Layers.copy layer
+                    let integers = (LayerQuantization.current copy).Value
+                    sameIntegers (LayerQuantization.current layer).Value integers
                     Expect.equal ((written copy).ToArray()) ((written layer).ToArray()) "the file"
                     let bytes = LayerQuantization.bytes layer
                     layer.Dispose()
@@ -121,7 +122,12 @@ let all =
                             fun () -> LayerQuantization.current layer |> ignore
                             fun () -> LayerQuantization.fit Quantization.defaults None layer |> ignore
                         ] do
-                        Expect.throwsT<TensorNetException> call "disposed")
+                        Expect.throwsT<TensorNetException> call "disposed"
+
+                    copy.Dispose()
+
+                    for core in integers.Cores do
+                        Expect.isTrue (core.Integers.IsInvalid && core.Scales.IsInvalid) "what the copy owned")
             testCase "scales and integers that rounding never makes are refused" (fun () ->
                 use _ = torch.NewDisposeScope()
                 use layer = layer torch.float32 5 Scales.PerCore
