@@ -96,7 +96,8 @@ module internal ScaleLayout =
             let size = groupSize entries count
             let groups = (count + size - 1L) / size
             let last = count - size * (groups - 1L)
-            torch.tensor (Array.init (int groups) (fun i -> float (if int64 i = groups - 1L then last else size)), dtype = torch.float64)
+            let sizes = Array.init (int groups) (fun i -> float (if int64 i = groups - 1L then last else size))
+            torch.tensor (sizes, dtype = torch.float64, device = torch.CPU)
 
     /// A scale for every entry of a core of a shape, in a view where possible.
     let spread (layout: ScaleLayout) (shape: int64[]) (scales: Tensor) : Tensor =
